@@ -1,0 +1,48 @@
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import { LockstepError, messageOf } from "../../core/errors.ts";
+
+/** Where a data file lies: absolute paths as they are, others from `baseDirectory`. */
+export function locate(filePath: string, baseDirectory: string): string {
+  return path.resolve(baseDirectory, filePath);
+}
+
+/** A data file's bytes; what keeps it from being read, or makes it no text, is an "invalid-data" error. */
+export async function readDataFile(file: string): Promise<Buffer> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(file);
+  } catch (cause) {
+    throw unreadable(file, cause);
+  }
+  if (isUtf16(bytes)) {
+    throw new LockstepError("invalid-data", `The data file ${file} is UTF-16 text; expected UTF-8.`, {
+      hint: "Save it as UTF-8.",
+    });
+  }
+  return bytes;
+}
+
+function unreadable(file: string, cause: unknown): LockstepError {
+  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+  switch (code) {
+    case "ENOENT":
+    case "ENOTDIR":
+      return new LockstepError("invalid-data", `There is no data file ${file}.`, {
+        hint: "A relative path starts at the job file's folder, or at --data DIR where that is given.",
+        cause,
+      });
+    case "EISDIR":
+      return new LockstepError("invalid-data", `${file} is a folder; expected a data file.`, { cause });
+    case "EACCES":
+    case "EPERM":
+      return new LockstepError("invalid-data", `The data file ${file} may not be read by this user.`, { cause });
+    default:
+      return new LockstepError("invalid-data", `The data file ${file} cannot be read: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** A byte-order mark of two bytes, which spreadsheet programs write for "Unicode text". */
+function isUtf16(bytes: Buffer): boolean {
+  return (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff);
+}

@@ -1,0 +1,112 @@
+/**
+ * Text as samples: a window of characters and the one after it. Only the text itself is kept, two bytes a character;
+ * a window is copied out of it when it is asked for.
+ */
+import { createHash } from "node:crypto";
+import { LockstepError } from "../../core/errors.ts";
+import type { TextSource } from "../../core/job.ts";
+import type { Dataset, Samples } from "../../ports/dataset.ts";
+import { expandPaths } from "./expand-paths.ts";
+import { readDataFile } from "./read-file.ts";
+import { firstInvalidByte } from "./utf8.ts";
+
+export async function openText(source: TextSource, baseDirectory: string): Promise<Dataset> {
+  const files = await expandPaths(source.paths, baseDirectory);
+  const { window, stride } = source;
+  const hash = createHash("sha256").update(`${JSON.stringify({ kind: "text", window, stride })}\n`);
+  const texts: Uint16Array[] = [];
+  for (const file of files) {
+    const bytes = await readDataFile(file);
+    hash.update(`${bytes.length}\n`).update(bytes); // the lengths tell where one file ends: windows end there too
+    texts.push(codeUnits(file, bytes));
+  }
+  const firsts = firstSamples(texts, window, stride);
+  const length = firsts.at(-1)!;
+  if (length === 0) throw tooShort(files, texts, window);
+  return {
+    length,
+    digest: `sha256:${hash.digest("hex")}`,
+    features: { shape: [window] },
+    label: { shape: [] },
+    read: (indices) => readWindows(indices, texts, firsts, window, stride),
+  };
+}
+
+function codeUnits(file: string, bytes: Buffer): Uint16Array {
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes); // drops a byte-order mark
+  } catch (cause) {
+    const offset = firstInvalidByte(bytes);
+    const byte = bytes[offset]?.toString(16).padStart(2, "0") ?? "?";
+    throw new LockstepError(
+      "invalid-data",
+      `${file} is not UTF-8: the byte 0x${byte} at offset ${offset} begins no character.`,
+      {
+        hint: "Save the file as UTF-8.",
+        cause,
+      },
+    );
+  }
+  const units = new Uint16Array(text.length);
+  Buffer.from(units.buffer).write(text, "utf16le"); // typed arrays are little-endian wherever Node.js runs lockstep
+  return units;
+}
+
+/** The number of each file's first sample, and at the end the number of samples. */
+function firstSamples(texts: readonly Uint16Array[], window: number, stride: number): number[] {
+  const firsts = [0];
+  for (const text of texts) {
+    const windows = text.length > window ? Math.floor((text.length - window - 1) / stride) + 1 : 0;
+    firsts.push(firsts.at(-1)! + windows);
+  }
+  return firsts;
+}
+
+function readWindows(
+  indices: ArrayLike<number>,
+  texts: readonly Uint16Array[],
+  firsts: readonly number[],
+  window: number,
+  stride: number,
+): Samples {
+  const count = indices.length;
+  const features = new Float32Array(count * window);
+  const label = new Float32Array(count);
+  for (let row = 0; row < count; row++) {
+    const index = indices[row]!;
+    const file = fileOf(index, firsts);
+    const begin = (index - firsts[file]!) * stride;
+    const text = texts[file]!;
+    features.set(text.subarray(begin, begin + window), row * window);
+    label[row] = text[begin + window]!;
+  }
+  return { count, features, label };
+}
+
+/** The file that holds a sample: the last one whose first sample is not after it (binary search). */
+function fileOf(index: number, firsts: readonly number[]): number {
+  const length = firsts.at(-1)!;
+  if (!(index >= 0 && index < length)) {
+    throw new LockstepError("internal", `Sample ${index} was asked for; there are ${length}.`);
+  }
+  let low = 0;
+  let high = firsts.length - 1;
+  while (high - low > 1) {
+    const middle = (low + high) >>> 1;
+    if (firsts[middle]! <= index) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+function tooShort(files: readonly string[], texts: readonly Uint16Array[], window: number): LockstepError {
+  const longest = Math.max(...texts.map((text) => text.length));
+  const what =
+    files.length === 1 ? `${files[0]} has ${longest}` : `The longest of ${files.length} text files has ${longest}`;
+  return new LockstepError(
+    "invalid-data",
+    `${what} characters; a window of ${window} and the character after it need ${window + 1}.`,
+    { hint: "Give longer texts, or a smaller window." },
+  );
+}

@@ -1,0 +1,74 @@
+import type { IWatchRequest } from "etcd3";
+import type { Clock } from "../../ports/clock.ts";
+import type { Log } from "../../ports/log.ts";
+import type { Connection, EtcdConnections } from "./connections.ts";
+import { reasonOf } from "./errors.ts";
+import { prefixRange } from "./requests.ts";
+
+export interface WatchLoopOptions {
+  readonly connections: EtcdConnections;
+  readonly prefix: string;
+  readonly hint: () => void;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+const firstRetryMs = 20;
+const longestRetryMs = 500;
+
+/**
+ * Keeps an etcd watch on a prefix and gives a hint whenever it is (re)created and whenever it tells of a change. It
+ * watches from the moment of its creation on: whoever reads after that hint has missed nothing.
+ */
+export async function keepWatching(options: WatchLoopOptions): Promise<void> {
+  const { connections, clock, log, prefix, signal } = options;
+  let retryMs = firstRetryMs;
+  while (!signal.aborted) {
+    try {
+      const connection = await connections.reach();
+      await follow(connection, options, () => {
+        retryMs = firstRetryMs;
+      });
+    } catch (error) {
+      log.debug("watch interrupted", { prefix, reason: reasonOf(error) });
+    }
+    await clock.sleep(retryMs, signal).catch(() => undefined);
+    retryMs = Math.min(longestRetryMs, retryMs * 2);
+  }
+}
+
+/** Resolves when the watch was ended from here, and rejects when it broke. */
+async function follow(connection: Connection, options: WatchLoopOptions, onCreated: () => void): Promise<void> {
+  const { connections, prefix, hint, signal } = options;
+  const stream = await connection.client.watchClient.watch();
+  const ended = new AbortController();
+  const stop = (): void => {
+    // Ended before it is cancelled: etcd3 takes the cancellation of a stream open for writing for a broken host.
+    stream.end();
+    stream.cancel();
+  };
+  try {
+    await new Promise<void>((resolve, reject) => {
+      stream.on("error", (error) => {
+        if (!ended.signal.aborted) connections.giveUp(connection, reasonOf(error));
+        reject(error);
+      });
+      stream.on("end", () => reject(new Error("etcd ended the watch")));
+      stream.on("data", (response) => {
+        if (response.canceled) return reject(new Error(`etcd cancelled the watch: ${response.cancel_reason}`));
+        if (response.created) onCreated();
+        hint();
+      });
+      for (const stopper of [signal, connection.lost]) {
+        stopper.addEventListener("abort", () => resolve(), { signal: ended.signal });
+        if (stopper.aborted) resolve();
+      }
+      const request: IWatchRequest = { create_request: prefixRange(prefix) };
+      stream.write(request);
+    });
+  } finally {
+    ended.abort();
+    stop();
+  }
+}

@@ -1,0 +1,133 @@
+import { createHash } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
+import type { OpenFile } from "./file-system.ts";
+
+/*
+ * Files are written and read straight from and to the memory of their tensors, in slices: no second copy of the state,
+ * and no call that is too large for the system (above 2 GiB). Hashing goes on while the system works: of a file that
+ * is written, while it is synced; of one that is read, while the next slice comes. A slice is hashed in about a
+ * millisecond, so that the event loop stays responsive.
+ */
+const sliceSizeBytes = 1024 * 1024;
+
+/** Buffers handed to the system in one call; POSIX promises 16, the systems in use take 1,024. */
+const sliceBufferCount = 512;
+
+export interface Hashed {
+  readonly sizeBytes: number;
+  /** 64 hexadecimal digits. */
+  readonly sha256: string;
+}
+
+/** Writes all of `parts`, one after the other, from the beginning of the file, and makes them durable. */
+export async function writeDurably(file: OpenFile, parts: readonly Uint8Array[]): Promise<Hashed> {
+  let sizeBytes = 0;
+  for (const slice of slicesOf(parts)) {
+    sizeBytes += await transfer(slice, sizeBytes, (buffers, position) => file.write(buffers, position));
+  }
+  // A failed sync is never tried again: the system may have dropped the pages, and a second one would succeed.
+  const [sha256] = await Promise.all([hashOf(parts), file.sync()]);
+  return { sizeBytes, sha256 };
+}
+
+async function hashOf(parts: readonly Uint8Array[]): Promise<string> {
+  const hash = createHash("sha256");
+  for (const slice of slicesOf(parts)) {
+    for (const buffer of slice) hash.update(buffer);
+    await setImmediate();
+  }
+  return hash.digest("hex");
+}
+
+/** Reads a file from its beginning, and hashes what it reads. */
+export class HashingReader {
+  readonly #file: OpenFile;
+  readonly #hash = createHash("sha256");
+  #positionBytes = 0;
+
+  constructor(file: OpenFile) {
+    this.#file = file;
+  }
+
+  /** Fills all of `parts`, one after the other. Fails when the file ends before. */
+  async fill(parts: Iterable<Uint8Array>): Promise<void> {
+    let before: readonly Uint8Array[] = [];
+    for (const slice of slicesOf(parts)) {
+      const reading = transfer(slice, this.#positionBytes, (buffers, position) => this.#file.read(buffers, position));
+      this.#update(before);
+      this.#positionBytes += await reading;
+      before = slice;
+    }
+    this.#update(before);
+  }
+
+  /** Reads and hashes up to byte `sizeBytes` without keeping it. */
+  skipTo(sizeBytes: number): Promise<void> {
+    return this.fill(scratch(sizeBytes - this.#positionBytes));
+  }
+
+  /** Of all that was read; 64 hexadecimal digits. To be asked once, at the end. */
+  sha256(): string {
+    return this.#hash.digest("hex");
+  }
+
+  #update(slice: readonly Uint8Array[]): void {
+    for (const buffer of slice) this.#hash.update(buffer);
+  }
+}
+
+/** Two buffers in turns, since one is hashed while the other is filled. */
+function* scratch(sizeBytes: number): Generator<Uint8Array> {
+  const buffers = [0, 1].map(() => new Uint8Array(Math.min(sizeBytes, sliceSizeBytes)));
+  for (let begin = 0, turn = 0; begin < sizeBytes; begin += sliceSizeBytes, turn = 1 - turn) {
+    yield buffers[turn]!.subarray(0, Math.min(sizeBytes - begin, sliceSizeBytes));
+  }
+}
+
+/** Cuts large parts and collects small ones, so that each slice is worth a call of its own. */
+function* slicesOf(parts: Iterable<Uint8Array>): Generator<readonly Uint8Array[]> {
+  let slice: Uint8Array[] = [];
+  let roomBytes = sliceSizeBytes;
+  for (const part of parts) {
+    for (let begin = 0; begin < part.length; ) {
+      const piece = part.subarray(begin, begin + roomBytes);
+      slice.push(piece);
+      begin += piece.length;
+      roomBytes -= piece.length;
+      if (roomBytes > 0 && slice.length < sliceBufferCount) continue;
+      yield slice;
+      slice = [];
+      roomBytes = sliceSizeBytes;
+    }
+  }
+  if (slice.length > 0) yield slice;
+}
+
+/** Calls `move` until the whole slice has been moved; returns its size. Fails when nothing moves any more. */
+async function transfer(
+  slice: readonly Uint8Array[],
+  positionBytes: number,
+  move: (buffers: readonly Uint8Array[], positionBytes: number) => Promise<number>,
+): Promise<number> {
+  let left = slice;
+  let moved = 0;
+  while (left.length > 0) {
+    const count = await move(left, positionBytes + moved);
+    if (count === 0) throw new Error(`the file ended, or took no more, at byte ${positionBytes + moved}`);
+    moved += count;
+    left = without(left, count);
+  }
+  return moved;
+}
+
+/** What is left of the buffers after their first `count` bytes. */
+function without(buffers: readonly Uint8Array[], count: number): readonly Uint8Array[] {
+  let skip = count;
+  let first = 0;
+  while (first < buffers.length && skip >= buffers[first]!.length) {
+    skip -= buffers[first]!.length;
+    first += 1;
+  }
+  const rest = buffers.slice(first);
+  return skip === 0 ? rest : [rest[0]!.subarray(skip), ...rest.slice(1)];
+}

@@ -1,0 +1,107 @@
+/** The coordinator's service for people and tools: status, stop, and how far the workers are. */
+import { credentials, type sendUnaryData, Server, ServerCredentials, type ServerUnaryCall, type ServiceError } from "@grpc/grpc-js";
+import { LockstepError, messageOf } from "../../core/errors.ts";
+import { decodeJson, encodeJson } from "../../core/json.ts";
+import type { ClusterStatus } from "../../core/status.ts";
+import type { ProgressAck } from "./generated/lockstep/v1/ProgressAck.ts";
+import type { ProgressReport__Output } from "./generated/lockstep/v1/ProgressReport.ts";
+import type { StatusReply } from "./generated/lockstep/v1/StatusReply.ts";
+import type { StatusRequest__Output } from "./generated/lockstep/v1/StatusRequest.ts";
+import type { StopReply } from "./generated/lockstep/v1/StopReply.ts";
+import type { StopRequest__Output } from "./generated/lockstep/v1/StopRequest.ts";
+import { ControlClient, controlService, listenError, status as code } from "./services.ts";
+
+/** What the service is made of: an active or standing-by coordinator. */
+export interface ControlHandler {
+  noteProgress(report: ProgressReport): void;
+  status(): ClusterStatus;
+  requestStop(reason: string): Promise<void>;
+}
+
+export interface ProgressReport {
+  readonly workerId: string;
+  readonly generation: number;
+  readonly epoch: number;
+  readonly step: number;
+  readonly stepInEpoch: number;
+  readonly samplesPerSecond: number;
+  readonly metrics: Readonly<Record<string, number>>;
+  readonly leaseHeld: boolean;
+}
+
+export interface ControlServer {
+  readonly address: string;
+  close(): void;
+}
+
+/** Serves on "host:port" (port 0: any free one). The handler may come later; until then calls are UNAVAILABLE. */
+export async function serveControl(listen: string, handler: () => ControlHandler | null): Promise<ControlServer> {
+  const server = new Server({ "grpc.enable_channelz": 0 });
+  const answer =
+    <Request, Reply>(handle: (handler: ControlHandler, request: Request) => Reply | Promise<Reply>) =>
+    (call: ServerUnaryCall<Request, Reply>, callback: sendUnaryData<Reply>): void => {
+      void (async () => {
+        try {
+          const ready = handler();
+          if (!ready) throw new LockstepError("coordination-unavailable", "The coordinator is starting.");
+          callback(null, await handle(ready, call.request));
+        } catch (error) {
+          callback({ code: code.UNAVAILABLE, details: messageOf(error) });
+        }
+      })();
+    };
+  server.addService(controlService, {
+    ReportProgress: answer<ProgressReport__Output, ProgressAck>((ready, request) => {
+      ready.noteProgress(request);
+      return {};
+    }),
+    GetStatus: answer<StatusRequest__Output, StatusReply>((ready) => ({ statusJson: encodeJson(ready.status()) })),
+    Stop: answer<StopRequest__Output, StopReply>(async (ready, request) => {
+      await ready.requestStop(request.reason);
+      return {};
+    }),
+  });
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync(listen, ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(listenError(listen, error)) : resolve(bound),
+    ),
+  );
+  return { address: `${listen.slice(0, listen.lastIndexOf(":"))}:${port}`, close: () => server.forceShutdown() };
+}
+
+export interface ControlConnection {
+  status(): Promise<ClusterStatus>;
+  stop(reason: string): Promise<void>;
+  reportProgress(report: ProgressReport): Promise<void>;
+  close(): void;
+}
+
+/** Calls a coordinator; each call fails with "coordination-unavailable" after `deadlineMs`. */
+export function connectControl(address: string, deadlineMs: number): ControlConnection {
+  const client = new ControlClient(address, credentials.createInsecure(), {
+    "grpc.enable_channelz": 0,
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+  });
+  const call = <Reply>(start: (deadline: { deadline: number }, done: (error: ServiceError | null, reply?: Reply) => void) => unknown) =>
+    new Promise<Reply>((resolve, reject) => {
+      start({ deadline: Date.now() + deadlineMs }, (error, reply) => {
+        if (error || !reply) reject(new LockstepError("coordination-unavailable", `The coordinator at ${address} does not answer: ${error?.details ?? "empty reply"}.`, { cause: error }));
+        else resolve(reply);
+      });
+    });
+  return {
+    status: async () => {
+      const reply = await call<StatusReply>((options, done) => client.GetStatus({}, options, done));
+      return decodeJson<ClusterStatus>(reply.statusJson ?? "null");
+    },
+    stop: async (reason) => {
+      await call<StopReply>((options, done) => client.Stop({ reason }, options, done));
+    },
+    reportProgress: async (report) => {
+      await call<ProgressAck>((options, done) => client.ReportProgress({ ...report, metrics: { ...report.metrics } }, options, done));
+    },
+    close: () => client.close(),
+  };
+}

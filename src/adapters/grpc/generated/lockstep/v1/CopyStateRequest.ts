@@ -1,0 +1,13 @@
+// Original file: proto/lockstep/v1/collective.proto
+
+import type { Long } from '@grpc/proto-loader';
+
+export interface CopyStateRequest {
+  'generation'?: (number);
+  'step'?: (number | string | Long);
+}
+
+export interface CopyStateRequest__Output {
+  'generation': (number);
+  'step': (number);
+}

@@ -1,0 +1,8 @@
+// Original file: proto/lockstep/v1/control.proto
+
+
+export interface ProgressAck {
+}
+
+export interface ProgressAck__Output {
+}

@@ -1,0 +1,8 @@
+// Original file: proto/lockstep/v1/collective.proto
+
+
+export interface Raw {
+}
+
+export interface Raw__Output {
+}

@@ -1,0 +1,16 @@
+// Original file: proto/lockstep/v1/collective.proto
+
+
+export interface SubscribeRequest {
+  'generation'?: (number);
+  'rank'?: (number);
+  'workerId'?: (string);
+  'expectedWorkerId'?: (string);
+}
+
+export interface SubscribeRequest__Output {
+  'generation': (number);
+  'rank': (number);
+  'workerId': (string);
+  'expectedWorkerId': (string);
+}

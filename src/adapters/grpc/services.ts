@@ -1,0 +1,75 @@
+/** The services of proto/, loaded once, with the types that proto-loader generates from the same files. */
+import { fileURLToPath } from "node:url";
+import { type ChannelOptions, loadPackageDefinition, makeClientConstructor, type ServiceDefinition, status } from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import { LockstepError, messageOf } from "../../core/errors.ts";
+import { maxMessageBytes } from "../../core/limits.ts";
+import type { ProtoGrpcType as CollectiveTypes } from "./generated/collective.ts";
+import type { ProtoGrpcType as ControlTypes } from "./generated/control.ts";
+
+function load(file: string): unknown {
+  const directory = fileURLToPath(new URL("../../../proto", import.meta.url));
+  const options = { longs: Number, enums: String, defaults: true, oneofs: true, includeDirs: [directory] };
+  return loadPackageDefinition(loadSync(`lockstep/v1/${file}`, options));
+}
+
+// The generated types describe exactly what proto-loader makes of these files.
+const control = load("control.proto") as ControlTypes;
+const collective = load("collective.proto") as CollectiveTypes;
+
+export const ControlClient = control.lockstep.v1.Control;
+export const controlService = ControlClient.service;
+export const collectiveService = passRaw(collective.lockstep.v1.Collective.service);
+// Made anew: a client keeps the functions that its service had when it was made.
+export const CollectiveClient = makeClientConstructor(collectiveService, "Collective") as unknown as CollectiveConstructor;
+
+type CollectiveConstructor = CollectiveTypes["lockstep"]["v1"]["Collective"];
+
+/** `Raw` messages are bytes that no protobuf encoding touches: they pass as they are, without a copy. */
+function passRaw<T extends ServiceDefinition>(service: T): T {
+  const asIs = (bytes: Buffer) => bytes;
+  for (const method of Object.values(service)) {
+    method.responseSerialize = asIs;
+    method.responseDeserialize = asIs;
+  }
+  return service;
+}
+
+/** For connections between workers. Bulk data flows from server to client, whose window is set here. */
+export const peerOptions: ChannelOptions = {
+  "grpc.max_receive_message_length": maxMessageBytes,
+  "grpc.max_send_message_length": maxMessageBytes,
+  "grpc-node.flow_control_window": 16 * 1024 * 1024,
+  // With retries on, messages are kept and framed again later, and the write callback comes too early.
+  "grpc.enable_retries": 0,
+  "grpc.enable_channelz": 0,
+  "grpc.use_local_subchannel_pool": 1,
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 1000,
+};
+
+/** How fast a silent connection counts as broken. */
+export function keepalive(timeMs: number, timeoutMs: number): ChannelOptions {
+  return {
+    "grpc.keepalive_time_ms": timeMs,
+    "grpc.keepalive_timeout_ms": timeoutMs,
+    "grpc.keepalive_permit_without_calls": 1,
+  };
+}
+
+/** What a failed listen or call means to the user. */
+export function listenError(address: string, error: unknown): LockstepError {
+  const taken = /EADDRINUSE/.test(messageOf(error));
+  return new LockstepError(
+    "address-unavailable",
+    `Cannot listen on ${address}: ${taken ? "the port is in use" : messageOf(error)}.`,
+    {
+      hint: taken
+        ? "Name another port, or 0 for any free one."
+        : "Name an address of this machine, for instance 127.0.0.1:0.",
+      cause: error,
+    },
+  );
+}
+
+export { status };

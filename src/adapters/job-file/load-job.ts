@@ -1,0 +1,95 @@
+import { realpath, stat } from "node:fs/promises";
+import * as nodeModule from "node:module";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { LockstepError } from "../../core/errors.ts";
+import type { Job } from "../../core/job.ts";
+import { validateJob } from "../../core/job-validation.ts";
+import { digestOfModule } from "./digest.ts";
+import { describeFailure } from "./failure.ts";
+import { resolveSync } from "./module-hooks.ts";
+
+export interface LoadedJob {
+  readonly job: Job;
+  /** Absolute. */
+  readonly path: string;
+  /** The folder of the file; relative data paths start here. */
+  readonly directory: string;
+  /** "sha256:…" over the bytes of the file and of the files that it imports by relative paths. */
+  readonly digest: string;
+}
+
+const extensions = [".ts", ".mts", ".js", ".mjs"];
+
+/**
+ * Loads a job file: an ES module in TypeScript or JavaScript whose default export is a job. `tsx` must be registered
+ * in this process. In the file, "lockstep" means this package, wherever the file lies. Everything wrong with the file
+ * is an "invalid-job" error that begins with its path. A file is loaded once a process; later calls give the same job.
+ */
+export async function loadJob(jobPath: string): Promise<LoadedJob> {
+  const file = path.resolve(jobPath);
+  await checkFile(file, jobPath);
+  const realFile = await realpath(file); // what Node.js resolves relative imports from, and names in stacks
+  const digest = await digestOfModule(realFile);
+  registerHooks();
+  const definition = defaultExport(await importModule(realFile, jobPath), jobPath);
+  return { job: validated(definition, jobPath), path: file, directory: path.dirname(file), digest };
+}
+
+async function checkFile(file: string, written: string): Promise<void> {
+  if (!extensions.includes(path.extname(file))) {
+    throw new LockstepError(
+      "invalid-job",
+      `The job file ${written} is no module; expected a ${extensions.join(", ")} file.`,
+    );
+  }
+  let isFile: boolean;
+  try {
+    isFile = (await stat(file)).isFile();
+  } catch (cause) {
+    throw new LockstepError("invalid-job", `There is no job file ${written} (looked for ${file}).`, { cause });
+  }
+  if (!isFile) throw new LockstepError("invalid-job", `The job file ${written} is a folder; expected a file.`);
+}
+
+async function importModule(file: string, written: string): Promise<Readonly<Record<string, unknown>>> {
+  try {
+    return await import(pathToFileURL(file).href);
+  } catch (cause) {
+    throw describeFailure(cause, file, written);
+  }
+}
+
+function defaultExport(module: Readonly<Record<string, unknown>>, written: string): unknown {
+  if ("default" in module) return module.default;
+  const others = Object.keys(module);
+  throw new LockstepError(
+    "invalid-job",
+    `The job file ${written} has no default export${others.length > 0 ? `, only ${others.join(", ")}` : ""}.`,
+    { hint: "Write export default defineJob({ … })." },
+  );
+}
+
+function validated(definition: unknown, written: string): Job {
+  try {
+    return validateJob(definition);
+  } catch (error) {
+    if (!(error instanceof LockstepError)) throw error;
+    const hint = error.hint === undefined ? {} : { hint: error.hint };
+    throw new LockstepError(error.code, `${written}: ${error.message}`, { ...hint, cause: error });
+  }
+}
+
+let areHooksRegistered = false;
+
+/** Once a thread, after `tsx`: hooks that are registered later are asked first. */
+function registerHooks(): void {
+  if (areHooksRegistered) return;
+  areHooksRegistered = true;
+  // Only Node.js 22.15 and newer has this function, so the types of Node.js 20 do not know it.
+  const { registerHooks: registerSynchronous } = nodeModule as {
+    registerHooks?: (hooks: { resolve: typeof resolveSync }) => void;
+  };
+  if (registerSynchronous) registerSynchronous({ resolve: resolveSync });
+  else nodeModule.register("./module-hooks.ts", import.meta.url);
+}

@@ -1,0 +1,76 @@
+import { type BestSoFar, type CheckpointPolicy, judge } from "../../core/checkpoint-policy.ts";
+import type { ClusterStatus, EpochHistory } from "../../core/status.ts";
+
+/** A committed epoch that has not been told yet. */
+export interface EpochNews {
+  readonly record: EpochHistory;
+  /** Steps committed when it ended. */
+  readonly step: number;
+  /** What became of its checkpoint, as "val_loss 0.620 → 0.610, best saved". */
+  readonly verdict: string;
+}
+
+/**
+ * Finds what is new in snapshots of the status, which may repeat, skip epochs or lag behind. An epoch is known by its
+ * number; one that comes again with other values (the job went back behind it) is news again.
+ */
+export class EpochJournal {
+  readonly #policy: CheckpointPolicy;
+  readonly #told = new Map<number, EpochHistory>();
+
+  constructor(policy: CheckpointPolicy) {
+    this.#policy = policy;
+  }
+
+  /** The epochs of this snapshot that no earlier one had, oldest first. */
+  news(status: ClusterStatus): EpochNews[] {
+    if (status.history.every((record) => this.#knows(record))) return [];
+    const news: EpochNews[] = [];
+    let best: BestSoFar | null = null;
+    for (const record of status.history) {
+      const step = record.epoch * status.stepsPerEpoch;
+      const judgement = judge(this.#policy, best, { epoch: record.epoch, step, metrics: record.metrics });
+      const value = record.metrics[this.#policy.monitor];
+      // What was committed decides, also where today's policy would have judged otherwise.
+      if (!record.improved) best = judgement.improved ? best : judgement.best;
+      else if (Number.isFinite(value)) best = { epoch: record.epoch, step, value: value! };
+      if (this.#knows(record)) continue;
+      const agreed = judgement.improved === record.improved;
+      const verdict = agreed ? judgement.reason : record.improved ? "best saved" : "best stays";
+      news.push({ record, step, verdict });
+      this.#told.set(record.epoch, record);
+    }
+    return news;
+  }
+
+  #knows(record: EpochHistory): boolean {
+    const told = this.#told.get(record.epoch);
+    if (told === undefined) return false;
+    const names = Object.keys(record.metrics);
+    return (
+      names.length === Object.keys(told.metrics).length &&
+      names.every((name) => Object.is(told.metrics[name], record.metrics[name]))
+    );
+  }
+}
+
+/**
+ * The line that a new snapshot deserves when the cluster itself has changed: its state, its generation, or the reason
+ * for not training. Null when there is nothing new, or when the snapshot is older than one that was seen.
+ */
+export class ClusterJournal {
+  #generation = 0;
+  #last = "";
+
+  news(status: ClusterStatus): string | null {
+    const { state, generation, reason } = status;
+    if (generation < this.#generation) return null;
+    this.#generation = generation;
+    // While training the reason may tell of progress, which is no news.
+    const key = JSON.stringify([state, generation, state === "training" ? "" : reason]);
+    if (key === this.#last) return null;
+    this.#last = key;
+    const where = generation === 0 ? state : `generation ${generation}, ${state}`;
+    return reason === "" ? where : `${where}: ${reason}`;
+  }
+}

@@ -1,0 +1,135 @@
+/** What a command is: one table says which options it knows, and both the parser and the help are made from it. */
+import { parseArgs } from "node:util";
+import { LockstepError } from "../core/errors.ts";
+
+export interface Command {
+  readonly name: string;
+  /** One line, for the list of commands. */
+  readonly summary: string;
+  /** The word after the command, for instance "JOB.ts"; null when there is none. */
+  readonly argument: { readonly name: string; readonly help: string } | null;
+  readonly options: Readonly<Record<string, Option>>;
+  /** More for `--help`: what it does, an example. */
+  readonly details?: string;
+  /** Runs the command; resolves to the exit code. */
+  run(args: Arguments): Promise<number>;
+}
+
+export interface Option {
+  /** What stands for the value in the help, as "N"; null for a flag. */
+  readonly value: string | null;
+  readonly help: string;
+  readonly multiple?: boolean;
+}
+
+export class Arguments {
+  readonly #argument: string | undefined;
+  readonly #values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>;
+
+  constructor(argument: string | undefined, values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>) {
+    this.#argument = argument;
+    this.#values = values;
+  }
+
+  /** The word after the command. */
+  get argument(): string {
+    if (this.#argument === undefined) throw new LockstepError("internal", "This command takes no argument.");
+    return this.#argument;
+  }
+
+  flag(name: string): boolean {
+    return this.#values[name] === true;
+  }
+
+  text(name: string): string | undefined {
+    const value = this.#values[name];
+    return typeof value === "string" ? value : undefined;
+  }
+
+  list(name: string): readonly string[] {
+    const value = this.#values[name];
+    return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
+  }
+
+  /** A whole number of at least `least`. */
+  whole(name: string, least: number): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
+      throw new LockstepError("usage", `--${name} is ${JSON.stringify(text)}; a whole number of at least ${least} was expected.`);
+    }
+    return value;
+  }
+
+  oneOf<T extends string>(name: string, choices: readonly T[]): T | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const found = choices.find((choice) => choice === text);
+    if (found === undefined) {
+      throw new LockstepError("usage", `--${name} is ${JSON.stringify(text)}; one of ${choices.join(", ")} was expected.`);
+    }
+    return found;
+  }
+}
+
+export function parseCommand(command: Command, words: readonly string[]): Arguments {
+  const options = Object.fromEntries(
+    Object.entries({ ...command.options, help: { value: null, help: "" } as Option }).map(([name, option]) => [
+      name,
+      { type: option.value === null ? ("boolean" as const) : ("string" as const), multiple: option.multiple ?? false },
+    ]),
+  );
+  let parsed: ReturnType<typeof parseArgs>;
+  try {
+    parsed = parseArgs({ args: [...words], options, allowPositionals: true, strict: true });
+  } catch (error) {
+    throw usageError(command, words, error);
+  }
+  const { positionals, values } = parsed;
+  if (values.help) return new Arguments(undefined, { help: true });
+  const expected = command.argument ? 1 : 0;
+  if (positionals.length > expected) {
+    throw new LockstepError("usage", `\`lockstep ${command.name}\` takes ${expected === 0 ? "no argument" : "one argument"}, but was given ${positionals.join(" ")}.`, helpHint(command));
+  }
+  if (command.argument && positionals.length === 0) {
+    throw new LockstepError("usage", `\`lockstep ${command.name}\` needs ${command.argument.name}: ${command.argument.help}.`, helpHint(command));
+  }
+  return new Arguments(positionals[0], values);
+}
+
+export function helpOf(command: Command): string {
+  const rows = Object.entries(command.options).map(([name, option]) => [`--${name}${option.value === null ? "" : ` ${option.value}`}`, option.help] as const);
+  const width = Math.max(...rows.map(([left]) => left.length), 6);
+  const usage = `lockstep ${command.name}${command.argument ? ` ${command.argument.name}` : ""}${rows.length > 0 ? " [options]" : ""}`;
+  return [
+    `${command.summary}`,
+    "",
+    `Usage: ${usage}`,
+    ...(command.argument ? ["", `  ${command.argument.name}  ${command.argument.help}`] : []),
+    ...(rows.length > 0 ? ["", "Options:", ...rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`)] : []),
+    ...(command.details ? ["", command.details] : []),
+    "",
+  ].join("\n");
+}
+
+function usageError(command: Command, words: readonly string[], error: unknown): LockstepError {
+  const unknown = words.find((word) => word.startsWith("--") && !(nameOf(word) in command.options));
+  if (unknown) {
+    const near = Object.keys(command.options).find((name) => nameOf(unknown).startsWith(name.slice(0, 4)) || name.startsWith(nameOf(unknown)));
+    return new LockstepError("usage", `\`lockstep ${command.name}\` knows no option ${unknown.split("=")[0]}.`, {
+      hint: near ? `Did you mean --${near}?` : helpHint(command).hint,
+    });
+  }
+  // Node's own sentence, up to its advice about "--".
+  const message = error instanceof Error ? error.message.split(". ")[0]! : String(error);
+  return new LockstepError("usage", `${message}.`, helpHint(command));
+}
+
+function nameOf(word: string): string {
+  return word.slice(2).split("=")[0]!;
+}
+
+function helpHint(command: Command): { hint: string } {
+  return { hint: `See \`lockstep ${command.name} --help\`.` };
+}

@@ -1,0 +1,103 @@
+/** What several commands share: ids, logs, connections, and the options that they have in common. */
+import { randomBytes } from "node:crypto";
+import { openEtcd } from "../adapters/etcd/etcd-coordination.ts";
+import { systemClock } from "../adapters/system/clock.ts";
+import { createLog } from "../adapters/system/log.ts";
+import type { EngineChoice } from "../adapters/tfjs/prepare-engine.ts";
+import { LockstepError } from "../core/errors.ts";
+import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
+import type { EngineKind, Device } from "../ports/engine.ts";
+import type { Coordination } from "../ports/coordination.ts";
+import type { Log, LogLevel } from "../ports/log.ts";
+import type { Arguments, Option } from "./command.ts";
+
+export const engineKinds = ["native", "wasm", "cpu"] as const satisfies readonly EngineKind[];
+export const devices = ["cpu", "gpu"] as const satisfies readonly Device[];
+const logLevels = ["debug", "info", "warn", "error"] as const satisfies readonly LogLevel[];
+
+/** Options that mean the same wherever they appear. */
+export const shared = {
+  data: { value: "DIR", help: "where the job's data files are (default: beside the job file)" },
+  engine: { value: "KIND", help: "native, wasm or cpu (default: the best there is)" },
+  device: { value: "DEVICE", help: "cpu or gpu (default: a GPU where there is one)" },
+  etcd: { value: "URL,…", help: "etcd's endpoints, as http://host:2379" },
+  job: { value: "NAME", help: "the job's name (default: the one in the job file)" },
+  json: { value: null, help: "print JSON" },
+  logLevel: { value: "LEVEL", help: "debug, info, warn or error (default: info)" },
+} satisfies Record<string, Option>;
+
+/** Six random letters and digits; ids made of them are never used twice. */
+export function newId(): string {
+  const letters = "0123456789abcdefghjkmnpqrstvwxyz"; // 32 of them, without those that are easily confused
+  return [...randomBytes(8)].map((byte) => letters[byte % 32]!).join("");
+}
+
+/** A log on standard error, as every long-running process keeps one. */
+export function processLog(args: Arguments): Log {
+  const format = process.stderr.isTTY ? "text" : "json";
+  return createLog({ stream: process.stderr, format, level: args.oneOf("log-level", logLevels) ?? "info" });
+}
+
+export function endpointsOf(args: Arguments): readonly string[] {
+  const text = args.text("etcd") ?? process.env.ETCD_ENDPOINTS;
+  if (!text) {
+    throw new LockstepError("usage", "--etcd is missing: this process needs etcd's endpoints.", {
+      hint: "Give them as --etcd http://127.0.0.1:2379, or let `lockstep launch` start everything.",
+    });
+  }
+  return parseEndpoints(text);
+}
+
+export function parseEndpoints(text: string): readonly string[] {
+  return text.split(",").map((endpoint) => {
+    const url = URL.canParse(endpoint) ? new URL(endpoint) : null;
+    if (!url || !/^https?:$/.test(url.protocol)) {
+      throw new LockstepError("usage", `--etcd names ${JSON.stringify(endpoint)}; a URL such as http://127.0.0.1:2379 was expected.`);
+    }
+    return url.origin;
+  });
+}
+
+export function connectEtcd(endpoints: readonly string[], budget: FailureBudget, log: Log): Coordination {
+  const { requestTimeoutMs, leaseMarginMs } = budget;
+  return openEtcd({ endpoints, clock: systemClock, log, requestTimeoutMs, leaseMarginMs });
+}
+
+export const budgetOf = (): FailureBudget => failureBudget();
+
+export function wishOf(args: Arguments): { engine: "auto" | EngineKind; device: "auto" | Device } {
+  return { engine: args.oneOf("engine", engineKinds) ?? "auto", device: args.oneOf("device", devices) ?? "auto" };
+}
+
+/** "host:port" with a port from 0 to 65535. */
+export function addressOf(args: Arguments, name: string, fallback: string): string {
+  const text = args.text(name) ?? fallback;
+  const port = Number(text.slice(text.lastIndexOf(":") + 1));
+  if (!/^.+:\d+$/.test(text) || port > 65535) {
+    throw new LockstepError("usage", `--${name} is ${JSON.stringify(text)}; an address such as 127.0.0.1:0 was expected.`);
+  }
+  return text;
+}
+
+/** Puts the engine's settings into this process' real environment; a thread's own copy would not reach the library. */
+export function applyEnvironment(environment: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(environment)) process.env[name] = value;
+}
+
+/** Runs `stop` on Ctrl-C, on SIGTERM, and when the process that started this one is gone; a second signal ends at once. */
+export function onStopSignal(stop: (why: string) => void): () => void {
+  let asked = false;
+  const handler = (signal: NodeJS.Signals) => {
+    if (asked) process.exit(130);
+    asked = true;
+    stop(signal);
+  };
+  process.on("SIGINT", handler);
+  process.on("SIGTERM", handler);
+  return () => {
+    process.off("SIGINT", handler);
+    process.off("SIGTERM", handler);
+  };
+}
+
+export type { EngineChoice };

@@ -1,0 +1,90 @@
+/** `lockstep coordinator`: forms the cluster and serves its status. */
+import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
+import { type ControlHandler, serveControl } from "../adapters/grpc/control.ts";
+import { loadJob } from "../adapters/job-file/load-job.ts";
+import { whenParentEnds } from "../adapters/system/child-process.ts";
+import { systemClock } from "../adapters/system/clock.ts";
+import { jobFields } from "../core/job-fields.ts";
+import { Coordinator } from "../runtime/coordinator.ts";
+import { openRun } from "../runtime/open-run.ts";
+import type { Arguments, Command } from "./command.ts";
+import { addressOf, budgetOf, connectEtcd, endpointsOf, onStopSignal, processLog, shared } from "./common.ts";
+
+export const coordinator: Command = {
+  name: "coordinator",
+  summary: "Run a coordinator; of several, one is active.",
+  argument: { name: "JOB.ts", help: "the job file" },
+  options: {
+    etcd: shared.etcd,
+    job: shared.job,
+    workers: { value: "N", help: "how many workers a start waits for (default: 1)" },
+    shards: { value: "S", help: "logical shards of every batch, fixed for the run (default: as many as workers)" },
+    threads: { value: "N", help: "compute threads inside a worker (default: cores ÷ S)" },
+    epochs: { value: "N", help: "train to this epoch, instead of the job file's" },
+    listen: { value: "HOST:PORT", help: "where status is served (default: 127.0.0.1:0, any free port)" },
+    advertise: { value: "HOST:PORT", help: "what others are told, where it differs from --listen" },
+    resume: { value: "auto|never", help: "go on with the newest run, or begin one beside it (default: auto)" },
+    "allow-change": { value: null, help: "go on although what decides the bits was changed" },
+    "log-level": shared.logLevel,
+  },
+  details: "Serves status until it is stopped. Losing it stops nothing; start it again when a worker has to be replaced.",
+  run: runCoordinatorCommand,
+};
+
+/** Threads are chosen once, from the cores and S, never from the number of workers: they decide the bits. */
+export function defaultThreads(shards: number): number {
+  return Math.max(1, Math.floor(availableParallelism() / shards));
+}
+
+async function runCoordinatorCommand(args: Arguments): Promise<number> {
+  const budget = budgetOf();
+  const log = processLog(args).with({ role: "coordinator" });
+  const { job } = await loadJob(resolve(args.argument));
+  const listen = addressOf(args, "listen", "127.0.0.1:0");
+  const endpoints = endpointsOf(args);
+  const request = {
+    job: args.text("job") ?? job.name,
+    resume: args.oneOf("resume", ["auto", "never"]) ?? "auto",
+    shards: args.whole("shards", 1) ?? null,
+    threads: args.whole("threads", 1) ?? null,
+    workers: args.whole("workers", 1) ?? 1,
+    fields: jobFields(job),
+    epochs: args.whole("epochs", 1) ?? job.epochs,
+    monitor: job.checkpoint.monitor,
+    mode: job.checkpoint.mode,
+    allowChange: args.flag("allow-change"),
+    defaultThreads,
+  } as const;
+  let handler: ControlHandler | null = null;
+  const server = await serveControl(listen, () => handler);
+  const coordination = connectEtcd(endpoints, budget, log);
+  try {
+    const { record, keys, resumed, changes } = await openRun(coordination, request);
+    for (const change of changes) log.warn("this run is equivalent, not bit-exact, from here on", { change });
+    const address = args.text("advertise") ?? server.address;
+    const running = new Coordinator({
+      record,
+      keys,
+      budget,
+      coordination,
+      clock: systemClock,
+      log,
+      self: { address, pid: process.pid, name: "coordinator" },
+    });
+    handler = running;
+    const stopping = new AbortController();
+    onStopSignal(() => stopping.abort());
+    log.info("serving", { address, job: record.job, run: record.run, shards: record.shards, resumed });
+    process.send?.({ event: "ready", address, record });
+    // A coordinator outlives whoever started it until the workers, which stop in order by themselves, are gone.
+    whenParentEnds(() => {
+      void running.requestStop("the process that started the cluster is gone").finally(() => running.whenEmpty(() => stopping.abort()));
+    });
+    await running.run(stopping.signal);
+    return 0;
+  } finally {
+    server.close();
+    await coordination.close();
+  }
+}

@@ -1,0 +1,96 @@
+/** `lockstep evaluate`: loss and metrics of checkpoints on the job's test data, and the job's own report. */
+import { resolve } from "node:path";
+import { openDataset } from "../adapters/data/open-dataset.ts";
+import { openDirectoryStorage } from "../adapters/fs/checkpoint-storage.ts";
+import { engineEnvironment } from "../adapters/tfjs/open-engine.ts";
+import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
+import { LockstepError } from "../core/errors.ts";
+import { RandomStream } from "../core/random.ts";
+import { applyTransforms, invertIndex, sizeOf } from "../core/transforms.ts";
+import { evaluate as evaluateDataset } from "../runtime/evaluation.ts";
+import { seeded } from "../runtime/seeded.ts";
+import { contentToSnapshot } from "../runtime/state.ts";
+import type { Arguments, Command } from "./command.ts";
+import { applyEnvironment, processLog, shared, wishOf } from "./common.ts";
+import { type OpenedProgram, openProgram } from "./open-program.ts";
+
+export interface Evaluation {
+  /** Metrics on the test data by checkpoint id; empty without test data. */
+  readonly test: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** What the job file's `report` made with the first checkpoint. */
+  readonly report: string | null;
+}
+
+export const evaluate: Command = {
+  name: "evaluate",
+  summary: "Evaluate checkpoints on the job's test data, and make the job's report with the first of them.",
+  argument: { name: "JOB.ts", help: "the job file" },
+  options: {
+    checkpoints: { value: "DIR", help: "where the checkpoints are" },
+    checkpoint: { value: "ID", help: "which one; may be given several times", multiple: true },
+    data: shared.data,
+    engine: shared.engine,
+    device: shared.device,
+    threads: { value: "N", help: "compute threads (default: 1)" },
+    shards: { value: "S", help: "logical shards, as in the run (default: 1)" },
+    "log-level": shared.logLevel,
+  },
+  run: runEvaluate,
+};
+
+async function runEvaluate(args: Arguments): Promise<number> {
+  const directory = args.text("checkpoints");
+  const ids = args.list("checkpoint");
+  if (!directory || ids.length === 0) {
+    throw new LockstepError("usage", "--checkpoints and --checkpoint are needed: where the checkpoints are, and which to evaluate.");
+  }
+  const log = processLog(args);
+  const threads = args.whole("threads", 1) ?? 1;
+  const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
+  applyEnvironment(engineEnvironment(choice, { threads, gpuIndex: choice.device === "gpu" ? 0 : null }));
+  const jobPath = resolve(args.argument);
+  const dataDirectory = args.text("data") ? resolve(args.text("data")!) : resolve(jobPath, "..");
+  const opened = await openProgram({ jobPath, dataDirectory, choice, mayFallBack: args.text("engine") === undefined, threads }, (line) => log.info(line));
+  const { job, program, data } = opened;
+  const storage = await openDirectoryStorage(resolve(directory), log);
+  const dataset = job.test && (await openDataset(job.test, dataDirectory));
+  const test: Record<string, Record<string, number>> = {};
+  let report: string | null = null;
+  const layout = {
+    weightCount: program.weightCount,
+    trainableCount: program.trainableCount,
+    slotNames: program.slotNames,
+    parameters: program.parameters,
+  };
+  for (const [i, id] of ids.entries()) {
+    program.load(contentToSnapshot(await storage.load(id), layout).values);
+    if (i === 0 && job.report) report = await reportOf(opened);
+    if (dataset) test[id] = evaluateDataset(program, data, dataset, { shards: args.whole("shards", 1) ?? 1, batchSize: job.batchSize });
+  }
+  const evaluation: Evaluation = { test, report };
+  if (process.send) process.send({ event: "evaluated", ...evaluation });
+  else process.stdout.write(`${JSON.stringify(evaluation, null, 2)}\n`);
+  return 0;
+}
+
+async function reportOf({ engine, job, program, data }: OpenedProgram): Promise<string | null> {
+  const { tf } = engine;
+  program.useWeights();
+  const random = new RandomStream(job.seed, "report");
+  const shape = data.featureTransforms.shape;
+  return seeded(random, () =>
+    job.report!({
+      tf,
+      model: program.model,
+      random: () => random.nextFloat(),
+      encodeFeatures(rows) {
+        const values = Float32Array.from(rows.flat());
+        if (values.length !== rows.length * sizeOf(shape)) {
+          throw new LockstepError("invalid-job", `encodeFeatures was given ${values.length} values for ${rows.length} rows; a row has ${sizeOf(shape)}.`);
+        }
+        return tf.tensor(applyTransforms(data.featureTransforms, values, rows.length), [rows.length, ...data.shapes.features]);
+      },
+      decodeLabel: (index) => invertIndex(data.labelTransforms, index),
+    }),
+  );
+}

@@ -1,0 +1,24 @@
+/** `lockstep setup`: gets the engine and etcd, so that the first launch need not. */
+import { prepareEtcd } from "../adapters/system/etcd-program.ts";
+import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
+import type { Arguments, Command } from "./command.ts";
+import { shared, wishOf } from "./common.ts";
+
+export const setup: Command = {
+  name: "setup",
+  summary: "Get the engine and etcd onto this machine, into the user's cache.",
+  argument: null,
+  options: { engine: shared.engine, device: shared.device },
+  details: "A launch does the same on first use. What is there already is kept.",
+  run: runSetup,
+};
+
+async function runSetup(args: Arguments): Promise<number> {
+  const say = (line: string) => process.stdout.write(`${line}\n`);
+  const choice = await prepareEngine(wishOf(args), say);
+  if (choice.notice) say(choice.notice);
+  say(`Engine: ${choice.library} (${choice.kind}, ${choice.device})`);
+  const etcd = await prepareEtcd(say);
+  say(`etcd: ${etcd.version}, ${etcd.path}`);
+  return 0;
+}

@@ -1,0 +1,110 @@
+/** The thread that owns the state and computes: engine, job file, data and trainer, served over one channel. */
+import { createHash } from "node:crypto";
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { openChannel, Moved, type Channel } from "../../adapters/system/thread-channel.ts";
+import { systemClock } from "../../adapters/system/clock.ts";
+import { jobFields } from "../../core/job-fields.ts";
+import { encodeJson } from "../../core/json.ts";
+import type { Assignment, ComputeInfo, Reducer, RunOutcome, StepReport } from "../../ports/compute.ts";
+import type { StateSnapshot } from "../../ports/transport.ts";
+import { Trainer } from "../../runtime/trainer.ts";
+import { type OpenedProgram, openProgram, type ProgramRequest } from "../open-program.ts";
+
+export interface ComputeThreadData {
+  readonly request: ProgramRequest;
+  readonly shards: number;
+  /** Leads to the exchange thread. */
+  readonly exchange: MessagePort;
+}
+
+const data = (workerData as { data: ComputeThreadData }).data; // what start-worker-threads.ts put there
+const exchange: Channel = openChannel(data.exchange, {});
+let trainer: Trainer | null = null;
+/** Ends the reduction under way as aborted; null when nothing is being reduced. */
+let abortReduction: (() => void) | null = null;
+let frozen = false;
+let reportedAtMs = 0;
+const reportEveryMs = 100;
+
+const reducer: Reducer = {
+  async reduce(round, own, into) {
+    if (frozen) return "aborted";
+    const aborted = new Promise<"aborted">((resolve) => {
+      abortReduction = () => resolve("aborted");
+    });
+    const reduced = exchange.call<void>("reduce", { round, own, into }).then(() => "reduced" as const);
+    // A reduction that is given up is answered late or never; its answer means nothing any more.
+    reduced.catch(() => undefined);
+    const outcome = await Promise.race([aborted, reduced]);
+    abortReduction = null;
+    // Freezing wins over an answer that is already there: nothing is applied after it.
+    return frozen ? "aborted" : outcome;
+  },
+};
+
+const agent = openChannel(parentPort!, {
+  async open(): Promise<ComputeInfo> {
+    const opened = await openProgram(data.request, (line) => agent.tell("say", line));
+    trainer = new Trainer({
+      program: opened.program,
+      job: opened.job,
+      data: opened.data,
+      shards: data.shards,
+      clock: systemClock,
+      onStep: report,
+    });
+    return describe(opened, trainer);
+  },
+  initialize: (place: { lineage: number; era: number }) => trainer!.initialize(place),
+  restore: (state: StateSnapshot) => trainer!.restore(state),
+  snapshot: () => {
+    const state = trainer!.snapshot();
+    return new Moved(state, [state.values.buffer as ArrayBuffer]);
+  },
+  async run(assignment: Assignment): Promise<RunOutcome> {
+    frozen = false;
+    return trainer!.run(assignment, reducer);
+  },
+  freeze() {
+    frozen = true;
+    abortReduction?.();
+  },
+  voteToStop: () => trainer!.voteToStop(),
+});
+
+function report(step: StepReport): void {
+  const now = systemClock.monotonicMs();
+  if (now - reportedAtMs < reportEveryMs) return;
+  reportedAtMs = now;
+  const { step: n, epoch, stepInEpoch } = step.progress;
+  agent.tell("stepped", { ...step, progress: { step: n, epoch, stepInEpoch } });
+}
+
+function describe({ engine, program, job, data: prepared }: OpenedProgram, { stepsPerEpoch, statisticsCount }: Trainer): ComputeInfo {
+  const { description } = engine;
+  const model = createHash("sha256").update(encodeJson(program.model.toJSON(null, false))).digest("hex");
+  return {
+    fingerprint: {
+      ...jobFields(job),
+      "job.model": `sha256:${model}`,
+      "data.digest": prepared.digest,
+      "engine.kind": description.kind,
+      "engine.library": description.library,
+      "engine.device": description.gpu ?? description.device,
+      "engine.architecture": description.architecture,
+      "engine.step": description.step,
+      "engine.threads": String(description.threads),
+      shards: String(data.shards),
+      wire: "float32",
+    },
+    weightCount: program.weightCount,
+    slotNames: program.slotNames,
+    trainableCount: program.trainableCount,
+    statisticsCount,
+    parameters: program.parameters.map(({ name, shape, size, offset }) => ({ name, shape, size, offset })),
+    trainingSamples: prepared.trainingSamples,
+    validationSamples: prepared.validationSamples,
+    stepsPerEpoch,
+    engine: description.library,
+  };
+}

@@ -1,0 +1,331 @@
+/** Checks a job file's default export, field by field, before anything starts, and fills in the defaults. */
+import {
+  betweenZeroAndOne,
+  type Check,
+  fieldsOf,
+  filledText,
+  finiteNumber,
+  flag,
+  fromZeroToBelowOne,
+  isPlainObject,
+  joined,
+  listed,
+  notNegative,
+  notZero,
+  oneOf,
+  optional,
+  positive,
+  wholeNumber,
+  written,
+  wrongField,
+} from "./field-checks.ts";
+import {
+  type DataSource,
+  type Job,
+  type JobDefinition,
+  type LossName,
+  lossNames,
+  type MetricName,
+  metricNames,
+  type OptimizerDefinition,
+  type Transform,
+  type ValidationSplit,
+} from "./job.ts";
+import { nearestName } from "./nearest-name.ts";
+
+const jobFields = [
+  "name",
+  "seed",
+  "data",
+  "preprocess",
+  "validation",
+  "model",
+  "compile",
+  "checkpoint",
+  "batchSize",
+  "epochs",
+  "test",
+  "report",
+];
+const sectionFields: Readonly<Record<string, readonly string[]>> = {
+  preprocess: ["features", "label"],
+  validation: ["fraction", "take"],
+  compile: ["optimizer", "loss", "metrics"],
+  checkpoint: ["monitor", "mode"],
+};
+
+/** What a job may be called, in words: the name becomes a folder, a part of etcd keys and a Kubernetes label. */
+export const jobNameRule =
+  'up to 63 letters, digits, "-", "_" and ".", the first and the last of them a letter or a digit';
+
+export function isJobName(name: string): boolean {
+  return /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(name);
+}
+
+/**
+ * The names under which a job's epochs have metrics: `loss`, each metric, and, with a validation split, `val_` + each
+ * of those. These are what a checkpoint can monitor.
+ */
+export function computableMetrics(job: Pick<Job, "metrics" | "validation">): string[] {
+  const names = ["loss", ...job.metrics];
+  return job.validation === null ? names : [...names, ...names.map((name) => `val_${name}`)];
+}
+
+/** The job with every default filled in. The first wrong field is an error "invalid-job" that names it by its path. */
+export function validateJob(value: unknown): Job {
+  if (!isPlainObject(value)) throw wrongField("The default export", value, "a job, as defineJob({ … }) returns it");
+  const job = fieldsOf(value, "", jobFields, "a job", whereItBelongs);
+  const name = jobName(job.name, "name");
+  const seed = optional(job.seed, "seed", wholeNumber(0)) ?? 0;
+  const data = dataSource(job.data, "data");
+  const preprocess = optionalSection(job.preprocess, "preprocess", "{ features, label }, each a transform or a list");
+  const features = transformList(preprocess.features, "preprocess.features");
+  const label = transformList(preprocess.label, "preprocess.label");
+  const validation = validationSplit(job.validation);
+  const model = modelFunction(job.model, "model");
+  const compile = fieldsOf(job.compile, "compile", sectionFields.compile!, compileExpected, whereItBelongs);
+  const metrics = metricList(compile.metrics, "compile.metrics");
+  return {
+    name,
+    seed,
+    data,
+    preprocess: { features, label },
+    validation,
+    model,
+    optimizer: optimizerDefinition(compile.optimizer, "compile.optimizer"),
+    loss: oneOf<LossName>(lossNames, tensorFlowNames)(compile.loss, "compile.loss"),
+    metrics,
+    checkpoint: checkpointRule(job.checkpoint, { metrics, validation }),
+    batchSize: wholeNumber(1)(job.batchSize, "batchSize"),
+    epochs: wholeNumber(1)(job.epochs, "epochs"),
+    test: testSource(job.test, data),
+    report: optional(job.report, "report", reportFunction) ?? null,
+  };
+}
+
+const compileExpected =
+  '{ optimizer, loss, metrics }, as in { optimizer: { kind: "adam", learningRate: 0.001 }, loss: "meanSquaredError" }';
+
+/** Where a field that stands in the wrong object should stand. */
+function whereItBelongs(name: string): string | null {
+  for (const [section, names] of Object.entries(sectionFields)) {
+    if (names.includes(name)) return `It belongs inside ${section}: write ${section}: { ${name}: … }.`;
+  }
+  return jobFields.includes(name) ? `It belongs to the job itself, beside "compile" and "data".` : null;
+}
+
+function optionalSection(value: unknown, path: string, expected: string): Readonly<Record<string, unknown>> {
+  return value === undefined ? {} : fieldsOf(value, path, sectionFields[path]!, expected, whereItBelongs);
+}
+
+const jobName: Check<string> = (value, path) => {
+  if (typeof value === "string" && isJobName(value)) return value;
+  throw wrongField(path, value, jobNameRule);
+};
+
+const sourceFields = { csv: ["kind", "path", "label"], text: ["kind", "paths", "window", "stride"] } as const;
+const sourceExpected = 'csv("file.csv", { label: "column" }) or text(["file.txt"], { window: 32, stride: 1 })';
+
+const dataSource: Check<DataSource> = (value, path) => {
+  if (!isPlainObject(value)) {
+    const hint = typeof value === "string" ? `Write csv(${written(value)}, { label: "column" }).` : undefined;
+    throw wrongField(path, value, sourceExpected, hint);
+  }
+  const kind = oneOf(["csv", "text"])(value.kind, joined(path, "kind"));
+  const source = fieldsOf(value, path, sourceFields[kind], sourceExpected);
+  if (kind === "csv") {
+    return {
+      kind,
+      path: filledText("the path of a file")(source.path, joined(path, "path")),
+      label: filledText("the header of the column to predict")(source.label, joined(path, "label")),
+    };
+  }
+  return {
+    kind,
+    paths: pathList(source.paths, joined(path, "paths")),
+    window: wholeNumber(1)(source.window, joined(path, "window")),
+    stride: wholeNumber(1)(source.stride, joined(path, "stride")),
+  };
+};
+
+const pathList: Check<readonly string[]> = (value, path) => {
+  if (!Array.isArray(value) || value.length === 0) throw wrongField(path, value, "a list of one or more paths");
+  return value.map((item, index) => filledText("the path of a file")(item, `${path}[${index}]`));
+};
+
+/** Test samples go through the model of the training samples, so they must come in the same form. */
+function testSource(value: unknown, data: DataSource): DataSource | null {
+  if (value === undefined) return null;
+  const test = dataSource(value, "test");
+  if (test.kind !== data.kind) throw wrongField("test.kind", test.kind, `"${data.kind}", as in data`);
+  if (test.kind === "text" && data.kind === "text" && test.window !== data.window) {
+    throw wrongField("test.window", test.window, `${data.window}, as in data`);
+  }
+  return test;
+}
+
+const transformFields = {
+  scale: ["kind", "factor"],
+  standardize: ["kind"],
+  vocabulary: ["kind"],
+  "one-hot": ["kind", "classes"],
+  reshape: ["kind", "shape"],
+} as const;
+const transformKinds = ["scale", "standardize", "vocabulary", "one-hot", "reshape"] as const;
+const transformExpected =
+  "scale(factor), standardize(), vocabulary(), oneHot(classes), reshape(shape) or a list of them";
+
+function transformList(value: unknown, path: string): readonly Transform[] {
+  if (value === undefined) return [];
+  const list: readonly unknown[] = Array.isArray(value) ? value : [value];
+  const pathOf = (index: number) => (Array.isArray(value) ? `${path}[${index}]` : path);
+  const transforms = list.map((item, index) => transform(item, pathOf(index)));
+  let classesKnown = false;
+  for (const [index, item] of transforms.entries()) {
+    if (item.kind === "one-hot" && item.classes === undefined && !classesKnown) {
+      throw wrongField(joined(pathOf(index), "classes"), undefined, "how many values there are", oneHotHint);
+    }
+    classesKnown = item.kind === "vocabulary" || (classesKnown && item.kind === "reshape");
+  }
+  return transforms;
+}
+
+const oneHotHint = "Write oneHot(10) for the values 0 to 9, or put vocabulary() before it.";
+
+const transform: Check<Transform> = (value, path) => {
+  if (!isPlainObject(value)) {
+    const hint = typeof value === "function" && value.name !== "" ? `Call it: ${value.name}().` : undefined;
+    throw wrongField(path, value, transformExpected, hint);
+  }
+  const kind = oneOf(transformKinds, { onehot: "one-hot" })(value.kind, joined(path, "kind"));
+  const fields = fieldsOf(value, path, transformFields[kind], transformExpected);
+  switch (kind) {
+    case "scale":
+      return { kind, factor: finiteNumber(notZero)(fields.factor, joined(path, "factor")) };
+    case "one-hot": {
+      const classes = optional(fields.classes, joined(path, "classes"), wholeNumber(2));
+      return classes === undefined ? { kind } : { kind, classes };
+    }
+    case "reshape":
+      return { kind, shape: shapeList(fields.shape, joined(path, "shape")) };
+    default:
+      return { kind };
+  }
+};
+
+const shapeList: Check<readonly number[]> = (value, path) => {
+  if (!Array.isArray(value)) throw wrongField(path, value, "a list of sizes, as [8, 8, 1]");
+  return value.map((size, index) => wholeNumber(1)(size, `${path}[${index}]`));
+};
+
+function validationSplit(value: unknown): Required<ValidationSplit> | null {
+  if (value === undefined) return null;
+  const hint = typeof value === "number" ? `Write validation: { fraction: ${value} }.` : undefined;
+  if (!isPlainObject(value)) throw wrongField("validation", value, "{ fraction, take }", hint);
+  const split = optionalSection(value, "validation", "{ fraction, take }");
+  return {
+    fraction: finiteNumber(betweenZeroAndOne)(split.fraction, "validation.fraction"),
+    take: optional(split.take, "validation.take", oneOf(["random", "last"])) ?? "random",
+  };
+}
+
+// The three functions below: `typeof` proves "function" and no more; how it is called, no check can see beforehand.
+const modelFunction: Check<JobDefinition["model"]> = (value, path) => {
+  if (typeof value === "function") return value as JobDefinition["model"];
+  const hint = "The model is built anew in every worker, so write the function that builds it.";
+  throw wrongField(path, value, "a function (tf, shapes) => model", value === undefined ? undefined : hint);
+};
+
+const reportFunction: Check<NonNullable<JobDefinition["report"]>> = (value, path) => {
+  if (typeof value === "function") return value as NonNullable<JobDefinition["report"]>;
+  throw wrongField(path, value, "a function (context) => text");
+};
+
+type OptimizerKind = OptimizerDefinition["kind"];
+const optimizerKinds: readonly OptimizerKind[] = ["sgd", "rmsprop", "adagrad", "adam"];
+const optimizerFields: Readonly<Record<OptimizerKind, Readonly<Record<string, Check<number | boolean>>>>> = {
+  sgd: { momentum: finiteNumber(fromZeroToBelowOne), nesterov: flag },
+  rmsprop: { rho: finiteNumber(fromZeroToBelowOne), epsilon: finiteNumber(positive) },
+  adagrad: { initialAccumulator: finiteNumber(notNegative), epsilon: finiteNumber(positive) },
+  adam: {
+    beta1: finiteNumber(fromZeroToBelowOne),
+    beta2: finiteNumber(fromZeroToBelowOne),
+    epsilon: finiteNumber(positive),
+    weightDecay: finiteNumber(notNegative),
+  },
+};
+
+const optimizerDefinition: Check<OptimizerDefinition> = (value, path) => {
+  const expected = '{ kind, learningRate, … }, as in { kind: "adam", learningRate: 0.001 }';
+  if (!isPlainObject(value)) {
+    const kind = typeof value === "string" ? nearestName(value, optimizerKinds) : null;
+    throw wrongField(
+      path,
+      value,
+      expected,
+      kind === null ? undefined : `Write { kind: "${kind}", learningRate: 0.001 }.`,
+    );
+  }
+  const kind = oneOf(optimizerKinds, { adamw: "adam", AdamW: "adam" })(value.kind, joined(path, "kind"));
+  const checks = optimizerFields[kind];
+  const fields = fieldsOf(value, path, ["kind", "learningRate", ...Object.keys(checks)], expected);
+  const learningRate = finiteNumber(positive)(fields.learningRate, joined(path, "learningRate"));
+  const settings: Record<string, number | boolean> = {};
+  for (const [name, check] of Object.entries(checks)) {
+    const setting = optional(fields[name], joined(path, name), check);
+    if (setting !== undefined) settings[name] = setting;
+  }
+  if (settings.nesterov === true && !settings.momentum) {
+    throw wrongField(joined(path, "momentum"), fields.momentum, "a number above 0 and below 1, since nesterov is true");
+  }
+  // The table above has exactly the optional fields of this kind, each checked for its type.
+  return { kind, learningRate, ...settings } as OptimizerDefinition;
+};
+
+/** Names that users of Keras and TensorFlow.js know, for the hint. */
+const tensorFlowNames: Readonly<Record<string, string>> = {
+  mse: "meanSquaredError",
+  MSE: "meanSquaredError",
+  mae: "meanAbsoluteError",
+  MAE: "meanAbsoluteError",
+};
+
+function metricList(value: unknown, path: string): readonly MetricName[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) {
+    const hint = typeof value === "string" ? `Write [${written(value)}].` : undefined;
+    throw wrongField(path, value, `a list of ${listed(metricNames)}`, hint);
+  }
+  return value.map((item, index) => {
+    const name = oneOf<MetricName>(metricNames, tensorFlowNames)(item, `${path}[${index}]`);
+    if (value.indexOf(item) < index) throw wrongField(`${path}[${index}]`, item, "each metric once");
+    return name;
+  });
+}
+
+function checkpointRule(value: unknown, job: Pick<Job, "metrics" | "validation">): Job["checkpoint"] {
+  if (value === undefined) return { monitor: job.validation === null ? "loss" : "val_loss", mode: "min" };
+  const example = '{ monitor, mode }, as in { monitor: "val_loss", mode: "min" }';
+  const rule = fieldsOf(value, "checkpoint", sectionFields.checkpoint!, example, whereItBelongs);
+  const names = computableMetrics(job);
+  const { monitor } = rule;
+  if (typeof monitor !== "string" || !names.includes(monitor)) {
+    const expected = `something that this job computes: ${listed(names)}`;
+    throw wrongField("checkpoint.monitor", monitor, expected, monitorHint(monitor, names, job));
+  }
+  return { monitor, mode: oneOf(["min", "max"])(rule.mode, "checkpoint.mode") };
+}
+
+/** What would make the job compute the monitored metric. */
+function monitorHint(monitor: unknown, names: readonly string[], job: Pick<Job, "validation">): string | undefined {
+  if (typeof monitor !== "string") return undefined;
+  const base = monitor.replace(/^val_/, "");
+  if (monitor !== base && job.validation === null && names.includes(base)) {
+    return `Add validation: { fraction: 0.2 } to the job, or monitor "${base}".`;
+  }
+  if (metricNames.some((name) => name === base) && !names.includes(base)) {
+    return `Add "${base}" to compile.metrics${monitor !== base && job.validation === null ? ", and validation: { fraction: 0.2 } to the job" : ""}.`;
+  }
+  const meant = nearestName(monitor, names);
+  return meant === null ? undefined : `Did you mean "${meant}"?`;
+}

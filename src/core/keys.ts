@@ -1,0 +1,74 @@
+/** Where things lie in etcd. One run of one job owns everything under its prefix. */
+export interface Keys {
+  readonly prefix: string;
+  /** What the run is: see JobRecord. Written by the coordinator. */
+  readonly record: string;
+  /** The fingerprint that every worker must have; that of the first membership. */
+  readonly fingerprint: string;
+  /** The active coordinator; leased. Its create revision is the coordinator's fencing token. */
+  readonly coordinator: string;
+  /** The leader; leased. Its create revision is the leader's fencing token. */
+  readonly leader: string;
+  /** The one value that says who is in: Forming or Running. */
+  readonly generation: string;
+  readonly latest: string;
+  readonly best: string;
+  /** Present when somebody asked the run to stop in order. */
+  readonly stop: string;
+  /** Present when the run cannot go on; holds the reason. */
+  readonly failed: string;
+  /** Present when the last epoch's checkpoint is published. */
+  readonly done: string;
+  readonly members: string;
+  readonly refusals: string;
+  readonly checkpoints: string;
+  member(workerId: string): string;
+  refusal(workerId: string): string;
+  reports(generation: number): string;
+  report(generation: number, workerId: string): string;
+  suspicions(generation: number): string;
+  suspicion(generation: number, suspect: string, by: string): string;
+  arrivals(generation: number, point: string): string;
+  arrival(generation: number, point: string, rank: number): string;
+  epochs(lineage: number): string;
+  epoch(lineage: number, epoch: number): string;
+  checkpoint(id: string): string;
+}
+
+/** The number of the job's newest run. */
+export function runKey(job: string): string {
+  return `/lockstep/${job}/run`;
+}
+
+export function keysOf(job: string, run: number): Keys {
+  const prefix = `/lockstep/${job}/runs/${run}/`;
+  const at = (...parts: (string | number)[]) => prefix + parts.join("/");
+  return {
+    prefix,
+    record: at("record"),
+    fingerprint: at("fingerprint"),
+    coordinator: at("coordinator"),
+    leader: at("leader"),
+    generation: at("generation"),
+    latest: at("latest"),
+    best: at("best"),
+    stop: at("stop"),
+    failed: at("failed"),
+    done: at("done"),
+    members: at("members", ""),
+    refusals: at("refusals", ""),
+    checkpoints: at("checkpoints", ""),
+    member: (workerId) => at("members", workerId),
+    refusal: (workerId) => at("refusals", workerId),
+    reports: (generation) => at("reports", generation, ""),
+    report: (generation, workerId) => at("reports", generation, workerId),
+    suspicions: (generation) => at("suspicions", generation, ""),
+    suspicion: (generation, suspect, by) => at("suspicions", generation, suspect, by),
+    arrivals: (generation, point) => at("arrive", generation, point, ""),
+    arrival: (generation, point, rank) => at("arrive", generation, point, rank),
+    epochs: (lineage) => at("epochs", lineage, ""),
+    // Padded, so that etcd's key order is the epochs' order.
+    epoch: (lineage, epoch) => at("epochs", lineage, String(epoch).padStart(8, "0")),
+    checkpoint: (id) => at("checkpoints", id),
+  };
+}

@@ -1,0 +1,72 @@
+/** The values of the keys in etcd, other than membership (generation.ts) and the pointers (status.ts). */
+import type { StateName } from "./generation.ts";
+
+/** What a run is: written by the coordinator before the first worker joins. */
+export interface JobRecord {
+  readonly job: string;
+  readonly run: number;
+  /** Logical shards S; never changes within a lineage. */
+  readonly shards: number;
+  /** How many workers a start waits for. */
+  readonly workers: number;
+  /** Compute threads inside one worker. */
+  readonly threads: number;
+  /** The job file's fields that decide the bits, each as text. */
+  readonly fields: Readonly<Record<string, string>>;
+  /** Fields that may change from start to start without changing what has been trained. */
+  readonly epochs: number;
+  readonly monitor: string;
+  readonly mode: "min" | "max";
+  readonly lineage: number;
+  readonly era: number;
+  /** "bit-exact" until a start with --allow-change; then why it is only equivalent. */
+  readonly exactness: "bit-exact" | "equivalent";
+  readonly exactnessReason: string;
+}
+
+/** A worker has reached a point at which something is decided together, with this state. */
+export interface Arrival {
+  readonly workerId: string;
+  readonly step: number;
+  readonly digest: string;
+}
+
+/** A committed epoch: everyone who reads it goes on. */
+export interface EpochRecord {
+  readonly epoch: number;
+  readonly generation: number;
+  readonly members: readonly string[];
+  readonly state: StateName;
+  readonly weightsDigest: string;
+  /** Null for epoch 0, the state before training. */
+  readonly metrics: Readonly<Record<string, number>> | null;
+  readonly improved: boolean;
+  /** A stop was asked for before this was committed: everyone leaves once it is published. */
+  readonly stopping: boolean;
+}
+
+export interface LeaderRecord {
+  readonly workerId: string;
+  readonly generation: number;
+}
+
+export interface CoordinatorRecord {
+  /** Where the control service listens. */
+  readonly address: string;
+  readonly pid: number;
+  readonly name: string;
+}
+
+/** Why a worker is not let in, or not any more. */
+export interface Refusal {
+  /** "incompatible": it will never fit. "evicted": it may come back as a new incarnation. */
+  readonly kind: "incompatible" | "evicted";
+  readonly reason: string;
+}
+
+/** Whether the arrivals at one point are complete, and of one mind. */
+export function agreement(arrivals: readonly Arrival[], world: number): "waiting" | "agreed" | "diverged" {
+  const [first] = arrivals;
+  if (first && arrivals.some(({ step, digest }) => step !== first.step || digest !== first.digest)) return "diverged";
+  return arrivals.length < world ? "waiting" : "agreed";
+}

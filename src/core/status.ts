@@ -1,0 +1,71 @@
+/** What a job is doing, as the active coordinator tells it. `status --json` prints this and nothing else. */
+export interface ClusterStatus {
+  readonly job: string;
+  readonly state: ClusterState;
+  /** Why it is in this state, as a sentence. */
+  readonly reason: string;
+  /** 0 before the first membership. */
+  readonly generation: number;
+  /** Completed epochs; steps committed since the beginning. */
+  readonly epoch: number;
+  readonly step: number;
+  readonly epochs: number;
+  readonly stepsPerEpoch: number;
+  /** Steps done in the epoch under way, and its running loss and metrics; null between epochs. */
+  readonly running: RunningEpoch | null;
+  readonly processes: readonly ProcessStatus[];
+  /** One record a committed epoch, oldest first. */
+  readonly history: readonly EpochHistory[];
+  readonly best: CheckpointPointer | null;
+  readonly latest: CheckpointPointer | null;
+}
+
+export type ClusterState = "waiting" | "forming" | "training" | "stopping" | "stopped" | "finished" | "failed";
+
+export interface RunningEpoch {
+  /** The epoch under way, counted from 1. */
+  readonly epoch: number;
+  readonly stepInEpoch: number;
+  readonly samplesPerSecond: number;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+export interface ProcessStatus {
+  readonly role: "coordinator" | "worker" | "etcd" | "launch";
+  /** Name and incarnation of a worker; null for the others. */
+  readonly workerId: string | null;
+  /** Index in the generation; null for a worker outside it and for other roles. */
+  readonly rank: number | null;
+  readonly leader: boolean;
+  readonly pid: number | null;
+  readonly address: string | null;
+  readonly epoch: number | null;
+  readonly step: number | null;
+  /** "held" or "lost"; null where the process has none. */
+  readonly lease: "held" | "lost" | null;
+}
+
+/** A committed epoch: only what is a function of committed state, so no times. Metrics are keyed as in Keras. */
+export interface EpochHistory {
+  readonly epoch: number;
+  readonly metrics: Readonly<Record<string, number>>;
+  /** Whether the monitored metric improved on the best so far. */
+  readonly improved: boolean;
+}
+
+/** The value of the `best` and `latest` keys: one complete, verified checkpoint. */
+export interface CheckpointPointer {
+  readonly id: string;
+  readonly location: string;
+  readonly lineage: number;
+  readonly step: number;
+  readonly epoch: number;
+  readonly stepInEpoch: number;
+  readonly generation: number;
+  readonly stateDigest: string;
+  readonly weightsDigest: string;
+  readonly manifestSha256: string;
+  /** The monitored metric and its value at this checkpoint; null in the middle of an epoch and at step 0. */
+  readonly monitor: string;
+  readonly value: number | null;
+}

@@ -1,0 +1,73 @@
+/** What a job file imports from "lockstep". */
+import type { CsvSource, JobDefinition, TextSource, Transform } from "./core/job.ts";
+
+export { LockstepError } from "./core/errors.ts";
+export type {
+  CsvSource,
+  DataSource,
+  JobDefinition,
+  LossName,
+  MetricName,
+  OptimizerDefinition,
+  ReportContext,
+  SampleShapes,
+  TextSource,
+  Transform,
+  TransformList,
+  ValidationSplit,
+} from "./core/job.ts";
+
+/** Gives a job file its types: `export default defineJob({ … })`. The job is checked when it is launched. */
+export function defineJob(job: JobDefinition): JobDefinition {
+  return job;
+}
+
+/**
+ * A comma-separated file with a header row and a number in every cell.
+ * @param path relative to `--data`, or to the job file without it
+ * @param options.label the header of the column to predict; all others are features, in file order
+ */
+export function csv(path: string, options: { readonly label: string }): CsvSource {
+  return { kind: "csv", path, ...options };
+}
+
+/**
+ * Text files (UTF-8), one after the other. A sample's features are `window` consecutive characters, as UTF-16 code
+ * units (shape [window]); its label is the character after them (shape []). No window reaches into the next file.
+ * @param paths relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
+ * @param options.stride distance between the beginnings of two windows
+ */
+export function text(
+  paths: string | readonly string[],
+  options: { readonly window: number; readonly stride: number },
+): TextSource {
+  return { kind: "text", paths: typeof paths === "string" ? [paths] : paths, ...options };
+}
+
+/** Multiplies every value by `factor`. */
+export function scale(factor: number): Transform {
+  return { kind: "scale", factor };
+}
+
+/** Subtracts the training split's mean and divides by its standard deviation, column by column. */
+export function standardize(): Transform {
+  return { kind: "standardize" };
+}
+
+/** Replaces each value by its rank (from 1) among the training split's distinct values; 0 stands for all others. */
+export function vocabulary(): Transform {
+  return { kind: "vocabulary" };
+}
+
+/**
+ * Adds a last dimension with a 1 at the value's index.
+ * @param classes the values are 0 to classes − 1; left out, `vocabulary()` must come before
+ */
+export function oneHot(classes?: number): Transform {
+  return classes === undefined ? { kind: "one-hot" } : { kind: "one-hot", classes };
+}
+
+/** Gives each sample another shape with as many values, as `reshape([8, 8, 1])`. */
+export function reshape(shape: readonly number[]): Transform {
+  return { kind: "reshape", shape };
+}

@@ -1,0 +1,43 @@
+import type { Manifest } from "../core/manifest.ts";
+
+/** Durable, verified, immutable checkpoints in one place. Ids are never reused. */
+export interface CheckpointStorage {
+  /**
+   * Writes a checkpoint so that it is whole and durable, or not there at all: files into a staging place, each made
+   * durable, the manifest last, one rename, then read back and verified. Returns where it lies. It is published by
+   * nobody yet. Fails without leaving a half-written checkpoint that `load` or `list` would accept.
+   */
+  write(content: CheckpointContent): Promise<StoredCheckpoint>;
+  /** Reads a checkpoint and verifies size and SHA-256 of every file; "corrupt-checkpoint" names the first that differs. */
+  load(id: string): Promise<CheckpointContent>;
+  /** The manifests of all whole checkpoints, oldest first by (lineage, era, step). Does not read the tensors. */
+  list(): Promise<readonly StoredCheckpoint[]>;
+  /** Removes a checkpoint: first its manifest, then the rest. Absent ids are no error. */
+  delete(id: string): Promise<void>;
+}
+
+export interface StoredCheckpoint {
+  readonly id: string;
+  /** Where a person finds it: an absolute path or a URL. */
+  readonly location: string;
+  /** SHA-256 of the manifest file, in hex. */
+  readonly manifestSha256: string;
+  readonly manifest: Manifest;
+}
+
+export interface CheckpointContent {
+  /** All but `files`, which storage fills in. */
+  readonly manifest: Omit<Manifest, "files">;
+  /** The model's weights in the model's order; float32. */
+  readonly weights: readonly NamedTensor[];
+  /** The optimizer's slots, named `<slot>/<weight>`; empty for an optimizer that has none. */
+  readonly optimizer: readonly NamedTensor[];
+  /** Everything else that training resumes from; JSON. */
+  readonly state: unknown;
+}
+
+export interface NamedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly values: Float32Array;
+}

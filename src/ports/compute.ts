@@ -1,0 +1,75 @@
+import type { Contribution, Reduction, Round } from "../core/contribution.ts";
+import type { Fingerprint } from "../core/generation.ts";
+import type { Progress } from "../core/progress.ts";
+import type { Range } from "../core/sampler.ts";
+import type { Membership, StateProvider, StateRequest, StateSnapshot } from "./transport.ts";
+
+/** The part of a worker that owns the state and computes; it blocks its thread, so it has one of its own. */
+export interface Compute {
+  /** Opens engine, data and model. Once, first. */
+  open(): Promise<ComputeInfo>;
+  /** Takes the state that a run starts with, a function of the seed. */
+  initialize(place: { lineage: number; era: number }): Promise<void>;
+  /** Replaces the state by a copy. */
+  restore(state: StateSnapshot): Promise<void>;
+  /** A copy of the state as it is now. */
+  snapshot(): Promise<StateSnapshot>;
+  /** Trains in a generation until something has to be decided together. */
+  run(assignment: Assignment): Promise<RunOutcome>;
+  /**
+   * Stops contributing to the generation for good: the run under way ends as "aborted", and afterwards nothing of that
+   * generation is applied any more.
+   */
+  freeze(): Promise<void>;
+  /** Votes for a stop with every step from now on. */
+  voteToStop(): Promise<void>;
+}
+
+export interface ComputeInfo {
+  readonly fingerprint: Fingerprint;
+  readonly weightCount: number;
+  /** The optimizer's slots, and the length of each. */
+  readonly slotNames: readonly string[];
+  readonly trainableCount: number;
+  /** Numbers that a reduction carries beside the gradients. */
+  readonly statisticsCount: number;
+  readonly parameters: readonly { name: string; shape: readonly number[]; size: number; offset: number }[];
+  readonly trainingSamples: number;
+  readonly validationSamples: number;
+  readonly stepsPerEpoch: number;
+  readonly engine: string;
+}
+
+export interface Assignment {
+  readonly generation: number;
+  readonly shards: Range;
+}
+
+/**
+ * "boundary": the epoch is closed, at its end. "stopped": a stop was voted for, in the middle of an epoch. "aborted":
+ * frozen before the next step was whole; the state is that of the last committed step.
+ */
+export type RunOutcome = { readonly kind: "boundary" | "stopped" | "aborted" };
+
+/** What the compute thread says while it runs, a few times a second. */
+export interface StepReport {
+  readonly progress: Pick<Progress, "step" | "epoch" | "stepInEpoch">;
+  readonly samplesPerSecond: number;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+/** The part of a worker that talks to its peers. */
+export interface Exchange {
+  /** Opens the streams of a generation. */
+  join(membership: Membership): Promise<void>;
+  /** Closes them; afterwards nothing of that generation is received or sent. */
+  leave(): Promise<void>;
+  serveState(provide: StateProvider): void;
+  copyState(from: string, request: StateRequest, signal: AbortSignal): Promise<StateSnapshot>;
+  close(): Promise<void>;
+}
+
+/** How a step's partial sums become sums over all shards; "aborted" when the worker is frozen first. */
+export interface Reducer {
+  reduce(round: Round, own: readonly Contribution[], into: Reduction): Promise<"reduced" | "aborted">;
+}

@@ -1,0 +1,49 @@
+/** The data plane between workers: one outbox a worker, to which its peers subscribe once a generation. */
+export interface Transport {
+  /** Where this worker listens, as "host:port". */
+  readonly address: string;
+  /** Opens the streams of one generation, in both directions. Streams of older generations are refused from then on. */
+  join(membership: Membership, events: StreamEvents): Streams;
+  /** Serves this worker's state to peers that ask for it, until the next call. */
+  serveState(provide: StateProvider): void;
+  /** Copies a peer's state. Rejects when the peer refuses, breaks off or sends something else. */
+  copyState(from: string, request: StateRequest, signal: AbortSignal): Promise<StateSnapshot>;
+  close(): Promise<void>;
+}
+
+export interface Membership {
+  readonly generation: number;
+  readonly rank: number;
+  /** Addresses in rank order, this worker's own included. */
+  readonly addresses: readonly string[];
+  readonly workerIds: readonly string[];
+}
+
+export interface StreamEvents {
+  /** A message from a peer's outbox. */
+  onMessage(rank: number, message: Uint8Array): void;
+  /** The stream from a peer broke, or could not be opened in time. Reported once a peer. */
+  onBroken(rank: number, reason: string): void;
+}
+
+export interface Streams {
+  /** Puts a message into the outbox for a peer. The bytes must not change afterwards. Kept until the peer subscribes. */
+  send(rank: number, message: Uint8Array): void;
+  close(): void;
+}
+
+export interface StateRequest {
+  readonly generation: number;
+  readonly step: number;
+}
+
+/** The replicated state of a worker at a step. */
+export interface StateSnapshot {
+  /** `Progress` as JSON text. */
+  readonly progress: string;
+  /** All weights in the model's order, then each optimizer slot. */
+  readonly values: Float32Array;
+}
+
+/** Answers with the state, or with the reason why there is none to give. */
+export type StateProvider = (request: StateRequest) => Promise<StateSnapshot | string>;

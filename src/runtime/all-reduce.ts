@@ -1,0 +1,247 @@
+/**
+ * Sums the contributions of a generation's workers, in the one order that the tree prescribes, and gives everyone the
+ * result. Every bucket is cut into a chunk for each worker; a worker sends its partial sums of a chunk to the chunk's
+ * owner (reduce-scatter), the owner finishes the tree and sends the total to everyone (all-gather). Having all totals
+ * is the proof that every worker contributed, so nothing else is waited for; and since a worker contributes to a step
+ * only after it applied the one before, nobody is ever more than one step ahead.
+ */
+import type { Bucket, BucketLayout } from "../core/bucket-layout.ts";
+import { bucketsOf, chunkOf } from "../core/bucket-layout.ts";
+import type { Contribution, Reduction, Round } from "../core/contribution.ts";
+import { assert, LockstepError, messageOf } from "../core/errors.ts";
+import type { Frame } from "../core/frame.ts";
+import { decodeFrame, encodeFrame } from "../core/frame.ts";
+import { largestSubtrees, shardsOfRank, sumTree } from "../core/reduce-tree.ts";
+import type { Range } from "../core/sampler.ts";
+import type { Membership, Streams, Transport } from "../ports/transport.ts";
+
+type Numbers = Float32Array | Float64Array;
+
+/** What has arrived for one bucket of one round. */
+interface Gathering {
+  /** Partial sums of this worker's own chunk, by node; null for a node without samples. */
+  readonly partials: Map<string, Numbers | null>;
+  totals: number;
+}
+
+interface Pending {
+  readonly round: Round;
+  readonly into: Reduction;
+  readonly resolve: () => void;
+  bucketsLeft: number;
+}
+
+export class AllReduce {
+  readonly #membership: Membership;
+  readonly #layout: BucketLayout;
+  readonly #shards: number;
+  readonly #streams: Streams;
+  readonly #onFailure: (rank: number, reason: string) => void;
+  /** By round and bucket. Peers may be one round ahead, so there may be more than the pending one. */
+  readonly #gatherings = new Map<string, Gathering>();
+  #pending: Pending | null = null;
+  /** Partial sums that make up the tree: those of every worker's largest subtrees. */
+  readonly #nodes: number;
+
+  constructor(
+    transport: Transport,
+    membership: Membership,
+    layout: BucketLayout,
+    shards: number,
+    /** Called when the generation cannot complete a round any more: a peer is out of reach, or talks nonsense. */
+    onFailure: (rank: number, reason: string) => void,
+  ) {
+    this.#membership = membership;
+    this.#layout = layout;
+    this.#shards = shards;
+    this.#onFailure = onFailure;
+    const world = membership.addresses.length;
+    this.#nodes = ranks(world).flatMap((rank) => largestSubtrees(shards, shardsOfRank(shards, world, rank))).length;
+    this.#streams = transport.join(membership, {
+      onMessage: (rank, message) => this.#receive(rank, message),
+      onBroken: onFailure,
+    });
+  }
+
+  /**
+   * Reduces one round. `own` are this worker's partial sums, one for each of its largest subtrees, those without
+   * samples included: a worker contributes to every round. Resolves when `into` holds the sums over all shards. Never
+   * resolves when the generation ends first: whoever ends it drops the promise.
+   */
+  reduce(round: Round, own: readonly Contribution[], into: Reduction): Promise<void> {
+    assert(this.#pending === null, "one round is reduced at a time");
+    const buckets = bucketsOf(this.#layout, round.pass);
+    const done = new Promise<void>((resolve) => {
+      this.#pending = { round, into, resolve, bucketsLeft: buckets.length };
+    });
+    for (const bucket of buckets) this.#contribute(round, bucket, own);
+    for (const bucket of buckets) this.#finishOwnChunk(bucket);
+    return done;
+  }
+
+  close(): void {
+    this.#streams.close();
+  }
+
+  get #world(): number {
+    return this.#membership.addresses.length;
+  }
+
+  #contribute(round: Round, bucket: Bucket, own: readonly Contribution[]): void {
+    for (let owner = 0; owner < this.#world; owner++) {
+      const chunk = chunkOf(bucket, this.#world, owner);
+      if (isEmpty(chunk)) continue;
+      for (const { node, sum } of own) {
+        const numbers = sum && rowOf(bucket, sum).subarray(chunk.begin, chunk.end);
+        if (owner === this.#membership.rank) this.#gathering(round, bucket.index).partials.set(nameOf(node), numbers);
+        else this.#send(owner, "partial", round, bucket, node, numbers);
+      }
+    }
+  }
+
+  #receive(rank: number, message: Uint8Array): void {
+    try {
+      const frame = decodeFrame(message);
+      this.#check(rank, frame);
+      const bucket = this.#layout.buckets[frame.bucket]!;
+      if (frame.kind === "partial") {
+        const { partials } = this.#gathering(frame.round, frame.bucket);
+        if (partials.has(nameOf(frame.node))) refuse(`the sum of shards ${nameOf(frame.node)} twice`);
+        partials.set(nameOf(frame.node), frame.payload.byteLength > 0 ? numbersOf(bucket, frame.payload) : null);
+        this.#finishOwnChunk(bucket);
+      } else this.#takeTotal(frame, bucket);
+    } catch (error) {
+      this.#onFailure(rank, messageOf(error));
+    }
+  }
+
+  /** A frame must belong to this generation, to this round or the next, and be of the size that it should be. */
+  #check(rank: number, frame: Frame): void {
+    const bucket = this.#layout.buckets[frame.bucket];
+    if (frame.generation !== this.#membership.generation) refuse(`a frame of generation ${frame.generation}`);
+    if (frame.rank !== rank) refuse(`a frame of rank ${frame.rank}`);
+    if (!bucket) refuse(`bucket ${frame.bucket}`);
+    const owner = frame.kind === "partial" ? this.#membership.rank : rank;
+    const chunk = chunkOf(bucket, this.#world, owner);
+    const elementBytes = bucket.kind === "float32" ? 4 : 8;
+    const absent = frame.kind === "partial" && frame.payload.byteLength === 0;
+    if (!absent && frame.payload.byteLength !== (chunk.end - chunk.begin) * elementBytes) {
+      refuse(`${frame.payload.byteLength} bytes for chunk ${owner} of bucket ${frame.bucket}`);
+    }
+    const held = shardsOfRank(this.#shards, this.#world, rank);
+    if (frame.kind === "partial" && !largestSubtrees(this.#shards, held).some((node) => nameOf(node) === nameOf(frame.node))) {
+      refuse(`a sum of shards ${nameOf(frame.node)}, which are not its own`);
+    }
+  }
+
+  #takeTotal(frame: Frame, bucket: Bucket): void {
+    const pending = this.#pending;
+    if (!pending || !sameRound(pending.round, frame.round)) refuse(`a total of step ${frame.round.step} at another step`);
+    const chunk = chunkOf(bucket, this.#world, frame.rank);
+    rowOf(bucket, pending.into).set(numbersOf(bucket, frame.payload), chunk.begin);
+    this.#countTotal(bucket);
+  }
+
+  /** Adds up this worker's chunk of a bucket as soon as every partial sum of it is there. */
+  #finishOwnChunk(bucket: Bucket): void {
+    const pending = this.#pending;
+    const chunk = chunkOf(bucket, this.#world, this.#membership.rank);
+    if (!pending || isEmpty(chunk)) return;
+    const { partials } = this.#gathering(pending.round, bucket.index);
+    if (partials.size < this.#nodes) return;
+    const root = { begin: 0, end: this.#shards };
+    const total = rowOf(bucket, pending.into).subarray(chunk.begin, chunk.end);
+    const sum = sumTree<Numbers>(
+      root,
+      (node) => (partials.has(nameOf(node)) ? (partials.get(nameOf(node)) ?? "absent") : "descend"),
+      adder(total),
+    );
+    assert(sum !== null, "a batch has at least one sample");
+    if (sum !== total) total.set(sum);
+    partials.clear();
+    for (let rank = 0; rank < this.#world; rank++) {
+      if (rank !== this.#membership.rank) this.#send(rank, "total", pending.round, bucket, root, total);
+    }
+    this.#countTotal(bucket);
+  }
+
+  /** A bucket is whole when the totals of all its chunks are there; empty chunks are never sent. */
+  #countTotal(bucket: Bucket): void {
+    const pending = this.#pending!;
+    const gathering = this.#gathering(pending.round, bucket.index);
+    gathering.totals++;
+    const expected = ranks(this.#world).filter((rank) => !isEmpty(chunkOf(bucket, this.#world, rank))).length;
+    if (gathering.totals < expected) return;
+    this.#gatherings.delete(keyOf(pending.round, bucket.index));
+    if (--pending.bucketsLeft > 0) return;
+    this.#pending = null;
+    pending.resolve();
+  }
+
+  #gathering(round: Round, bucket: number): Gathering {
+    const key = keyOf(round, bucket);
+    let gathering = this.#gatherings.get(key);
+    if (!gathering) {
+      gathering = { partials: new Map(), totals: 0 };
+      this.#gatherings.set(key, gathering);
+    }
+    return gathering;
+  }
+
+  #send(to: number, kind: Frame["kind"], round: Round, bucket: Bucket, node: Range, numbers: Numbers | null): void {
+    const { generation, rank } = this.#membership;
+    const payload = numbers ? new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength) : new Uint8Array(0);
+    this.#streams.send(to, encodeFrame({ kind, generation, round, bucket: bucket.index, node, rank }, payload));
+  }
+}
+
+function rowOf(bucket: Bucket, reduction: Reduction): Numbers {
+  return bucket.kind === "float32" ? reduction.values : reduction.statistics;
+}
+
+/** The numbers where they arrived if they lie aligned, else a copy. */
+function numbersOf(bucket: Bucket, payload: Uint8Array): Numbers {
+  const elementBytes = bucket.kind === "float32" ? 4 : 8;
+  const aligned = payload.byteOffset % elementBytes === 0 ? payload : payload.slice();
+  return bucket.kind === "float32"
+    ? new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4)
+    : new Float64Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 8);
+}
+
+/** Adds two rows: into one of them if it is an intermediate sum, else into `target` if that is free, else a new row. */
+function adder(target: Numbers): (left: Numbers, right: Numbers) => Numbers {
+  const intermediate = new Set<Numbers>();
+  return (left, right) => {
+    let sum = [left, right].find((row) => intermediate.has(row));
+    if (!sum) {
+      sum = intermediate.has(target) ? target.slice() : target;
+      intermediate.add(sum);
+    }
+    for (let i = 0; i < sum.length; i++) sum[i] = left[i]! + right[i]!;
+    return sum;
+  };
+}
+
+function ranks(world: number): number[] {
+  return Array.from({ length: world }, (_, rank) => rank);
+}
+
+function isEmpty(range: Range): boolean {
+  return range.begin === range.end;
+}
+
+function nameOf(node: Range): string {
+  return `${node.begin}-${node.end}`;
+}
+
+function keyOf(round: Round, bucket: number): string {
+  return `${round.step}/${round.pass}/${bucket}`;
+}
+
+function sameRound(a: Round, b: Round): boolean {
+  return a.step === b.step && a.pass === b.pass;
+}
+
+function refuse(what: string): never {
+  throw new LockstepError("incompatible", `A peer sent ${what}.`);
+}

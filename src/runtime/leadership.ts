@@ -1,0 +1,316 @@
+/**
+ * The leader's duties, done by whichever member of the running generation holds the leadership key: it commits epochs
+ * when all members have arrived with one digest, and publishes checkpoints. Every transaction compares the key's create
+ * revision, so whoever has lost the key changes nothing, whatever it still believes.
+ *
+ * Every worker keeps the points it has arrived at until a published checkpoint covers them: so whoever becomes leader
+ * next can finish what the one before began.
+ */
+import { messageOf } from "../core/errors.ts";
+import { decodeJson, encodeJson } from "../core/json.ts";
+import type { Running, StateName } from "../core/generation.ts";
+import type { Keys } from "../core/keys.ts";
+import type { Progress } from "../core/progress.ts";
+import { agreement, type Arrival, type EpochRecord, type JobRecord, type LeaderRecord } from "../core/records.ts";
+import type { CheckpointPointer } from "../core/status.ts";
+import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Condition, Coordination, Lease, Operation } from "../ports/coordination.ts";
+import type { Log } from "../ports/log.ts";
+import { readEpoch, type RunState, type RunView, type Versioned } from "./run-view.ts";
+
+/** A state at which everyone stops for a decision: the end of an epoch, or a stop in the middle of one. */
+export interface Point {
+  readonly kind: "boundary" | "stop";
+  readonly name: string;
+  readonly progress: Progress;
+  readonly state: StateName;
+  readonly weightsDigest: string;
+  /** The checkpoint's content, made when it is written. */
+  readonly content: (identity: CheckpointIdentity) => CheckpointContent;
+  /** The whole generation has arrived here with this digest. */
+  agreed: boolean;
+}
+
+export interface CheckpointIdentity {
+  readonly id: string;
+  readonly generation: number;
+  readonly fencingToken: number;
+  readonly members: readonly string[];
+  /** Wall-clock time, for people. */
+  readonly writtenAt: string;
+}
+
+export interface LeadershipOptions {
+  readonly workerId: string;
+  readonly record: JobRecord;
+  readonly keys: Keys;
+  readonly coordination: Coordination;
+  readonly storage: CheckpointStorage;
+  readonly view: RunView;
+  readonly lease: Lease;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Makes an id that was never used. */
+  readonly newId: () => string;
+  /** Storage failed for good: nobody can publish from here. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+export class Leadership {
+  readonly #options: LeadershipOptions;
+  readonly #forget: () => void;
+  /** Oldest first; covered ones are dropped. */
+  #points: Point[] = [];
+  #tending = false;
+  #again = false;
+  #resigned = false;
+  #failures = 0;
+
+  constructor(options: LeadershipOptions) {
+    this.#options = options;
+    this.#forget = options.view.onReading(() => void this.tend());
+  }
+
+  /** Points that no published checkpoint covers yet. */
+  get uncovered(): number {
+    return this.#points.length;
+  }
+
+  add(point: Point): void {
+    if (!this.#points.some((known) => known.name === point.name)) this.#points.push(point);
+    void this.tend();
+  }
+
+  /** Stops acting as leader. The lease, and with it the key, is the caller's to revoke. */
+  resign(): void {
+    this.#resigned = true;
+    this.#forget();
+  }
+
+  /** Does what there is to do now; called after every reading of the run's keys. */
+  async tend(): Promise<void> {
+    if (this.#tending) {
+      this.#again = true;
+      return;
+    }
+    this.#tending = true;
+    try {
+      do {
+        this.#again = false;
+        await this.#tendOnce();
+      } while (this.#again && !this.#resigned);
+      this.#failures = 0;
+    } catch (error) {
+      // Doubt is settled by reading again, never by assuming: the next reading decides anew.
+      this.#options.log.warn("a leader's duty failed and is tried again", { error: messageOf(error) });
+      if (++this.#failures >= 5) this.#options.onFailure(error);
+    } finally {
+      this.#tending = false;
+    }
+  }
+
+  async #tendOnce(): Promise<void> {
+    const { state } = this.#options.view;
+    const generation = state?.generation;
+    if (!state || this.#resigned || generation?.value.kind !== "running" || !this.#options.lease.isHeld()) return;
+    const running = generation as Versioned<Running>;
+    if (!running.value.members.some((member) => member.workerId === this.#options.workerId)) return;
+    const published = state.latest?.value;
+    this.#points = this.#points.filter((point) => !published || !covers(published, point.state));
+    if (!state.leader) {
+      await this.#campaign(running);
+      return;
+    }
+    if (state.leader.value.workerId !== this.#options.workerId) return;
+    const next = this.#points[0];
+    if (!next) return this.#finish(state, state.leader.createRevision);
+    for (const point of this.#points) {
+      if (!point.agreed && !(await this.#agree(point, running, state, state.leader.createRevision))) break;
+    }
+    if (next.agreed) await this.#publish(next, running, state, state.leader.createRevision);
+  }
+
+  /** Takes the free leadership key, if this is still the generation that makes us a member. */
+  async #campaign(running: Versioned<Running>): Promise<void> {
+    const { keys, coordination, workerId, lease, log } = this.#options;
+    const leader: LeaderRecord = { workerId, generation: running.value.generation };
+    const { succeeded, revision } = await coordination.transact(
+      [{ kind: "absent", key: keys.leader }, this.#stillRunning(running)],
+      [{ kind: "put", key: keys.leader, value: encodeJson(leader), lease }],
+    );
+    if (succeeded) log.info("elected leader", { generation: running.value.generation, token: revision });
+    await this.#options.view.refresh();
+    this.#again = true;
+  }
+
+  /** Whether the whole generation stands at the point with one digest; commits the epoch's record when it does. */
+  async #agree(point: Point, running: Versioned<Running>, state: RunState, token: number): Promise<boolean> {
+    const { keys, coordination } = this.#options;
+    const { generation, members } = running.value;
+    if (point.kind === "boundary") {
+      const known = await readEpoch(coordination, keys.epoch(point.state.lineage, point.progress.epoch));
+      if (known) {
+        point.agreed = known.state.digest === point.state.digest;
+        return point.agreed;
+      }
+    }
+    const { entries } = await coordination.list(keys.arrivals(generation, point.name));
+    const arrivals = entries.map((entry) => decodeJson<Arrival>(entry.value));
+    const verdict = agreement(arrivals, members.length);
+    if (verdict === "waiting") return false;
+    if (verdict === "diverged") {
+      const states = arrivals.map(({ workerId, step, digest }) => `${workerId} step ${step} ${digest.slice(0, 19)}`);
+      await this.#fail(`The workers' states differ at ${point.name}: ${states.join(", ")}.`);
+      return false;
+    }
+    if (point.kind === "boundary") point.agreed = await this.#commit(point, running, state, token, entries.map((entry) => entry.key));
+    else point.agreed = true;
+    return point.agreed;
+  }
+
+  async #commit(point: Point, running: Versioned<Running>, state: RunState, token: number, arrivals: string[]): Promise<boolean> {
+    const { keys, coordination, log } = this.#options;
+    const { progress } = point;
+    const history = progress.history[progress.history.length - 1] ?? null;
+    const record: EpochRecord = {
+      epoch: progress.epoch,
+      generation: running.value.generation,
+      members: running.value.members.map((member) => member.workerId),
+      state: point.state,
+      weightsDigest: point.weightsDigest,
+      metrics: history && history.metrics,
+      improved: history?.improved ?? false,
+      stopping: state.stop,
+    };
+    const { succeeded } = await coordination.transact(
+      [
+        { kind: "created-at", key: keys.leader, revision: token },
+        this.#stillRunning(running),
+        { kind: "absent", key: keys.epoch(point.state.lineage, progress.epoch) },
+      ],
+      [
+        { kind: "put", key: keys.epoch(point.state.lineage, progress.epoch), value: encodeJson(record) },
+        ...arrivals.map((key): Operation => ({ kind: "delete", key })),
+      ],
+    );
+    if (succeeded) log.info("committed", { epoch: progress.epoch, step: progress.step, digest: point.state.digest });
+    await this.#options.view.refresh();
+    return succeeded;
+  }
+
+  /** Writes the point's checkpoint and moves the pointers, in one transaction that only the leader can win. */
+  async #publish(point: Point, running: Versioned<Running>, state: RunState, token: number): Promise<void> {
+    const { keys, coordination, storage, record, log, newId, clock } = this.#options;
+    const id = `${record.job}-${record.run}-step-${String(point.progress.step).padStart(8, "0")}-g${running.value.generation}-t${token}-${newId()}`;
+    const members = running.value.members.map((member) => member.workerId);
+    const writtenAt = new Date(clock.wallMs()).toISOString();
+    const identity = { id, generation: running.value.generation, fencingToken: token, members, writtenAt };
+    const stored = await storage.write(point.content(identity));
+    const pointer = this.#pointer(point, stored);
+    const improved = point.kind === "boundary" && (point.progress.history.at(-1)?.improved ?? false);
+    const finished = point.kind === "boundary" && point.progress.epoch >= record.epochs;
+    const { succeeded } = await coordination.transact(
+      [
+        { kind: "created-at", key: keys.leader, revision: token },
+        unchanged(keys.latest, state.latest),
+        unchanged(keys.best, state.best),
+      ],
+      [
+        { kind: "put", key: keys.latest, value: encodeJson(pointer) },
+        ...(improved ? [{ kind: "put" as const, key: keys.best, value: encodeJson(pointer) }] : []),
+        { kind: "put", key: keys.checkpoint(id), value: encodeJson({ state: "live", step: point.progress.step }) },
+        ...(finished ? [{ kind: "put" as const, key: keys.done, value: encodeJson({ epoch: point.progress.epoch }) }] : []),
+      ],
+    );
+    if (!succeeded) {
+      log.warn("a checkpoint was written but not published: somebody else leads or has published", { id });
+      await storage.delete(id);
+    } else log.info("published", { id, step: point.progress.step, best: improved });
+    await this.#options.view.refresh();
+    if (succeeded) await this.#prune(token);
+    this.#again = true;
+  }
+
+  /** A run whose target was reached before, or lowered, has nothing more to publish: it is done as it is. */
+  async #finish(state: RunState, token: number): Promise<void> {
+    const { keys, coordination, record } = this.#options;
+    const latest = state.latest?.value;
+    if (state.done || !latest || latest.stepInEpoch > 0 || latest.epoch < record.epochs) return;
+    await coordination.transact(
+      [{ kind: "created-at", key: keys.leader, revision: token }, unchanged(keys.latest, state.latest)],
+      [{ kind: "put", key: keys.done, value: encodeJson({ epoch: latest.epoch }) }],
+    );
+    await this.#options.view.refresh();
+  }
+
+  /** Condemns and deletes what is neither `latest`, `best`, nor the newest before `latest`. */
+  async #prune(token: number): Promise<void> {
+    const { keys, coordination, storage, view } = this.#options;
+    const { state } = view;
+    if (!state?.latest) return;
+    const { entries } = await coordination.list(keys.checkpoints);
+    const checkpoints = entries.map((entry) => ({
+      id: entry.key.slice(keys.checkpoints.length),
+      modRevision: entry.modRevision,
+      ...decodeJson<{ state: "live" | "condemned"; step: number }>(entry.value),
+    }));
+    const kept = new Set([state.latest.value.id, state.best?.value.id]);
+    const older = checkpoints.filter(({ id, state: phase }) => phase === "live" && !kept.has(id)).sort((a, b) => b.step - a.step);
+    for (const { id, step, modRevision } of older.slice(1)) {
+      const { succeeded } = await coordination.transact(
+        [
+          { kind: "created-at", key: keys.leader, revision: token },
+          { kind: "modified-at", key: keys.checkpoint(id), revision: modRevision },
+          unchanged(keys.latest, state.latest),
+          unchanged(keys.best, state.best),
+        ],
+        [{ kind: "put", key: keys.checkpoint(id), value: encodeJson({ state: "condemned", step }) }],
+      );
+      if (!succeeded) return;
+    }
+    // Only what is condemned is deleted: it can never be published again, so nobody can be too late.
+    const { entries: after } = await coordination.list(keys.checkpoints);
+    for (const entry of after) {
+      if (decodeJson<{ state: string }>(entry.value).state !== "condemned") continue;
+      await storage.delete(entry.key.slice(keys.checkpoints.length));
+      await coordination.transact([{ kind: "modified-at", key: entry.key, revision: entry.modRevision }], [{ kind: "delete", key: entry.key }]);
+    }
+  }
+
+  async #fail(reason: string): Promise<void> {
+    const { keys, coordination } = this.#options;
+    await coordination.transact([{ kind: "absent", key: keys.failed }], [{ kind: "put", key: keys.failed, value: reason }]);
+  }
+
+  #pointer(point: Point, stored: StoredCheckpoint): CheckpointPointer {
+    const { monitor } = this.#options.record;
+    const { progress } = point;
+    return {
+      id: stored.id,
+      location: stored.location,
+      lineage: point.state.lineage,
+      step: progress.step,
+      epoch: progress.epoch,
+      stepInEpoch: progress.stepInEpoch,
+      generation: stored.manifest.generation,
+      stateDigest: point.state.digest,
+      weightsDigest: point.weightsDigest,
+      manifestSha256: stored.manifestSha256,
+      monitor,
+      value: point.kind === "boundary" ? (progress.history.at(-1)?.metrics[monitor] ?? null) : null,
+    };
+  }
+
+  #stillRunning(running: Versioned<Running>): Condition {
+    return { kind: "modified-at", key: this.#options.keys.generation, revision: running.modRevision };
+  }
+}
+
+function covers(published: CheckpointPointer, state: StateName): boolean {
+  return published.lineage > state.lineage || (published.lineage === state.lineage && published.step >= state.step);
+}
+
+function unchanged(key: string, known: Versioned<unknown> | null): Condition {
+  return known ? { kind: "modified-at", key, revision: known.modRevision } : { kind: "absent", key };
+}

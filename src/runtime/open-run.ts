@@ -1,0 +1,137 @@
+/**
+ * Finds the run to go on with, or begins a new one, before anything is formed: what must not change from start to start
+ * is compared here, field by field.
+ */
+import { LockstepError } from "../core/errors.ts";
+import { decodeJson, encodeJson } from "../core/json.ts";
+import { type Keys, keysOf, runKey } from "../core/keys.ts";
+import type { JobRecord } from "../core/records.ts";
+import type { Coordination, Operation } from "../ports/coordination.ts";
+
+export interface RunRequest {
+  readonly job: string;
+  /** "never": a new run beside the old ones. */
+  readonly resume: "auto" | "never";
+  /** Null: as in the run's record, or the default for a new one. */
+  readonly shards: number | null;
+  readonly threads: number | null;
+  readonly workers: number;
+  readonly fields: Readonly<Record<string, string>>;
+  readonly epochs: number;
+  readonly monitor: string;
+  readonly mode: "min" | "max";
+  /** What decides the bits may differ from the record; the run is then only equivalent. */
+  readonly allowChange: boolean;
+  /** For a new run: threads, once S is known. */
+  readonly defaultThreads: (shards: number) => number;
+}
+
+export interface OpenedRun {
+  readonly record: JobRecord;
+  readonly keys: Keys;
+  readonly resumed: boolean;
+  /** What was changed under --allow-change, for people; empty otherwise. */
+  readonly changes: readonly string[];
+}
+
+/** Reads the record of the job's newest run, or writes one. */
+export async function openRun(coordination: Coordination, request: RunRequest): Promise<OpenedRun> {
+  const current = await coordination.get(runKey(request.job));
+  const number = current ? Number(current.value) : 0;
+  if (number === 0 || request.resume === "never") {
+    const record = newRecord(request, number + 1);
+    const keys = keysOf(request.job, record.run);
+    const { succeeded } = await coordination.transact(
+      [current ? { kind: "modified-at", key: current.key, revision: current.modRevision } : { kind: "absent", key: runKey(request.job) }],
+      [
+        { kind: "put", key: runKey(request.job), value: String(record.run) },
+        { kind: "put", key: keys.record, value: encodeJson(record) },
+      ],
+    );
+    // Another coordinator was first: its run is the one to take part in.
+    if (!succeeded) return openRun(coordination, { ...request, resume: "auto" });
+    return { record, keys, resumed: false, changes: [] };
+  }
+  return resume(coordination, request, keysOf(request.job, number));
+}
+
+function newRecord(request: RunRequest, run: number): JobRecord {
+  const { job, workers, fields, epochs, monitor, mode } = request;
+  const shards = request.shards ?? workers;
+  checkWorkers(workers, shards);
+  return {
+    job,
+    run,
+    shards,
+    workers,
+    threads: request.threads ?? request.defaultThreads(shards),
+    fields,
+    epochs,
+    monitor,
+    mode,
+    lineage: 1,
+    era: 1,
+    exactness: "bit-exact",
+    exactnessReason: "one seed, one history",
+  };
+}
+
+async function resume(coordination: Coordination, request: RunRequest, keys: Keys): Promise<OpenedRun> {
+  const entry = await coordination.get(keys.record);
+  if (!entry) {
+    throw new LockstepError("incompatible", `etcd names run ${keys.prefix}, but holds no record of it.`, { hint: "Start a new run with --resume never." });
+  }
+  const old = decodeJson<JobRecord>(entry.value);
+  const changes = changesOf(old, request);
+  if (changes.length > 0 && !request.allowChange) {
+    throw new LockstepError("incompatible", `The run cannot go on as before: ${changes.join("; ")}.`, {
+      hint: "Undo the change, or go on with --allow-change (the result is then equivalent, not bit-exact), or start anew with --resume never.",
+    });
+  }
+  const [done, members] = await Promise.all([coordination.get(keys.done), coordination.list(keys.members)]);
+  const shards = request.allowChange ? (request.shards ?? old.shards) : old.shards;
+  checkWorkers(request.workers, shards);
+  const record: JobRecord = {
+    ...old,
+    workers: request.workers,
+    epochs: request.epochs,
+    monitor: request.monitor,
+    mode: request.mode,
+    ...(changes.length > 0
+      ? {
+          shards,
+          threads: request.threads ?? old.threads,
+          fields: request.fields,
+          exactness: "equivalent" as const,
+          exactnessReason: `changed at a restart: ${changes.join("; ")}`,
+        }
+      : {}),
+  };
+  const operations: Operation[] = [{ kind: "put", key: keys.record, value: encodeJson(record) }];
+  if (changes.length > 0) operations.push({ kind: "delete", key: keys.fingerprint });
+  if (done && record.epochs > old.epochs) operations.push({ kind: "delete", key: keys.done });
+  // With nobody left, an old wish to stop, or an old failure, is over.
+  if (members.entries.length === 0) operations.push({ kind: "delete", key: keys.stop }, { kind: "delete", key: keys.failed });
+  const { succeeded } = await coordination.transact([{ kind: "modified-at", key: keys.record, revision: entry.modRevision }], operations);
+  if (!succeeded) return openRun(coordination, request);
+  return { record, keys, resumed: true, changes };
+}
+
+function changesOf(old: JobRecord, request: RunRequest): string[] {
+  const wanted: Record<string, string> = {
+    ...request.fields,
+    ...(request.shards === null ? {} : { shards: String(request.shards) }),
+    ...(request.threads === null ? {} : { threads: String(request.threads) }),
+  };
+  const before: Record<string, string> = { ...old.fields, shards: String(old.shards), threads: String(old.threads) };
+  return Object.keys(wanted)
+    .filter((field) => wanted[field] !== before[field])
+    .map((field) => `${field} was ${before[field] ?? "(nothing)"} and is ${wanted[field]}`);
+}
+
+function checkWorkers(workers: number, shards: number): void {
+  if (workers <= shards) return;
+  throw new LockstepError("usage", `${workers} workers cannot share ${shards} shards: every worker needs at least one.`, {
+    hint: `Use at most ${shards} workers, or start a new run with --shards ${workers} or more.`,
+  });
+}

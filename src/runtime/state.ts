@@ -1,0 +1,96 @@
+/** The replicated state: its digest, and how it becomes a checkpoint and comes back. */
+import { createHash } from "node:crypto";
+import { LockstepError } from "../core/errors.ts";
+import type { StateName } from "../core/generation.ts";
+import { decodeJson, encodeJson } from "../core/json.ts";
+import type { Progress } from "../core/progress.ts";
+import type { JobRecord } from "../core/records.ts";
+import type { CheckpointContent, NamedTensor } from "../ports/checkpoint-storage.ts";
+import type { ComputeInfo } from "../ports/compute.ts";
+import type { StateSnapshot } from "../ports/transport.ts";
+import type { CheckpointIdentity } from "./leadership.ts";
+
+/** "sha256:…" of weights, slots and progress: equal digests mean equal states. */
+export function digestOf(snapshot: StateSnapshot): string {
+  return `sha256:${createHash("sha256").update(bytesOf(snapshot.values)).update(snapshot.progress).digest("hex")}`;
+}
+
+/** "sha256:…" over the weights' little-endian bytes in the model's order. */
+export function weightsDigestOf(snapshot: StateSnapshot, info: Pick<ComputeInfo, "weightCount">): string {
+  return `sha256:${createHash("sha256").update(bytesOf(snapshot.values.subarray(0, info.weightCount))).digest("hex")}`;
+}
+
+export function snapshotToContent(
+  snapshot: StateSnapshot,
+  info: ComputeInfo,
+  record: JobRecord,
+  identity: CheckpointIdentity & { state: StateName; weightsDigest: string },
+): CheckpointContent {
+  const progress = decodeJson<Progress>(snapshot.progress);
+  const weights: NamedTensor[] = info.parameters.map(({ name, shape, offset, size }) => ({
+    name,
+    shape,
+    values: snapshot.values.subarray(offset, offset + size),
+  }));
+  const optimizer: NamedTensor[] = info.slotNames.flatMap((slot, i) =>
+    info.parameters
+      .filter(({ offset }) => offset < info.trainableCount)
+      .map(({ name, shape, offset, size }) => {
+        const begin = info.weightCount + i * info.trainableCount + offset;
+        return { name: `${slot}/${name}`, shape, values: snapshot.values.subarray(begin, begin + size) };
+      }),
+  );
+  const ended = progress.stepInEpoch === 0 ? progress.history.at(-1) : undefined;
+  return {
+    manifest: {
+      formatVersion: 1,
+      id: identity.id,
+      job: record.job,
+      run: String(record.run),
+      lineage: progress.lineage,
+      era: progress.era,
+      step: progress.step,
+      epoch: progress.epoch,
+      stepInEpoch: progress.stepInEpoch,
+      generation: identity.generation,
+      fencingToken: identity.fencingToken,
+      stateDigest: identity.state.digest,
+      weightsDigest: identity.weightsDigest,
+      fingerprint: info.fingerprint,
+      members: identity.members,
+      metrics: ended?.metrics ?? null,
+      writtenAt: identity.writtenAt,
+    },
+    weights,
+    optimizer,
+    // Text, so that what is read back is what was digested.
+    state: { progress: snapshot.progress },
+  };
+}
+
+/** The state in a checkpoint, in this model's layout; refuses one that was made by another model or optimizer. */
+export function contentToSnapshot(content: CheckpointContent, info: Pick<ComputeInfo, "weightCount" | "trainableCount" | "slotNames" | "parameters">): StateSnapshot {
+  const { progress } = content.state as { progress: string }; // written by snapshotToContent, verified by its hash
+  const values = new Float32Array(info.weightCount + info.slotNames.length * info.trainableCount);
+  const take = (tensors: readonly NamedTensor[], name: string, size: number, offset: number) => {
+    const tensor = tensors.find((candidate) => candidate.name === name);
+    if (tensor?.values.length !== size) {
+      throw new LockstepError(
+        "incompatible",
+        `The checkpoint ${content.manifest.id} has ${tensor ? `${tensor.values.length} values` : "nothing"} for ${name}, where the job's model has ${size}.`,
+        { hint: "The model or the optimizer in the job file was changed; start a new run with --resume never." },
+      );
+    }
+    values.set(tensor.values, offset);
+  };
+  for (const { name, size, offset } of info.parameters) {
+    take(content.weights, name, size, offset);
+    if (offset >= info.trainableCount) continue;
+    info.slotNames.forEach((slot, i) => take(content.optimizer, `${slot}/${name}`, size, info.weightCount + i * info.trainableCount + offset));
+  }
+  return { progress: encodeJson(decodeJson(progress)), values };
+}
+
+function bytesOf(values: Float32Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+}

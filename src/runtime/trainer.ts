@@ -1,0 +1,207 @@
+/**
+ * Owns the state and takes it from step to step. A step is: the gradients of this worker's shards, added up along the
+ * tree; the reduction over all workers; the update. What a step computes depends on the state, the job and the shard
+ * numbers alone, so every worker that takes it gets the same bits.
+ */
+import type { Contribution, Reduction, Round } from "../core/contribution.ts";
+import { assert } from "../core/errors.ts";
+import { decodeJson, encodeJson } from "../core/json.ts";
+import type { Job } from "../core/job.ts";
+import { afterEpoch, afterStep, initialProgress, means, type Progress, type Sums } from "../core/progress.ts";
+import { RandomStream } from "../core/random.ts";
+import { largestSubtrees, middleOf } from "../core/reduce-tree.ts";
+import { batchRange, epochOrder, type Range, shardRange, slice, stepsPerEpoch } from "../core/sampler.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Assignment, Reducer, RunOutcome, StepReport } from "../ports/compute.ts";
+import type { StateSnapshot } from "../ports/transport.ts";
+import type { PreparedData } from "./prepared-data.ts";
+import type { TrainingProgram } from "./training-program.ts";
+
+/** In a reduction's statistics, before the sums of loss and metrics. */
+const samplesAt = 0;
+const stopVotesAt = 1;
+const sumsAt = 2;
+
+export interface TrainerOptions {
+  readonly program: TrainingProgram;
+  readonly job: Job;
+  readonly data: PreparedData;
+  readonly shards: number;
+  readonly clock: Clock;
+  readonly onStep: (report: StepReport) => void;
+}
+
+export class Trainer {
+  readonly #program: TrainingProgram;
+  readonly #job: Job;
+  readonly #data: PreparedData;
+  readonly #shards: number;
+  readonly #clock: Clock;
+  readonly #onStep: (report: StepReport) => void;
+  readonly stepsPerEpoch: number;
+  readonly statisticsCount: number;
+  /** Sums over all shards arrive here. Shared with the thread that receives them. */
+  readonly #reduced: Reduction;
+  /** Room for partial sums: one for each of this worker's largest subtrees, and one for each level below. */
+  #partials: Reduction[] = [];
+  readonly #scratch: Reduction[] = [];
+  #progress: Progress | null = null;
+  #order: { epoch: number; positions: Uint32Array } | null = null;
+  #stopVote = 0;
+
+  constructor(options: TrainerOptions) {
+    this.#program = options.program;
+    this.#job = options.job;
+    this.#data = options.data;
+    this.#shards = options.shards;
+    this.#clock = options.clock;
+    this.#onStep = options.onStep;
+    this.stepsPerEpoch = stepsPerEpoch(this.#data.trainingSamples, this.#job.batchSize);
+    this.statisticsCount = sumsAt + this.#program.sumNames.length;
+    this.#reduced = this.#allocate();
+  }
+
+  initialize(place: { lineage: number; era: number }): void {
+    // The program begins with the values that are a function of the seed, and was not trained yet.
+    assert(this.#progress === null, "the seed's state is taken by a worker that has none");
+    this.#progress = initialProgress(place.lineage, place.era);
+  }
+
+  restore(state: StateSnapshot): void {
+    assert(state.values.length === this.#program.valueCount, "a state has as many values as the model and its optimizer");
+    this.#program.load(state.values);
+    this.#progress = decodeJson<Progress>(state.progress);
+  }
+
+  snapshot(): StateSnapshot {
+    assert(this.#progress !== null, "a worker that is asked for its state has one");
+    return { progress: encodeJson(this.#progress), values: this.#program.save() };
+  }
+
+  voteToStop(): void {
+    this.#stopVote = 1;
+  }
+
+  async run(assignment: Assignment, reducer: Reducer): Promise<RunOutcome> {
+    const nodes = largestSubtrees(this.#shards, assignment.shards);
+    while (this.#partials.length < nodes.length) this.#partials.push(this.#allocate());
+    for (;;) {
+      if (this.#now.stepInEpoch < this.stepsPerEpoch) {
+        const stop = await this.#step(nodes, reducer);
+        if (stop === "aborted") return { kind: "aborted" };
+        if (stop && this.#now.stepInEpoch < this.stepsPerEpoch) return { kind: "stopped" };
+      }
+      if (this.#now.stepInEpoch === this.stepsPerEpoch) {
+        return { kind: (await this.#closeEpoch(nodes, reducer)) ? "boundary" : "aborted" };
+      }
+    }
+  }
+
+  get #now(): Progress {
+    assert(this.#progress !== null, "a worker that trains has a state");
+    return this.#progress;
+  }
+
+  /** One step; whether a stop was voted for, or "aborted" with the state as it was. */
+  async #step(nodes: readonly Range[], reducer: Reducer): Promise<boolean | "aborted"> {
+    const begun = this.#clock.monotonicMs();
+    const progress = this.#now;
+    const batch = batchRange(this.#data.trainingSamples, this.#job.batchSize, progress.stepInEpoch);
+    const own = this.#contributions(nodes, (shard, into) => this.#shardGradients(progress, batch, shard, into));
+    const round: Round = { step: progress.step, pass: 0 };
+    if ((await reducer.reduce(round, own, this.#reduced)) === "aborted") return "aborted";
+    const sums = this.#sumsOf(this.#reduced);
+    this.#program.update(this.#reduced.values, sums.samples, progress.step + 1);
+    this.#progress = afterStep(progress, sums);
+    const seconds = (this.#clock.monotonicMs() - begun) / 1000;
+    this.#onStep({ progress: this.#progress, samplesPerSecond: sums.samples / seconds, metrics: means(this.#progress) });
+    return this.#reduced.statistics[stopVotesAt]! > 0;
+  }
+
+  #shardGradients(progress: Progress, batch: Range, shard: number, into: Reduction): boolean {
+    const range = shardRange(batch, this.#shards, shard);
+    if (range.begin === range.end) return false;
+    const samples = this.#data.training(this.#positions(progress.epoch).subarray(range.begin, range.end));
+    const random = new RandomStream(this.#job.seed, "step", progress.step, shard);
+    this.#program.gradients(samples, random, into.values, into.statistics.subarray(sumsAt));
+    into.statistics[samplesAt] = samples.count;
+    into.statistics[stopVotesAt] = this.#stopVote;
+    return true;
+  }
+
+  /** Validates and closes the epoch. False when frozen first; validation is then repeated in the next generation. */
+  async #closeEpoch(nodes: readonly Range[], reducer: Reducer): Promise<boolean> {
+    let validation: Sums | null = null;
+    if (this.#data.validationSamples > 0) {
+      const own = this.#contributions(nodes, (shard, into) => this.#shardValidation(shard, into));
+      const round: Round = { step: this.#now.step, pass: 1 };
+      if ((await reducer.reduce(round, own, this.#reduced)) === "aborted") return false;
+      validation = this.#sumsOf(this.#reduced);
+    }
+    this.#progress = afterEpoch(this.#now, validation, this.#job.checkpoint);
+    return true;
+  }
+
+  /** The sums over one of S fixed slices of the validation data, in batches of a fixed size. */
+  #shardValidation(shard: number, into: Reduction): boolean {
+    const range = slice(this.#data.validationSamples, this.#shards, shard);
+    if (range.begin === range.end) return false;
+    const size = Math.ceil(this.#job.batchSize / this.#shards);
+    const sums = new Float64Array(this.#program.sumNames.length);
+    into.statistics.fill(0);
+    for (let begin = range.begin; begin < range.end; begin += size) {
+      const batch = this.#data.validation({ begin, end: Math.min(begin + size, range.end) });
+      this.#program.validate(batch, sums);
+      for (let i = 0; i < sums.length; i++) into.statistics[sumsAt + i]! += sums[i]!;
+    }
+    into.statistics[samplesAt] = range.end - range.begin;
+    return true;
+  }
+
+  /** This worker's partial sums, one for each of its largest subtrees. `leaf` says whether its shard has samples. */
+  #contributions(nodes: readonly Range[], leaf: (shard: number, into: Reduction) => boolean): Contribution[] {
+    return nodes.map((node, i) => {
+      const sum = this.#partials[i]!;
+      return { node, sum: this.#sumNode(node, sum, 0, leaf) ? sum : null };
+    });
+  }
+
+  /** Adds up a subtree into `into`: the same tree, and the same rule for absent shards, as in reduce-tree.ts. */
+  #sumNode(node: Range, into: Reduction, depth: number, leaf: (shard: number, into: Reduction) => boolean): boolean {
+    if (node.end - node.begin === 1) return leaf(node.begin, into);
+    const middle = middleOf(node);
+    const left = this.#sumNode({ begin: node.begin, end: middle }, into, depth + 1, leaf);
+    if (!left) return this.#sumNode({ begin: middle, end: node.end }, into, depth + 1, leaf);
+    this.#scratch[depth] ??= this.#allocate();
+    const other = this.#scratch[depth];
+    if (this.#sumNode({ begin: middle, end: node.end }, other, depth + 1, leaf)) {
+      addTo(into.values, other.values);
+      addTo(into.statistics, other.statistics);
+    }
+    return true;
+  }
+
+  #positions(epoch: number): Uint32Array {
+    if (this.#order?.epoch !== epoch) {
+      this.#order = { epoch, positions: epochOrder(this.#job.seed, epoch, this.#data.trainingSamples) };
+    }
+    return this.#order.positions;
+  }
+
+  #sumsOf({ statistics }: Reduction): Sums {
+    const totals = this.#program.sumNames.map((name, i) => [name, statistics[sumsAt + i]!] as const);
+    return { samples: statistics[samplesAt]!, totals: Object.fromEntries(totals) };
+  }
+
+  #allocate(): Reduction {
+    const { weightCount } = this.#program;
+    return {
+      values: new Float32Array(new SharedArrayBuffer(weightCount * Float32Array.BYTES_PER_ELEMENT)),
+      statistics: new Float64Array(new SharedArrayBuffer(this.statisticsCount * Float64Array.BYTES_PER_ELEMENT)),
+    };
+  }
+}
+
+function addTo(sum: Float32Array | Float64Array, other: Float32Array | Float64Array): void {
+  for (let i = 0; i < sum.length; i++) sum[i] = sum[i]! + other[i]!;
+}

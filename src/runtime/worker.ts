@@ -1,0 +1,420 @@
+/**
+ * A worker's life. It asks to be let in under a fresh id, stops and reports its state whenever a generation forms, takes
+ * the state that a running generation names, trains with its peers, and decides with them at every epoch's end. It acts
+ * on what the generation key says and on nothing else; a generation that is not the key's any more ends at once.
+ */
+import { LockstepError, messageOf } from "../core/errors.ts";
+import type { FailureBudget } from "../core/failure-budget.ts";
+import { compareStates, memberIds, type Generation, type Member, type Running, type StateName } from "../core/generation.ts";
+import { decodeJson, encodeJson } from "../core/json.ts";
+import type { Keys } from "../core/keys.ts";
+import { maxUncoveredBoundaries } from "../core/limits.ts";
+import type { Progress } from "../core/progress.ts";
+import type { Arrival, JobRecord, Refusal } from "../core/records.ts";
+import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Compute, ComputeInfo, Exchange } from "../ports/compute.ts";
+import type { Coordination, Lease } from "../ports/coordination.ts";
+import type { Log } from "../ports/log.ts";
+import type { StateSnapshot } from "../ports/transport.ts";
+import { Leadership, type Point } from "./leadership.ts";
+import { readEpoch, RunView, type Versioned } from "./run-view.ts";
+import { contentToSnapshot, digestOf, snapshotToContent, weightsDigestOf } from "./state.ts";
+
+export interface WorkerOptions {
+  readonly name: string;
+  /** Where peers reach this worker. */
+  readonly address: string;
+  readonly pid: number;
+  readonly record: JobRecord;
+  readonly info: ComputeInfo;
+  readonly keys: Keys;
+  readonly budget: FailureBudget;
+  readonly coordination: Coordination;
+  readonly storage: CheckpointStorage;
+  readonly compute: Compute;
+  readonly exchange: Exchange;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Letters and digits that were never drawn before. */
+  readonly newId: () => string;
+  /** Told on every change of what this worker is. */
+  readonly onStanding: (standing: Standing) => void;
+}
+
+export interface Standing {
+  readonly workerId: string;
+  readonly generation: number;
+  readonly leaseHeld: boolean;
+}
+
+/** Why a worker left: the job is finished, a stop was asked for, or it alone was asked to leave. */
+export type WorkerEnd = "finished" | "stopped" | "drained";
+
+/** Why one admission ended. */
+type AdmissionEnd = WorkerEnd | "evicted";
+
+export class Worker {
+  readonly #options: WorkerOptions;
+  readonly #view: RunView;
+  #draining = false;
+  #member: { lease: Lease; member: Member } | null = null;
+  /** The digest of the state as it was when this worker last stopped; null before it has a state. */
+  #hasState = false;
+  #broken: (rank: number, reason: string) => void = () => {};
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+    this.#view = new RunView(options.coordination, options.keys, options.budget.pollMs, options.log);
+  }
+
+  /** Joins, trains and leaves. Rejects when the run fails or this worker does not fit it. */
+  async run(): Promise<WorkerEnd> {
+    try {
+      for (;;) {
+        const end = await this.#admission();
+        if (end !== "evicted") return end;
+      }
+    } finally {
+      this.#view.close();
+    }
+  }
+
+  /** Leaves in order, as soon as a generation runs without this worker. */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    if (this.#member) await this.#announce(this.#member.lease, { ...this.#member.member, leaving: true });
+  }
+
+  /** The streams of the running generation report a peer that is out of reach. */
+  peerBroken(rank: number, reason: string): void {
+    this.#broken(rank, reason);
+  }
+
+  /** One admission: from a fresh id to its end. */
+  async #admission(): Promise<AdmissionEnd> {
+    const { coordination, budget, name, newId, keys, log, address, pid, info } = this.#options;
+    const workerId = `${name}.${newId()}`;
+    const lease = await coordination.grantLease(budget.leaseTtlMs);
+    const { fingerprint, stepsPerEpoch } = info;
+    const member: Member = { workerId, name, address, pid, fingerprint, leaving: this.#draining, stepsPerEpoch };
+    await this.#announce(lease, member);
+    this.#member = { lease, member };
+    this.#view.follow(workerId);
+    await this.#view.refresh();
+    const leadership = new Leadership({
+      ...this.#options,
+      workerId,
+      view: this.#view,
+      lease,
+      onFailure: (error) => log.error("this worker cannot publish checkpoints", { error: messageOf(error) }),
+    });
+    try {
+      return await this.#generations(workerId, lease, leadership);
+    } finally {
+      leadership.resign();
+      this.#member = null;
+      await this.#freeze();
+      await coordination.transact([], [{ kind: "delete", key: keys.member(workerId) }]).catch(() => undefined);
+      await lease.revoke();
+    }
+  }
+
+  async #announce(lease: Lease, member: Member): Promise<void> {
+    const key = this.#options.keys.member(member.workerId);
+    await this.#options.coordination.transact([], [{ kind: "put", key, value: encodeJson(member), lease }]);
+  }
+
+  /** Follows the generation key until this admission is over. */
+  async #generations(workerId: string, lease: Lease, leadership: Leadership): Promise<AdmissionEnd> {
+    const { log } = this.#options;
+    let joined = false;
+    let reported = 0;
+    for (;;) {
+      const next = await this.#view.until((state) => {
+        if (state.failed !== null) throw new LockstepError("diverged", state.failed);
+        if (state.refusal) return { kind: "refused" as const, refusal: state.refusal };
+        const generation = state.generation;
+        const member = generation !== null && memberIds(generation.value).includes(workerId);
+        if (member && (generation.value.kind === "running" || generation.value.generation > reported)) {
+          return { kind: "member" as const, generation };
+        }
+        if (joined && !member && generation?.value.kind === "running") return { kind: "left out" as const };
+        if (!joined && this.#draining) return { kind: "drained" as const };
+        if (!member && state.done) return { kind: "finished" as const };
+        if (!member && state.stop) return { kind: "stopped" as const };
+        return null;
+      });
+      switch (next.kind) {
+        case "refused":
+          if (next.refusal.kind === "incompatible") throw refusalError(next.refusal);
+          log.warn("evicted; joining again as a new incarnation", { reason: next.refusal.reason });
+          return "evicted";
+        case "left out":
+          if (this.#draining) return "drained";
+          log.warn("left out of the generation; joining again as a new incarnation");
+          return "evicted";
+        case "drained":
+        case "finished":
+        case "stopped":
+          return next.kind;
+        case "member": {
+          joined = true;
+          const { value } = next.generation;
+          this.#options.onStanding({ workerId, generation: value.generation, leaseHeld: lease.isHeld() });
+          if (value.kind === "forming") {
+            await this.#report(workerId, lease, next.generation);
+            reported = value.generation;
+            continue;
+          }
+          const end = await this.#generation(workerId, next.generation as Versioned<Running>, leadership, lease);
+          if (end) return end;
+        }
+      }
+    }
+  }
+
+  /** Stops, and says in etcd with which state. Nothing of an older generation is applied afterwards. */
+  async #report(workerId: string, lease: Lease, forming: Versioned<Generation>): Promise<void> {
+    const { coordination, keys, log } = this.#options;
+    await this.#freeze();
+    const state = this.#hasState ? stateName(await this.#options.compute.snapshot()) : null;
+    const { generation } = forming.value;
+    await coordination.transact(
+      [{ kind: "modified-at", key: keys.generation, revision: forming.modRevision }],
+      [{ kind: "put", key: keys.report(generation, workerId), value: encodeJson({ workerId, state }), lease }],
+    );
+    log.info("stopped and reported", { generation, step: state?.step ?? null });
+  }
+
+  async #freeze(): Promise<void> {
+    // The streams first: when the compute thread is told, nothing can reach its memory any more.
+    await this.#options.exchange.leave();
+    await this.#options.compute.freeze();
+  }
+
+  /** Trains in a running generation until it is over (null) or this worker's time is. */
+  async #generation(workerId: string, running: Versioned<Running>, leadership: Leadership, lease: Lease): Promise<WorkerEnd | null> {
+    const { log } = this.#options;
+    const over = new AbortController();
+    const forget = this.#view.onReading(() => {
+      const { state } = this.#view;
+      if (over.signal.aborted) return;
+      if (state?.generation?.modRevision === running.modRevision && state.failed === null) return;
+      over.abort(generationOver);
+      this.#freeze().catch((error: unknown) => log.error("freezing failed", { error: messageOf(error) }));
+    });
+    try {
+      const rank = running.value.members.findIndex((member) => member.workerId === workerId);
+      await this.#takeState(workerId, running, over.signal);
+      await this.#openStreams(workerId, rank, running, over.signal);
+      log.info("training", {
+        generation: running.value.generation,
+        rank,
+        world: running.value.members.length,
+        shards: `${running.value.members[rank]!.shards.begin}..${running.value.members[rank]!.shards.end - 1}`,
+      });
+      return await this.#train(workerId, rank, running, leadership, over.signal);
+    } catch (error) {
+      if (error === generationOver) return null;
+      throw error;
+    } finally {
+      forget();
+      this.#broken = () => {};
+      if (!lease.isHeld()) log.warn("the lease on the membership was lost");
+    }
+  }
+
+  async #train(workerId: string, rank: number, running: Versioned<Running>, leadership: Leadership, over: AbortSignal): Promise<WorkerEnd | null> {
+    const { compute } = this.#options;
+    const { shards } = running.value.members[rank]!;
+    const { generation } = running.value;
+    for (;;) {
+      const snapshot = await compute.snapshot();
+      const progress = decodeJson<Progress>(snapshot.progress);
+      if (progress.stepInEpoch === 0) {
+        const end = await this.#passBoundary(workerId, rank, running, leadership, snapshot, progress, over);
+        if (end) return end;
+      }
+      const outcome = await compute.run({ generation, shards });
+      if (outcome.kind === "stopped") return this.#passStop(workerId, rank, running, leadership, over);
+      if (outcome.kind === "aborted") {
+        // Either the key says so already, or a peer broke and the coordinator will.
+        await this.#view.until(() => over.aborted);
+        return null;
+      }
+    }
+  }
+
+  /** Everyone waits until the epoch's record is there; null to go on. */
+  async #passBoundary(
+    workerId: string,
+    rank: number,
+    running: Versioned<Running>,
+    leadership: Leadership,
+    snapshot: StateSnapshot,
+    progress: Progress,
+    over: AbortSignal,
+  ): Promise<WorkerEnd | null> {
+    const { coordination, keys, record } = this.#options;
+    const point = this.#pointAt("boundary", `epoch-${progress.epoch}`, snapshot, progress);
+    const key = keys.epoch(progress.lineage, progress.epoch);
+    const known = await readEpoch(coordination, key);
+    if (!known) await this.#arrive(workerId, rank, running, point);
+    const covered = this.#view.state?.latest?.value;
+    if (!covered || compareStates({ ...covered, era: progress.era }, progress) < 0) leadership.add(point);
+    const committed = known ?? (await this.#whenRead(() => readEpoch(coordination, key), over));
+    if (committed.state.digest !== point.state.digest) {
+      throw new LockstepError(
+        "diverged",
+        `This worker's state at the end of epoch ${progress.epoch} (${point.state.digest.slice(0, 19)}…) is not the one that was agreed on (${committed.state.digest.slice(0, 19)}…).`,
+        { hint: "Start it again: it will copy the state of the others." },
+      );
+    }
+    const last = progress.epoch >= record.epochs;
+    if (last || committed.stopping) {
+      await this.#view.until((state) => state.latest && state.latest.value.step >= progress.step && (!last || state.done), over);
+      return last ? "finished" : "stopped";
+    }
+    // Step 0 is published before step 1; later, training runs ahead of its checkpoints by a bounded number.
+    const limit = progress.step === 0 ? 0 : maxUncoveredBoundaries;
+    await this.#view.until(() => leadership.uncovered <= limit && this.#view.state?.latest, over);
+    return null;
+  }
+
+  /** A stop in the middle of an epoch: everyone waits until the state is published. */
+  async #passStop(workerId: string, rank: number, running: Versioned<Running>, leadership: Leadership, over: AbortSignal): Promise<WorkerEnd> {
+    const snapshot = await this.#options.compute.snapshot();
+    const progress = decodeJson<Progress>(snapshot.progress);
+    const point = this.#pointAt("stop", `step-${progress.step}`, snapshot, progress);
+    await this.#arrive(workerId, rank, running, point);
+    leadership.add(point);
+    await this.#view.until((state) => state.latest && state.latest.value.step >= progress.step, over);
+    return "stopped";
+  }
+
+  #pointAt(kind: Point["kind"], name: string, snapshot: StateSnapshot, progress: Progress): Point {
+    const { info, record } = this.#options;
+    const state = stateName(snapshot);
+    const weightsDigest = weightsDigestOf(snapshot, info);
+    return {
+      kind,
+      name,
+      progress,
+      state,
+      weightsDigest,
+      agreed: false,
+      content: (identity) => snapshotToContent(snapshot, info, record, { ...identity, state, weightsDigest }),
+    };
+  }
+
+  async #arrive(workerId: string, rank: number, running: Versioned<Running>, point: Point): Promise<void> {
+    const { coordination, keys } = this.#options;
+    const arrival: Arrival = { workerId, step: point.progress.step, digest: point.state.digest };
+    const key = keys.arrival(running.value.generation, point.name, rank);
+    await coordination.transact(
+      [{ kind: "modified-at", key: keys.generation, revision: running.modRevision }],
+      [{ kind: "put", key, value: encodeJson(arrival) }],
+    );
+  }
+
+  /** Brings this worker to the state that the generation starts from. */
+  async #takeState(workerId: string, running: Versioned<Running>, over: AbortSignal): Promise<void> {
+    const { compute, exchange, storage, info, record, log } = this.#options;
+    const { source, members, generation } = running.value;
+    if (source.kind === "seed") {
+      if (!this.#hasState) await compute.initialize({ lineage: record.lineage, era: record.era });
+      this.#hasState = true;
+      return;
+    }
+    if (this.#hasState) {
+      const own = stateName(await compute.snapshot());
+      if (compareStates(own, source.state) === 0 && own.digest === source.state.digest) return;
+    }
+    const from = source.kind === "member" ? members.find((member) => member.workerId === source.workerId) : null;
+    const snapshot =
+      source.kind === "checkpoint"
+        ? contentToSnapshot(await storage.load(source.id), info)
+        : await exchange.copyState(from!.address, { generation, step: source.state.step }, over).catch(async (error: unknown) => {
+            over.throwIfAborted();
+            await this.#suspect(workerId, generation, source.workerId, messageOf(error));
+            return this.#view.until<never>(() => null, over);
+          });
+    const copied = stateName(snapshot);
+    if (copied.digest !== source.state.digest) {
+      throw new LockstepError("corrupt-checkpoint", `The state of step ${source.state.step} arrived with the digest ${copied.digest}, not ${source.state.digest}.`);
+    }
+    over.throwIfAborted();
+    await compute.restore(snapshot);
+    this.#hasState = true;
+    log.info("took the state", { step: copied.step, from: source.kind === "member" ? source.workerId : source.id });
+  }
+
+  async #openStreams(workerId: string, rank: number, running: Versioned<Running>, over: AbortSignal): Promise<void> {
+    const { exchange, compute } = this.#options;
+    const { generation, members } = running.value;
+    exchange.serveState(async (request) => {
+      const snapshot = await compute.snapshot();
+      const { step } = stateName(snapshot);
+      if (over.aborted || request.generation !== generation) return `generation ${request.generation} is over here`;
+      return step === request.step ? snapshot : `the state here is of step ${step}, not ${request.step}`;
+    });
+    this.#broken = (peer, reason) => {
+      const suspect = members[peer]!.workerId;
+      this.#options.log.warn("a peer is out of reach", { peer: suspect, reason });
+      void this.#suspect(workerId, generation, suspect, reason);
+    };
+    await exchange.join({
+      generation,
+      rank,
+      addresses: members.map((member) => member.address),
+      workerIds: members.map((member) => member.workerId),
+    });
+  }
+
+  /** Tells the coordinator, through etcd; repeated with every reading until the generation is over. */
+  async #suspect(by: string, generation: number, suspect: string, reason: string): Promise<void> {
+    const { coordination, keys, log, clock, budget } = this.#options;
+    const key = keys.suspicion(generation, suspect, by);
+    while (this.#view.state?.generation?.value.generation === generation && this.#member) {
+      try {
+        await coordination.transact([], [{ kind: "put", key, value: reason, lease: this.#member.lease }]);
+        return;
+      } catch (error) {
+        log.warn("a suspicion could not be written and is repeated", { suspect, error: messageOf(error) });
+        await clock.sleep(budget.pollMs);
+      }
+    }
+  }
+
+  /** Reads after every reading of the run's keys until there is something. */
+  async #whenRead<T>(read: () => Promise<T | null>, over: AbortSignal): Promise<T> {
+    for (;;) {
+      const changed = this.#nextReading(over);
+      const found = await read();
+      if (found) {
+        changed.catch(() => undefined);
+        return found;
+      }
+      await changed;
+    }
+  }
+
+  #nextReading(signal: AbortSignal): Promise<void> {
+    const before = this.#view.state;
+    return this.#view.until((state) => state !== before, signal).then(() => undefined);
+  }
+}
+
+const generationOver = new LockstepError("fenced-off", "The generation is over.");
+
+function stateName(snapshot: StateSnapshot): StateName {
+  const { lineage, era, step } = decodeJson<Progress>(snapshot.progress);
+  return { lineage, era, step, digest: digestOf(snapshot) };
+}
+
+function refusalError(refusal: Refusal): LockstepError {
+  return new LockstepError("incompatible", `This worker does not fit the cluster: ${refusal.reason}.`, {
+    hint: "Start it with the same job file, data, engine and settings as the others.",
+  });
+}

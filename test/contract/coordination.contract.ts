@@ -1,0 +1,497 @@
+/** What every implementation of the coordination port promises. Run on the real etcd and on the in-memory store. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { LockstepError } from "../../src/core/errors.ts";
+import type { Condition, Coordination, Lease, Operation } from "../../src/ports/coordination.ts";
+
+export interface CoordinationSetup {
+  /** A new client of the one store. */
+  connect(): Coordination;
+  /** A client whose link to the store can fail. */
+  connectFaulty(): Promise<FaultyClient>;
+  /** Ends a lease in the store without its holder's doing. */
+  revokeUnseen(leaseId: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface FaultyClient {
+  readonly client: Coordination;
+  /** "cut": nothing passes; "loses-replies": calls take effect, unseen; "whole": all is well again. */
+  setLink(link: "whole" | "cut" | "loses-replies"): void;
+}
+
+export interface ContractOptions {
+  readonly setUp: () => Promise<CoordinationSetup>;
+  /** A short TTL that the store can keep. */
+  readonly ttlMs: number;
+  readonly marginMs: number;
+}
+
+/** So long that a hint of the poll cannot be taken for one of a change. */
+const neverPollMs = 600_000;
+
+export function coordinationContract(name: string, { setUp, ttlMs, marginMs }: ContractOptions): void {
+  describe(`coordination: ${name}`, { timeout: 120_000 }, () => {
+    let setup: CoordinationSetup;
+    let store: Coordination;
+    before(async () => {
+      setup = await setUp();
+      store = setup.connect();
+    });
+    after(() => setup.close());
+
+    let tests = 0;
+    /** A prefix that no other test uses. */
+    const newPrefix = (): string => {
+      tests += 1;
+      return `/contract/${tests}/`;
+    };
+
+    test("a key that was never written is null, and not in a listing", async () => {
+      const prefix = newPrefix();
+      assert.equal(await store.get(`${prefix}a`), null);
+      assert.deepEqual((await store.list(prefix)).entries, []);
+    });
+
+    test("a written key carries the revision of its transaction, as creation and as modification", async () => {
+      const key = `${newPrefix()}a`;
+      const { succeeded, revision } = await store.transact([], [put(key, "1")]);
+      assert.ok(succeeded);
+      assert.deepEqual(await store.get(key), {
+        key,
+        value: "1",
+        createRevision: revision,
+        modRevision: revision,
+        leaseId: null,
+      });
+    });
+
+    test("writing again moves the modification and leaves the creation", async () => {
+      const key = `${newPrefix()}a`;
+      const first = await store.transact([], [put(key, "1")]);
+      const second = await store.transact([], [put(key, "2")]);
+      const entry = await store.get(key);
+      assert.ok(second.revision > first.revision);
+      assert.deepEqual(
+        [entry?.createRevision, entry?.modRevision, entry?.value],
+        [first.revision, second.revision, "2"],
+      );
+    });
+
+    test("a key that is deleted and written again has a new creation", async () => {
+      const key = `${newPrefix()}a`;
+      await store.transact([], [put(key, "1")]);
+      const before = await store.get(key);
+      await store.transact([], [remove(key)]);
+      assert.equal(await store.get(key), null);
+      await store.transact([], [put(key, "1")]);
+      const again = await store.get(key);
+      assert.ok(again!.createRevision > before!.modRevision);
+    });
+
+    test("values come back as they were, empty ones and all of Unicode", async () => {
+      const key = `${newPrefix()}ключ`;
+      for (const value of ["", "schön 火 \u{1f525}\n\0"]) {
+        await store.transact([], [put(key, value)]);
+        const entry = await store.get(key);
+        assert.deepEqual([entry?.key, entry?.value], [key, value]);
+      }
+    });
+
+    test("a transaction applies exactly when its condition holds", async () => {
+      const prefix = newPrefix();
+      const there = `${prefix}there`;
+      const away = `${prefix}away`;
+      const { revision: created } = await store.transact([], [put(there, "1")]);
+      const { revision: modified } = await store.transact([], [put(there, "2")]);
+      const cases: readonly (readonly [Condition, boolean])[] = [
+        [{ kind: "absent", key: away }, true],
+        [{ kind: "absent", key: there }, false],
+        [{ kind: "present", key: there }, true],
+        [{ kind: "present", key: away }, false],
+        [{ kind: "created-at", key: there, revision: created }, true],
+        [{ kind: "created-at", key: there, revision: modified }, false],
+        [{ kind: "created-at", key: away, revision: created }, false],
+        [{ kind: "modified-at", key: there, revision: modified }, true],
+        [{ kind: "modified-at", key: there, revision: created }, false],
+        [{ kind: "modified-at", key: away, revision: modified }, false],
+      ];
+      for (const [index, [condition, holds]] of cases.entries()) {
+        const mark = `${prefix}mark/${index}`;
+        const { succeeded } = await store.transact([condition], [put(mark, "x")]);
+        assert.equal(succeeded, holds, JSON.stringify(condition));
+        assert.equal((await store.get(mark)) !== null, holds, JSON.stringify(condition));
+      }
+    });
+
+    test("one condition that fails among others that hold leaves everything as it was", async () => {
+      const prefix = newPrefix();
+      await store.transact([], [put(`${prefix}a`, "1")]);
+      const before = await store.list(prefix);
+      const result = await store.transact(
+        [
+          { kind: "present", key: `${prefix}a` },
+          { kind: "absent", key: `${prefix}b` },
+          { kind: "present", key: `${prefix}b` },
+        ],
+        [put(`${prefix}a`, "2"), put(`${prefix}b`, "2")],
+      );
+      assert.equal(result.succeeded, false);
+      assert.deepEqual((await store.list(prefix)).entries, before.entries);
+    });
+
+    test("all operations of a transaction happen at one revision", async () => {
+      const prefix = newPrefix();
+      await store.transact([], [put(`${prefix}old`, "1")]);
+      const { revision } = await store.transact(
+        [],
+        [put(`${prefix}a`, "1"), remove(`${prefix}old`), put(`${prefix}b`, "2")],
+      );
+      const { entries } = await store.list(prefix);
+      assert.deepEqual(
+        entries.map(({ key, modRevision }) => [key, modRevision]),
+        [
+          [`${prefix}a`, revision],
+          [`${prefix}b`, revision],
+        ],
+      );
+    });
+
+    test("deleting what is not there changes nothing and spends no revision", async () => {
+      const key = `${newPrefix()}a`;
+      const first = await store.transact([], [put(key, "1")]);
+      const second = await store.transact([], [remove(`${key}/none`)]);
+      assert.deepEqual(second, { succeeded: true, revision: first.revision });
+    });
+
+    test("a transaction of conditions alone only answers", async () => {
+      const key = `${newPrefix()}a`;
+      assert.equal((await store.transact([{ kind: "absent", key }], [])).succeeded, true);
+      assert.equal((await store.transact([{ kind: "present", key }], [])).succeeded, false);
+    });
+
+    test("a transaction that writes one key twice is refused whole", async () => {
+      const prefix = newPrefix();
+      await rejectsWith("internal", store.transact([], [put(`${prefix}a`, "1"), put(`${prefix}a`, "2")]));
+      await rejectsWith("internal", store.transact([], [put(`${prefix}a`, "1"), remove(`${prefix}a`)]));
+      assert.deepEqual((await store.list(prefix)).entries, []);
+    });
+
+    test("a listing holds the prefix's keys in key order, and the revision it was read at", async () => {
+      const prefix = newPrefix();
+      const names = ["10", "9", "a", "Z", "a/b", "é", "~"];
+      await store.transact(
+        [],
+        names.map((name) => put(prefix + name, name)),
+      );
+      const { revision } = await store.transact([], [put(`${prefix.slice(0, -1)}0`, "outside")]);
+      const listing = await store.list(prefix);
+      assert.deepEqual(
+        listing.entries.map(({ key }) => key.slice(prefix.length)),
+        ["10", "9", "Z", "a", "a/b", "~", "é"],
+      );
+      assert.equal(listing.revision, revision);
+    });
+
+    test("of many clients that create one key at once, exactly one succeeds", async () => {
+      const key = `${newPrefix()}leader`;
+      const clients = Array.from({ length: 8 }, () => setup.connect());
+      const results = await Promise.all(
+        clients.map((client, index) => client.transact([{ kind: "absent", key }], [put(key, String(index))])),
+      );
+      const winners = results.flatMap(({ succeeded }, index) => (succeeded ? [index] : []));
+      assert.equal(winners.length, 1);
+      assert.equal((await store.get(key))?.value, String(winners[0]));
+      await Promise.all(clients.map((client) => client.close()));
+    });
+
+    test("increments by compare-and-swap from many clients are all counted", async () => {
+      const key = `${newPrefix()}counter`;
+      await store.transact([], [put(key, "0")]);
+      const clients = Array.from({ length: 4 }, () => setup.connect());
+      const incrementsEach = 5;
+      await Promise.all(
+        clients.map(async (client) => {
+          for (let done = 0; done < incrementsEach; ) {
+            const entry = (await client.get(key))!;
+            const next = put(key, String(Number(entry.value) + 1));
+            const { succeeded } = await client.transact(
+              [{ kind: "modified-at", key, revision: entry.modRevision }],
+              [next],
+            );
+            if (succeeded) done += 1;
+          }
+        }),
+      );
+      assert.equal((await store.get(key))?.value, String(clients.length * incrementsEach));
+      await Promise.all(clients.map((client) => client.close()));
+    });
+
+    test("a lease is held from its grant on, for less than its TTL, and its keys name it", async () => {
+      const key = `${newPrefix()}member`;
+      const lease = await store.grantLease(ttlMs);
+      assert.ok(lease.ttlMs >= ttlMs);
+      assert.ok(lease.isHeld());
+      assert.ok(lease.remainingMs() > 0 && lease.remainingMs() <= lease.ttlMs - marginMs);
+      await store.transact([], [put(key, "1", lease)]);
+      assert.equal((await store.get(key))?.leaseId, lease.id);
+      await lease.revoke();
+    });
+
+    test("a lease is kept far beyond its TTL, and no lease without keepalives lives that long", async () => {
+      const prefix = newPrefix();
+      const lease = await store.grantLease(ttlMs);
+      await store.transact([], [put(`${prefix}kept`, "1", lease)]);
+      // Each of these is granted later than the kept one was, and is seen to expire.
+      for (const name of ["first", "second"]) {
+        await abandonKey(setup.connect(), `${prefix}${name}`, ttlMs);
+        await until(store, prefix, async () => (await store.get(`${prefix}${name}`)) === null);
+      }
+      assert.ok(lease.isHeld());
+      assert.equal((await store.get(`${prefix}kept`))?.leaseId, lease.id);
+      await lease.revoke();
+    });
+
+    test("revoking deletes the keys at once and ends the holding", async () => {
+      const prefix = newPrefix();
+      const lease = await store.grantLease(ttlMs);
+      await store.transact([], [put(`${prefix}a`, "1", lease), put(`${prefix}b`, "1", lease), put(`${prefix}c`, "1")]);
+      await lease.revoke();
+      assert.deepEqual([lease.isHeld(), lease.remainingMs(), lease.lost.aborted], [false, 0, true]);
+      const { entries } = await store.list(prefix);
+      assert.deepEqual(
+        entries.map(({ key }) => key),
+        [`${prefix}c`],
+      );
+      await lease.revoke();
+    });
+
+    test("a key written again without a lease outlives the one it had", async () => {
+      const key = `${newPrefix()}a`;
+      const lease = await store.grantLease(ttlMs);
+      await store.transact([], [put(key, "1", lease)]);
+      await store.transact([], [put(key, "2")]);
+      await lease.revoke();
+      assert.equal((await store.get(key))?.leaseId, null);
+    });
+
+    test("nothing is put under a lease that was revoked", async () => {
+      const key = `${newPrefix()}a`;
+      const lease = await store.grantLease(ttlMs);
+      await lease.revoke();
+      await rejectsWith("fenced-off", store.transact([], [put(key, "1", lease)]));
+      assert.equal(await store.get(key), null);
+    });
+
+    test("a lease that the store ended unseen refuses puts and is lost", async () => {
+      const key = `${newPrefix()}a`;
+      const lease = await store.grantLease(ttlMs);
+      await setup.revokeUnseen(lease.id);
+      assert.ok(lease.isHeld(), "the holder cannot know yet");
+      await rejectsWith("fenced-off", store.transact([], [put(`${key}/other`, "1"), put(key, "1", lease)]));
+      assert.deepEqual((await store.list(key)).entries, []);
+      await aborted(lease.lost);
+      assert.equal(lease.isHeld(), false);
+    });
+
+    test("a lease that the store ended unseen is lost at the next keepalive, well before its TTL", async () => {
+      const lease = await store.grantLease(ttlMs);
+      await setup.revokeUnseen(lease.id);
+      await aborted(lease.lost);
+      assert.match(String(lease.lost.reason), /no longer knows it/);
+    });
+
+    test("a holder that is cut off, after keepalives that came through, gives up before the store does, and does not hold again", async () => {
+      const prefix = newPrefix();
+      const { client, setLink } = await setup.connectFaulty();
+      const lease = await client.grantLease(ttlMs);
+      await client.transact([], [put(`${prefix}member`, "1", lease)]);
+      const events: string[] = [];
+      lease.lost.addEventListener("abort", () => events.push("lost"));
+      // So long that the lease has been renewed.
+      await abandonKey(setup.connect(), `${prefix}other`, ttlMs);
+      await until(store, prefix, async () => (await store.get(`${prefix}other`)) === null);
+      setLink("cut");
+      await until(store, prefix, async () => (await store.get(`${prefix}member`)) === null);
+      events.push("expired");
+      assert.deepEqual(events, ["lost", "expired"]);
+      setLink("whole");
+      await retry(() => client.get(prefix));
+      assert.deepEqual([lease.isHeld(), lease.remainingMs()], [false, 0]);
+      await rejectsWith("fenced-off", client.transact([], [put(`${prefix}member`, "2", lease)]));
+      await client.close();
+    });
+
+    test("a watch hints once it is set up, after a put, after a delete and after a lease's end", async () => {
+      const prefix = newPrefix();
+      const hints = new Hints();
+      const watch = store.watch(prefix, neverPollMs, hints.count);
+      await hints.next();
+      for (const operation of [put(`${prefix}a`, "1"), put(`${prefix}a`, "2"), remove(`${prefix}a`)]) {
+        const hinted = hints.next();
+        await store.transact([], [operation]);
+        await hinted;
+      }
+      await abandonKey(setup.connect(), `${prefix}member`, ttlMs);
+      for (;;) {
+        const hinted = hints.next();
+        if ((await store.get(`${prefix}member`)) === null) break;
+        await hinted;
+      }
+      watch.close();
+    });
+
+    test("a watch hints without any change, at least every pollMs", async () => {
+      const hints = new Hints();
+      const watch = store.watch(newPrefix(), 10, hints.count);
+      for (let seen = 0; seen < 5; seen += 1) await hints.next();
+      watch.close();
+    });
+
+    test("a closed watch hints no more", async () => {
+      const prefix = newPrefix();
+      const closedHints = new Hints();
+      const closed = store.watch(prefix, neverPollMs, closedHints.count);
+      await closedHints.next();
+      closed.close();
+      const hintsBefore = closedHints.total;
+      const hints = new Hints();
+      const open = store.watch(prefix, neverPollMs, hints.count);
+      await hints.next();
+      const hinted = hints.next();
+      await store.transact([], [put(`${prefix}a`, "1")]);
+      await hinted;
+      assert.equal(closedHints.total, hintsBefore);
+      open.close();
+    });
+
+    test("a client that is cut off fails in bounded time, then goes on and hints again, as the same client", async () => {
+      const prefix = newPrefix();
+      const { client, setLink } = await setup.connectFaulty();
+      const hints = new Hints();
+      client.watch(prefix, neverPollMs, hints.count);
+      await hints.next();
+      setLink("cut");
+      await rejectsWith("coordination-unavailable", client.get(prefix));
+      await rejectsWith("coordination-unavailable", client.list(prefix));
+      await rejectsWith("coordination-unavailable", client.transact([], [put(`${prefix}a`, "lost")]));
+      await rejectsWith("coordination-unavailable", client.grantLease(ttlMs));
+      assert.deepEqual((await store.list(prefix)).entries, []);
+      const hinted = hints.next();
+      setLink("whole");
+      await hinted;
+      await retry(() => client.transact([], [put(`${prefix}a`, "1")]));
+      assert.equal((await client.get(`${prefix}a`))?.value, "1");
+      await client.close();
+    });
+
+    test("a transaction whose reply is lost fails as unknown, and was applied once", async () => {
+      const prefix = newPrefix();
+      const key = `${prefix}a`;
+      const { client, setLink } = await setup.connectFaulty();
+      await client.get(key);
+      setLink("loses-replies");
+      const create = client.transact([{ kind: "absent", key }], [put(key, "nonce")]);
+      await rejectsWith("coordination-unavailable", create);
+      const entry = await store.get(key);
+      assert.equal(entry?.value, "nonce");
+      assert.equal(entry.createRevision, entry.modRevision);
+      setLink("whole");
+      assert.deepEqual(await retry(() => client.get(key)), entry);
+      await client.close();
+    });
+
+    test("closing a client ends its calls, watches and leases, and leaves its keys to their TTL", async () => {
+      const prefix = newPrefix();
+      const client = setup.connect();
+      const lease = await client.grantLease(ttlMs);
+      await client.transact([], [put(`${prefix}member`, "1", lease)]);
+      const hints = new Hints();
+      client.watch(prefix, neverPollMs, hints.count);
+      await hints.next();
+      await client.close();
+      const hintsBefore = hints.total;
+      assert.deepEqual([lease.isHeld(), lease.lost.aborted], [false, true]);
+      assert.equal((await store.get(`${prefix}member`))?.leaseId, lease.id);
+      await rejectsWith("coordination-unavailable", client.get(prefix));
+      await rejectsWith("coordination-unavailable", client.transact([], [put(`${prefix}a`, "1")]));
+      await until(store, prefix, async () => (await store.get(`${prefix}member`)) === null);
+      assert.equal(hints.total, hintsBefore);
+      await client.close();
+    });
+  });
+}
+
+export function put(key: string, value: string, lease?: Lease): Operation {
+  return { kind: "put", key, value, ...(lease && { lease }) };
+}
+
+export function remove(key: string): Operation {
+  return { kind: "delete", key };
+}
+
+/** Counts hints and lets a test wait for the next one. */
+export class Hints {
+  total = 0;
+  #waiting: (() => void)[] = [];
+
+  readonly count = (): void => {
+    this.total += 1;
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  };
+
+  /** Resolves with the first hint after this call. */
+  next(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+}
+
+/** Waits, by hints, until `check` holds. */
+export async function until(store: Coordination, prefix: string, check: () => Promise<boolean>): Promise<void> {
+  const hints = new Hints();
+  const watch = store.watch(prefix, 1_000, hints.count);
+  try {
+    for (;;) {
+      const hinted = hints.next();
+      if (await check()) return;
+      await hinted;
+    }
+  } finally {
+    watch.close();
+  }
+}
+
+/** Repeats a call that may meet the end of an outage. */
+export async function retry<Result>(call: () => Promise<Result>): Promise<Result> {
+  for (;;) {
+    try {
+      return await call();
+    } catch (error) {
+      if (!(error instanceof LockstepError) || error.code !== "coordination-unavailable") throw error;
+    }
+  }
+}
+
+/** Writes a key under a lease that nobody keeps. */
+async function abandonKey(client: Coordination, key: string, ttlMs: number): Promise<void> {
+  const lease = await client.grantLease(ttlMs);
+  await client.transact([], [put(key, "1", lease)]);
+  await client.close();
+}
+
+export async function rejectsWith(code: string, call: Promise<unknown>): Promise<LockstepError> {
+  const error = await call.then(
+    () => assert.fail(`expected ${code}, but the call succeeded`),
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof LockstepError, `expected a LockstepError, got ${String(error)}`);
+  assert.equal(error.code, code, error.message);
+  return error;
+}
+
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

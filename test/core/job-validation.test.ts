@@ -1,0 +1,386 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { LockstepError } from "../../src/core/errors.ts";
+import { computableMetrics, isJobName, validateJob } from "../../src/core/job-validation.ts";
+import {
+  csv,
+  defineJob,
+  type JobDefinition,
+  oneHot,
+  reshape,
+  scale,
+  standardize,
+  text,
+  vocabulary,
+} from "../../src/index.ts";
+
+const model: JobDefinition["model"] = (tf) => tf.sequential();
+
+const smallest = {
+  name: "digits",
+  data: csv("digits.csv", { label: "Class" }),
+  model,
+  compile: { optimizer: { kind: "adam", learningRate: 0.001 }, loss: "categoricalCrossentropy" },
+  batchSize: 128,
+  epochs: 40,
+} as const;
+
+/** The smallest job with one field replaced; the path may lead into objects and lists. */
+function jobWith(path: string, value: unknown): unknown {
+  const steps = path.split(/[.[\]]+/).filter((step) => step !== "");
+  const replaced = (target: unknown, [step, ...rest]: string[]): unknown => {
+    if (step === undefined) return value;
+    const inside = typeof target === "object" && target !== null ? Reflect.get(target, step) : undefined;
+    if (Array.isArray(target)) return target.with(Number(step), replaced(inside, rest));
+    return { ...(target as object), [step]: replaced(inside, rest) }; // spreading nothing gives {}
+  };
+  return replaced(smallest, steps);
+}
+
+function errorOf(job: unknown): LockstepError {
+  try {
+    validateJob(job);
+  } catch (error) {
+    assert(error instanceof LockstepError);
+    assert.equal(error.code, "invalid-job");
+    return error;
+  }
+  return assert.fail("the job was accepted");
+}
+
+describe("a valid job", () => {
+  it("gets every default filled in", () => {
+    assert.deepEqual(validateJob(smallest), {
+      name: "digits",
+      seed: 0,
+      data: { kind: "csv", path: "digits.csv", label: "Class" },
+      preprocess: { features: [], label: [] },
+      validation: null,
+      model,
+      optimizer: { kind: "adam", learningRate: 0.001 },
+      loss: "categoricalCrossentropy",
+      metrics: [],
+      checkpoint: { monitor: "loss", mode: "min" },
+      batchSize: 128,
+      epochs: 40,
+      test: null,
+      report: null,
+    });
+  });
+
+  it("keeps everything it says", () => {
+    const report = () => "done";
+    const definition = defineJob({
+      ...smallest,
+      seed: 7,
+      data: text("texts/*.txt", { window: 32, stride: 3 }),
+      preprocess: { features: [vocabulary(), oneHot()], label: [vocabulary(), reshape([1]), oneHot()] },
+      validation: { fraction: 0.2, take: "last" },
+      compile: {
+        optimizer: { kind: "sgd", learningRate: 0.1, momentum: 0.9, nesterov: true },
+        loss: "categoricalCrossentropy",
+        metrics: ["accuracy"],
+      },
+      checkpoint: { monitor: "val_accuracy", mode: "max" },
+      test: text(["test.txt"], { window: 32, stride: 1 }),
+      report,
+    });
+    assert.deepEqual(validateJob(definition), {
+      name: "digits",
+      seed: 7,
+      data: { kind: "text", paths: ["texts/*.txt"], window: 32, stride: 3 },
+      preprocess: {
+        features: [{ kind: "vocabulary" }, { kind: "one-hot" }],
+        label: [{ kind: "vocabulary" }, { kind: "reshape", shape: [1] }, { kind: "one-hot" }],
+      },
+      validation: { fraction: 0.2, take: "last" },
+      model,
+      optimizer: { kind: "sgd", learningRate: 0.1, momentum: 0.9, nesterov: true },
+      loss: "categoricalCrossentropy",
+      metrics: ["accuracy"],
+      checkpoint: { monitor: "val_accuracy", mode: "max" },
+      batchSize: 128,
+      epochs: 40,
+      test: { kind: "text", paths: ["test.txt"], window: 32, stride: 1 },
+      report,
+    });
+  });
+
+  it("follows val_loss by default where it has a validation split", () => {
+    const job = validateJob({ ...smallest, validation: { fraction: 0.5 } });
+    assert.deepEqual(job.checkpoint, { monitor: "val_loss", mode: "min" });
+    assert.deepEqual(job.validation, { fraction: 0.5, take: "random" });
+  });
+
+  it("may say `undefined` for whatever may be left out", () => {
+    const undefinedFields = { seed: undefined, preprocess: undefined, validation: undefined, test: undefined };
+    assert.deepEqual(validateJob({ ...smallest, ...undefinedFields, report: undefined }), validateJob(smallest));
+  });
+
+  for (const optimizer of [
+    { kind: "sgd", learningRate: 1e-6 },
+    { kind: "rmsprop", learningRate: 1, rho: 0, epsilon: 1e-9 },
+    { kind: "adagrad", learningRate: 0.5, initialAccumulator: 0, epsilon: 1 },
+    { kind: "adam", learningRate: 0.5, beta1: 0, beta2: 0.9999, epsilon: 1e-8, weightDecay: 0 },
+  ]) {
+    it(`takes every setting of ${optimizer.kind}`, () => {
+      assert.deepEqual(validateJob(jobWith("compile.optimizer", optimizer)).optimizer, optimizer);
+    });
+  }
+
+  it("computes loss and metrics, and with validation those of the validation split", () => {
+    const metrics = ["accuracy"] as const;
+    assert.deepEqual(computableMetrics({ metrics, validation: null }), ["loss", "accuracy"]);
+    assert.deepEqual(computableMetrics({ metrics, validation: { fraction: 0.1, take: "last" } }), [
+      "loss",
+      "accuracy",
+      "val_loss",
+      "val_accuracy",
+    ]);
+  });
+
+  for (const [name, isName] of [
+    ["a", true],
+    ["digits-2.final_B", true],
+    ["x".repeat(63), true],
+    ["x".repeat(64), false],
+    ["", false],
+    [".", false],
+    ["..", false],
+    [".hidden", false],
+    ["-flag", false],
+    ["end-", false],
+    ["a/b", false],
+    ["a b", false],
+    ["ä", false],
+    ["a\n", false],
+  ] as const) {
+    it(`${isName ? "may" : "may not"} be named ${JSON.stringify(name)}`, () => assert.equal(isJobName(name), isName));
+  }
+});
+
+describe("a wrong field is named with its path, its value and what was expected", () => {
+  const wholeFromOne = "expected a whole number, 1 or more.";
+  const fromZeroToBelowOne = "expected a number from 0 to below 1.";
+  const cases: readonly [path: string, value: unknown, message: string, hint?: string][] = [
+    ["name", undefined, "name is missing; expected up to 63 letters,"],
+    ["name", "my job", 'name is "my job"; expected up to 63 letters, digits, "-", "_" and "."'],
+    ["name", 7, "name is 7; expected"],
+    ["seed", -1, "seed is -1; expected a whole number, 0 or more."],
+    ["seed", 1.5, "seed is 1.5; expected a whole number, 0 or more."],
+    ["seed", 2 ** 53, "seed is 9007199254740992; expected a whole number"],
+    ["seed", 10n, "seed is 10n; expected a whole number"],
+    ["seed", null, "seed is null; expected a whole number"],
+    ["data", undefined, 'data is missing; expected csv("file.csv", { label: "column" })'],
+    ["data", "digits.csv", 'data is "digits.csv"; expected csv(', 'Write csv("digits.csv", { label: "column" }).'],
+    ["data.kind", "tsv", 'data.kind is "tsv"; expected "csv" or "text".', 'Did you mean "csv"?'],
+    ["data.path", "", 'data.path is ""; expected the path of a file.'],
+    ["data.label", undefined, "data.label is missing; expected the header of the column to predict."],
+    ["data.lable", "Class", "data.lable is not a field that data has.", 'Did you mean "label"?'],
+    [
+      "data",
+      { kind: "text", paths: [], window: 4, stride: 1 },
+      "data.paths is []; expected a list of one or more paths.",
+    ],
+    [
+      "data",
+      { kind: "text", paths: ["a", 1], window: 4, stride: 1 },
+      "data.paths[1] is 1; expected the path of a file.",
+    ],
+    ["data", text("a", { window: 0, stride: 1 }), `data.window is 0; ${wholeFromOne}`],
+    ["data", text("a", { window: 8, stride: 0.5 }), `data.stride is 0.5; ${wholeFromOne}`],
+    ["test", text("a", { window: 8, stride: 1 }), 'test.kind is "text"; expected "csv", as in data.'],
+    ["test", csv("", { label: "y" }), 'test.path is ""; expected the path of a file.'],
+    ["preprocess", scale(2), "preprocess.kind is not a field that preprocess has.", "Its fields are features, label."],
+    ["preprocess", "scale", 'preprocess is "scale"; expected { features, label }'],
+    ["preprocess.features", scale(0), "preprocess.features.factor is 0; expected a number other than 0."],
+    [
+      "preprocess.features",
+      [standardize(), scale(Number.NaN)],
+      "preprocess.features[1].factor is NaN; expected a number",
+    ],
+    [
+      "preprocess.features",
+      scale,
+      "preprocess.features is the function scale; expected scale(factor),",
+      "Call it: scale().",
+    ],
+    ["preprocess.label", "one-hot", 'preprocess.label is "one-hot"; expected scale(factor),'],
+    [
+      "preprocess.label",
+      { kind: "onehot" },
+      'preprocess.label.kind is "onehot"; expected "scale",',
+      'Did you mean "one-hot"?',
+    ],
+    ["preprocess.label", oneHot(1), "preprocess.label.classes is 1; expected a whole number, 2 or more."],
+    [
+      "preprocess.label",
+      oneHot(),
+      "preprocess.label.classes is missing; expected how many",
+      "Write oneHot(10) for the values",
+    ],
+    ["preprocess.label", [vocabulary(), scale(2), oneHot()], "preprocess.label[2].classes is missing"],
+    ["preprocess.features", reshape([8, 0]), `preprocess.features.shape[1] is 0; ${wholeFromOne}`],
+    [
+      "preprocess.features",
+      { kind: "reshape", shape: 64 },
+      "preprocess.features.shape is 64; expected a list of sizes",
+    ],
+    [
+      "preprocess.features",
+      { ...scale(2), classes: 3 },
+      "preprocess.features.classes is not a field that preprocess.features has.",
+    ],
+    ["validation", 0.2, "validation is 0.2; expected { fraction, take }.", "Write validation: { fraction: 0.2 }."],
+    ["validation.fraction", undefined, "validation.fraction is missing; expected a number above 0 and below 1."],
+    ["validation.fraction", 0, "validation.fraction is 0; expected a number above 0 and below 1."],
+    ["validation.fraction", 1, "validation.fraction is 1; expected a number above 0 and below 1."],
+    ["validation.fraction", "0.2", 'validation.fraction is "0.2"; expected', "Write the number without quotes: 0.2."],
+    ["validation", { fraction: 0.2, take: "end" }, 'validation.take is "end"; expected "random" or "last".'],
+    ["model", undefined, "model is missing; expected a function (tf, shapes) => model."],
+    [
+      "model",
+      new Map(),
+      "model is an object of class Map; expected a function",
+      "The model is built anew in every worker",
+    ],
+    ["compile", undefined, "compile is missing; expected { optimizer, loss, metrics }"],
+    ["compile.epochs", 4, "compile.epochs is not a field that compile has.", "It belongs to the job itself"],
+    ["compile.optimizer", undefined, "compile.optimizer is missing; expected { kind, learningRate, … }"],
+    [
+      "compile.optimizer",
+      "adam",
+      'compile.optimizer is "adam"; expected',
+      'Write { kind: "adam", learningRate: 0.001 }.',
+    ],
+    ["compile.optimizer.kind", "adamw", 'compile.optimizer.kind is "adamw"; expected "sgd",', 'Did you mean "adam"?'],
+    [
+      "compile.optimizer.kind",
+      "nadamax",
+      'compile.optimizer.kind is "nadamax"; expected "sgd", "rmsprop", "adagrad" or "adam".',
+    ],
+    [
+      "compile.optimizer.learningRate",
+      undefined,
+      "compile.optimizer.learningRate is missing; expected a number above 0.",
+    ],
+    ["compile.optimizer.learningRate", -0.1, "compile.optimizer.learningRate is -0.1; expected a number above 0."],
+    ["compile.optimizer.learningRate", 0, "compile.optimizer.learningRate is 0; expected a number above 0."],
+    ["compile.optimizer.learningRate", Number.NaN, "compile.optimizer.learningRate is NaN; expected a number above 0."],
+    ["compile.optimizer.learningRate", 1 / 0, "compile.optimizer.learningRate is Infinity; expected a number above 0."],
+    [
+      "compile.optimizer.learningRate",
+      () => 0.1,
+      "compile.optimizer.learningRate is a function; expected a number above 0.",
+    ],
+    ["compile.optimizer.beta1", 1, `compile.optimizer.beta1 is 1; ${fromZeroToBelowOne}`],
+    ["compile.optimizer.beta2", -0.5, `compile.optimizer.beta2 is -0.5; ${fromZeroToBelowOne}`],
+    ["compile.optimizer.epsilon", 0, "compile.optimizer.epsilon is 0; expected a number above 0."],
+    ["compile.optimizer.weightDecay", -1, "compile.optimizer.weightDecay is -1; expected a number, 0 or more."],
+    ["compile.optimizer.momentum", 0.9, "compile.optimizer.momentum is not a field that compile.optimizer has."],
+    [
+      "compile.optimizer.learningrate",
+      1,
+      "compile.optimizer.learningrate is not a field",
+      'Did you mean "learningRate"?',
+    ],
+    [
+      "compile.optimizer",
+      { kind: "sgd", learningRate: 1, nesterov: true },
+      "compile.optimizer.momentum is missing; expected a number above 0 and below 1, since nesterov is true.",
+    ],
+    [
+      "compile.optimizer",
+      { kind: "sgd", learningRate: 1, nesterov: 1 },
+      "compile.optimizer.nesterov is 1; expected true or false.",
+    ],
+    [
+      "compile.optimizer",
+      { kind: "sgd", learningRate: 1, momentum: 1 },
+      `compile.optimizer.momentum is 1; ${fromZeroToBelowOne}`,
+    ],
+    [
+      "compile.optimizer",
+      { kind: "rmsprop", learningRate: 1, rho: 1 },
+      `compile.optimizer.rho is 1; ${fromZeroToBelowOne}`,
+    ],
+    [
+      "compile.optimizer",
+      { kind: "adagrad", learningRate: 1, initialAccumulator: -1 },
+      "compile.optimizer.initialAccumulator is -1; expected a number, 0 or more.",
+    ],
+    ["compile.loss", undefined, 'compile.loss is missing; expected "categoricalCrossentropy",'],
+    ["compile.loss", "mse", 'compile.loss is "mse"; expected', 'Did you mean "meanSquaredError"?'],
+    ["compile.loss", "categorical_crossentropy", "compile.loss is", 'Did you mean "categoricalCrossentropy"?'],
+    ["compile.metrics", "accuracy", 'compile.metrics is "accuracy"; expected a list of', 'Write ["accuracy"].'],
+    ["compile.metrics", ["acc"], 'compile.metrics[0] is "acc"; expected "accuracy",', 'Did you mean "accuracy"?'],
+    ["compile.metrics", ["accuracy", "accuracy"], 'compile.metrics[1] is "accuracy"; expected each metric once.'],
+    [
+      "checkpoint",
+      { monitor: "val_loss", mode: "min" },
+      'checkpoint.monitor is "val_loss"; expected something that this job computes: "loss".',
+      'Add validation: { fraction: 0.2 } to the job, or monitor "loss".',
+    ],
+    [
+      "checkpoint",
+      { monitor: "accuracy", mode: "max" },
+      'checkpoint.monitor is "accuracy"',
+      'Add "accuracy" to compile.metrics.',
+    ],
+    [
+      "checkpoint",
+      { monitor: "val_accuracy", mode: "max" },
+      'checkpoint.monitor is "val_accuracy"',
+      'Add "accuracy" to compile.metrics, and validation: { fraction: 0.2 } to the job.',
+    ],
+    ["checkpoint", { monitor: "los", mode: "min" }, 'checkpoint.monitor is "los"', 'Did you mean "loss"?'],
+    ["checkpoint", { monitor: "loss" }, 'checkpoint.mode is missing; expected "min" or "max".'],
+    ["checkpoint", { monitor: "loss", mode: "auto" }, 'checkpoint.mode is "auto"; expected "min" or "max".'],
+    ["checkpoint", { mode: "min" }, "checkpoint.monitor is missing; expected something that this job computes"],
+    ["checkpoint", "loss", 'checkpoint is "loss"; expected { monitor, mode }'],
+    ["batchSize", 0, `batchSize is 0; ${wholeFromOne}`],
+    ["batchSize", 12.5, `batchSize is 12.5; ${wholeFromOne}`],
+    ["batchSize", "128", `batchSize is "128"; ${wholeFromOne}`, "Write the number without quotes: 128."],
+    ["batchSize", undefined, `batchSize is missing; ${wholeFromOne}`],
+    ["epochs", -3, `epochs is -3; ${wholeFromOne}`],
+    ["epochs", [3], `epochs is [3]; ${wholeFromOne}`],
+    ["report", "text", 'report is "text"; expected a function (context) => text.'],
+    ["batchsize", 4, "batchsize is not a field that a job has.", 'Did you mean "batchSize"?'],
+    [
+      "optimizer",
+      "adam",
+      "optimizer is not a field that a job has.",
+      "It belongs inside compile: write compile: { optimizer: … }.",
+    ],
+    ["callbacks", [], "callbacks is not a field that a job has.", "Its fields are name, seed, data,"],
+  ];
+  for (const [path, value, message, hint] of cases) {
+    it(message, () => {
+      const error = errorOf(jobWith(path, value));
+      assert.equal(error.message.slice(0, message.length), message);
+      if (hint !== undefined) assert.equal(error.hint?.slice(0, hint.length), hint);
+      assert.doesNotMatch(`${error.message} ${error.hint}`, /\n|\[object/);
+    });
+  }
+
+  it("test.window must be that of data", () => {
+    const job = jobWith("data", text("a", { window: 8, stride: 1 }));
+    const error = errorOf({ ...Object(job), test: text("b", { window: 9, stride: 1 }) });
+    assert.equal(error.message, "test.window is 9; expected 8, as in data.");
+  });
+
+  it("a value that is long is shortened", () => {
+    assert.match(errorOf(jobWith("batchSize", "x".repeat(500))).message, /^batchSize is "x{50,60}…; expected/);
+  });
+
+  for (const [value, message] of [
+    [undefined, "The default export is missing; expected a job, as defineJob({ … }) returns it."],
+    [null, "The default export is null; expected a job"],
+    [() => smallest, "The default export is a function; expected a job"],
+    [[smallest], "The default export is [{…}]; expected a job"],
+    [Promise.resolve(smallest), "The default export is an object of class Promise; expected a job"],
+    [{}, "name is missing; expected"],
+  ] as const) {
+    it(message, () => assert.equal(errorOf(value).message.slice(0, message.length), message));
+  }
+});
