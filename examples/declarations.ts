@@ -14,22 +14,22 @@ const window = 32;
 export default defineJob({
   name: "declarations",
   seed: 11,
-  data: text(["lib.es20*.d.ts"].map((name) => path.join(declarationFolder(), name)), { window, stride: 3 }),
+  data: text(path.join(declarationFolder(), "lib.es20*.d.ts"), { window, stride: 6 }),
   preprocess: { features: [vocabulary(), oneHot()], label: [vocabulary(), oneHot()] },
   validation: { fraction: 0.1, take: "last" },
   model: (tf, { features, label }) =>
     tf.sequential({
       layers: [
-        tf.layers.dense({ units: 24, useBias: false, inputShape: [...features] }),
+        tf.layers.dense({ units: 16, useBias: false, inputShape: [...features] }),
         tf.layers.flatten(),
-        tf.layers.dense({ units: 256, activation: "relu" }),
+        tf.layers.dense({ units: 192, activation: "relu" }),
         tf.layers.dense({ units: label[0]!, activation: "softmax" }),
       ],
     }),
   compile: { optimizer: { kind: "adam", learningRate: 0.002 }, loss: "categoricalCrossentropy", metrics: ["accuracy"] },
   checkpoint: { monitor: "val_loss", mode: "min" },
   batchSize: 256,
-  epochs: 16,
+  epochs: 12,
   report: (context) => `What the best model writes:\n\n${write(context, "interface ", 400)}`,
 });
 

@@ -179,7 +179,10 @@ function losses(view: ClusterView, ids: readonly string[]): Map<string, string> 
     else if (member.leaving) lost.set(id, "is leaving");
     else if (view.refused.has(id)) lost.set(id, "was refused");
   }
-  for (const [id, by] of unreachable(view.suspicions, ids.filter((id) => !lost.has(id)))) {
+  for (const [id, by] of unreachable(
+    view.suspicions,
+    ids.filter((id) => !lost.has(id)),
+  )) {
     lost.set(id, `cannot be reached by ${by.join(", ")}`);
   }
   return lost;
@@ -193,7 +196,9 @@ function unreachable(suspicions: readonly Suspicion[], ids: readonly string[]): 
   const out = new Map<string, string[]>();
   for (;;) {
     const staying = ids.filter((id) => !out.has(id));
-    const links = suspicions.filter(({ by, suspect }) => by !== suspect && staying.includes(by) && staying.includes(suspect));
+    const links = suspicions.filter(
+      ({ by, suspect }) => by !== suspect && staying.includes(by) && staying.includes(suspect),
+    );
     if (links.length === 0) return out;
     const accusers = (id: string) => links.filter(({ suspect }) => suspect === id).map(({ by }) => by);
     const score = (id: string) => {

@@ -10,7 +10,9 @@ export function nearestName(name: string, candidates: readonly string[]): string
     const distance = distanceBetween(wanted, simplified(candidate));
     if (distance < nearestDistance) [nearest, nearestDistance] = [candidate, distance];
   }
-  return nearestDistance <= Math.max(1, Math.floor(wanted.length / 3)) ? nearest : null;
+  // One misspelling in three characters; in a name of one or two, any other would be near.
+  const limit = wanted.length < 3 ? 0 : Math.floor(wanted.length / 3);
+  return nearestDistance <= limit ? nearest : null;
 }
 
 function simplified(name: string): string {

@@ -21,7 +21,7 @@ async function choose(kind: EngineKind): Promise<EngineChoice | null> {
 async function report(choice: EngineChoice, workers: number) {
   const { stdout, stderr } = await runFixture(
     "engine-program.ts",
-    [JSON.stringify(choice), "1", String(workers)],
+    [JSON.stringify(choice), "1", String(workers), "16"],
     plainEnvironment(),
   );
   // What the program prints, which is what the test below checks.

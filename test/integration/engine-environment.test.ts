@@ -95,7 +95,7 @@ test("the thread count decides the bits, which is why it belongs to the fingerpr
   for (const threads of [1, 2, 2]) {
     const { stdout } = await runFixture(
       "engine-program.ts",
-      [JSON.stringify(choice), String(threads), "0"],
+      [JSON.stringify(choice), String(threads), "0", "256"],
       plainEnvironment(),
     );
     // What the program prints.

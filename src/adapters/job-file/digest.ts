@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { readFile, stat } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
+import { fileOfImport } from "./relative-import.ts";
 
 /**
  * "sha256:…" over a module's bytes and those of the files that it imports by relative paths, and they in turn; in the
@@ -18,7 +19,7 @@ export async function digestOfModule(file: string): Promise<string> {
     const bytes = await readFile(next);
     hash.update(`${bytes.length}\n`).update(bytes);
     for (const specifier of relativeImports(bytes.toString())) {
-      const imported = await resolveImport(path.resolve(path.dirname(next), specifier));
+      const imported = fileOfImport(path.resolve(path.dirname(next), specifier));
       if (imported !== null) await add(imported);
     }
   }
@@ -32,24 +33,4 @@ export async function digestOfModule(file: string): Promise<string> {
 function relativeImports(source: string): string[] {
   const specifiers = source.matchAll(/\b(?:from|import)\s*\(?\s*(["'])(\.{1,2}\/[^"'\n]+)\1/g);
   return Array.from(specifiers, (match) => match[2]!);
-}
-
-/** The file that a path means: itself, TypeScript in its place, with an extension added, or a folder's index. */
-async function resolveImport(target: string): Promise<string | null> {
-  const typescript = target.replace(/\.([cm]?)js$/, ".$1ts");
-  const endings = [".ts", ".mts", ".js", ".mjs", ".json"];
-  const candidates = [target, typescript, ...endings.map((ending) => target + ending), path.join(target, "index.ts")];
-  for (const candidate of [...candidates, path.join(target, "index.js")]) {
-    if (candidate.split(path.sep).includes("node_modules")) return null;
-    if (await isFile(candidate)) return candidate;
-  }
-  return null;
-}
-
-async function isFile(candidate: string): Promise<boolean> {
-  try {
-    return (await stat(candidate)).isFile();
-  } catch {
-    return false;
-  }
 }

@@ -65,8 +65,13 @@ export async function loadInAnotherProcess(
   path: string,
   environment: Readonly<Record<string, string>> = { CUDA_VISIBLE_DEVICES: "" },
 ): Promise<{ version: string; usesGpu: boolean }> {
-  const script = `const b = require(${JSON.stringify(path)});
-    process.stdout.write(JSON.stringify({ version: b.TF_Version, usesGpu: b.isUsingGpuDevice() }));`;
+  const script = `try {
+    const binding = require(${JSON.stringify(path)});
+    process.stdout.write(JSON.stringify({ version: binding.TF_Version, usesGpu: binding.isUsingGpuDevice() }));
+  } catch (error) {
+    process.stderr.write(error.message.split("\\n")[0]);
+    process.exitCode = 1;
+  }`;
   const result = await runProgram(process.execPath, ["--input-type=commonjs", "-e", script], {
     timeoutMs: loadTimeoutMs,
     // Every symbol is looked up at once, so that one that is missing shows now and not in the middle of training.

@@ -1,0 +1,248 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, before, describe, it } from "node:test";
+import { openDataset } from "../../src/adapters/data/open-dataset.ts";
+import { loadJob } from "../../src/adapters/job-file/load-job.ts";
+import { LockstepError } from "../../src/core/errors.ts";
+
+const repository = path.join(import.meta.dirname, "../..");
+
+let root = "";
+before(async () => {
+  root = await mkdtemp(path.join(tmpdir(), "lockstep-job-"));
+});
+after(() => rm(root, { recursive: true, force: true }));
+
+let folders = 0;
+/** A fresh folder with these files, far from any node_modules. */
+async function folderWith(contents: Readonly<Record<string, string>>): Promise<string> {
+  const folder = path.join(root, String(++folders));
+  for (const [name, content] of Object.entries(contents)) {
+    await mkdir(path.dirname(path.join(folder, name)), { recursive: true });
+    await writeFile(path.join(folder, name), content);
+  }
+  return folder;
+}
+
+function jobSource(name: string, more = "", head = ""): string {
+  return `${head}import { csv, defineJob, type JobDefinition } from "lockstep";
+const job: JobDefinition = {
+  name: "${name}",
+  data: csv("a.csv", { label: "y" }),
+  model: (tf) => tf.sequential(),
+  compile: { optimizer: { kind: "adam", learningRate: 0.001 }, loss: "meanSquaredError" },
+  batchSize: 8,
+  epochs: 1,
+  ${more}
+};
+export default defineJob(job);
+`;
+}
+const javascript = (source: string) => source.replace(", type JobDefinition", "").replace(": JobDefinition", "");
+
+async function errorOf(file: string): Promise<LockstepError> {
+  try {
+    await loadJob(file);
+  } catch (error) {
+    assert(error instanceof LockstepError);
+    assert.equal(error.code, "invalid-job");
+    assert.doesNotMatch(error.message, /\n/);
+    return error;
+  }
+  return assert.fail("the job file was accepted");
+}
+
+const packages = {
+  none: null,
+  "of ES modules": '{"type":"module"}',
+  "of CommonJS": '{"type":"commonjs"}',
+  empty: "{}",
+};
+
+describe("a job file", () => {
+  for (const [kind, packageJson] of Object.entries(packages)) {
+    for (const extension of ["ts", "mts", "js", "mjs"]) {
+      it(`job.${extension} loads from a folder far from lockstep, package.json: ${kind}`, async () => {
+        const helper = extension.endsWith("ts") ? "./sizes.ts" : "./sizes.mjs";
+        const source = jobSource("far", "seed,", `import { seed } from "${helper}";\n`);
+        const folder = await folderWith({
+          [`job.${extension}`]: extension.endsWith("ts") ? source : javascript(source),
+          "sizes.ts": "export const seed: number = 5;\n",
+          "sizes.mjs": "export const seed = 6;\n",
+          ...(packageJson === null ? {} : { "package.json": packageJson }),
+        });
+        const { job, path: file, directory } = await loadJob(path.join(folder, `job.${extension}`));
+        assert.deepEqual([job.name, job.seed], ["far", extension.endsWith("ts") ? 5 : 6]);
+        assert.deepEqual([file, directory], [path.join(folder, `job.${extension}`), folder]);
+      });
+    }
+  }
+
+  it("job.js is that very file, also beside a job.ts", async () => {
+    const folder = await folderWith({
+      "job.ts": jobSource("typescript"),
+      "job.js": javascript(jobSource("javascript")),
+    });
+    assert.equal((await loadJob(path.join(folder, "job.js"))).job.name, "javascript");
+  });
+
+  it("may be named by a relative path, and have odd characters in its name", async () => {
+    const folder = await folderWith({ "my job #1 (é) %20.ts": jobSource("odd") });
+    const relative = path.relative(process.cwd(), path.join(folder, "my job #1 (é) %20.ts"));
+    assert.equal((await loadJob(relative)).directory, folder);
+  });
+
+  it("loads where only the ES hooks of tsx are registered, as in the program itself", async () => {
+    const folder = await folderWith({ "job.ts": jobSource("program") });
+    const script = `
+      import { register } from "tsx/esm/api";
+      register();
+      const { loadJob } = await import("./src/adapters/job-file/load-job.ts");
+      console.log((await loadJob(${JSON.stringify(path.join(folder, "job.ts"))})).job.name);`;
+    const child = spawnSync(process.execPath, ["--input-type=module", "--eval", script], {
+      cwd: repository,
+      encoding: "utf8",
+    });
+    assert.deepEqual([child.stdout, child.stderr], ["program\n", ""]);
+  });
+
+  it("gets LockstepError and the other exports of this very package", async () => {
+    const throws =
+      'import { LockstepError } from "lockstep";\nthrow new LockstepError("invalid-data", "No text here.");\n';
+    const folder = await folderWith({ "job.ts": throws });
+    const expected = { name: "LockstepError", code: "invalid-data", message: "No text here." };
+    await assert.rejects(loadJob(path.join(folder, "job.ts")), expected);
+  });
+});
+
+describe("a job file's digest", () => {
+  const digestOf = async (contents: Readonly<Record<string, string>>) =>
+    (await loadJob(path.join(await folderWith(contents), "job.ts"))).digest;
+  const importing = (specifier: string) => jobSource("digest", "seed,", `import { seed } from "${specifier}";\n`);
+  const chain = { "a/one.ts": 'export * from "./two.js";\n', "a/two.ts": "export const seed: number = 1;\n" };
+
+  it("is the same for the same bytes in another folder", async () => {
+    const digest = await digestOf({ "job.ts": importing("./a/one.ts"), ...chain });
+    assert.match(digest, /^sha256:[0-9a-f]{64}$/);
+    assert.equal(await digestOf({ "job.ts": importing("./a/one.ts"), ...chain, "other.ts": "" }), digest);
+  });
+
+  it("changes with the file, and with what it imports, directly or not", async () => {
+    const digests = new Set([
+      await digestOf({ "job.ts": importing("./a/one.ts"), ...chain }),
+      await digestOf({ "job.ts": `${importing("./a/one.ts")}\n`, ...chain }),
+      await digestOf({ "job.ts": importing("./a/one.ts"), ...chain, "a/one.ts": `${chain["a/one.ts"]}\n` }),
+      await digestOf({ "job.ts": importing("./a/one.ts"), ...chain, "a/two.ts": "export const seed: number = 2;\n" }),
+    ]);
+    assert.equal(digests.size, 4);
+  });
+
+  it("comes to an end where modules import each other", async () => {
+    const circle = {
+      "a.ts": 'import "./b.ts";\nexport const seed = 1;\n',
+      "b.ts": 'import "./a.ts";\nimport "./job.ts";\n',
+    };
+    assert.match(await digestOf({ "job.ts": importing("./a.ts"), ...circle }), /^sha256:/);
+  });
+});
+
+describe("a job file that cannot be loaded is named in one sentence", () => {
+  const cases: readonly [what: string, content: string, message: string | RegExp, hint?: RegExp][] = [
+    [
+      "a syntax error",
+      'import { csv } from "lockstep";\nconst a: number = ;\n',
+      'FILE, line 2, column 18: Unexpected ";".',
+    ],
+    [
+      "an unknown export",
+      'import { cvs } from "lockstep";\nexport default cvs;\n',
+      /^FILE.*'lockstep'.* named 'cvs'\.$/,
+    ],
+    [
+      "a thrown error",
+      "interface A {\n  b: string;\n}\nconst a: A | null = JSON.parse('null');\nexport default a!.b;\n",
+      "FILE, line 5, threw while it was loaded: TypeError: Cannot read properties of null (reading 'b').",
+    ],
+    ["a thrown text", 'throw "no data";\n', "FILE threw while it was loaded: no data."],
+    [
+      "a rejection",
+      'await Promise.reject(new Error("No data\\nat all."));\n',
+      /^FILE.* threw while it was loaded: Error: No data\.$/,
+    ],
+    [
+      "an import that is not there",
+      'import "./nothing.ts";\n',
+      /^FILE imports something that is not there: .*nothing\.ts/,
+    ],
+    [
+      "a package that is not there",
+      'import "no-such-package";\n',
+      /^FILE imports .*no-such-package/,
+      /install the package/,
+    ],
+    [
+      "no default export",
+      "export const job = 1;\n",
+      "The job file FILE has no default export, only job.",
+      /export default/,
+    ],
+    ["nothing in it", "", "The job file FILE has no default export."],
+    [
+      "something else",
+      "export default 42;\n",
+      "FILE: The default export is 42; expected a job, as defineJob({ … }) returns it.",
+    ],
+    ["a wrong field", jobSource("wrong", "seed: -1,"), "FILE: seed is -1; expected a whole number, 0 or more."],
+    [
+      "an unknown field",
+      jobSource("wrong", "batchsize: 1,"),
+      /^FILE: batchsize is not a field/,
+      /Did you mean "batchSize"/,
+    ],
+  ];
+  for (const [what, content, message, hint] of cases) {
+    it(what, async () => {
+      const file = path.join(await folderWith({ "job.ts": content }), "job.ts");
+      const error = await errorOf(file);
+      const shown = error.message.replaceAll(file, "FILE");
+      if (typeof message === "string") assert.equal(shown, message);
+      else assert.match(shown, message);
+      if (hint) assert.match(error.hint ?? "", hint);
+    });
+  }
+
+  it("a syntax error in a file that it imports names that file", async () => {
+    const folder = await folderWith({ "job.ts": 'import "./other.ts";\n', "other.ts": "\n\nexport const = 1;\n" });
+    const error = await errorOf(path.join(folder, "job.ts"));
+    assert.equal(
+      error.message,
+      `${path.join(folder, "other.ts")}, line 3, column 13: Expected identifier but found "=".`,
+    );
+    assert(error.cause !== undefined);
+  });
+
+  it("no such file, a folder, another kind of file", async () => {
+    const folder = await folderWith({ "job.json": "{}", "job.ts/inside.txt": "" });
+    const of = async (name: string) => (await errorOf(path.join(folder, name))).message.replaceAll(folder, "FOLDER");
+    assert.equal(await of("no.ts"), "There is no job file FOLDER/no.ts (looked for FOLDER/no.ts).");
+    assert.equal(await of("job.ts"), "The job file FOLDER/job.ts is a folder; expected a file.");
+    assert.match(await of("job.json"), /job\.json is no module; expected a \.ts, \.mts, \.js, \.mjs file/);
+  });
+});
+
+describe("the examples", () => {
+  for (const [name, monitor] of [
+    ["digits", "val_accuracy"],
+    ["declarations", "val_loss"],
+  ] as const) {
+    it(`${name} loads with its data, and monitors ${monitor}`, async () => {
+      const { job, directory } = await loadJob(path.join(repository, `examples/${name}.ts`));
+      assert.deepEqual([job.name, job.checkpoint.monitor], [name, monitor]);
+      assert((await openDataset(job.data, directory)).length > 1000);
+      if (job.test) assert((await openDataset(job.test, directory)).length > 1000);
+    });
+  }
+});
