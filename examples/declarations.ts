@@ -1,6 +1,6 @@
 /**
  * A small network that learns to write TypeScript, one character after the other, from the declaration files of the
- * installed TypeScript. It sees the last 32 characters and predicts the next one (Bengio, Ducharme, Vincent, Jauvin:
+ * installed TypeScript. It sees the last 24 characters and predicts the next one (Bengio, Ducharme, Vincent, Jauvin:
  * "A Neural Probabilistic Language Model", 2003): the first dense layer, applied to each character's one-hot vector,
  * is a table of what each character means; two more read all of them at once. After some epochs it begins to learn
  * the training text by heart, and the loss on the rest rises: the best checkpoint is not the latest.
@@ -9,12 +9,12 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { defineJob, oneHot, type ReportContext, text, vocabulary } from "lockstep";
 
-const window = 32;
+const window = 24;
 
 export default defineJob({
   name: "declarations",
   seed: 11,
-  data: text(path.join(declarationFolder(), "lib.es20*.d.ts"), { window, stride: 6 }),
+  data: text(path.join(declarationFolder(), "lib.es20*.d.ts"), { window, stride: 3 }),
   preprocess: { features: [vocabulary(), oneHot()], label: [vocabulary(), oneHot()] },
   validation: { fraction: 0.1, take: "last" },
   model: (tf, { features, label }) =>
@@ -26,11 +26,11 @@ export default defineJob({
         tf.layers.dense({ units: label[0]!, activation: "softmax" }),
       ],
     }),
-  compile: { optimizer: { kind: "adam", learningRate: 0.002 }, loss: "categoricalCrossentropy", metrics: ["accuracy"] },
+  compile: { optimizer: { kind: "adam", learningRate: 0.004 }, loss: "categoricalCrossentropy", metrics: ["accuracy"] },
   checkpoint: { monitor: "val_loss", mode: "min" },
-  batchSize: 256,
-  epochs: 12,
-  report: (context) => `What the best model writes:\n\n${write(context, "interface ", 400)}`,
+  batchSize: 512,
+  epochs: 9,
+  report: (context) => `What the best model writes:\n\n${write(context, "interface ReadonlyArray<T> {\n", 400)}`,
 });
 
 /** The newest TypeScript keeps its declaration files in a package of its own for each platform. */
@@ -41,13 +41,19 @@ function declarationFolder(): string {
 }
 
 /** Continues a text by `length` characters, each drawn from what the model thinks likely. */
-function write({ tf, model, random, encodeFeatures, decodeLabel }: ReportContext, beginning: string, length: number): string {
-  const temperature = 0.6; // below 1, likely characters become likelier
+function write(
+  { tf, model, random, encodeFeatures, decodeLabel }: ReportContext,
+  beginning: string,
+  length: number,
+): string {
+  const temperature = 0.5; // below 1, likely characters become likelier still
   let written = beginning;
   while (written.length < beginning.length + length) {
     const seen = written.padStart(window, "\n").slice(-window);
     const codes = Array.from(seen, (character) => character.charCodeAt(0));
-    const likelihoods = tf.tidy(() => (model.predict(encodeFeatures([codes])) as ReturnType<typeof tf.tensor>).dataSync());
+    const likelihoods = tf.tidy(() =>
+      (model.predict(encodeFeatures([codes])) as ReturnType<typeof tf.tensor>).dataSync(),
+    );
     // Index 0 stands for characters outside the vocabulary, which cannot be written.
     const weights = Array.from(likelihoods, (likelihood, index) => (index === 0 ? 0 : likelihood ** (1 / temperature)));
     written += String.fromCharCode(decodeLabel(draw(weights, random())));

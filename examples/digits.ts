@@ -15,7 +15,9 @@ export default defineJob({
       layers: [
         tf.layers.dense({ units: 256, activation: "relu", inputShape: [...shapes.features] }),
         tf.layers.dropout({ rate: 0.3 }),
-        tf.layers.dense({ units: 128, activation: "relu" }),
+        tf.layers.dense({ units: 256, activation: "relu" }),
+        tf.layers.dropout({ rate: 0.3 }),
+        tf.layers.dense({ units: 256, activation: "relu" }),
         tf.layers.dropout({ rate: 0.3 }),
         tf.layers.dense({ units: 10, activation: "softmax" }),
       ],

@@ -6,8 +6,19 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const out = process.argv[2] ?? "src/adapters/grpc/generated";
 execFileSync(
   `${root}node_modules/.bin/proto-loader-gen-types`,
-  ["--longs=Number", "--enums=String", "--defaults", "--oneofs", "--grpcLib=@grpc/grpc-js",
-    "--importFileExtension=.ts", "--includeDirs", "proto", "--outDir", out,
-    "lockstep/v1/control.proto", "lockstep/v1/collective.proto"],
+  [
+    "--longs=Number",
+    "--enums=String",
+    "--defaults",
+    "--oneofs",
+    "--grpcLib=@grpc/grpc-js",
+    "--importFileExtension=.ts",
+    "--includeDirs",
+    "proto",
+    "--outDir",
+    out,
+    "lockstep/v1/control.proto",
+    "lockstep/v1/collective.proto",
+  ],
   { cwd: root, stdio: "inherit" },
 );

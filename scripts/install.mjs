@@ -10,7 +10,9 @@ export const root = fileURLToPath(new URL("..", import.meta.url));
 export function checkNode() {
   const [major, minor] = process.versions.node.split(".").map(Number);
   if (major > 20 || (major === 20 && minor >= 11)) return;
-  console.error(`lockstep needs Node 20.11 or newer; this is ${process.version}. Install a newer one and run the same command again.`);
+  console.error(
+    `lockstep needs Node 20.11 or newer; this is ${process.version}. Install a newer one and run the same command again.`,
+  );
   process.exit(2);
 }
 
@@ -20,7 +22,9 @@ export async function install() {
   const seconds = () => Math.round((Date.now() - begun) / 1000);
   console.log("Installing packages (npm ci) …");
   const timer = setInterval(() => console.log(`Installing packages … ${seconds()} s`), 5000);
-  const code = await run("npm", ["ci", "--no-fund", "--no-audit", "--loglevel=error"], { shell: process.platform === "win32" });
+  const code = await run("npm", ["ci", "--no-fund", "--no-audit", "--loglevel=error"], {
+    shell: process.platform === "win32",
+  });
   clearInterval(timer);
   if (code !== 0) {
     console.error("npm ci failed; its messages are above.");
@@ -36,7 +40,9 @@ function isCurrent() {
   const { "": _own, ...wanted } = JSON.parse(readFileSync(`${root}package-lock.json`, "utf8")).packages;
   const present = JSON.parse(readFileSync(installed, "utf8")).packages;
   // Packages for other platforms are in the lock file and not installed.
-  return Object.entries(wanted).every(([path, { version, optional }]) => (present[path] ? present[path].version === version : optional));
+  return Object.entries(wanted).every(([path, { version, optional }]) =>
+    present[path] ? present[path].version === version : optional,
+  );
 }
 
 /** Runs a program in the project's folder with this process' own streams; resolves to its exit code. */

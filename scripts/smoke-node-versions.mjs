@@ -14,16 +14,34 @@ try {
   for (const version of versions) {
     // npm carries Node's own programs as packages; each lands in a folder of its own.
     const home = join(folder, version);
-    execFileSync("npm", ["install", "--prefix", home, "--no-save", "--ignore-scripts", "--loglevel=error", `${platform}@${version}`], { stdio: "inherit" });
+    execFileSync(
+      "npm",
+      ["install", "--prefix", home, "--no-save", "--ignore-scripts", "--loglevel=error", `${platform}@${version}`],
+      { stdio: "inherit" },
+    );
     const node = join(home, "node_modules", platform, "bin", "node");
     const job = `smoke-${version}`;
-    const args = ["launch", "examples/digits.ts", "--workers", "2", "--epochs", "2", "--job", job, "--directory", join(home, "run"), "--json"];
+    const args = [
+      "launch",
+      "examples/digits.ts",
+      "--workers",
+      "2",
+      "--epochs",
+      "2",
+      "--job",
+      job,
+      "--directory",
+      join(home, "run"),
+      "--json",
+    ];
     const result = spawnSync(node, [join(root, "bin/lockstep.mjs"), ...args], { cwd: root, encoding: "utf8" });
     const last = result.stdout.trim().split("\n").at(-1) ?? "";
     const finished = last.startsWith("{") ? JSON.parse(last) : {};
     const ok = result.status === 0 && finished.event === "finished" && finished.epochs === 2;
     if (!ok) console.error(result.stderr);
-    console.log(`Node ${version}: ${ok ? "trained" : `FAILED with exit code ${result.status}`} ${finished.weightsDigest ?? ""}`);
+    console.log(
+      `Node ${version}: ${ok ? "trained" : `FAILED with exit code ${result.status}`} ${finished.weightsDigest ?? ""}`,
+    );
     digests.add(finished.weightsDigest);
     failed ||= !ok;
   }

@@ -9,7 +9,11 @@ await install();
 const ci = process.env.CI === "true";
 console.log("Setting up the engine and etcd …");
 // In CI a missing native engine is a failure; elsewhere the tests that need one say so and are skipped.
-const code = await run(process.execPath, [join(root, "bin/lockstep.mjs"), "setup", ...(ci ? ["--engine", "native"] : [])]);
+const code = await run(process.execPath, [
+  join(root, "bin/lockstep.mjs"),
+  "setup",
+  ...(ci ? ["--engine", "native"] : []),
+]);
 if (code !== 0) process.exit(code);
 
 const named = process.argv.slice(2);

@@ -1,8 +1,8 @@
 /** `lockstep check`: everything that can be known before training, found out without starting anything. */
 import { resolve } from "node:path";
+import { openDataset } from "../adapters/data/open-dataset.ts";
 import { engineEnvironment } from "../adapters/tfjs/open-engine.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
-import { openDataset } from "../adapters/data/open-dataset.ts";
 import { LockstepError } from "../core/errors.ts";
 import { formatCount } from "../core/number-format.ts";
 import { stepsPerEpoch } from "../core/sampler.ts";
@@ -44,14 +44,22 @@ async function runCheck(args: Arguments): Promise<number> {
   const { job, data, program, engine } = opened;
   const shards = args.whole("shards", 1) ?? 1;
   if (data.trainingSamples < shards) {
-    throw new LockstepError("invalid-data", `There are ${data.trainingSamples} training samples for ${shards} shards; every shard needs at least one.`, {
-      hint: "Use fewer shards or workers, or more data.",
-    });
+    throw new LockstepError(
+      "invalid-data",
+      `There are ${data.trainingSamples} training samples for ${shards} shards; every shard needs at least one.`,
+      {
+        hint: "Use fewer shards or workers, or more data.",
+      },
+    );
   }
   if (job.batchSize < shards) {
-    throw new LockstepError("invalid-job", `batchSize is ${job.batchSize}, fewer than the ${shards} shards that share a batch.`, {
-      hint: `Use a batchSize of at least ${shards}, or fewer shards or workers.`,
-    });
+    throw new LockstepError(
+      "invalid-job",
+      `batchSize is ${job.batchSize}, fewer than the ${shards} shards that share a batch.`,
+      {
+        hint: `Use a batchSize of at least ${shards}, or fewer shards or workers.`,
+      },
+    );
   }
   if (job.test) await checkTest();
   const steps = stepsPerEpoch(data.trainingSamples, job.batchSize);
@@ -59,7 +67,12 @@ async function runCheck(args: Arguments): Promise<number> {
     ...notices,
     `Data: ${formatCount(data.trainingSamples)} training and ${formatCount(data.validationSamples)} validation samples. Model: ${formatCount(program.weightCount)} weights. ${formatCount(steps)} steps an epoch. Engine: ${engine.description.library} on ${engine.description.gpu ?? engine.description.device}.`,
   ];
-  const checked: Checked & { event: string } = { event: "checked", engine: opened.choice.kind, trainingSamples: data.trainingSamples, lines };
+  const checked: Checked & { event: string } = {
+    event: "checked",
+    engine: opened.choice.kind,
+    trainingSamples: data.trainingSamples,
+    lines,
+  };
   if (process.send) process.send(checked);
   else for (const line of lines) process.stdout.write(`${line}\n`);
   return 0;
@@ -67,8 +80,12 @@ async function runCheck(args: Arguments): Promise<number> {
   async function checkTest(): Promise<void> {
     const test = await openDataset(job.test!, args.text("data") ? resolve(args.text("data")!) : resolve(jobPath, ".."));
     if (test.features.shape.join() === data.featureTransforms.shape.join()) return;
-    throw new LockstepError("invalid-data", `The test data has ${test.features.shape.join(" × ")} features a sample, the training data ${data.featureTransforms.shape.join(" × ")}.`, {
-      hint: "Both files need the same columns.",
-    });
+    throw new LockstepError(
+      "invalid-data",
+      `The test data has ${test.features.shape.join(" × ")} features a sample, the training data ${data.featureTransforms.shape.join(" × ")}.`,
+      {
+        hint: "Both files need the same columns.",
+      },
+    );
   }
 }

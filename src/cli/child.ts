@@ -19,7 +19,6 @@ export interface ChildOptions {
   readonly args: readonly string[];
   /** Where its output goes; null: nowhere. */
   readonly logFile: string | null;
-  readonly environment?: NodeJS.ProcessEnv;
   /** Warnings and errors that it logs. */
   readonly onWarning: (line: string) => void;
 }
@@ -33,7 +32,7 @@ interface ErrorMessage {
 
 /** Starts `lockstep …args`. */
 export async function startChild(options: ChildOptions): Promise<Child> {
-  const { name, args, logFile, onWarning, environment } = options;
+  const { name, args, logFile, onWarning } = options;
   const log = logFile === null ? null : createWriteStream(logFile, { flags: "a" });
   const messages = new Map<string, unknown>();
   const waiting = new Map<string, (value: never) => void>();
@@ -42,7 +41,6 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   const running = await startProcess({
     program: process.execPath,
     args: [program, ...args],
-    ...(environment ? { environment } : {}),
     onLine: (line) => {
       lastLine = line;
       log?.write(`${line}\n`);
@@ -59,9 +57,14 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   });
   const failure = (exit: ProcessExit | null): LockstepError | null => {
     if (exit === null || exit.code === 0) return null;
-    if (reported) return new LockstepError(codeOf(reported.code), reported.message, reported.hint ? { hint: reported.hint } : {});
+    if (reported)
+      return new LockstepError(codeOf(reported.code), reported.message, reported.hint ? { hint: reported.hint } : {});
     const how = exit.signal ? `was ended by ${exit.signal}` : `ended with code ${exit.code}`;
-    return new LockstepError("process-failed", `${name} ${how}${lastLine ? `; its last line was: ${lastLine}` : ""}.`, logFile ? { hint: `Its log is ${logFile}.` } : {});
+    return new LockstepError(
+      "process-failed",
+      `${name} ${how}${lastLine ? `; its last line was: ${lastLine}` : ""}.`,
+      logFile ? { hint: `Its log is ${logFile}.` } : {},
+    );
   };
   void running.exited.then(() => log?.end());
   return {

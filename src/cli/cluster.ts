@@ -25,6 +25,12 @@ export interface ClusterOptions {
   readonly say: (line: string) => void;
 }
 
+/** The words after `lockstep`: of the first start, and of those after a failure. */
+export interface StartArguments {
+  readonly first: readonly string[];
+  readonly again: readonly string[];
+}
+
 export class LocalCluster {
   readonly #options: ClusterOptions;
   readonly #members = new Map<string, Child>();
@@ -45,16 +51,21 @@ export class LocalCluster {
     return this.#failure;
   }
 
-  /** Starts `lockstep …args` and keeps it running; resolves with its "ready" message of the first start. */
-  async start<Ready>(name: string, args: readonly string[], environment?: NodeJS.ProcessEnv): Promise<Ready> {
-    const child = await this.#spawn(name, args, environment);
-    void this.#supervise(child, args, environment);
+  /**
+   * Starts a process and keeps it running. Resolves with the "ready" message of the first start; `onRestart` gets that
+   * of every later one.
+   */
+  async start<Ready>(name: string, args: StartArguments, onRestart: (ready: Ready) => void): Promise<Ready> {
+    const child = await this.#spawn(name, args.first);
+    void this.#supervise(child, args.again, (next) => {
+      next.waitFor<Ready>("ready").then(onRestart, () => undefined);
+    });
     return child.waitFor<Ready>("ready");
   }
 
-  /** Starts a process that is not waited for. */
-  launch(name: string, args: readonly string[], environment?: NodeJS.ProcessEnv): void {
-    this.start(name, args, environment).catch(() => undefined);
+  /** Starts a process that is not waited for, and keeps it running. */
+  launch(name: string, args: readonly string[]): void {
+    this.start(name, { first: args, again: args }, () => {}).catch(() => undefined);
   }
 
   /** From now on processes may end without being started again. */
@@ -75,20 +86,19 @@ export class LocalCluster {
     await Promise.all(children.map((child) => child.stop(graceMs)));
   }
 
-  async #spawn(name: string, args: readonly string[], environment?: NodeJS.ProcessEnv): Promise<Child> {
+  async #spawn(name: string, args: readonly string[]): Promise<Child> {
     const { logDirectory, say } = this.#options;
     const child = await startChild({
       name,
       args,
       logFile: join(logDirectory, `${name}.log`),
-      ...(environment ? { environment } : {}),
       onWarning: say,
     });
     this.#members.set(name, child);
     return child;
   }
 
-  async #supervise(first: Child, args: readonly string[], environment?: NodeJS.ProcessEnv): Promise<void> {
+  async #supervise(first: Child, args: readonly string[], onRestart: (child: Child) => void): Promise<void> {
     const { say } = this.#options;
     try {
       let child = first;
@@ -98,13 +108,20 @@ export class LocalCluster {
         const error = child.failure();
         if (error && (hopeless.has(error.code) || restarts === maxRestarts)) throw error;
         const pauseMs = firstPauseMs * 2 ** restarts;
-        say(`${child.name} ${exit.signal ? `was ended by ${exit.signal}` : `failed: ${error?.message}`}; starting it again.`);
+        say(
+          `${child.name} ${exit.signal ? `was ended by ${exit.signal}` : `failed: ${error?.message}`}; starting it again.`,
+        );
         await systemClock.sleep(pauseMs);
         if (this.#ending) return;
-        child = await this.#spawn(child.name, args, environment);
+        child = await this.#spawn(child.name, args);
+        onRestart(child);
       }
     } catch (error) {
-      this.#fail(error instanceof LockstepError ? error : new LockstepError("process-failed", messageOf(error), { cause: error }));
+      this.#fail(
+        error instanceof LockstepError
+          ? error
+          : new LockstepError("process-failed", messageOf(error), { cause: error }),
+      );
     }
   }
 }

@@ -1,6 +1,6 @@
 /** What a command is: one table says which options it knows, and both the parser and the help are made from it. */
 import { parseArgs } from "node:util";
-import { LockstepError } from "../core/errors.ts";
+import { LockstepError, messageOf } from "../core/errors.ts";
 
 export interface Command {
   readonly name: string;
@@ -26,7 +26,10 @@ export class Arguments {
   readonly #argument: string | undefined;
   readonly #values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>;
 
-  constructor(argument: string | undefined, values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>) {
+  constructor(
+    argument: string | undefined,
+    values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>,
+  ) {
     this.#argument = argument;
     this.#values = values;
   }
@@ -57,7 +60,10 @@ export class Arguments {
     if (text === undefined) return undefined;
     const value = Number(text);
     if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
-      throw new LockstepError("usage", `--${name} is ${JSON.stringify(text)}; a whole number of at least ${least} was expected.`);
+      throw new LockstepError(
+        "usage",
+        `--${name} is ${JSON.stringify(text)}; a whole number of at least ${least} was expected.`,
+      );
     }
     return value;
   }
@@ -67,7 +73,10 @@ export class Arguments {
     if (text === undefined) return undefined;
     const found = choices.find((choice) => choice === text);
     if (found === undefined) {
-      throw new LockstepError("usage", `--${name} is ${JSON.stringify(text)}; one of ${choices.join(", ")} was expected.`);
+      throw new LockstepError(
+        "usage",
+        `--${name} is ${JSON.stringify(text)}; one of ${choices.join(", ")} was expected.`,
+      );
     }
     return found;
   }
@@ -90,16 +99,26 @@ export function parseCommand(command: Command, words: readonly string[]): Argume
   if (values.help) return new Arguments(undefined, { help: true });
   const expected = command.argument ? 1 : 0;
   if (positionals.length > expected) {
-    throw new LockstepError("usage", `\`lockstep ${command.name}\` takes ${expected === 0 ? "no argument" : "one argument"}, but was given ${positionals.join(" ")}.`, helpHint(command));
+    throw new LockstepError(
+      "usage",
+      `\`lockstep ${command.name}\` takes ${expected === 0 ? "no argument" : "one argument"}, but was given ${positionals.join(" ")}.`,
+      helpHint(command),
+    );
   }
   if (command.argument && positionals.length === 0) {
-    throw new LockstepError("usage", `\`lockstep ${command.name}\` needs ${command.argument.name}: ${command.argument.help}.`, helpHint(command));
+    throw new LockstepError(
+      "usage",
+      `\`lockstep ${command.name}\` needs ${command.argument.name}: ${command.argument.help}.`,
+      helpHint(command),
+    );
   }
   return new Arguments(positionals[0], values);
 }
 
 export function helpOf(command: Command): string {
-  const rows = Object.entries(command.options).map(([name, option]) => [`--${name}${option.value === null ? "" : ` ${option.value}`}`, option.help] as const);
+  const rows = Object.entries(command.options).map(
+    ([name, option]) => [`--${name}${option.value === null ? "" : ` ${option.value}`}`, option.help] as const,
+  );
   const width = Math.max(...rows.map(([left]) => left.length), 6);
   const usage = `lockstep ${command.name}${command.argument ? ` ${command.argument.name}` : ""}${rows.length > 0 ? " [options]" : ""}`;
   return [
@@ -114,16 +133,24 @@ export function helpOf(command: Command): string {
 }
 
 function usageError(command: Command, words: readonly string[], error: unknown): LockstepError {
-  const unknown = words.find((word) => word.startsWith("--") && !(nameOf(word) in command.options));
+  const unknown = words.find(
+    (word) => word.startsWith("--") && nameOf(word) !== "help" && !(nameOf(word) in command.options),
+  );
   if (unknown) {
-    const near = Object.keys(command.options).find((name) => nameOf(unknown).startsWith(name.slice(0, 4)) || name.startsWith(nameOf(unknown)));
+    const near = Object.keys(command.options).find(
+      (name) => nameOf(unknown).startsWith(name.slice(0, 4)) || name.startsWith(nameOf(unknown)),
+    );
     return new LockstepError("usage", `\`lockstep ${command.name}\` knows no option ${unknown.split("=")[0]}.`, {
       hint: near ? `Did you mean --${near}?` : helpHint(command).hint,
     });
   }
-  // Node's own sentence, up to its advice about "--".
-  const message = error instanceof Error ? error.message.split(". ")[0]! : String(error);
-  return new LockstepError("usage", `${message}.`, helpHint(command));
+  // Node's own sentence; the advice after it is about dashes.
+  const sentence = messageOf(error).split(/\.(?:\s|$)/)[0]!;
+  const name = /'(?:-\w, )?--([\w-]+)/.exec(sentence)?.[1];
+  const option = name === undefined ? undefined : command.options[name];
+  if (option === undefined || option.value === null)
+    return new LockstepError("usage", `${sentence}.`, helpHint(command));
+  return new LockstepError("usage", `--${name} needs a value: ${option.value}, ${option.help}.`, helpHint(command));
 }
 
 function nameOf(word: string): string {

@@ -6,8 +6,8 @@ import { createLog } from "../adapters/system/log.ts";
 import type { EngineChoice } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
 import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
-import type { EngineKind, Device } from "../ports/engine.ts";
 import type { Coordination } from "../ports/coordination.ts";
+import type { Device, EngineKind } from "../ports/engine.ts";
 import type { Log, LogLevel } from "../ports/log.ts";
 import type { Arguments, Option } from "./command.ts";
 
@@ -52,7 +52,10 @@ export function parseEndpoints(text: string): readonly string[] {
   return text.split(",").map((endpoint) => {
     const url = URL.canParse(endpoint) ? new URL(endpoint) : null;
     if (!url || !/^https?:$/.test(url.protocol)) {
-      throw new LockstepError("usage", `--etcd names ${JSON.stringify(endpoint)}; a URL such as http://127.0.0.1:2379 was expected.`);
+      throw new LockstepError(
+        "usage",
+        `--etcd names ${JSON.stringify(endpoint)}; a URL such as http://127.0.0.1:2379 was expected.`,
+      );
     }
     return url.origin;
   });
@@ -74,7 +77,10 @@ export function addressOf(args: Arguments, name: string, fallback: string): stri
   const text = args.text(name) ?? fallback;
   const port = Number(text.slice(text.lastIndexOf(":") + 1));
   if (!/^.+:\d+$/.test(text) || port > 65535) {
-    throw new LockstepError("usage", `--${name} is ${JSON.stringify(text)}; an address such as 127.0.0.1:0 was expected.`);
+    throw new LockstepError(
+      "usage",
+      `--${name} is ${JSON.stringify(text)}; an address such as 127.0.0.1:0 was expected.`,
+    );
   }
   return text;
 }

@@ -28,7 +28,8 @@ export const coordinator: Command = {
     "allow-change": { value: null, help: "go on although what decides the bits was changed" },
     "log-level": shared.logLevel,
   },
-  details: "Serves status until it is stopped. Losing it stops nothing; start it again when a worker has to be replaced.",
+  details:
+    "Serves status until it is stopped. Losing it stops nothing; start it again when a worker has to be replaced.",
   run: runCoordinatorCommand,
 };
 
@@ -40,7 +41,7 @@ export function defaultThreads(shards: number): number {
 async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const budget = budgetOf();
   const log = processLog(args).with({ role: "coordinator" });
-  const { job } = await loadJob(resolve(args.argument));
+  const { job } = await loadJob(args.argument);
   const listen = addressOf(args, "listen", "127.0.0.1:0");
   const endpoints = endpointsOf(args);
   const request = {
@@ -79,7 +80,9 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     process.send?.({ event: "ready", address, record });
     // A coordinator outlives whoever started it until the workers, which stop in order by themselves, are gone.
     whenParentEnds(() => {
-      void running.requestStop("the process that started the cluster is gone").finally(() => running.whenEmpty(() => stopping.abort()));
+      void running
+        .requestStop("the process that started the cluster is gone")
+        .finally(() => running.whenEmpty(() => stopping.abort()));
     });
     await running.run(stopping.signal);
     return 0;

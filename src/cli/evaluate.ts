@@ -42,7 +42,10 @@ async function runEvaluate(args: Arguments): Promise<number> {
   const directory = args.text("checkpoints");
   const ids = args.list("checkpoint");
   if (!directory || ids.length === 0) {
-    throw new LockstepError("usage", "--checkpoints and --checkpoint are needed: where the checkpoints are, and which to evaluate.");
+    throw new LockstepError(
+      "usage",
+      "--checkpoints and --checkpoint are needed: where the checkpoints are, and which to evaluate.",
+    );
   }
   const log = processLog(args);
   const threads = args.whole("threads", 1) ?? 1;
@@ -50,7 +53,10 @@ async function runEvaluate(args: Arguments): Promise<number> {
   applyEnvironment(engineEnvironment(choice, { threads, gpuIndex: choice.device === "gpu" ? 0 : null }));
   const jobPath = resolve(args.argument);
   const dataDirectory = args.text("data") ? resolve(args.text("data")!) : resolve(jobPath, "..");
-  const opened = await openProgram({ jobPath, dataDirectory, choice, mayFallBack: args.text("engine") === undefined, threads }, (line) => log.info(line));
+  const opened = await openProgram(
+    { jobPath, dataDirectory, choice, mayFallBack: args.text("engine") === undefined, threads },
+    (line) => log.info(line),
+  );
   const { job, program, data } = opened;
   const storage = await openDirectoryStorage(resolve(directory), log);
   const dataset = job.test && (await openDataset(job.test, dataDirectory));
@@ -65,7 +71,11 @@ async function runEvaluate(args: Arguments): Promise<number> {
   for (const [i, id] of ids.entries()) {
     program.load(contentToSnapshot(await storage.load(id), layout).values);
     if (i === 0 && job.report) report = await reportOf(opened);
-    if (dataset) test[id] = evaluateDataset(program, data, dataset, { shards: args.whole("shards", 1) ?? 1, batchSize: job.batchSize });
+    if (dataset)
+      test[id] = evaluateDataset(program, data, dataset, {
+        shards: args.whole("shards", 1) ?? 1,
+        batchSize: job.batchSize,
+      });
   }
   const evaluation: Evaluation = { test, report };
   if (process.send) process.send({ event: "evaluated", ...evaluation });
@@ -86,9 +96,15 @@ async function reportOf({ engine, job, program, data }: OpenedProgram): Promise<
       encodeFeatures(rows) {
         const values = Float32Array.from(rows.flat());
         if (values.length !== rows.length * sizeOf(shape)) {
-          throw new LockstepError("invalid-job", `encodeFeatures was given ${values.length} values for ${rows.length} rows; a row has ${sizeOf(shape)}.`);
+          throw new LockstepError(
+            "invalid-job",
+            `encodeFeatures was given ${values.length} values for ${rows.length} rows; a row has ${sizeOf(shape)}.`,
+          );
         }
-        return tf.tensor(applyTransforms(data.featureTransforms, values, rows.length), [rows.length, ...data.shapes.features]);
+        return tf.tensor(applyTransforms(data.featureTransforms, values, rows.length), [
+          rows.length,
+          ...data.shapes.features,
+        ]);
       },
       decodeLabel: (index) => invertIndex(data.labelTransforms, index),
     }),

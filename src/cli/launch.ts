@@ -1,11 +1,11 @@
 /** `lockstep launch`: a whole cluster on this machine, from set-up to summary. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
-import { connectControl, type ControlConnection } from "../adapters/grpc/control.ts";
+import { type ControlConnection, connectControl } from "../adapters/grpc/control.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { systemClock } from "../adapters/system/clock.ts";
-import { prepareEtcd } from "../adapters/system/etcd-program.ts";
 import { type EtcdServer, startEtcd } from "../adapters/system/etcd-process.ts";
+import { prepareEtcd } from "../adapters/system/etcd-program.ts";
 import { assignGpus } from "../adapters/system/gpus.ts";
 import { createLog } from "../adapters/system/log.ts";
 import { checkNotRunning, forgetRun, registerRun } from "../adapters/system/run-registry.ts";
@@ -52,6 +52,7 @@ export const launch: Command = {
 
 const pollMs = 150;
 const graceMs = 30_000;
+const controlDeadlineMs = 2000;
 
 interface Settings {
   readonly job: Job;
@@ -88,12 +89,15 @@ async function runLaunch(args: Arguments): Promise<number> {
     const session = await startSession(args, settings, etcd, view, closing);
     const status = await session.status();
     if (status.state === "finished") {
-      say(`The job "${settings.jobName}" is finished: ${status.epoch} of ${status.epochs} epochs. To train on, give a higher --epochs; to start anew, --resume never.`);
+      say(
+        `The job "${settings.jobName}" is finished: ${status.epoch} of ${status.epochs} epochs. To train on, give a higher --epochs; to start anew, --resume never.`,
+      );
     } else {
       startWorkers(session, settings, args, checked.engine, gpus);
     }
     const last = await session.follow(stop);
-    if (last.state === "failed") throw new LockstepError("diverged", last.reason, { hint: `The logs are in ${session.logDirectory}.` });
+    if (last.state === "failed")
+      throw new LockstepError("diverged", last.reason, { hint: `The logs are in ${session.logDirectory}.` });
     if (stop.requested && last.state !== "finished") {
       view.update(last);
       say(stoppedLine(last, settings));
@@ -112,10 +116,13 @@ async function runLaunch(args: Arguments): Promise<number> {
 
 async function readSettings(args: Arguments): Promise<Settings> {
   const jobPath = resolve(args.argument);
-  const loaded = await loadJob(jobPath);
+  const loaded = await loadJob(args.argument);
   const jobName = args.text("job") ?? loaded.job.name;
   if (!/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(jobName)) {
-    throw new LockstepError("usage", `--job is ${JSON.stringify(jobName)}; letters, digits, "-", "_" and "." were expected.`);
+    throw new LockstepError(
+      "usage",
+      `--job is ${JSON.stringify(jobName)}; letters, digits, "-", "_" and "." were expected.`,
+    );
   }
   const workers = args.whole("workers", 1) ?? 1;
   const shards = args.whole("shards", 1);
@@ -124,9 +131,13 @@ async function readSettings(args: Arguments): Promise<Settings> {
   args.oneOf("resume", ["auto", "never"]);
   if (args.text("etcd") !== undefined) parseEndpoints(args.text("etcd")!);
   if (shards !== undefined && workers > shards) {
-    throw new LockstepError("usage", `${workers} workers cannot share ${shards} shards: every worker needs at least one.`, {
-      hint: `Use at most ${shards} workers, or --shards ${workers} or more.`,
-    });
+    throw new LockstepError(
+      "usage",
+      `${workers} workers cannot share ${shards} shards: every worker needs at least one.`,
+      {
+        hint: `Use at most ${shards} workers, or --shards ${workers} or more.`,
+      },
+    );
   }
   return {
     job: loaded.job,
@@ -147,10 +158,27 @@ export interface Checked {
 }
 
 /** Opens engine, data and model once, in a process of its own, before anything else is started. */
-async function check(settings: Settings, args: Arguments, choice: EngineChoice, say: (line: string) => void): Promise<Checked> {
+async function check(
+  settings: Settings,
+  args: Arguments,
+  choice: EngineChoice,
+  say: (line: string) => void,
+): Promise<Checked> {
   const child = await startChild({
     name: "check",
-    args: ["check", settings.jobPath, "--data", settings.dataDirectory, "--engine", choice.kind, "--device", choice.device, ...(args.text("engine") ? [] : ["--fall-back"]), "--shards", String(args.whole("shards", 1) ?? settings.workers)],
+    args: [
+      "check",
+      settings.jobPath,
+      "--data",
+      settings.dataDirectory,
+      "--engine",
+      choice.kind,
+      "--device",
+      choice.device,
+      ...(args.text("engine") ? [] : ["--fall-back"]),
+      "--shards",
+      String(args.whole("shards", 1) ?? settings.workers),
+    ],
     logFile: null,
     onWarning: say,
   });
@@ -224,24 +252,47 @@ async function startSession(
   await mkdir(logDirectory, { recursive: true });
   const cluster = new LocalCluster({ logDirectory, say: (line) => view.say(line) });
   closing.push(() => cluster.finish("", 5000));
-  const { address, record } = await cluster.start<{ address: string; record: JobRecord }>("coordinator", [
+  const wordsWith = (resume: readonly string[]) => [
     "coordinator",
     settings.jobPath,
     ...["--etcd", etcd.endpoints.join(","), "--job", settings.jobName, "--workers", String(settings.workers)],
-    ...["shards", "threads", "epochs", "resume"].flatMap((name) => (args.text(name) === undefined ? [] : [`--${name}`, args.text(name)!])),
+    ...["shards", "threads", "epochs"].flatMap((name) =>
+      args.text(name) === undefined ? [] : [`--${name}`, args.text(name)!],
+    ),
     ...(args.flag("allow-change") ? ["--allow-change"] : []),
-  ]);
-  const control = connectControl(address, 2000);
-  closing.push(async () => control.close());
+    ...resume,
+  ];
+  // Started again it takes part in the run that it began, whatever was asked for at first.
+  const words = {
+    first: wordsWith(args.text("resume") ? ["--resume", args.text("resume")!] : []),
+    again: wordsWith([]),
+  };
+  const { address, record } = await cluster.start<CoordinatorReady>(
+    "coordinator",
+    words,
+    (ready) => void follower.move(ready.address),
+  );
+  const follower = new ControlFollower(address, async (at) => {
+    await registerRun({
+      job: settings.jobName,
+      run: record.run,
+      pid: process.pid,
+      directory: settings.directory,
+      etcd: etcd.endpoints,
+      coordinator: at,
+      etcdPid: etcd.pid,
+    });
+  });
+  closing.push(async () => follower.close());
   const runDirectory = join(settings.directory, `run-${record.run}`);
   const checkpoints = resolve(args.text("checkpoints") ?? join(runDirectory, "checkpoints"));
   await mkdir(runDirectory, { recursive: true });
-  await registerRun({ job: settings.jobName, run: record.run, pid: process.pid, directory: settings.directory, etcd: etcd.endpoints, coordinator: address, etcdPid: etcd.pid });
+  await follower.move(address);
   closing.push(() => forgetRun(settings.jobName));
   view.say(
     `Run ${record.run} of "${record.job}": ${settings.workers} workers, ${record.shards} shards, ${record.threads} thread${record.threads === 1 ? "" : "s"} each; files in ${relative(process.cwd(), runDirectory) || "."}`,
   );
-  const status = () => statusOf(control, cluster);
+  const status = () => statusOf(follower, cluster);
   return {
     cluster,
     record,
@@ -250,15 +301,41 @@ async function startSession(
     logDirectory,
     endpoints: etcd.endpoints,
     status,
-    follow: (stop) => follow(status, control, cluster, view, stop),
+    follow: (stop) => follow(status, follower, cluster, view, stop),
   };
 }
 
+interface CoordinatorReady {
+  readonly address: string;
+  readonly record: JobRecord;
+}
+
+/** The connection to the coordinator, which may come back at another address. */
+class ControlFollower {
+  control: ControlConnection;
+  readonly #onMove: (address: string) => Promise<void>;
+
+  constructor(address: string, onMove: (address: string) => Promise<void>) {
+    this.control = connectControl(address, controlDeadlineMs);
+    this.#onMove = onMove;
+  }
+
+  async move(address: string): Promise<void> {
+    this.control.close();
+    this.control = connectControl(address, controlDeadlineMs);
+    await this.#onMove(address);
+  }
+
+  close(): void {
+    this.control.close();
+  }
+}
+
 /** The status, as soon as the coordinator gives one. */
-async function statusOf(control: ControlConnection, cluster: LocalCluster): Promise<ClusterStatus> {
+async function statusOf(follower: ControlFollower, cluster: LocalCluster): Promise<ClusterStatus> {
   for (;;) {
     try {
-      return await Promise.race([control.status(), cluster.failure]);
+      return await Promise.race([follower.control.status(), cluster.failure]);
     } catch (error) {
       if (!(error instanceof LockstepError) || error.code !== "coordination-unavailable") throw error;
       await systemClock.sleep(pollMs);
@@ -266,7 +343,13 @@ async function statusOf(control: ControlConnection, cluster: LocalCluster): Prom
   }
 }
 
-function startWorkers(session: Session, settings: Settings, args: Arguments, engine: EngineChoice["kind"], gpus: readonly (number | null)[] | null): void {
+function startWorkers(
+  session: Session,
+  settings: Settings,
+  args: Arguments,
+  engine: EngineChoice["kind"],
+  gpus: readonly (number | null)[] | null,
+): void {
   for (let i = 0; i < settings.workers; i++) {
     const gpu = gpus?.[i] ?? null;
     session.cluster.launch(`worker-${i}`, [
@@ -282,7 +365,7 @@ function startWorkers(session: Session, settings: Settings, args: Arguments, eng
 
 async function follow(
   status: () => Promise<ClusterStatus>,
-  control: ControlConnection,
+  follower: ControlFollower,
   cluster: LocalCluster,
   view: LaunchView,
   stop: StopRequest,
@@ -297,13 +380,19 @@ async function follow(
     await Promise.race([systemClock.sleep(pollMs), cluster.failure, ...(stop.taken ? [] : [stop.whenRequested])]);
     if (stop.takeRequest()) {
       cluster.letEnd();
-      await control.stop("Ctrl-C").catch((error: unknown) => view.say(messageOf(error)));
+      await follower.control.stop("Ctrl-C").catch((error: unknown) => view.say(messageOf(error)));
     }
   }
 }
 
 /** Evaluates `best` and `latest` on the test data, and makes the job's report, in a process of its own. */
-async function evaluate(session: Session, last: ClusterStatus, settings: Settings, args: Arguments, engine: EngineChoice["kind"]): Promise<Evaluation> {
+async function evaluate(
+  session: Session,
+  last: ClusterStatus,
+  settings: Settings,
+  args: Arguments,
+  engine: EngineChoice["kind"],
+): Promise<Evaluation> {
   if (!settings.job.test && !settings.job.report) return { test: {}, report: null };
   const ids = [last.best?.id ?? last.latest?.id, last.latest?.id].filter((id) => id !== undefined);
   const child = await startChild({
@@ -324,7 +413,13 @@ async function evaluate(session: Session, last: ClusterStatus, settings: Setting
   return evaluation;
 }
 
-async function finish(session: Session, last: ClusterStatus, evaluation: Evaluation, settings: Settings, seconds: number): Promise<RunResult> {
+async function finish(
+  session: Session,
+  last: ClusterStatus,
+  evaluation: Evaluation,
+  settings: Settings,
+  seconds: number,
+): Promise<RunResult> {
   const { latest, best } = last;
   if (!latest) throw new LockstepError("internal", "The run has finished without a checkpoint.");
   const curve = join(session.runDirectory, "curve.svg");

@@ -1,4 +1,5 @@
 /** Entry of the `lockstep` command: finds the command, parses its words, and turns errors into one sentence and a code. */
+import "./quiet-grpc.ts";
 import { readFileSync } from "node:fs";
 import { exitCodes, LockstepError, messageOf } from "../core/errors.ts";
 import { check } from "./check.ts";
@@ -16,7 +17,9 @@ const commands: readonly Command[] = [launch, status, check, evaluate, coordinat
 async function main(words: readonly string[]): Promise<number> {
   const [name, ...rest] = words;
   if (name === "--version") {
-    const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+    const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+      version: string;
+    };
     process.stdout.write(`lockstep ${version}\n`);
     return 0;
   }
@@ -65,7 +68,12 @@ try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   const known = error instanceof LockstepError ? error : null;
-  process.send?.({ event: "error", code: known?.code ?? "internal", message: messageOf(error), ...(known?.hint ? { hint: known.hint } : {}) });
+  process.send?.({
+    event: "error",
+    code: known?.code ?? "internal",
+    message: messageOf(error),
+    ...(known?.hint ? { hint: known.hint } : {}),
+  });
   process.stderr.write(`lockstep: ${known ? known.message : error instanceof Error ? error.stack : String(error)}\n`);
   if (known?.hint) process.stderr.write(`  ${known.hint}\n`);
   process.exitCode = known?.exitCode ?? exitCodes.internal;

@@ -1,6 +1,7 @@
 /** Job file, data, engine and model, opened as every process that computes needs them. */
-import { loadJob } from "../adapters/job-file/load-job.ts";
+
 import { openDataset } from "../adapters/data/open-dataset.ts";
+import { loadJob } from "../adapters/job-file/load-job.ts";
 import { openEngine, probeKernels } from "../adapters/tfjs/open-engine.ts";
 import type { EngineChoice } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
@@ -37,11 +38,17 @@ export async function openProgram(request: ProgramRequest, say: (line: string) =
   const missing = probe(first);
   if (missing === null) return first;
   if (!request.mayFallBack || request.choice.kind !== "wasm") {
-    throw new LockstepError("engine-unavailable", `The engine "${request.choice.kind}" cannot train this model: it lacks ${missing}.`, {
-      hint: "Choose another with --engine, or leave it out.",
-    });
+    throw new LockstepError(
+      "engine-unavailable",
+      `The engine "${request.choice.kind}" cannot train this model: it lacks ${missing}.`,
+      {
+        hint: "Choose another with --engine, or leave it out.",
+      },
+    );
   }
-  say(`The WebAssembly engine lacks ${missing}, which this model needs; the pure JavaScript engine trains it instead, slowly.`);
+  say(
+    `The WebAssembly engine lacks ${missing}, which this model needs; the pure JavaScript engine trains it instead, slowly.`,
+  );
   return openWith({ ...request.choice, kind: "cpu" });
 
   async function openWith(choice: EngineChoice): Promise<OpenedProgram> {
@@ -54,5 +61,7 @@ export async function openProgram(request: ProgramRequest, say: (line: string) =
 function probe({ engine, program, data }: OpenedProgram): string | null {
   const row = new Float32Array(program.weightCount);
   const sums = new Float64Array(program.sumNames.length);
-  return probeKernels(engine, () => program.gradients(data.training(Uint32Array.of(0)), new RandomStream(0, "step"), row, sums));
+  return probeKernels(engine, () =>
+    program.gradients(data.training(Uint32Array.of(0)), new RandomStream(0, "step"), row, sums),
+  );
 }

@@ -39,20 +39,37 @@ async function runStatus(args: Arguments): Promise<number> {
   }
 }
 
-async function findJob(name: string | undefined): Promise<{ pid: number; coordinator: string; etcd: readonly string[]; etcdPid: number | null }> {
+async function findJob(
+  name: string | undefined,
+): Promise<{ pid: number; coordinator: string; etcd: readonly string[]; etcdPid: number | null }> {
   const running = await runningJobs();
   if (name !== undefined) {
     const found = running.find((run) => run.job === name);
     if (found) return found;
     const known = await readRun(name);
-    throw new LockstepError("usage", known ? `The job "${name}" is not running any more; its files are in ${known.directory}.` : `No job "${name}" was launched on this machine.`, {
-      hint: running.length > 0 ? `Running: ${running.map((run) => run.job).join(", ")}.` : "Start one with `lockstep launch JOB.ts`.",
-    });
+    throw new LockstepError(
+      "usage",
+      known
+        ? `The job "${name}" is not running any more; its files are in ${known.directory}.`
+        : `No job "${name}" was launched on this machine.`,
+      {
+        hint:
+          running.length > 0
+            ? `Running: ${running.map((run) => run.job).join(", ")}.`
+            : "Start one with `lockstep launch JOB.ts`.",
+      },
+    );
   }
   if (running.length === 1) return running[0]!;
-  throw new LockstepError("usage", running.length === 0 ? "No job is running on this machine." : `${running.length} jobs are running: ${running.map((run) => run.job).join(", ")}.`, {
-    hint: running.length === 0 ? "Start one with `lockstep launch JOB.ts`." : "Name one with --job.",
-  });
+  throw new LockstepError(
+    "usage",
+    running.length === 0
+      ? "No job is running on this machine."
+      : `${running.length} jobs are running: ${running.map((run) => run.job).join(", ")}.`,
+    {
+      hint: running.length === 0 ? "Start one with `lockstep launch JOB.ts`." : "Name one with --job.",
+    },
+  );
 }
 
 function bare(role: ProcessStatus["role"], pid: number, address: string | null): ProcessStatus {

@@ -1,7 +1,7 @@
 /** `lockstep worker`: one process that trains. */
 import { resolve } from "node:path";
-import { connectControl, type ControlConnection } from "../adapters/grpc/control.ts";
 import { openDirectoryStorage } from "../adapters/fs/checkpoint-storage.ts";
+import { type ControlConnection, connectControl } from "../adapters/grpc/control.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";
 import { systemClock } from "../adapters/system/clock.ts";
@@ -17,7 +17,18 @@ import type { Coordination } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
 import { type Standing, Worker } from "../runtime/worker.ts";
 import type { Arguments, Command } from "./command.ts";
-import { addressOf, applyEnvironment, budgetOf, connectEtcd, endpointsOf, newId, onStopSignal, processLog, shared, wishOf } from "./common.ts";
+import {
+  addressOf,
+  applyEnvironment,
+  budgetOf,
+  connectEtcd,
+  endpointsOf,
+  newId,
+  onStopSignal,
+  processLog,
+  shared,
+  wishOf,
+} from "./common.ts";
 import { startWorkerThreads } from "./threads/start-worker-threads.ts";
 
 export const worker: Command = {
@@ -43,13 +54,17 @@ export const worker: Command = {
 
 async function runWorkerCommand(args: Arguments): Promise<number> {
   const budget = budgetOf();
-  const { job, path, directory } = await loadJob(resolve(args.argument));
+  const { job, path, directory } = await loadJob(args.argument);
   const name = args.text("name") ?? `worker-${process.pid}`;
   const log = processLog(args).with({ worker: name });
   const listen = addressOf(args, "listen", "127.0.0.1:0");
   const endpoints = endpointsOf(args);
   const checkpoints = args.text("checkpoints");
-  if (!checkpoints) throw new LockstepError("usage", "--checkpoints is missing: the worker needs the directory that all workers share.");
+  if (!checkpoints)
+    throw new LockstepError(
+      "usage",
+      "--checkpoints is missing: the worker needs the directory that all workers share.",
+    );
   const storage = await openDirectoryStorage(resolve(checkpoints), log);
   const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
   const coordination = connectEtcd(endpoints, budget, log);
@@ -122,14 +137,27 @@ async function runWorkerCommand(args: Arguments): Promise<number> {
 }
 
 /** Votes for a stop once somebody has asked for one. */
-function watchStop(coordination: Coordination, keys: Keys, budget: FailureBudget, vote: () => Promise<void>): { close(): void } {
+function watchStop(
+  coordination: Coordination,
+  keys: Keys,
+  budget: FailureBudget,
+  vote: () => Promise<void>,
+): { close(): void } {
   return coordination.watch(keys.stop, budget.pollMs, () => {
-    coordination.get(keys.stop).then((entry) => entry && vote(), () => undefined);
+    coordination.get(keys.stop).then(
+      (entry) => entry && vote(),
+      () => undefined,
+    );
   });
 }
 
 /** The job's newest run; waits until a coordinator has written down what it is. */
-async function findRun(coordination: Coordination, job: string, budget: FailureBudget, log: Log): Promise<{ record: JobRecord; keys: Keys }> {
+async function findRun(
+  coordination: Coordination,
+  job: string,
+  budget: FailureBudget,
+  log: Log,
+): Promise<{ record: JobRecord; keys: Keys }> {
   for (let said = false; ; said = true) {
     const run = await coordination.get(runKey(job));
     const keys = run && keysOf(job, Number(run.value));

@@ -129,14 +129,18 @@ export class AllReduce {
       refuse(`${frame.payload.byteLength} bytes for chunk ${owner} of bucket ${frame.bucket}`);
     }
     const held = shardsOfRank(this.#shards, this.#world, rank);
-    if (frame.kind === "partial" && !largestSubtrees(this.#shards, held).some((node) => nameOf(node) === nameOf(frame.node))) {
+    if (
+      frame.kind === "partial" &&
+      !largestSubtrees(this.#shards, held).some((node) => nameOf(node) === nameOf(frame.node))
+    ) {
       refuse(`a sum of shards ${nameOf(frame.node)}, which are not its own`);
     }
   }
 
   #takeTotal(frame: Frame, bucket: Bucket): void {
     const pending = this.#pending;
-    if (!pending || !sameRound(pending.round, frame.round)) refuse(`a total of step ${frame.round.step} at another step`);
+    if (!pending || !sameRound(pending.round, frame.round))
+      refuse(`a total of step ${frame.round.step} at another step`);
     const chunk = chunkOf(bucket, this.#world, frame.rank);
     rowOf(bucket, pending.into).set(numbersOf(bucket, frame.payload), chunk.begin);
     this.#countTotal(bucket);
@@ -190,7 +194,9 @@ export class AllReduce {
 
   #send(to: number, kind: Frame["kind"], round: Round, bucket: Bucket, node: Range, numbers: Numbers | null): void {
     const { generation, rank } = this.#membership;
-    const payload = numbers ? new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength) : new Uint8Array(0);
+    const payload = numbers
+      ? new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength)
+      : new Uint8Array(0);
     this.#streams.send(to, encodeFrame({ kind, generation, round, bucket: bucket.index, node, rank }, payload));
   }
 }

@@ -20,7 +20,14 @@ import {
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import type { CoordinatorRecord, EpochRecord, JobRecord, LeaderRecord, Refusal } from "../core/records.ts";
-import type { CheckpointPointer, ClusterState, ClusterStatus, EpochHistory, ProcessStatus, RunningEpoch } from "../core/status.ts";
+import type {
+  CheckpointPointer,
+  ClusterState,
+  ClusterStatus,
+  EpochHistory,
+  ProcessStatus,
+  RunningEpoch,
+} from "../core/status.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Entry, Lease, Operation } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
@@ -164,12 +171,12 @@ export class Coordinator {
     else if (this.#forming?.generation !== generation.generation) {
       this.#forming = { generation: generation.generation, sinceMs: clock.monotonicMs() };
     }
-    const latest = valueOf<CheckpointPointer>(entries, keys.latest);
+    const latest = readValue<CheckpointPointer>(entries, keys.latest);
     return {
       coordinator: token,
       shards: record.shards,
       workers: record.workers,
-      fingerprint: valueOf<Fingerprint>(entries, keys.fingerprint),
+      fingerprint: readValue<Fingerprint>(entries, keys.fingerprint),
       members: reading.members,
       refused: reading.refused,
       generation,
@@ -192,7 +199,9 @@ export class Coordinator {
     const known = reading.entries.get(keys.generation);
     const conditions: Condition[] = [
       { kind: "created-at", key: keys.coordinator, revision: token },
-      known ? { kind: "modified-at", key: keys.generation, revision: known.modRevision } : { kind: "absent", key: keys.generation },
+      known
+        ? { kind: "modified-at", key: keys.generation, revision: known.modRevision }
+        : { kind: "absent", key: keys.generation },
     ];
     const operations = this.#operations(decision, reading);
     const { succeeded } = await coordination.transact(conditions, operations);
@@ -201,10 +210,18 @@ export class Coordinator {
     this.#say(reason);
     switch (decision.kind) {
       case "form":
-        log.info("forming", { generation: decision.forming.generation, members: decision.forming.members.join(" "), reason });
+        log.info("forming", {
+          generation: decision.forming.generation,
+          members: decision.forming.members.join(" "),
+          reason,
+        });
         break;
       case "run":
-        log.info("running", { generation: decision.running.generation, world: decision.running.members.length, source: describeSource(decision.running.source) });
+        log.info("running", {
+          generation: decision.running.generation,
+          world: decision.running.members.length,
+          source: describeSource(decision.running.source),
+        });
         break;
       case "refuse":
         log.warn("refused", { worker: decision.workerId, reason });
@@ -220,16 +237,23 @@ export class Coordinator {
 
   #operations(decision: Exclude<Decision, { kind: "wait" }>, reading: Reading): Operation[] {
     const { keys } = this.#options;
-    const refusal = (workerId: string, value: Refusal): Operation => ({ kind: "put", key: keys.refusal(workerId), value: encodeJson(value) });
+    const refusal = (workerId: string, value: Refusal): Operation => ({
+      kind: "put",
+      key: keys.refusal(workerId),
+      value: encodeJson(value),
+    });
     switch (decision.kind) {
       case "refuse":
         return [refusal(decision.workerId, { kind: "incompatible", reason: decision.reason })];
       case "form": {
-        const leader = valueOf<LeaderRecord>(reading.entries, keys.leader);
+        const leader = readValue<LeaderRecord>(reading.entries, keys.leader);
         const staying = leader && decision.forming.members.includes(leader.workerId);
         const old = reading.generation?.generation ?? 0;
         const litter = [...reading.entries.keys()].filter(
-          (key) => key.startsWith(keys.reports(old)) || key.startsWith(keys.suspicions(old)) || key.startsWith(`${keys.prefix}arrive/${old}/`),
+          (key) =>
+            key.startsWith(keys.reports(old)) ||
+            key.startsWith(keys.suspicions(old)) ||
+            key.startsWith(`${keys.prefix}arrive/${old}/`),
         );
         return [
           { kind: "put", key: keys.generation, value: encodeJson(decision.forming) },
@@ -267,12 +291,16 @@ export class Coordinator {
   status(): ClusterStatus {
     const { record, keys, self } = this.#options;
     const reading = this.#reading;
-    if (!reading) throw new LockstepError("coordination-unavailable", "The coordinator has not read the run's state yet.");
+    if (!reading)
+      throw new LockstepError("coordination-unavailable", "The coordinator has not read the run's state yet.");
     const { entries, epochs, generation, members } = reading;
-    const leader = valueOf<LeaderRecord>(entries, keys.leader)?.workerId ?? null;
-    const latest = valueOf<CheckpointPointer>(entries, keys.latest);
+    const leader = readValue<LeaderRecord>(entries, keys.leader)?.workerId ?? null;
+    const latest = readValue<CheckpointPointer>(entries, keys.latest);
     const ranks = memberIds(generation);
-    const furthest = [...this.#progress.values()].reduce<WorkerProgress | null>((top, one) => (!top || one.step > top.step ? one : top), null);
+    const furthest = [...this.#progress.values()].reduce<WorkerProgress | null>(
+      (top, one) => (!top || one.step > top.step ? one : top),
+      null,
+    );
     const committed = epochs.at(-1);
     return {
       job: record.job,
@@ -305,7 +333,7 @@ export class Coordinator {
       history: epochs.flatMap((epoch): EpochHistory[] =>
         epoch.metrics ? [{ epoch: epoch.epoch, metrics: epoch.metrics, improved: epoch.improved }] : [],
       ),
-      best: valueOf<CheckpointPointer>(entries, keys.best),
+      best: readValue<CheckpointPointer>(entries, keys.best),
       latest,
     };
   }
@@ -314,11 +342,13 @@ export class Coordinator {
 function read(list: readonly Entry[], keys: Keys, lineage: number): Reading {
   const entries = new Map(list.map((entry) => [entry.key, entry]));
   const under = (prefix: string) => list.filter((entry) => entry.key.startsWith(prefix));
-  const generation = valueOf<Generation>(entries, keys.generation);
+  const generation = readValue<Generation>(entries, keys.generation);
   const number = generation?.generation ?? 0;
   return {
     entries,
-    members: [...under(keys.members)].sort((a, b) => a.createRevision - b.createRevision).map((entry) => decodeJson<Member>(entry.value)),
+    members: [...under(keys.members)]
+      .sort((a, b) => a.createRevision - b.createRevision)
+      .map((entry) => decodeJson<Member>(entry.value)),
     refused: new Set(under(keys.refusals).map((entry) => entry.key.slice(keys.refusals.length))),
     epochs: under(keys.epochs(lineage)).map((entry) => decodeJson<EpochRecord>(entry.value)),
     generation,
@@ -365,7 +395,7 @@ function describeSource(source: { kind: string; workerId?: string; id?: string }
   return source.workerId ?? source.id ?? source.kind;
 }
 
-function valueOf<T>(entries: ReadonlyMap<string, Entry>, key: string): T | null {
+function readValue<T>(entries: ReadonlyMap<string, Entry>, key: string): T | null {
   const entry = entries.get(key);
   return entry ? decodeJson<T>(entry.value) : null;
 }

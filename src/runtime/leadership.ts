@@ -7,17 +7,17 @@
  * next can finish what the one before began.
  */
 import { messageOf } from "../core/errors.ts";
-import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Running, StateName } from "../core/generation.ts";
+import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import type { Progress } from "../core/progress.ts";
-import { agreement, type Arrival, type EpochRecord, type JobRecord, type LeaderRecord } from "../core/records.ts";
+import { type Arrival, agreement, type EpochRecord, type JobRecord, type LeaderRecord } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
 import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Lease, Operation } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
-import { readEpoch, type RunState, type RunView, type Versioned } from "./run-view.ts";
+import { type RunState, type RunView, readEpoch, type Versioned } from "./run-view.ts";
 
 /** A state at which everyone stops for a decision: the end of an epoch, or a stop in the middle of one. */
 export interface Point {
@@ -164,12 +164,25 @@ export class Leadership {
       await this.#fail(`The workers' states differ at ${point.name}: ${states.join(", ")}.`);
       return false;
     }
-    if (point.kind === "boundary") point.agreed = await this.#commit(point, running, state, token, entries.map((entry) => entry.key));
+    if (point.kind === "boundary")
+      point.agreed = await this.#commit(
+        point,
+        running,
+        state,
+        token,
+        entries.map((entry) => entry.key),
+      );
     else point.agreed = true;
     return point.agreed;
   }
 
-  async #commit(point: Point, running: Versioned<Running>, state: RunState, token: number, arrivals: string[]): Promise<boolean> {
+  async #commit(
+    point: Point,
+    running: Versioned<Running>,
+    state: RunState,
+    token: number,
+    arrivals: string[],
+  ): Promise<boolean> {
     const { keys, coordination, log } = this.#options;
     const { progress } = point;
     const history = progress.history[progress.history.length - 1] ?? null;
@@ -220,7 +233,9 @@ export class Leadership {
         { kind: "put", key: keys.latest, value: encodeJson(pointer) },
         ...(improved ? [{ kind: "put" as const, key: keys.best, value: encodeJson(pointer) }] : []),
         { kind: "put", key: keys.checkpoint(id), value: encodeJson({ state: "live", step: point.progress.step }) },
-        ...(finished ? [{ kind: "put" as const, key: keys.done, value: encodeJson({ epoch: point.progress.epoch }) }] : []),
+        ...(finished
+          ? [{ kind: "put" as const, key: keys.done, value: encodeJson({ epoch: point.progress.epoch }) }]
+          : []),
       ],
     );
     if (!succeeded) {
@@ -256,7 +271,9 @@ export class Leadership {
       ...decodeJson<{ state: "live" | "condemned"; step: number }>(entry.value),
     }));
     const kept = new Set([state.latest.value.id, state.best?.value.id]);
-    const older = checkpoints.filter(({ id, state: phase }) => phase === "live" && !kept.has(id)).sort((a, b) => b.step - a.step);
+    const older = checkpoints
+      .filter(({ id, state: phase }) => phase === "live" && !kept.has(id))
+      .sort((a, b) => b.step - a.step);
     for (const { id, step, modRevision } of older.slice(1)) {
       const { succeeded } = await coordination.transact(
         [
@@ -274,13 +291,19 @@ export class Leadership {
     for (const entry of after) {
       if (decodeJson<{ state: string }>(entry.value).state !== "condemned") continue;
       await storage.delete(entry.key.slice(keys.checkpoints.length));
-      await coordination.transact([{ kind: "modified-at", key: entry.key, revision: entry.modRevision }], [{ kind: "delete", key: entry.key }]);
+      await coordination.transact(
+        [{ kind: "modified-at", key: entry.key, revision: entry.modRevision }],
+        [{ kind: "delete", key: entry.key }],
+      );
     }
   }
 
   async #fail(reason: string): Promise<void> {
     const { keys, coordination } = this.#options;
-    await coordination.transact([{ kind: "absent", key: keys.failed }], [{ kind: "put", key: keys.failed, value: reason }]);
+    await coordination.transact(
+      [{ kind: "absent", key: keys.failed }],
+      [{ kind: "put", key: keys.failed, value: reason }],
+    );
   }
 
   #pointer(point: Point, stored: StoredCheckpoint): CheckpointPointer {

@@ -29,7 +29,13 @@ export function lossOfSamples(tf: TensorFlow, loss: LossName, label: Tensor, out
 }
 
 /** The metric of each sample, [count]. */
-export function metricOfSamples(tf: TensorFlow, metric: MetricName, loss: LossName, label: Tensor, output: Tensor): Tensor1D {
+export function metricOfSamples(
+  tf: TensorFlow,
+  metric: MetricName,
+  loss: LossName,
+  label: Tensor,
+  output: Tensor,
+): Tensor1D {
   switch (metric) {
     case "accuracy":
       return meanOverSample(accuracy(tf, loss, label, output));

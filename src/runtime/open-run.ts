@@ -42,7 +42,11 @@ export async function openRun(coordination: Coordination, request: RunRequest): 
     const record = newRecord(request, number + 1);
     const keys = keysOf(request.job, record.run);
     const { succeeded } = await coordination.transact(
-      [current ? { kind: "modified-at", key: current.key, revision: current.modRevision } : { kind: "absent", key: runKey(request.job) }],
+      [
+        current
+          ? { kind: "modified-at", key: current.key, revision: current.modRevision }
+          : { kind: "absent", key: runKey(request.job) },
+      ],
       [
         { kind: "put", key: runKey(request.job), value: String(record.run) },
         { kind: "put", key: keys.record, value: encodeJson(record) },
@@ -79,7 +83,9 @@ function newRecord(request: RunRequest, run: number): JobRecord {
 async function resume(coordination: Coordination, request: RunRequest, keys: Keys): Promise<OpenedRun> {
   const entry = await coordination.get(keys.record);
   if (!entry) {
-    throw new LockstepError("incompatible", `etcd names run ${keys.prefix}, but holds no record of it.`, { hint: "Start a new run with --resume never." });
+    throw new LockstepError("incompatible", `etcd names run ${keys.prefix}, but holds no record of it.`, {
+      hint: "Start a new run with --resume never.",
+    });
   }
   const old = decodeJson<JobRecord>(entry.value);
   const changes = changesOf(old, request);
@@ -111,8 +117,12 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
   if (changes.length > 0) operations.push({ kind: "delete", key: keys.fingerprint });
   if (done && record.epochs > old.epochs) operations.push({ kind: "delete", key: keys.done });
   // With nobody left, an old wish to stop, or an old failure, is over.
-  if (members.entries.length === 0) operations.push({ kind: "delete", key: keys.stop }, { kind: "delete", key: keys.failed });
-  const { succeeded } = await coordination.transact([{ kind: "modified-at", key: keys.record, revision: entry.modRevision }], operations);
+  if (members.entries.length === 0)
+    operations.push({ kind: "delete", key: keys.stop }, { kind: "delete", key: keys.failed });
+  const { succeeded } = await coordination.transact(
+    [{ kind: "modified-at", key: keys.record, revision: entry.modRevision }],
+    operations,
+  );
   if (!succeeded) return openRun(coordination, request);
   return { record, keys, resumed: true, changes };
 }
@@ -131,7 +141,11 @@ function changesOf(old: JobRecord, request: RunRequest): string[] {
 
 function checkWorkers(workers: number, shards: number): void {
   if (workers <= shards) return;
-  throw new LockstepError("usage", `${workers} workers cannot share ${shards} shards: every worker needs at least one.`, {
-    hint: `Use at most ${shards} workers, or start a new run with --shards ${workers} or more.`,
-  });
+  throw new LockstepError(
+    "usage",
+    `${workers} workers cannot share ${shards} shards: every worker needs at least one.`,
+    {
+      hint: `Use at most ${shards} workers, or start a new run with --shards ${workers} or more.`,
+    },
+  );
 }

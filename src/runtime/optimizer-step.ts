@@ -3,7 +3,7 @@ import type { Tensor1D } from "@tensorflow/tfjs";
 import { unreachable } from "../core/errors.ts";
 import type { OptimizerDefinition } from "../core/job.ts";
 import { defaultEpsilon } from "../core/optimizer.ts";
-import type { TensorFlow, Tensor } from "../ports/engine.ts";
+import type { Tensor, TensorFlow } from "../ports/engine.ts";
 
 export interface Update {
   readonly weights: Tensor;
@@ -38,7 +38,12 @@ export function applyOptimizer(
     }
     case "adam": {
       const mean = slots[0]!.add(gradient.sub(slots[0]!).mul(1 - (optimizer.beta1 ?? 0.9)));
-      const square = slots[1]!.add(gradient.square().sub(slots[1]!).mul(1 - (optimizer.beta2 ?? 0.999)));
+      const square = slots[1]!.add(
+        gradient
+          .square()
+          .sub(slots[1]!)
+          .mul(1 - (optimizer.beta2 ?? 0.999)),
+      );
       const step = mean.mul(rate).div(tf.sqrt(square).add(optimizer.epsilon ?? defaultEpsilon));
       const decayed = optimizer.weightDecay
         ? weights.sub(weights.mul(optimizer.weightDecay * optimizer.learningRate))

@@ -2,7 +2,13 @@
 import { LockstepError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { type Range, type Split, splitSamples } from "../core/sampler.ts";
-import { applyTransforms, type EachRows, type FittedTransforms, fitTransforms, outputShape } from "../core/transforms.ts";
+import {
+  applyTransforms,
+  type EachRows,
+  type FittedTransforms,
+  fitTransforms,
+  outputShape,
+} from "../core/transforms.ts";
 import type { Dataset, Samples } from "../ports/dataset.ts";
 import type { Batch } from "./training-program.ts";
 
@@ -27,8 +33,18 @@ export class PreparedData {
         { hint: "Each needs at least one sample: change the fraction, or bring more data." },
       );
     }
-    this.featureTransforms = fitTransforms(job.preprocess.features, dataset.features.shape, this.#rows("features"), "preprocess.features");
-    this.labelTransforms = fitTransforms(job.preprocess.label, dataset.label.shape, this.#rows("label"), "preprocess.label");
+    this.featureTransforms = fitTransforms(
+      job.preprocess.features,
+      dataset.features.shape,
+      this.#rows("features"),
+      "preprocess.features",
+    );
+    this.labelTransforms = fitTransforms(
+      job.preprocess.label,
+      dataset.label.shape,
+      this.#rows("label"),
+      "preprocess.label",
+    );
   }
 
   get trainingSamples(): number {

@@ -2,12 +2,13 @@
  * The keys of a run as a worker reads them, read again after every hint. Whoever waits for something waits for a state
  * of these keys, never for an event: a hint that is lost or doubled changes nothing.
  */
-import { decodeJson } from "../core/json.ts";
+
+import { messageOf } from "../core/errors.ts";
 import type { Generation } from "../core/generation.ts";
+import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import type { EpochRecord, LeaderRecord, Refusal } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
-import { messageOf } from "../core/errors.ts";
 import type { Coordination, Entry, Watch } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
 

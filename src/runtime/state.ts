@@ -17,7 +17,9 @@ export function digestOf(snapshot: StateSnapshot): string {
 
 /** "sha256:…" over the weights' little-endian bytes in the model's order. */
 export function weightsDigestOf(snapshot: StateSnapshot, info: Pick<ComputeInfo, "weightCount">): string {
-  return `sha256:${createHash("sha256").update(bytesOf(snapshot.values.subarray(0, info.weightCount))).digest("hex")}`;
+  return `sha256:${createHash("sha256")
+    .update(bytesOf(snapshot.values.subarray(0, info.weightCount)))
+    .digest("hex")}`;
 }
 
 export function snapshotToContent(
@@ -69,7 +71,10 @@ export function snapshotToContent(
 }
 
 /** The state in a checkpoint, in this model's layout; refuses one that was made by another model or optimizer. */
-export function contentToSnapshot(content: CheckpointContent, info: Pick<ComputeInfo, "weightCount" | "trainableCount" | "slotNames" | "parameters">): StateSnapshot {
+export function contentToSnapshot(
+  content: CheckpointContent,
+  info: Pick<ComputeInfo, "weightCount" | "trainableCount" | "slotNames" | "parameters">,
+): StateSnapshot {
   const { progress } = content.state as { progress: string }; // written by snapshotToContent, verified by its hash
   const values = new Float32Array(info.weightCount + info.slotNames.length * info.trainableCount);
   const take = (tensors: readonly NamedTensor[], name: string, size: number, offset: number) => {
@@ -86,7 +91,9 @@ export function contentToSnapshot(content: CheckpointContent, info: Pick<Compute
   for (const { name, size, offset } of info.parameters) {
     take(content.weights, name, size, offset);
     if (offset >= info.trainableCount) continue;
-    info.slotNames.forEach((slot, i) => take(content.optimizer, `${slot}/${name}`, size, info.weightCount + i * info.trainableCount + offset));
+    for (const [i, slot] of info.slotNames.entries()) {
+      take(content.optimizer, `${slot}/${name}`, size, info.weightCount + i * info.trainableCount + offset);
+    }
   }
   return { progress: encodeJson(decodeJson(progress)), values };
 }

@@ -5,8 +5,8 @@
  */
 import type { Contribution, Reduction, Round } from "../core/contribution.ts";
 import { assert } from "../core/errors.ts";
-import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Job } from "../core/job.ts";
+import { decodeJson, encodeJson } from "../core/json.ts";
 import { afterEpoch, afterStep, initialProgress, means, type Progress, type Sums } from "../core/progress.ts";
 import { RandomStream } from "../core/random.ts";
 import { largestSubtrees, middleOf } from "../core/reduce-tree.ts";
@@ -68,7 +68,10 @@ export class Trainer {
   }
 
   restore(state: StateSnapshot): void {
-    assert(state.values.length === this.#program.valueCount, "a state has as many values as the model and its optimizer");
+    assert(
+      state.values.length === this.#program.valueCount,
+      "a state has as many values as the model and its optimizer",
+    );
     this.#program.load(state.values);
     this.#progress = decodeJson<Progress>(state.progress);
   }
@@ -114,7 +117,11 @@ export class Trainer {
     this.#program.update(this.#reduced.values, sums.samples, progress.step + 1);
     this.#progress = afterStep(progress, sums);
     const seconds = (this.#clock.monotonicMs() - begun) / 1000;
-    this.#onStep({ progress: this.#progress, samplesPerSecond: sums.samples / seconds, metrics: means(this.#progress) });
+    this.#onStep({
+      progress: this.#progress,
+      samplesPerSecond: sums.samples / seconds,
+      metrics: means(this.#progress),
+    });
     return this.#reduced.statistics[stopVotesAt]! > 0;
   }
 

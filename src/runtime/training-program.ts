@@ -103,10 +103,12 @@ export class TrainingProgram {
   /** Copies the state. */
   save(): Float32Array {
     const values = new Float32Array(this.valueCount);
-    this.parameters.forEach(({ offset }, i) => values.set(this.#weights[i]!.dataSync<"float32">(), offset));
-    this.#slots.forEach((slot, i) =>
-      values.set(slot.dataSync<"float32">(), this.weightCount + i * this.trainableCount),
-    );
+    for (const [i, { offset }] of this.parameters.entries()) {
+      values.set(this.#weights[i]!.dataSync<"float32">(), offset);
+    }
+    for (const [i, slot] of this.#slots.entries()) {
+      values.set(slot.dataSync<"float32">(), this.weightCount + i * this.trainableCount);
+    }
     return values;
   }
 
@@ -227,12 +229,14 @@ export class TrainingProgram {
   }
 
   #assign(weights: readonly Tensor[]): void {
-    this.#variables.forEach((variable, i) => variable.assign(weights[i]!));
+    for (const [i, variable] of this.#variables.entries()) variable.assign(weights[i]!);
   }
 
   #initialValues(): Float32Array {
     const values = new Float32Array(this.valueCount);
-    this.parameters.forEach(({ offset }, i) => values.set(this.#variables[i]!.dataSync<"float32">(), offset));
+    for (const [i, { offset }] of this.parameters.entries()) {
+      values.set(this.#variables[i]!.dataSync<"float32">(), offset);
+    }
     slotsOf(this.#job.optimizer).forEach(({ initialValue }, i) => {
       const begin = this.weightCount + i * this.trainableCount;
       values.fill(initialValue, begin, begin + this.trainableCount);
@@ -241,7 +245,11 @@ export class TrainingProgram {
   }
 }
 
-function buildModel(engine: Engine, job: Job, shapes: { features: readonly number[]; label: readonly number[] }): LayersModel {
+function buildModel(
+  engine: Engine,
+  job: Job,
+  shapes: { features: readonly number[]; label: readonly number[] },
+): LayersModel {
   const model = job.model(engine.tf, shapes);
   if (!(model instanceof engine.tf.LayersModel)) {
     throw new LockstepError("invalid-job", "`model` does not return a LayersModel.", {
@@ -249,23 +257,40 @@ function buildModel(engine: Engine, job: Job, shapes: { features: readonly numbe
     });
   }
   if (model.inputs.length !== 1 || model.outputs.length !== 1) {
-    throw new LockstepError("invalid-job", `The model has ${model.inputs.length} inputs and ${model.outputs.length} outputs; one of each is expected.`);
+    throw new LockstepError(
+      "invalid-job",
+      `The model has ${model.inputs.length} inputs and ${model.outputs.length} outputs; one of each is expected.`,
+    );
   }
   const input = model.inputs[0]!.shape.slice(1);
-  if (input.length !== shapes.features.length || input.some((size, i) => size !== null && size !== shapes.features[i])) {
-    throw new LockstepError("invalid-job", `The model takes samples of shape [${input.join(", ")}], but the features after pre-processing have [${shapes.features.join(", ")}].`, {
-      hint: "Use the shapes that `model` is given: inputShape: [...shapes.features].",
-    });
+  if (
+    input.length !== shapes.features.length ||
+    input.some((size, i) => size !== null && size !== shapes.features[i])
+  ) {
+    throw new LockstepError(
+      "invalid-job",
+      `The model takes samples of shape [${input.join(", ")}], but the features after pre-processing have [${shapes.features.join(", ")}].`,
+      {
+        hint: "Use the shapes that `model` is given: inputShape: [...shapes.features].",
+      },
+    );
   }
   for (const weight of model.weights) {
     if (weight.read().dtype !== "float32") {
-      throw new LockstepError("invalid-job", `The model's weight ${weight.name} is ${weight.read().dtype}; only float32 is trained.`);
+      throw new LockstepError(
+        "invalid-job",
+        `The model's weight ${weight.name} is ${weight.read().dtype}; only float32 is trained.`,
+      );
     }
     if ((weight as { constraint?: unknown }).constraint) {
       // A constraint changes weights behind the optimizer; no other place knows of it.
-      throw new LockstepError("invalid-job", `The model's weight ${weight.name} has a constraint; constraints are not supported.`, {
-        hint: "Leave out kernelConstraint and biasConstraint, or use a regularizer.",
-      });
+      throw new LockstepError(
+        "invalid-job",
+        `The model's weight ${weight.name} has a constraint; constraints are not supported.`,
+        {
+          hint: "Leave out kernelConstraint and biasConstraint, or use a regularizer.",
+        },
+      );
     }
   }
   checkOutputShape(job.loss, shapes.label, model.outputs[0]!.shape);

@@ -5,7 +5,14 @@
  */
 import { LockstepError, messageOf } from "../core/errors.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
-import { compareStates, memberIds, type Generation, type Member, type Running, type StateName } from "../core/generation.ts";
+import {
+  compareStates,
+  type Generation,
+  type Member,
+  memberIds,
+  type Running,
+  type StateName,
+} from "../core/generation.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { maxUncoveredBoundaries } from "../core/limits.ts";
@@ -18,7 +25,7 @@ import type { Coordination, Lease } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
 import { Leadership, type Point } from "./leadership.ts";
-import { readEpoch, RunView, type Versioned } from "./run-view.ts";
+import { RunView, readEpoch, type Versioned } from "./run-view.ts";
 import { contentToSnapshot, digestOf, snapshotToContent, weightsDigestOf } from "./state.ts";
 
 export interface WorkerOptions {
@@ -194,7 +201,12 @@ export class Worker {
   }
 
   /** Trains in a running generation until it is over (null) or this worker's time is. */
-  async #generation(workerId: string, running: Versioned<Running>, leadership: Leadership, lease: Lease): Promise<WorkerEnd | null> {
+  async #generation(
+    workerId: string,
+    running: Versioned<Running>,
+    leadership: Leadership,
+    lease: Lease,
+  ): Promise<WorkerEnd | null> {
     const { log } = this.#options;
     const over = new AbortController();
     const forget = this.#view.onReading(() => {
@@ -225,7 +237,13 @@ export class Worker {
     }
   }
 
-  async #train(workerId: string, rank: number, running: Versioned<Running>, leadership: Leadership, over: AbortSignal): Promise<WorkerEnd | null> {
+  async #train(
+    workerId: string,
+    rank: number,
+    running: Versioned<Running>,
+    leadership: Leadership,
+    over: AbortSignal,
+  ): Promise<WorkerEnd | null> {
     const { compute } = this.#options;
     const { shards } = running.value.members[rank]!;
     const { generation } = running.value;
@@ -273,7 +291,10 @@ export class Worker {
     }
     const last = progress.epoch >= record.epochs;
     if (last || committed.stopping) {
-      await this.#view.until((state) => state.latest && state.latest.value.step >= progress.step && (!last || state.done), over);
+      await this.#view.until(
+        (state) => state.latest && state.latest.value.step >= progress.step && (!last || state.done),
+        over,
+      );
       return last ? "finished" : "stopped";
     }
     // Step 0 is published before step 1; later, training runs ahead of its checkpoints by a bounded number.
@@ -283,7 +304,13 @@ export class Worker {
   }
 
   /** A stop in the middle of an epoch: everyone waits until the state is published. */
-  async #passStop(workerId: string, rank: number, running: Versioned<Running>, leadership: Leadership, over: AbortSignal): Promise<WorkerEnd> {
+  async #passStop(
+    workerId: string,
+    rank: number,
+    running: Versioned<Running>,
+    leadership: Leadership,
+    over: AbortSignal,
+  ): Promise<WorkerEnd> {
     const snapshot = await this.#options.compute.snapshot();
     const progress = decodeJson<Progress>(snapshot.progress);
     const point = this.#pointAt("stop", `step-${progress.step}`, snapshot, progress);
@@ -335,14 +362,19 @@ export class Worker {
     const snapshot =
       source.kind === "checkpoint"
         ? contentToSnapshot(await storage.load(source.id), info)
-        : await exchange.copyState(from!.address, { generation, step: source.state.step }, over).catch(async (error: unknown) => {
-            over.throwIfAborted();
-            await this.#suspect(workerId, generation, source.workerId, messageOf(error));
-            return this.#view.until<never>(() => null, over);
-          });
+        : await exchange
+            .copyState(from!.address, { generation, step: source.state.step }, over)
+            .catch(async (error: unknown) => {
+              over.throwIfAborted();
+              await this.#suspect(workerId, generation, source.workerId, messageOf(error));
+              return this.#view.until<never>(() => null, over);
+            });
     const copied = stateName(snapshot);
     if (copied.digest !== source.state.digest) {
-      throw new LockstepError("corrupt-checkpoint", `The state of step ${source.state.step} arrived with the digest ${copied.digest}, not ${source.state.digest}.`);
+      throw new LockstepError(
+        "corrupt-checkpoint",
+        `The state of step ${source.state.step} arrived with the digest ${copied.digest}, not ${source.state.digest}.`,
+      );
     }
     over.throwIfAborted();
     await compute.restore(snapshot);

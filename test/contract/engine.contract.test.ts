@@ -89,6 +89,13 @@ for (const kind of kinds) {
       assert.deepEqual(first.report.threadDigests, [dense, dense]);
     });
 
+    test("a process goes on when the last thread that used the engine has ended", async () => {
+      const programArguments = [JSON.stringify(choice), "threads-only"];
+      const { stdout, stderr } = await runFixture("engine-program.ts", programArguments, plainEnvironment());
+      const { dense } = first.report.digests;
+      assert.deepEqual([JSON.parse(stdout), stderr], [["", dense], ""]);
+    });
+
     test("two processes compute the same bits", () => {
       assert.deepEqual(second.report.digests, first.report.digests);
     });

@@ -25,7 +25,12 @@ test("promise 1: weights, slots and history are the same bits for every number o
 test("promise 1: stopped at any step and gone on with other workers, the bits are those of the undisturbed run", async () => {
   const dataset = points(103);
   const whole = await train(pointsJob(), dataset, { shards: 4, workers: 1, epochs: 3 });
-  for (const [stopAfterSteps, before, after] of [[1, 2, 3], [4, 3, 1], [6, 1, 4], [9, 4, 2]] as const) {
+  for (const [stopAfterSteps, before, after] of [
+    [1, 2, 3],
+    [4, 3, 1],
+    [6, 1, 4],
+    [9, 4, 2],
+  ] as const) {
     const stopped = await train(pointsJob(), dataset, { shards: 4, workers: before, epochs: 3, stopAfterSteps });
     assert.equal(stopped.progress.step, stopAfterSteps);
     assert.notEqual(stopped.progress.stepInEpoch, 0, "the stop is in the middle of an epoch");

@@ -99,6 +99,13 @@ test("the last words of a pip that fails are in the error, and what takes long s
   assert.deepEqual(await readdir(join(machine.cacheHome, "lockstep", "staging")), []);
 });
 
+test("a cache that cannot be written to is named", async (context) => {
+  const { machine } = await bareMachine(context);
+  await machine.addScript("g++", "exit 0");
+  const { error } = await prepare(machine, { engine: "native", device: "cpu" }, { XDG_CACHE_HOME: "/dev/null" });
+  assert.match(error?.message ?? "", /the cache folder \/dev\/null\/lockstep cannot be written to/);
+});
+
 test("engines without native code are had at once, and compute on the CPU only", async (context) => {
   const { machine } = await bareMachine(context);
   for (const engine of ["wasm", "cpu"] as const) {

@@ -15,6 +15,7 @@ import { LockstepError } from "../../core/errors.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Log } from "../../ports/log.ts";
 import { reasonOf, translateError } from "./errors.ts";
+import { checkReachable } from "./reachable.ts";
 
 export interface ConnectionsOptions {
   /** As "http://host:port". */
@@ -68,6 +69,8 @@ const channelOptions: ChannelOptions = {
   "grpc.use_local_subchannel_pool": 1,
   "grpc.enable_channelz": 0,
   "grpc.max_receive_message_length": -1,
+  // A proxy for the web, in the environment, is none for etcd.
+  "grpc.enable_http_proxy": 0,
 };
 
 /** Read to find out whether a member answers; whether the key is there does not matter. */
@@ -167,10 +170,13 @@ export class EtcdConnections {
       const index = this.#next;
       const endpoint = endpoints[index]!;
       const connection = openConnection(endpoint, this.#hosts[index]!);
+      // A member that swallows everything gets its share of the time, and no more.
+      const nowMs = clock.monotonicMs();
+      const shareEndMs = nowMs + (endMs - nowMs) / left;
+      const shareMs = (): number => shareEndMs - clock.monotonicMs();
       try {
-        // A member that swallows everything gets its share of the time, and no more.
-        const deadline = this.deadline((endMs - clock.monotonicMs()) / left);
-        const probe = connection.client.kv.range({ key: probeKey, count_only: true }, deadline);
+        await checkReachable(this.#hosts[index]!, shareMs(), this.#closed.signal);
+        const probe = connection.client.kv.range({ key: probeKey, count_only: true }, this.deadline(shareMs()));
         await untilAborted(probe, this.#closed.signal);
       } catch (error) {
         connection.close("did not answer");

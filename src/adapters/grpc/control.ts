@@ -1,5 +1,12 @@
 /** The coordinator's service for people and tools: status, stop, and how far the workers are. */
-import { credentials, type sendUnaryData, Server, ServerCredentials, type ServerUnaryCall, type ServiceError } from "@grpc/grpc-js";
+import {
+  credentials,
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type ServiceError,
+  type sendUnaryData,
+} from "@grpc/grpc-js";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { decodeJson, encodeJson } from "../../core/json.ts";
 import type { ClusterStatus } from "../../core/status.ts";
@@ -9,7 +16,7 @@ import type { StatusReply } from "./generated/lockstep/v1/StatusReply.ts";
 import type { StatusRequest__Output } from "./generated/lockstep/v1/StatusRequest.ts";
 import type { StopReply } from "./generated/lockstep/v1/StopReply.ts";
 import type { StopRequest__Output } from "./generated/lockstep/v1/StopRequest.ts";
-import { ControlClient, controlService, listenError, status as code } from "./services.ts";
+import { ControlClient, status as code, controlService, listenError } from "./services.ts";
 
 /** What the service is made of: an active or standing-by coordinator. */
 export interface ControlHandler {
@@ -84,10 +91,19 @@ export function connectControl(address: string, deadlineMs: number): ControlConn
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1000,
   });
-  const call = <Reply>(start: (deadline: { deadline: number }, done: (error: ServiceError | null, reply?: Reply) => void) => unknown) =>
+  const call = <Reply>(
+    start: (deadline: { deadline: number }, done: (error: ServiceError | null, reply?: Reply) => void) => unknown,
+  ) =>
     new Promise<Reply>((resolve, reject) => {
       start({ deadline: Date.now() + deadlineMs }, (error, reply) => {
-        if (error || !reply) reject(new LockstepError("coordination-unavailable", `The coordinator at ${address} does not answer: ${error?.details ?? "empty reply"}.`, { cause: error }));
+        if (error || !reply)
+          reject(
+            new LockstepError(
+              "coordination-unavailable",
+              `The coordinator at ${address} does not answer: ${error?.details ?? "empty reply"}.`,
+              { cause: error },
+            ),
+          );
         else resolve(reply);
       });
     });
@@ -100,7 +116,9 @@ export function connectControl(address: string, deadlineMs: number): ControlConn
       await call<StopReply>((options, done) => client.Stop({ reason }, options, done));
     },
     reportProgress: async (report) => {
-      await call<ProgressAck>((options, done) => client.ReportProgress({ ...report, metrics: { ...report.metrics } }, options, done));
+      await call<ProgressAck>((options, done) =>
+        client.ReportProgress({ ...report, metrics: { ...report.metrics } }, options, done),
+      );
     },
     close: () => client.close(),
   };

@@ -1,6 +1,12 @@
 /** The services of proto/, loaded once, with the types that proto-loader generates from the same files. */
 import { fileURLToPath } from "node:url";
-import { type ChannelOptions, loadPackageDefinition, makeClientConstructor, type ServiceDefinition, status } from "@grpc/grpc-js";
+import {
+  type ChannelOptions,
+  loadPackageDefinition,
+  makeClientConstructor,
+  type ServiceDefinition,
+  status,
+} from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { maxMessageBytes } from "../../core/limits.ts";
@@ -21,7 +27,10 @@ export const ControlClient = control.lockstep.v1.Control;
 export const controlService = ControlClient.service;
 export const collectiveService = passRaw(collective.lockstep.v1.Collective.service);
 // Made anew: a client keeps the functions that its service had when it was made.
-export const CollectiveClient = makeClientConstructor(collectiveService, "Collective") as unknown as CollectiveConstructor;
+export const CollectiveClient = makeClientConstructor(
+  collectiveService,
+  "Collective",
+) as unknown as CollectiveConstructor;
 
 type CollectiveConstructor = CollectiveTypes["lockstep"]["v1"]["Collective"];
 

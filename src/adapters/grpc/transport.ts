@@ -95,7 +95,11 @@ class GrpcTransport implements Transport {
     try {
       return await receiveState(call);
     } catch (error) {
-      throw new LockstepError("process-failed", `Copying the state of step ${request.step} from ${from} failed: ${messageOf(error)}.`, { cause: error });
+      throw new LockstepError(
+        "process-failed",
+        `Copying the state of step ${request.step} from ${from} failed: ${messageOf(error)}.`,
+        { cause: error },
+      );
     } finally {
       signal.removeEventListener("abort", cancel);
       client.close();
@@ -125,7 +129,8 @@ class GrpcTransport implements Transport {
       generation < this.#generation || !this.#streams
         ? `generation ${generation} is over, this worker is in ${this.#generation}`
         : this.#streams.accept(call, rank, expectedWorkerId);
-    if (refusal) call.destroy(Object.assign(new Error(refusal), { code: status.FAILED_PRECONDITION, details: refusal }));
+    if (refusal)
+      call.destroy(Object.assign(new Error(refusal), { code: status.FAILED_PRECONDITION, details: refusal }));
   }
 
   async #stateAsked(call: ServerWritableStream<CopyStateRequest__Output, Raw>): Promise<void> {
@@ -248,7 +253,8 @@ class GenerationStreams implements Streams {
 
   #checkConnected(connectMs: number): void {
     for (let rank = 0; rank < this.#membership.addresses.length; rank++) {
-      if (rank !== this.#membership.rank && !this.#outgoing.has(rank)) this.#break(rank, `it did not subscribe within ${connectMs} ms`);
+      if (rank !== this.#membership.rank && !this.#outgoing.has(rank))
+        this.#break(rank, `it did not subscribe within ${connectMs} ms`);
     }
   }
 

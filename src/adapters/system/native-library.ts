@@ -199,7 +199,11 @@ async function downloadWheels(
     // pip downloads to its temporary folder first: in the cache it is on the same disk, seen here, and swept.
     { environment: { TMPDIR: scratch, PIP_REQUIRE_VIRTUALENV: "0" } },
   );
-  const describe = async () => `downloading: ${formatMegabytes(await folderSizeBytes(scratch), totalBytes)}`;
+  const describe = async () => {
+    // In the end pip copies what it has downloaded; the copy is not to be counted twice.
+    const [allBytes, copiedBytes] = await Promise.all([folderSizeBytes(scratch), folderSizeBytes(destination)]);
+    return `downloading: ${formatMegabytes(Math.max(allBytes - copiedBytes, copiedBytes), totalBytes)}`;
+  };
   const result = await withProgress(say, describe, pip);
   if (!result.succeeded) throw new Error(`pip cannot download ${requirements[0]?.split(" ")[0]}: ${result.failure}`);
   return (await readdir(destination)).filter((name) => name.endsWith(".whl")).map((name) => join(destination, name));

@@ -1,8 +1,8 @@
 /** The thread that owns the state and computes: engine, job file, data and trainer, served over one channel. */
 import { createHash } from "node:crypto";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
-import { openChannel, Moved, type Channel } from "../../adapters/system/thread-channel.ts";
 import { systemClock } from "../../adapters/system/clock.ts";
+import { type Channel, Moved, openChannel } from "../../adapters/system/thread-channel.ts";
 import { jobFields } from "../../core/job-fields.ts";
 import { encodeJson } from "../../core/json.ts";
 import type { Assignment, ComputeInfo, Reducer, RunOutcome, StepReport } from "../../ports/compute.ts";
@@ -80,9 +80,14 @@ function report(step: StepReport): void {
   agent.tell("stepped", { ...step, progress: { step: n, epoch, stepInEpoch } });
 }
 
-function describe({ engine, program, job, data: prepared }: OpenedProgram, { stepsPerEpoch, statisticsCount }: Trainer): ComputeInfo {
+function describe(
+  { engine, program, job, data: prepared }: OpenedProgram,
+  { stepsPerEpoch, statisticsCount }: Trainer,
+): ComputeInfo {
   const { description } = engine;
-  const model = createHash("sha256").update(encodeJson(program.model.toJSON(null, false))).digest("hex");
+  const model = createHash("sha256")
+    .update(encodeJson(program.model.toJSON(null, false)))
+    .digest("hex");
   return {
     fingerprint: {
       ...jobFields(job),

@@ -40,7 +40,13 @@ export async function startWorkerThreads(options: WorkerThreadsOptions): Promise
     [port1],
   );
   const computeData: ComputeThreadData = { request, shards, exchange: port2 };
-  const computeThread = startThread(new URL("./compute-thread.ts", import.meta.url), computeData, { stepped: onStep, say }, onFailure, [port2]);
+  const computeThread = startThread(
+    new URL("./compute-thread.ts", import.meta.url),
+    computeData,
+    { stepped: onStep, say },
+    onFailure,
+    [port2],
+  );
   const stop = async () => {
     await exchangeThread.call("close").catch(() => undefined);
     await Promise.all([exchangeThread.stop(), computeThread.stop()]);

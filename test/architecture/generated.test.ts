@@ -1,0 +1,26 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import { root } from "./sources.ts";
+
+/** Every file below a folder by its path in it, with its text. */
+async function contents(folder: string): Promise<Record<string, string>> {
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath ?? entry.path, entry.name));
+  const texts = files.sort().map(async (file) => [path.relative(folder, file), await readFile(file, "utf8")]);
+  return Object.fromEntries(await Promise.all(texts));
+}
+
+test("the generated types are those of proto/ as it is", { timeout: 180_000 }, async (context) => {
+  const folder = await mkdtemp(path.join(tmpdir(), "lockstep-proto-"));
+  context.after(() => rm(folder, { recursive: true, force: true }));
+  const generator = path.join(root, "scripts/generate-proto-types.mjs");
+  await promisify(execFile)(process.execPath, [generator, folder]);
+  const fresh = await contents(folder);
+  assert.ok(Object.keys(fresh).length > 5, "the generator wrote files");
+  assert.deepEqual(await contents(path.join(root, "src/adapters/grpc/generated")), fresh, "run `npm run proto`");
+});

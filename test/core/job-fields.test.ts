@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Job } from "../../src/core/job.ts";
+import { jobFields } from "../../src/core/job-fields.ts";
+
+const job: Job = {
+  name: "example",
+  seed: 1,
+  data: { kind: "csv", path: "a.csv", label: "y" },
+  preprocess: { features: [{ kind: "scale", factor: 2 }], label: [] },
+  validation: { fraction: 0.2, take: "random" },
+  model: () => {
+    throw new Error("is not called");
+  },
+  optimizer: { kind: "adam", learningRate: 0.1 },
+  loss: "meanSquaredError",
+  metrics: ["accuracy"],
+  checkpoint: { monitor: "val_loss", mode: "min" },
+  batchSize: 8,
+  epochs: 3,
+  test: null,
+  report: null,
+};
+
+/** A change of each field, and the field of the record that must show it; null: it may change from start to start. */
+const changes: Readonly<Record<keyof Job, readonly [Partial<Job>, string | null]>> = {
+  name: [{ name: "other" }, null],
+  seed: [{ seed: 2 }, "job.seed"],
+  // The data's digest is compared once it is read; its path may differ from node to node.
+  data: [{ data: { kind: "csv", path: "b.csv", label: "y" } }, null],
+  preprocess: [{ preprocess: { features: [{ kind: "scale", factor: 3 }], label: [] } }, "job.preprocess"],
+  validation: [{ validation: { fraction: 0.2, take: "last" } }, "job.validation"],
+  // Functions cannot be compared as text; the layers that they make are.
+  model: [{ model: () => assert.fail() }, null],
+  optimizer: [{ optimizer: { kind: "adam", learningRate: 0.2 } }, "job.optimizer"],
+  loss: [{ loss: "meanAbsoluteError" }, "job.loss"],
+  metrics: [{ metrics: [] }, "job.metrics"],
+  checkpoint: [{ checkpoint: { monitor: "loss", mode: "min" } }, null],
+  batchSize: [{ batchSize: 9 }, "job.batchSize"],
+  epochs: [{ epochs: 4 }, null],
+  test: [{ test: { kind: "csv", path: "c.csv", label: "y" } }, null],
+  report: [{ report: () => "" }, null],
+};
+
+for (const [field, [change, shownBy]] of Object.entries(changes)) {
+  test(`another ${field} ${shownBy === null ? "is no other training" : `is seen in ${shownBy}, and nowhere else`}`, () => {
+    const before = jobFields(job);
+    const after = jobFields({ ...job, ...change });
+    assert.deepEqual(
+      Object.keys(after).filter((name) => after[name] !== before[name]),
+      shownBy === null ? [] : [shownBy],
+    );
+    assert.deepEqual(Object.keys(after), Object.keys(before));
+  });
+}
+
+test("settings written in another order are the same settings", () => {
+  const optimizer = { beta1: 0.8, learningRate: 0.1, kind: "adam" } as const;
+  const same = { kind: "adam", learningRate: 0.1, beta1: 0.8 } as const;
+  assert.deepEqual(jobFields({ ...job, optimizer }), jobFields({ ...job, optimizer: same }));
+});

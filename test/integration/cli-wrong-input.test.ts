@@ -1,0 +1,324 @@
+/**
+ * Wrong input gets one clear sentence, its exit code, and nothing half-started. Each case is what a user may type, in a
+ * folder that holds a small job and its data; all but the last ones end before anything has been started.
+ */
+import assert from "node:assert/strict";
+import { readdir } from "node:fs/promises";
+import { type AddressInfo, createServer, type Server } from "node:net";
+import { after, before, describe, test } from "node:test";
+import { type ErrorCode, exitCodes } from "../../src/core/errors.ts";
+import { type Outcome, type User, useUser } from "../fixtures/cli.ts";
+import { startTestEtcd, type TestEtcd } from "../fixtures/etcd.ts";
+
+const limit = { timeout: 180_000 };
+
+/** A small regression; each option replaces one of its lines. */
+function jobFile(
+  options: { data?: string; test?: string; monitor?: string; batchSize?: number; units?: number } = {},
+): string {
+  const { data = 'csv("good.csv", { label: "y" })', test, monitor = "val_loss", batchSize = 4, units = 1 } = options;
+  return `import { csv, defineJob, oneHot } from "lockstep";
+export default defineJob({
+  name: "small",
+  data: ${data},${test === undefined ? "" : `\n  test: ${test},`}
+  validation: { fraction: 0.25 },
+  model: (tf, { features }) => tf.sequential({ layers: [tf.layers.dense({ units: ${units}, inputShape: [...features] })] }),
+  compile: { optimizer: { kind: "sgd", learningRate: 0.1 }, loss: "meanSquaredError" },
+  checkpoint: { monitor: "${monitor}", mode: "min" },
+  batchSize: ${batchSize},
+  epochs: 1,
+});
+`;
+}
+
+const table = (rows: readonly string[]) => ["a,b,y", ...rows, ""].join("\n");
+const goodRows = Array.from({ length: 8 }, (_, i) => `${i},${i % 3},${2 * i}`);
+/** Line 1 is the header. */
+const goodTable = table(goodRows);
+const raggedTable = table([...goodRows.slice(0, 4), "1,2", ...goodRows.slice(5)]);
+const wordyTable = table([...goodRows.slice(0, 6), "1,two,3", ...goodRows.slice(7)]);
+
+interface WrongInput {
+  readonly what: string;
+  readonly args: readonly string[];
+  readonly code: ErrorCode;
+  /** What the sentence, or the hint after it, must say. */
+  readonly says: readonly (string | RegExp)[];
+  /** Files beside the good ones. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+const launch = (...args: string[]) => ["launch", "job.ts", "--engine", "cpu", ...args];
+
+const cases: readonly WrongInput[] = [
+  { what: "no job file of that name", args: ["launch", "missing.ts"], code: "invalid-job", says: ["missing.ts"] },
+  {
+    what: "a job file that does not compile",
+    args: ["launch", "job.ts"],
+    code: "invalid-job",
+    says: ["job.ts, line 1"],
+    files: { "job.ts": "export default {{;\n" },
+  },
+  {
+    what: "a data file that is not there",
+    args: launch(),
+    code: "invalid-data",
+    says: ["absent.csv"],
+    files: { "job.ts": jobFile({ data: 'csv("absent.csv", { label: "y" })' }) },
+  },
+  {
+    what: "a test file that is not there",
+    args: launch(),
+    code: "invalid-data",
+    says: ["absent.csv"],
+    files: { "job.ts": jobFile({ test: 'csv("absent.csv", { label: "y" })' }) },
+  },
+  {
+    what: "a label column that is not there",
+    args: launch(),
+    code: "invalid-data",
+    says: ["good.csv", '"z"', '"y"'],
+    files: { "job.ts": jobFile({ data: 'csv("good.csv", { label: "z" })' }) },
+  },
+  {
+    what: "a row with fewer cells than the header",
+    args: launch(),
+    code: "invalid-data",
+    says: ["good.csv", "line 6", /\b2\b/, /\b3\b/],
+    files: { "good.csv": raggedTable },
+  },
+  {
+    what: "a cell that is no number",
+    args: launch(),
+    code: "invalid-data",
+    says: ["good.csv", "line 8", '"two"', '"b"'],
+    files: { "good.csv": wordyTable },
+  },
+  {
+    what: "fewer training samples than shards",
+    args: launch("--shards", "7"),
+    code: "invalid-data",
+    says: [/\b6 training samples\b/, /\b7 shards\b/],
+    files: { "job.ts": jobFile({ batchSize: 8 }) },
+  },
+  {
+    what: "a batch with fewer samples than shards",
+    args: launch("--shards", "3"),
+    code: "invalid-job",
+    says: [/\bbatchSize is 2\b/, /\b3 shards\b/],
+    files: { "job.ts": jobFile({ batchSize: 2 }) },
+  },
+  {
+    what: "a monitor that the job never computes",
+    args: launch(),
+    code: "invalid-job",
+    says: ["checkpoint.monitor", '"val_accuracy"', '"val_loss"'],
+    files: { "job.ts": jobFile({ monitor: "val_accuracy" }) },
+  },
+  {
+    what: "a model whose output does not fit the label",
+    args: launch(),
+    code: "invalid-job",
+    says: ["output", "[2]", "label", "[]"],
+    files: { "job.ts": jobFile({ units: 2 }) },
+  },
+  { what: "zero workers", args: launch("--workers", "0"), code: "usage", says: ["--workers", '"0"', "at least 1"] },
+  {
+    what: "workers that are no number",
+    args: launch("--workers", "three"),
+    code: "usage",
+    says: ["--workers", '"three"'],
+  },
+  {
+    what: "more workers than shards",
+    args: launch("--workers", "4", "--shards", "3"),
+    code: "usage",
+    says: [/\b4 workers\b/, /\b3 shards\b/],
+  },
+  {
+    what: "a GPU where there is none",
+    args: ["launch", "job.ts", "--device", "gpu"],
+    code: "engine-unavailable",
+    says: [/GPU/],
+  },
+  {
+    what: "a GPU for an engine that knows none",
+    args: launch("--device", "gpu"),
+    code: "engine-unavailable",
+    says: ['"cpu"', '"gpu"'],
+  },
+  {
+    what: "an engine that there is not",
+    args: ["launch", "job.ts", "--engine", "jax"],
+    code: "usage",
+    says: ['"jax"', "native"],
+  },
+  { what: "an unknown option", args: launch("--worker", "3"), code: "usage", says: ["--worker", "--workers"] },
+  {
+    what: "an option without its value",
+    args: ["launch", "job.ts", "--workers"],
+    code: "usage",
+    says: ["--workers needs a value"],
+  },
+  { what: "an unknown command", args: ["lunch", "job.ts"], code: "usage", says: ['"lunch"', "lockstep"] },
+  { what: "a launch of nothing", args: ["launch"], code: "usage", says: ["JOB.ts"] },
+  { what: "two jobs at once", args: ["launch", "job.ts", "job.ts"], code: "usage", says: ["one argument"] },
+  {
+    what: "a name that would leave the runs' folder",
+    args: launch("--job", "../escape"),
+    code: "usage",
+    says: ["--job", '"../escape"'],
+  },
+  {
+    what: "an etcd that is no URL",
+    args: launch("--etcd", "localhost"),
+    code: "usage",
+    says: ["--etcd", '"localhost"'],
+  },
+  {
+    what: "a wish that resume does not know",
+    args: launch("--resume", "always"),
+    code: "usage",
+    says: ["--resume", '"always"', "never"],
+  },
+  {
+    what: "the status of a job that nobody launched",
+    args: ["status", "--job", "other"],
+    code: "usage",
+    says: ['"other"'],
+  },
+  { what: "the status of nothing", args: ["status"], code: "usage", says: ["No job is running"] },
+  { what: "a worker without etcd", args: ["worker", "job.ts", "--checkpoints", "c"], code: "usage", says: ["--etcd"] },
+  {
+    what: "a worker without a place for checkpoints",
+    args: ["worker", "job.ts", "--etcd", "http://127.0.0.1:1"],
+    code: "usage",
+    says: ["--checkpoints"],
+  },
+  {
+    what: "an address that is none",
+    args: ["coordinator", "job.ts", "--etcd", "http://127.0.0.1:1", "--listen", "7000"],
+    code: "usage",
+    says: ["--listen", '"7000"'],
+  },
+];
+
+/** Commands that print JSON lines when asked to. */
+const knowsJson = (args: readonly string[]) => args[0] === "launch" || args[0] === "status";
+
+/** One sentence, perhaps a hint; no stack, and nothing on standard output but JSON lines where those were asked for. */
+function assertRefused(
+  { code, stdout, stderr }: Outcome,
+  expected: ErrorCode,
+  says: readonly (string | RegExp)[],
+): void {
+  assert.equal(code, exitCodes[expected], stderr);
+  // Before it, `launch` may have told how far it got; a worker's or coordinator's log lines are JSON.
+  const lines = stderr.split("\n").filter((line) => line !== "" && !line.startsWith("{"));
+  const [sentence = "", ...hints] = lines.slice(lines.findIndex((line) => line.startsWith("lockstep: ")));
+  assert.match(sentence, /^lockstep: \S.*[.?!]$/, "a whole sentence");
+  assert.ok(
+    hints.length <= 1 && hints.every((hint) => /^ {2}\S.*[.?!`]$/.test(hint)),
+    `a sentence and a hint:\n${stderr}`,
+  );
+  assert.doesNotMatch(stderr, /^\s+at |^E /m, "neither a stack nor a library's own words");
+  for (const part of says) {
+    const found = typeof part === "string" ? stderr.includes(part) : part.test(stderr);
+    assert.ok(found, `${part} is not in: ${stderr}`);
+  }
+  for (const line of stdout.split("\n").filter((text) => text !== "")) {
+    assert.equal((JSON.parse(line) as { event: string }).event, "message", line);
+  }
+}
+
+/** Everything in the user's folder but what belongs to the test's own set-up. */
+async function files(user: User): Promise<string[]> {
+  return (await readdir(user.folder, { recursive: true })).filter((name) => !name.startsWith("home")).sort();
+}
+
+async function assertNothingLeft(user: User, filesBefore: readonly string[]): Promise<void> {
+  assert.deepEqual(await user.processes(), []);
+  assert.deepEqual(await user.leftovers(), []);
+  assert.deepEqual(await files(user), filesBefore);
+}
+
+const theUser = useUser();
+
+for (const { what, args, code, says, files: extra } of cases) {
+  test(`${what}: a sentence, exit code ${exitCodes[code]}, and nothing is left`, limit, async () => {
+    const user = theUser();
+    for (const [name, text] of Object.entries({ "job.ts": jobFile(), "good.csv": goodTable, ...extra }))
+      await user.write(name, text);
+    const before = await files(user);
+    assertRefused(await user.run(...args, ...(knowsJson(args) ? ["--json"] : [])), code, says);
+    await assertNothingLeft(user, before);
+  });
+}
+
+async function listen(server: Server): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  // A TCP server's address is an object.
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+describe("other processes on the machine", () => {
+  let busy: Server;
+  /** An address that accepts connections and says nothing. */
+  let silent: string;
+  /** An address that nobody listens on. */
+  let closed: string;
+  let filesBefore: readonly string[];
+
+  before(async () => {
+    const user = theUser();
+    await user.write("job.ts", jobFile());
+    await user.write("good.csv", goodTable);
+    busy = createServer(() => undefined);
+    silent = await listen(busy);
+    const gone = createServer();
+    closed = await listen(gone);
+    await new Promise((resolve) => gone.close(resolve));
+    filesBefore = await files(user);
+  });
+  after(() => busy.close());
+
+  test("an etcd that nobody answers for: launch, coordinator and worker end in bounded time", limit, async () => {
+    const user = theUser();
+    for (const address of [closed, silent]) {
+      const etcd = ["--etcd", `http://${address}`];
+      for (const args of [
+        launch(...etcd, "--json"),
+        ["coordinator", "job.ts", ...etcd],
+        ["worker", "job.ts", ...etcd, "--checkpoints", "."],
+      ]) {
+        assertRefused(await user.run(...args), "coordination-unavailable", [address, "etcd"]);
+        await assertNothingLeft(user, filesBefore);
+      }
+    }
+  });
+
+  test("a port in use: the coordinator says so before it has touched etcd", limit, async () => {
+    const user = theUser();
+    const outcome = await user.run("coordinator", "job.ts", "--etcd", `http://${closed}`, "--listen", silent);
+    assertRefused(outcome, "address-unavailable", [silent, "in use"]);
+    await assertNothingLeft(user, filesBefore);
+  });
+
+  test("a port in use: the worker says so before it has joined", limit, async () => {
+    const user = theUser();
+    const etcd: TestEtcd = await startTestEtcd();
+    try {
+      const coordinator = user.start("coordinator", "job.ts", "--etcd", etcd.endpoint);
+      await coordinator.whenLine("it serves", ({ message }) => message === "serving");
+      const worker = ["worker", "job.ts", "--etcd", etcd.endpoint, "--checkpoints", ".", "--engine", "cpu"];
+      assertRefused(await user.run(...worker, "--listen", silent), "address-unavailable", [silent, "in use"]);
+      coordinator.kill("SIGTERM");
+      assert.equal((await coordinator.exited).code, 0, "a coordinator that is asked to end does so in order");
+      await assertNothingLeft(user, filesBefore);
+      const { entries } = await etcd.connect().list("/lockstep/small/runs/1/members/");
+      assert.deepEqual(entries, [], "nobody has joined");
+    } finally {
+      await etcd.stop();
+    }
+  });
+});

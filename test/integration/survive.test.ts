@@ -1,0 +1,133 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { ClusterStatus, ProcessStatus } from "../../src/core/status.ts";
+import { finished, isAlive, type LaunchEvent, startLaunch, testFolder, whenGone } from "../fixtures/running-launch.ts";
+
+const epochs = 6;
+const job = (name: string) => ["--job", name, "--shards", "3", "--epochs", String(epochs)];
+const limit = { timeout: 240_000 };
+
+/** The result of a run that nothing disturbed, which every other must equal to the bit. */
+let undisturbed: LaunchEvent;
+
+test("an undisturbed run of one worker finishes", limit, async (context) => {
+  const launch = startLaunch(context, await testFolder(context), [...job("undisturbed"), "--workers", "1"]);
+  assert.equal(await launch.exited, 0, launch.errors());
+  undisturbed = finished(launch);
+});
+
+function assertSame(result: LaunchEvent): void {
+  assert.equal(result.weightsDigest, undisturbed.weightsDigest);
+  assert.deepEqual(result.history, undisturbed.history);
+  assert.deepEqual(result.test, undisturbed.test);
+}
+
+const workers = (status: ClusterStatus) => status.processes.filter(({ role }) => role === "worker");
+const training = (epoch: number) => (status: ClusterStatus) =>
+  status.epoch >= epoch && status.state === "training" && workers(status).length === 3;
+/** Kills a process and proves that it is gone. */
+async function kill(target: ProcessStatus | undefined): Promise<void> {
+  assert.ok(target?.pid, "there is such a process");
+  process.kill(target.pid, "SIGKILL");
+  await whenGone([target.pid]);
+}
+
+test(
+  "promises 1 and 2: a worker, the leader and the coordinator are killed; survivors go on, the bits are the same",
+  limit,
+  async (context) => {
+    const launch = startLaunch(context, await testFolder(context), [...job("killed"), "--workers", "3"]);
+    const first = await launch.whenStatus(training(1));
+    await kill(workers(first).find(({ leader, rank }) => !leader && rank !== null));
+    const second = await launch.whenStatus((status) => training(2)(status) && status.generation > first.generation + 1);
+    const survivors = workers(first).filter(({ pid }) => isAlive(pid!));
+    assert.equal(survivors.length, 2, "the survivors keep their processes");
+    for (const { workerId } of survivors) assert.ok(workers(second).some((worker) => worker.workerId === workerId));
+    await kill(workers(second).find(({ leader }) => leader));
+    const third = await launch.whenStatus(
+      (status) =>
+        training(3)(status) && workers(status).some(({ leader }) => leader) && status.generation > second.generation,
+    );
+    await kill(third.processes.find(({ role }) => role === "coordinator"));
+    assert.equal(await launch.exited, 0, launch.errors());
+    const result = finished(launch);
+    assert.ok(
+      Number(result.generations) >= 5,
+      `each death and each return is a generation: ${String(result.generations)}`,
+    );
+    assertSame(result);
+  },
+);
+
+test(
+  "promises 1 and 3: everything is killed at once, in the middle of an epoch; the next launch goes on from latest",
+  limit,
+  async (context) => {
+    const folder = await testFolder(context);
+    const launch = startLaunch(context, folder, [...job("all"), "--workers", "2"]);
+    const status = await launch.whenStatus((now) => now.epoch >= 2 && (now.running?.stepInEpoch ?? 0) > 2);
+    const pids = [...status.processes.map(({ pid }) => pid!), launch.pid];
+    for (const pid of pids) process.kill(pid, "SIGKILL");
+    await launch.exited;
+    await whenGone(pids);
+    const next = startLaunch(context, folder, [
+      ...job("all").slice(0, 2),
+      "--epochs",
+      String(epochs),
+      "--workers",
+      "3",
+    ]);
+    assert.equal(await next.exited, 0, next.errors());
+    assertSame(finished(next));
+  },
+);
+
+test(
+  "promises 1 and 3: Ctrl-C ends in order, with the step saved and nothing left; the next launch goes on",
+  limit,
+  async (context) => {
+    const folder = await testFolder(context);
+    const launch = startLaunch(context, folder, [...job("stopped"), "--workers", "3"]);
+    const status = await launch.whenStatus((now) => now.epoch >= 1 && (now.running?.stepInEpoch ?? 0) > 1);
+    launch.kill("SIGINT");
+    assert.equal(await launch.exited, 130, launch.errors());
+    assert.ok(
+      status.processes.every(({ pid }) => !isAlive(pid!)),
+      "no process is left",
+    );
+    const last = launch.events.filter(({ event }) => event === "state").at(-1);
+    assert.equal(last?.state, "stopped");
+    assert.ok(Number(last?.step) >= status.step);
+    const next = startLaunch(context, folder, [
+      ...job("stopped").slice(0, 2),
+      "--epochs",
+      String(epochs),
+      "--workers",
+      "2",
+    ]);
+    assert.equal(await next.exited, 0, next.errors());
+    assertSame(finished(next));
+  },
+);
+
+test(
+  "promise 6: a launch that is killed takes its cluster with it, in order, and the next one goes on",
+  limit,
+  async (context) => {
+    const folder = await testFolder(context);
+    const launch = startLaunch(context, folder, [...job("orphans"), "--workers", "2"]);
+    const status = await launch.whenStatus((now) => now.epoch >= 1);
+    launch.kill("SIGKILL");
+    await launch.exited;
+    await whenGone(status.processes.map(({ pid }) => pid!));
+    const next = startLaunch(context, folder, [
+      ...job("orphans").slice(0, 2),
+      "--epochs",
+      String(epochs),
+      "--workers",
+      "1",
+    ]);
+    assert.equal(await next.exited, 0, next.errors());
+    assertSame(finished(next));
+  },
+);
