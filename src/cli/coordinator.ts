@@ -1,6 +1,5 @@
 /** `lockstep coordinator`: forms the cluster and serves its status. */
 import { availableParallelism } from "node:os";
-import { resolve } from "node:path";
 import { type ControlHandler, serveControl } from "../adapters/grpc/control.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";

@@ -6,31 +6,16 @@
  */
 import { LockstepError, messageOf } from "../core/errors.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
-import {
-  type ClusterView,
-  type Decision,
-  decide,
-  type Fingerprint,
-  type Generation,
-  type Member,
-  memberIds,
-  type Report,
-  type Suspicion,
-} from "../core/generation.ts";
-import { decodeJson, encodeJson } from "../core/json.ts";
+import { type ClusterView, type Decision, decide, type Fingerprint } from "../core/generation.ts";
+import { encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import type { CoordinatorRecord, EpochRecord, JobRecord, LeaderRecord, Refusal } from "../core/records.ts";
-import type {
-  CheckpointPointer,
-  ClusterState,
-  ClusterStatus,
-  EpochHistory,
-  ProcessStatus,
-  RunningEpoch,
-} from "../core/status.ts";
+import type { CoordinatorRecord, JobRecord, LeaderRecord, Refusal } from "../core/records.ts";
+import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { Condition, Coordination, Entry, Lease, Operation } from "../ports/coordination.ts";
+import type { Condition, Coordination, Lease, Operation } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
+import { clusterStatus, type WorkerProgress } from "./cluster-status.ts";
+import { type RunReading, readRun, readValue } from "./run-reading.ts";
 
 export interface CoordinatorOptions {
   readonly record: JobRecord;
@@ -42,34 +27,11 @@ export interface CoordinatorOptions {
   readonly self: CoordinatorRecord;
 }
 
-/** How far a worker says it is. */
-export interface WorkerProgress {
-  readonly workerId: string;
-  readonly generation: number;
-  readonly epoch: number;
-  readonly step: number;
-  readonly stepInEpoch: number;
-  readonly samplesPerSecond: number;
-  readonly metrics: Readonly<Record<string, number>>;
-  readonly leaseHeld: boolean;
-}
-
-/** Everything under the run's prefix, by kind. */
-interface Reading {
-  readonly entries: ReadonlyMap<string, Entry>;
-  readonly members: readonly Member[];
-  readonly refused: ReadonlySet<string>;
-  readonly epochs: readonly EpochRecord[];
-  readonly generation: Generation | null;
-  readonly reports: readonly Report[];
-  readonly suspicions: readonly Suspicion[];
-}
-
 export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #progress = new Map<string, WorkerProgress>();
   #lease: Lease | null = null;
-  #reading: Reading | null = null;
+  #reading: RunReading | null = null;
   #reason = "starting";
   #forming: { generation: number; sinceMs: number } | null = null;
   #closed = new AbortController();
@@ -134,7 +96,7 @@ export class Coordinator {
   async #turn(): Promise<boolean> {
     const { coordination, keys } = this.#options;
     const { entries } = await coordination.list(keys.prefix);
-    const reading = read(entries, keys, this.#options.record.lineage);
+    const reading = readRun(entries, keys, this.#options.record.lineage);
     this.#reading = reading;
     this.#forgetProgress(reading);
     this.#stepsPerEpoch = reading.members[0]?.stepsPerEpoch ?? this.#stepsPerEpoch;
@@ -150,7 +112,7 @@ export class Coordinator {
   }
 
   /** This coordinator's fencing token while it is active, else null. */
-  async #electedToken(reading: Reading): Promise<number | null> {
+  async #electedToken(reading: RunReading): Promise<number | null> {
     const { coordination, keys, budget, self, log } = this.#options;
     if (!this.#lease?.isHeld()) this.#lease = await coordination.grantLease(budget.leaseTtlMs);
     const entry = reading.entries.get(keys.coordinator);
@@ -164,7 +126,7 @@ export class Coordinator {
     return revision;
   }
 
-  #viewOf(reading: Reading, token: number): ClusterView {
+  #viewOf(reading: RunReading, token: number): ClusterView {
     const { record, keys, budget, clock } = this.#options;
     const { generation, entries } = reading;
     if (generation?.kind !== "forming") this.#forming = null;
@@ -194,7 +156,7 @@ export class Coordinator {
   }
 
   /** Carries a decision out in one transaction that only the active coordinator can win. */
-  async #act(decision: Exclude<Decision, { kind: "wait" }>, reading: Reading, token: number): Promise<boolean> {
+  async #act(decision: Exclude<Decision, { kind: "wait" }>, reading: RunReading, token: number): Promise<boolean> {
     const { coordination, keys, log } = this.#options;
     const known = reading.entries.get(keys.generation);
     const conditions: Condition[] = [
@@ -235,7 +197,7 @@ export class Coordinator {
     return true;
   }
 
-  #operations(decision: Exclude<Decision, { kind: "wait" }>, reading: Reading): Operation[] {
+  #operations(decision: Exclude<Decision, { kind: "wait" }>, reading: RunReading): Operation[] {
     const { keys } = this.#options;
     const refusal = (workerId: string, value: Refusal): Operation => ({
       kind: "put",
@@ -281,7 +243,7 @@ export class Coordinator {
     this.#options.log.debug(reason);
   }
 
-  #forgetProgress(reading: Reading): void {
+  #forgetProgress(reading: RunReading): void {
     for (const workerId of this.#progress.keys()) {
       if (!reading.members.some((member) => member.workerId === workerId)) this.#progress.delete(workerId);
     }
@@ -291,111 +253,19 @@ export class Coordinator {
   status(): ClusterStatus {
     const { record, keys, self } = this.#options;
     const reading = this.#reading;
-    if (!reading)
+    if (!reading) {
       throw new LockstepError("coordination-unavailable", "The coordinator has not read the run's state yet.");
-    const { entries, epochs, generation, members } = reading;
-    const leader = readValue<LeaderRecord>(entries, keys.leader)?.workerId ?? null;
-    const latest = readValue<CheckpointPointer>(entries, keys.latest);
-    const ranks = memberIds(generation);
-    const furthest = [...this.#progress.values()].reduce<WorkerProgress | null>(
-      (top, one) => (!top || one.step > top.step ? one : top),
-      null,
-    );
-    const committed = epochs.at(-1);
-    return {
-      job: record.job,
-      state: stateOf(reading, keys),
+    }
+    return clusterStatus({
+      ...{ record, keys, self, reading },
+      lease: this.#lease,
+      progresses: [...this.#progress.values()],
       reason: this.#reason,
-      generation: generation?.generation ?? 0,
-      epoch: committed?.epoch ?? latest?.epoch ?? 0,
-      step: Math.max(furthest?.step ?? 0, committed?.state.step ?? 0, latest?.step ?? 0),
-      epochs: record.epochs,
       stepsPerEpoch: this.#stepsPerEpoch,
-      running: runningEpoch(furthest, committed),
-      processes: [
-        coordinatorProcess(entries.get(keys.coordinator), self, this.#lease),
-        ...members.map((member): ProcessStatus => {
-          const progress = this.#progress.get(member.workerId);
-          const rank = ranks.indexOf(member.workerId);
-          return {
-            role: "worker",
-            workerId: member.workerId,
-            rank: rank < 0 || generation?.kind !== "running" ? null : rank,
-            leader: member.workerId === leader,
-            pid: member.pid,
-            address: member.address,
-            epoch: progress?.epoch ?? null,
-            step: progress?.step ?? null,
-            lease: progress?.leaseHeld === false ? "lost" : "held",
-          };
-        }),
-      ],
-      history: epochs.flatMap((epoch): EpochHistory[] =>
-        epoch.metrics ? [{ epoch: epoch.epoch, metrics: epoch.metrics, improved: epoch.improved }] : [],
-      ),
-      best: readValue<CheckpointPointer>(entries, keys.best),
-      latest,
-    };
+    });
   }
-}
-
-function read(list: readonly Entry[], keys: Keys, lineage: number): Reading {
-  const entries = new Map(list.map((entry) => [entry.key, entry]));
-  const under = (prefix: string) => list.filter((entry) => entry.key.startsWith(prefix));
-  const generation = readValue<Generation>(entries, keys.generation);
-  const number = generation?.generation ?? 0;
-  return {
-    entries,
-    members: [...under(keys.members)]
-      .sort((a, b) => a.createRevision - b.createRevision)
-      .map((entry) => decodeJson<Member>(entry.value)),
-    refused: new Set(under(keys.refusals).map((entry) => entry.key.slice(keys.refusals.length))),
-    epochs: under(keys.epochs(lineage)).map((entry) => decodeJson<EpochRecord>(entry.value)),
-    generation,
-    reports: under(keys.reports(number)).map((entry) => decodeJson<Report>(entry.value)),
-    suspicions: under(keys.suspicions(number)).map((entry) => {
-      const [suspect = "", by = ""] = entry.key.slice(keys.suspicions(number).length).split("/");
-      return { suspect, by };
-    }),
-  };
-}
-
-function stateOf({ entries, generation }: Reading, keys: Keys): ClusterState {
-  if (entries.has(keys.failed)) return "failed";
-  if (entries.has(keys.done)) return "finished";
-  const active = memberIds(generation).some((id) => entries.has(keys.member(id)));
-  if (entries.has(keys.stop)) return active ? "stopping" : "stopped";
-  if (!active || !generation) return "waiting";
-  return generation.kind === "forming" ? "forming" : "training";
-}
-
-function runningEpoch(progress: WorkerProgress | null, committed: EpochRecord | undefined): RunningEpoch | null {
-  if (!progress || progress.stepInEpoch === 0 || progress.epoch < (committed?.epoch ?? 0)) return null;
-  const { epoch, stepInEpoch, samplesPerSecond, metrics } = progress;
-  return { epoch: epoch + 1, stepInEpoch, samplesPerSecond, metrics };
-}
-
-function coordinatorProcess(entry: Entry | undefined, self: CoordinatorRecord, lease: Lease | null): ProcessStatus {
-  const active = entry ? decodeJson<CoordinatorRecord>(entry.value) : self;
-  const own = active.address === self.address;
-  return {
-    role: "coordinator",
-    workerId: null,
-    rank: null,
-    leader: false,
-    pid: active.pid,
-    address: active.address,
-    epoch: null,
-    step: null,
-    lease: own ? (lease?.isHeld() ? "held" : "lost") : entry ? "held" : null,
-  };
 }
 
 function describeSource(source: { kind: string; workerId?: string; id?: string }): string {
   return source.workerId ?? source.id ?? source.kind;
-}
-
-function readValue<T>(entries: ReadonlyMap<string, Entry>, key: string): T | null {
-  const entry = entries.get(key);
-  return entry ? decodeJson<T>(entry.value) : null;
 }

@@ -192,7 +192,7 @@ export class Leadership {
       members: running.value.members.map((member) => member.workerId),
       state: point.state,
       weightsDigest: point.weightsDigest,
-      metrics: history && history.metrics,
+      metrics: history?.metrics ?? null,
       improved: history?.improved ?? false,
       stopping: state.stop,
     };

@@ -15,6 +15,12 @@ export function digestOf(snapshot: StateSnapshot): string {
   return `sha256:${createHash("sha256").update(bytesOf(snapshot.values)).update(snapshot.progress).digest("hex")}`;
 }
 
+/** A state's place in the order of states, and its digest. */
+export function stateName(snapshot: StateSnapshot): StateName {
+  const { lineage, era, step } = decodeJson<Progress>(snapshot.progress);
+  return { lineage, era, step, digest: digestOf(snapshot) };
+}
+
 /** "sha256:…" over the weights' little-endian bytes in the model's order. */
 export function weightsDigestOf(snapshot: StateSnapshot, info: Pick<ComputeInfo, "weightCount">): string {
   return `sha256:${createHash("sha256")

@@ -5,28 +5,20 @@
  */
 import { LockstepError, messageOf } from "../core/errors.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
-import {
-  compareStates,
-  type Generation,
-  type Member,
-  memberIds,
-  type Running,
-  type StateName,
-} from "../core/generation.ts";
+import { compareStates, type Generation, type Member, memberIds, type Running } from "../core/generation.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import { maxUncoveredBoundaries } from "../core/limits.ts";
 import type { Progress } from "../core/progress.ts";
-import type { Arrival, JobRecord, Refusal } from "../core/records.ts";
+import type { JobRecord, Refusal } from "../core/records.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Compute, ComputeInfo, Exchange } from "../ports/compute.ts";
 import type { Coordination, Lease } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
-import type { StateSnapshot } from "../ports/transport.ts";
-import { Leadership, type Point } from "./leadership.ts";
-import { RunView, readEpoch, type Versioned } from "./run-view.ts";
-import { contentToSnapshot, digestOf, snapshotToContent, weightsDigestOf } from "./state.ts";
+import { EpochBoundary } from "./epoch-boundary.ts";
+import { Leadership } from "./leadership.ts";
+import { RunView, type Versioned } from "./run-view.ts";
+import { contentToSnapshot, stateName } from "./state.ts";
 
 export interface WorkerOptions {
   readonly name: string;
@@ -247,102 +239,27 @@ export class Worker {
     const { compute } = this.#options;
     const { shards } = running.value.members[rank]!;
     const { generation } = running.value;
+    const boundary = new EpochBoundary({
+      ...this.#options,
+      ...{ view: this.#view, leadership, workerId, rank, running, over },
+    });
     for (;;) {
       const snapshot = await compute.snapshot();
-      const progress = decodeJson<Progress>(snapshot.progress);
-      if (progress.stepInEpoch === 0) {
-        const end = await this.#passBoundary(workerId, rank, running, leadership, snapshot, progress, over);
-        if (end) return end;
+      if (decodeJson<Progress>(snapshot.progress).stepInEpoch === 0) {
+        const next = await boundary.pass(snapshot);
+        if (next !== "go on") return next;
       }
       const outcome = await compute.run({ generation, shards });
-      if (outcome.kind === "stopped") return this.#passStop(workerId, rank, running, leadership, over);
+      if (outcome.kind === "stopped") {
+        await boundary.passStop(await compute.snapshot());
+        return "stopped";
+      }
       if (outcome.kind === "aborted") {
         // Either the key says so already, or a peer broke and the coordinator will.
         await this.#view.until(() => over.aborted);
         return null;
       }
     }
-  }
-
-  /** Everyone waits until the epoch's record is there; null to go on. */
-  async #passBoundary(
-    workerId: string,
-    rank: number,
-    running: Versioned<Running>,
-    leadership: Leadership,
-    snapshot: StateSnapshot,
-    progress: Progress,
-    over: AbortSignal,
-  ): Promise<WorkerEnd | null> {
-    const { coordination, keys, record } = this.#options;
-    const point = this.#pointAt("boundary", `epoch-${progress.epoch}`, snapshot, progress);
-    const key = keys.epoch(progress.lineage, progress.epoch);
-    const known = await readEpoch(coordination, key);
-    if (!known) await this.#arrive(workerId, rank, running, point);
-    const covered = this.#view.state?.latest?.value;
-    if (!covered || compareStates({ ...covered, era: progress.era }, progress) < 0) leadership.add(point);
-    const committed = known ?? (await this.#whenRead(() => readEpoch(coordination, key), over));
-    if (committed.state.digest !== point.state.digest) {
-      throw new LockstepError(
-        "diverged",
-        `This worker's state at the end of epoch ${progress.epoch} (${point.state.digest.slice(0, 19)}…) is not the one that was agreed on (${committed.state.digest.slice(0, 19)}…).`,
-        { hint: "Start it again: it will copy the state of the others." },
-      );
-    }
-    const last = progress.epoch >= record.epochs;
-    if (last || committed.stopping) {
-      await this.#view.until(
-        (state) => state.latest && state.latest.value.step >= progress.step && (!last || state.done),
-        over,
-      );
-      return last ? "finished" : "stopped";
-    }
-    // Step 0 is published before step 1; later, training runs ahead of its checkpoints by a bounded number.
-    const limit = progress.step === 0 ? 0 : maxUncoveredBoundaries;
-    await this.#view.until(() => leadership.uncovered <= limit && this.#view.state?.latest, over);
-    return null;
-  }
-
-  /** A stop in the middle of an epoch: everyone waits until the state is published. */
-  async #passStop(
-    workerId: string,
-    rank: number,
-    running: Versioned<Running>,
-    leadership: Leadership,
-    over: AbortSignal,
-  ): Promise<WorkerEnd> {
-    const snapshot = await this.#options.compute.snapshot();
-    const progress = decodeJson<Progress>(snapshot.progress);
-    const point = this.#pointAt("stop", `step-${progress.step}`, snapshot, progress);
-    await this.#arrive(workerId, rank, running, point);
-    leadership.add(point);
-    await this.#view.until((state) => state.latest && state.latest.value.step >= progress.step, over);
-    return "stopped";
-  }
-
-  #pointAt(kind: Point["kind"], name: string, snapshot: StateSnapshot, progress: Progress): Point {
-    const { info, record } = this.#options;
-    const state = stateName(snapshot);
-    const weightsDigest = weightsDigestOf(snapshot, info);
-    return {
-      kind,
-      name,
-      progress,
-      state,
-      weightsDigest,
-      agreed: false,
-      content: (identity) => snapshotToContent(snapshot, info, record, { ...identity, state, weightsDigest }),
-    };
-  }
-
-  async #arrive(workerId: string, rank: number, running: Versioned<Running>, point: Point): Promise<void> {
-    const { coordination, keys } = this.#options;
-    const arrival: Arrival = { workerId, step: point.progress.step, digest: point.state.digest };
-    const key = keys.arrival(running.value.generation, point.name, rank);
-    await coordination.transact(
-      [{ kind: "modified-at", key: keys.generation, revision: running.modRevision }],
-      [{ kind: "put", key, value: encodeJson(arrival) }],
-    );
   }
 
   /** Brings this worker to the state that the generation starts from. */
@@ -418,32 +335,9 @@ export class Worker {
       }
     }
   }
-
-  /** Reads after every reading of the run's keys until there is something. */
-  async #whenRead<T>(read: () => Promise<T | null>, over: AbortSignal): Promise<T> {
-    for (;;) {
-      const changed = this.#nextReading(over);
-      const found = await read();
-      if (found) {
-        changed.catch(() => undefined);
-        return found;
-      }
-      await changed;
-    }
-  }
-
-  #nextReading(signal: AbortSignal): Promise<void> {
-    const before = this.#view.state;
-    return this.#view.until((state) => state !== before, signal).then(() => undefined);
-  }
 }
 
 const generationOver = new LockstepError("fenced-off", "The generation is over.");
-
-function stateName(snapshot: StateSnapshot): StateName {
-  const { lineage, era, step } = decodeJson<Progress>(snapshot.progress);
-  return { lineage, era, step, digest: digestOf(snapshot) };
-}
 
 function refusalError(refusal: Refusal): LockstepError {
   return new LockstepError("incompatible", `This worker does not fit the cluster: ${refusal.reason}.`, {

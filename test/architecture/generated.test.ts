@@ -10,7 +10,9 @@ import { root } from "./sources.ts";
 /** Every file below a folder by its path in it, with its text. */
 async function contents(folder: string): Promise<Record<string, string>> {
   const entries = await readdir(folder, { withFileTypes: true, recursive: true });
-  const files = entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath ?? entry.path, entry.name));
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.join(entry.parentPath ?? entry.path, entry.name));
   const texts = files.sort().map(async (file) => [path.relative(folder, file), await readFile(file, "utf8")]);
   return Object.fromEntries(await Promise.all(texts));
 }

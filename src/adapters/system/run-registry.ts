@@ -51,14 +51,20 @@ export async function forgetRun(job: string): Promise<void> {
 export async function checkNotRunning(job: string): Promise<void> {
   const known = await readRun(job);
   if (!known || known.pid === process.pid || !(await isLockstep(known.pid))) return;
-  throw new LockstepError("job-running", `The job "${job}" is running already: process ${known.pid}, files in ${known.directory}.`, {
-    hint: `Look at it with \`lockstep status --job ${job}\`, stop it with Ctrl-C there or \`kill ${known.pid}\`, or use another name with --job.`,
-  });
+  throw new LockstepError(
+    "job-running",
+    `The job "${job}" is running already: process ${known.pid}, files in ${known.directory}.`,
+    {
+      hint: `Look at it with \`lockstep status --job ${job}\`, stop it with Ctrl-C there or \`kill ${known.pid}\`, or use another name with --job.`,
+    },
+  );
 }
 
 export async function runningJobs(): Promise<RegisteredRun[]> {
   const names = await readdir(folder()).catch(() => []);
-  const runs = await Promise.all(names.filter((name) => name.endsWith(".json")).map((name) => readRun(name.slice(0, -5))));
+  const runs = await Promise.all(
+    names.filter((name) => name.endsWith(".json")).map((name) => readRun(name.slice(0, -5))),
+  );
   const alive = await Promise.all(runs.map(async (run) => run !== null && (await isLockstep(run.pid))));
   return runs.filter((run, i): run is RegisteredRun => run !== null && alive[i]!);
 }

@@ -1,5 +1,5 @@
 /** Calls between threads: each side serves functions to the other over one message port. Errors keep their code. */
-import type { MessagePort, TransferListItem, Worker as Thread } from "node:worker_threads";
+import type { MessagePort, Worker as Thread, TransferListItem } from "node:worker_threads";
 import { type ErrorCode, LockstepError, messageOf } from "../../core/errors.ts";
 
 /** What a side serves. Values must survive a structured clone; a result may name what of it is moved, not copied. */
@@ -63,8 +63,16 @@ export function openChannel(port: MessagePort | Thread, handlers: Handlers): Cha
     }
     const call = waiting.get(message.id);
     waiting.delete(message.id);
-    if (message.kind === "answer") call?.resolve(message.value as never); // what the other side's handler returned
-    else call?.reject(new LockstepError(message.error.code, message.error.message, message.error.hint ? { hint: message.error.hint } : {}));
+    if (message.kind === "answer")
+      call?.resolve(message.value as never); // what the other side's handler returned
+    else
+      call?.reject(
+        new LockstepError(
+          message.error.code,
+          message.error.message,
+          message.error.hint ? { hint: message.error.hint } : {},
+        ),
+      );
   });
 
   return {

@@ -1,5 +1,5 @@
 /** Starts a worker thread of lockstep's own. */
-import { type TransferListItem, Worker as Thread } from "node:worker_threads";
+import { Worker as Thread, type TransferListItem } from "node:worker_threads";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { type Channel, type Handlers, openChannel } from "./thread-channel.ts";
 
@@ -23,7 +23,10 @@ export function startThread(
   let stopping = false;
   const failed = (error: unknown) => {
     if (stopping) return;
-    const failure = error instanceof LockstepError ? error : new LockstepError("internal", `A thread ended: ${messageOf(error)}`, { cause: error });
+    const failure =
+      error instanceof LockstepError
+        ? error
+        : new LockstepError("internal", `A thread ended: ${messageOf(error)}`, { cause: error });
     channel.fail(failure);
     onFailure(failure);
   };

@@ -1,0 +1,266 @@
+/** A cluster under `launch`: etcd, coordinator and workers started, followed to the end, and stopped in order. */
+import { mkdir } from "node:fs/promises";
+import { join, relative, resolve } from "node:path";
+import { type ControlConnection, connectControl } from "../adapters/grpc/control.ts";
+import { systemClock } from "../adapters/system/clock.ts";
+import { type EtcdServer, startEtcd } from "../adapters/system/etcd-process.ts";
+import { prepareEtcd } from "../adapters/system/etcd-program.ts";
+import { createLog } from "../adapters/system/log.ts";
+import { forgetRun, registerRun } from "../adapters/system/run-registry.ts";
+import type { LaunchView } from "../adapters/terminal/view.ts";
+import type { EngineChoice } from "../adapters/tfjs/prepare-engine.ts";
+import { LockstepError, messageOf } from "../core/errors.ts";
+import type { Job } from "../core/job.ts";
+import { runKey } from "../core/keys.ts";
+import type { JobRecord } from "../core/records.ts";
+import type { ClusterStatus } from "../core/status.ts";
+import { LocalCluster } from "./cluster.ts";
+import type { Arguments } from "./command.ts";
+import { budgetOf, connectEtcd, parseEndpoints } from "./common.ts";
+
+const pollMs = 150;
+const graceMs = 30_000;
+const controlDeadlineMs = 2000;
+
+/** What a launch was asked for. */
+export interface Settings {
+  readonly job: Job;
+  readonly jobName: string;
+  readonly jobPath: string;
+  readonly jobFile: string;
+  readonly workers: number;
+  readonly directory: string;
+  readonly dataDirectory: string;
+}
+
+export async function openEtcdServer(
+  args: Arguments,
+  settings: Settings,
+  say: (line: string) => void,
+  closing: (() => Promise<void>)[],
+): Promise<{ endpoints: readonly string[]; pid: number | null }> {
+  const given = args.text("etcd");
+  if (given !== undefined) {
+    const endpoints = parseEndpoints(given);
+    const log = createLog({ stream: process.stderr, format: "text", level: "error" });
+    const probe = connectEtcd(endpoints, budgetOf(), log);
+    try {
+      await probe.get(runKey(settings.jobName));
+    } finally {
+      await probe.close();
+    }
+    return { endpoints, pid: null };
+  }
+  const program = await prepareEtcd(say);
+  const log = createLog({ stream: { write: (text: string) => say(text.trimEnd()) }, format: "text", level: "warn" });
+  let server: EtcdServer | null = null;
+  let stopping = false;
+  server = await startEtcd({
+    program: program.path,
+    dataDirectory: join(settings.directory, "etcd"),
+    log,
+    onExit: () => {
+      if (stopping) return;
+      say("etcd ended; starting it again on its data.");
+      server?.restart().catch((error: unknown) => say(`etcd could not be started again: ${messageOf(error)}`));
+    },
+  });
+  const started = server;
+  closing.push(async () => {
+    stopping = true;
+    await started.stop();
+  });
+  return { endpoints: [server.endpoint], pid: server.pid };
+}
+
+/** The cluster while it runs. */
+export interface Session {
+  readonly cluster: LocalCluster;
+  readonly record: JobRecord;
+  readonly runDirectory: string;
+  readonly checkpoints: string;
+  readonly logDirectory: string;
+  readonly endpoints: readonly string[];
+  status(): Promise<ClusterStatus>;
+  /** Shows what happens until the run has ended, and its processes with it. */
+  follow(stop: StopRequest): Promise<ClusterStatus>;
+}
+
+export async function startSession(
+  args: Arguments,
+  settings: Settings,
+  etcd: { endpoints: readonly string[]; pid: number | null },
+  view: LaunchView,
+  closing: (() => Promise<void>)[],
+): Promise<Session> {
+  const logDirectory = join(settings.directory, "logs");
+  await mkdir(logDirectory, { recursive: true });
+  const cluster = new LocalCluster({ logDirectory, say: (line) => view.say(line) });
+  closing.push(() => cluster.finish("", 5000));
+  const wordsWith = (resume: readonly string[]) => [
+    "coordinator",
+    settings.jobPath,
+    ...["--etcd", etcd.endpoints.join(","), "--job", settings.jobName, "--workers", String(settings.workers)],
+    ...["shards", "threads", "epochs"].flatMap((name) =>
+      args.text(name) === undefined ? [] : [`--${name}`, args.text(name)!],
+    ),
+    ...(args.flag("allow-change") ? ["--allow-change"] : []),
+    ...resume,
+  ];
+  // Started again it takes part in the run that it began, whatever was asked for at first.
+  const words = {
+    first: wordsWith(args.text("resume") ? ["--resume", args.text("resume")!] : []),
+    again: wordsWith([]),
+  };
+  const { address, record } = await cluster.start<CoordinatorReady>(
+    "coordinator",
+    words,
+    (ready) => void follower.move(ready.address),
+  );
+  const follower = new ControlFollower(address, async (at) => {
+    await registerRun({
+      job: settings.jobName,
+      run: record.run,
+      pid: process.pid,
+      directory: settings.directory,
+      etcd: etcd.endpoints,
+      coordinator: at,
+      etcdPid: etcd.pid,
+    });
+  });
+  closing.push(async () => follower.close());
+  const runDirectory = join(settings.directory, `run-${record.run}`);
+  const checkpoints = resolve(args.text("checkpoints") ?? join(runDirectory, "checkpoints"));
+  await mkdir(runDirectory, { recursive: true });
+  await follower.move(address);
+  closing.push(() => forgetRun(settings.jobName));
+  view.say(
+    `Run ${record.run} of "${record.job}": ${settings.workers} workers, ${record.shards} shards, ${record.threads} thread${record.threads === 1 ? "" : "s"} each; files in ${relative(process.cwd(), runDirectory) || "."}`,
+  );
+  const status = () => statusOf(follower, cluster);
+  return {
+    cluster,
+    record,
+    runDirectory,
+    checkpoints,
+    logDirectory,
+    endpoints: etcd.endpoints,
+    status,
+    follow: (stop) => follow(status, follower, cluster, view, stop),
+  };
+}
+
+interface CoordinatorReady {
+  readonly address: string;
+  readonly record: JobRecord;
+}
+
+/** The connection to the coordinator, which may come back at another address. */
+class ControlFollower {
+  control: ControlConnection;
+  readonly #onMove: (address: string) => Promise<void>;
+
+  constructor(address: string, onMove: (address: string) => Promise<void>) {
+    this.control = connectControl(address, controlDeadlineMs);
+    this.#onMove = onMove;
+  }
+
+  async move(address: string): Promise<void> {
+    this.control.close();
+    this.control = connectControl(address, controlDeadlineMs);
+    await this.#onMove(address);
+  }
+
+  close(): void {
+    this.control.close();
+  }
+}
+
+/** The status, as soon as the coordinator gives one. */
+async function statusOf(follower: ControlFollower, cluster: LocalCluster): Promise<ClusterStatus> {
+  for (;;) {
+    try {
+      return await Promise.race([follower.control.status(), cluster.failure]);
+    } catch (error) {
+      if (!(error instanceof LockstepError) || error.code !== "coordination-unavailable") throw error;
+      await systemClock.sleep(pollMs);
+    }
+  }
+}
+
+export function startWorkers(
+  session: Session,
+  settings: Settings,
+  args: Arguments,
+  engine: EngineChoice["kind"],
+  gpus: readonly (number | null)[] | null,
+): void {
+  for (let i = 0; i < settings.workers; i++) {
+    const gpu = gpus?.[i] ?? null;
+    session.cluster.launch(`worker-${i}`, [
+      "worker",
+      settings.jobPath,
+      ...["--etcd", session.endpoints.join(","), "--job", settings.jobName, "--name", `worker-${i}`],
+      ...["--data", settings.dataDirectory, "--checkpoints", session.checkpoints, "--engine", engine],
+      ...(args.text("device") ? ["--device", args.text("device")!] : []),
+      ...(gpu === null ? [] : ["--gpu", String(gpu)]),
+    ]);
+  }
+}
+
+async function follow(
+  status: () => Promise<ClusterStatus>,
+  follower: ControlFollower,
+  cluster: LocalCluster,
+  view: LaunchView,
+  stop: StopRequest,
+): Promise<ClusterStatus> {
+  for (;;) {
+    const now = await status();
+    view.update(now);
+    if (now.state === "finished" || now.state === "failed" || now.state === "stopped") {
+      await cluster.finish("worker-", graceMs);
+      return now;
+    }
+    await Promise.race([systemClock.sleep(pollMs), cluster.failure, ...(stop.taken ? [] : [stop.whenRequested])]);
+    if (stop.takeRequest()) {
+      cluster.letEnd();
+      await follower.control.stop("Ctrl-C").catch((error: unknown) => view.say(messageOf(error)));
+    }
+  }
+}
+
+/** Ctrl-C or SIGTERM: the first asks for an orderly end, the second ends this process at once. */
+export class StopRequest {
+  requested = false;
+  readonly whenRequested: Promise<void>;
+  #resolve: () => void = () => {};
+  taken = false;
+  readonly #handler: () => void;
+
+  constructor(say: (line: string) => void) {
+    this.whenRequested = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    this.#handler = () => {
+      if (this.requested) process.exit(130);
+      this.requested = true;
+      say("Stopping: the step is finished and a checkpoint published. Once more to end at once.");
+      this.#resolve();
+    };
+    process.on("SIGINT", this.#handler);
+    process.on("SIGTERM", this.#handler);
+  }
+
+  /** True the first time after the request. */
+  takeRequest(): boolean {
+    if (!this.requested || this.taken) return false;
+    this.taken = true;
+    return true;
+  }
+
+  close(): void {
+    process.off("SIGINT", this.#handler);
+    process.off("SIGTERM", this.#handler);
+  }
+}

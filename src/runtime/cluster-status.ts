@@ -1,0 +1,116 @@
+/** What a run is doing, for people and tools: made from what etcd holds and from what the workers say. */
+import { memberIds } from "../core/generation.ts";
+import { decodeJson } from "../core/json.ts";
+import type { Keys } from "../core/keys.ts";
+import type { CoordinatorRecord, EpochRecord, JobRecord, LeaderRecord } from "../core/records.ts";
+import type {
+  CheckpointPointer,
+  ClusterState,
+  ClusterStatus,
+  EpochHistory,
+  ProcessStatus,
+  RunningEpoch,
+} from "../core/status.ts";
+import type { Entry, Lease } from "../ports/coordination.ts";
+import { type RunReading, readValue } from "./run-reading.ts";
+
+/** How far a worker says it is. */
+export interface WorkerProgress {
+  readonly workerId: string;
+  readonly generation: number;
+  readonly epoch: number;
+  readonly step: number;
+  readonly stepInEpoch: number;
+  readonly samplesPerSecond: number;
+  readonly metrics: Readonly<Record<string, number>>;
+  readonly leaseHeld: boolean;
+}
+
+export interface StatusInput {
+  readonly record: JobRecord;
+  readonly keys: Keys;
+  readonly self: CoordinatorRecord;
+  readonly lease: Lease | null;
+  readonly reading: RunReading;
+  readonly progresses: readonly WorkerProgress[];
+  readonly reason: string;
+  readonly stepsPerEpoch: number;
+}
+
+export function clusterStatus(input: StatusInput): ClusterStatus {
+  const { record, keys, self, lease, reading, progresses, reason, stepsPerEpoch } = input;
+  const { entries, epochs, generation, members } = reading;
+  const leader = readValue<LeaderRecord>(entries, keys.leader)?.workerId ?? null;
+  const latest = readValue<CheckpointPointer>(entries, keys.latest);
+  const ranks = memberIds(generation);
+  const furthest = [...progresses].reduce<WorkerProgress | null>(
+    (top, one) => (!top || one.step > top.step ? one : top),
+    null,
+  );
+  const committed = epochs.at(-1);
+  return {
+    job: record.job,
+    state: stateOf(reading, keys),
+    reason: reason,
+    generation: generation?.generation ?? 0,
+    epoch: committed?.epoch ?? latest?.epoch ?? 0,
+    step: Math.max(furthest?.step ?? 0, committed?.state.step ?? 0, latest?.step ?? 0),
+    epochs: record.epochs,
+    stepsPerEpoch: stepsPerEpoch,
+    running: runningEpoch(furthest, committed),
+    processes: [
+      coordinatorProcess(entries.get(keys.coordinator), self, lease),
+      ...members.map((member): ProcessStatus => {
+        const progress = progresses.find(({ workerId }) => workerId === member.workerId);
+        const rank = ranks.indexOf(member.workerId);
+        return {
+          role: "worker",
+          workerId: member.workerId,
+          rank: rank < 0 || generation?.kind !== "running" ? null : rank,
+          leader: member.workerId === leader,
+          pid: member.pid,
+          address: member.address,
+          epoch: progress?.epoch ?? null,
+          step: progress?.step ?? null,
+          lease: progress?.leaseHeld === false ? "lost" : "held",
+        };
+      }),
+    ],
+    history: epochs.flatMap((epoch): EpochHistory[] =>
+      epoch.metrics ? [{ epoch: epoch.epoch, metrics: epoch.metrics, improved: epoch.improved }] : [],
+    ),
+    best: readValue<CheckpointPointer>(entries, keys.best),
+    latest,
+  };
+}
+
+function stateOf({ entries, generation }: RunReading, keys: Keys): ClusterState {
+  if (entries.has(keys.failed)) return "failed";
+  if (entries.has(keys.done)) return "finished";
+  const active = memberIds(generation).some((id) => entries.has(keys.member(id)));
+  if (entries.has(keys.stop)) return active ? "stopping" : "stopped";
+  if (!active || !generation) return "waiting";
+  return generation.kind === "forming" ? "forming" : "training";
+}
+
+function runningEpoch(progress: WorkerProgress | null, committed: EpochRecord | undefined): RunningEpoch | null {
+  if (!progress || progress.stepInEpoch === 0 || progress.epoch < (committed?.epoch ?? 0)) return null;
+  const { epoch, stepInEpoch, samplesPerSecond, metrics } = progress;
+  return { epoch: epoch + 1, stepInEpoch, samplesPerSecond, metrics };
+}
+
+function coordinatorProcess(entry: Entry | undefined, self: CoordinatorRecord, lease: Lease | null): ProcessStatus {
+  const active = entry ? decodeJson<CoordinatorRecord>(entry.value) : self;
+  const own = active.address === self.address;
+  return {
+    role: "coordinator",
+    workerId: null,
+    rank: null,
+    leader: false,
+    pid: active.pid,
+    address: active.address,
+    epoch: null,
+    step: null,
+    lease: own ? (lease?.isHeld() ? "held" : "lost") : entry ? "held" : null,
+  };
+}
