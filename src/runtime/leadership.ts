@@ -57,12 +57,15 @@ export interface LeadershipOptions {
   readonly onFailure: (error: unknown) => void;
 }
 
+/** So many failures in a row are no passing trouble. */
+const failuresBeforeAlarm = 5;
+
 export class Leadership {
   readonly #options: LeadershipOptions;
   readonly #forget: () => void;
   /** Oldest first; covered ones are dropped. */
   #points: Point[] = [];
-  #tending = false;
+  #tending: Promise<void> | null = null;
   #again = false;
   #resigned = false;
   #failures = 0;
@@ -82,31 +85,33 @@ export class Leadership {
     void this.tend();
   }
 
-  /** Stops acting as leader. The lease, and with it the key, is the caller's to revoke. */
-  resign(): void {
+  /** Stops acting as leader, once the duty under way is done. The lease, and with it the key, is the caller's to revoke. */
+  async resign(): Promise<void> {
     this.#resigned = true;
     this.#forget();
+    await this.#tending;
   }
 
   /** Does what there is to do now; called after every reading of the run's keys. */
-  async tend(): Promise<void> {
-    if (this.#tending) {
-      this.#again = true;
-      return;
-    }
-    this.#tending = true;
+  tend(): Promise<void> {
+    this.#again = true;
+    this.#tending ??= this.#tendWhileNeeded().finally(() => {
+      this.#tending = null;
+    });
+    return this.#tending;
+  }
+
+  async #tendWhileNeeded(): Promise<void> {
     try {
-      do {
+      while (this.#again && !this.#resigned) {
         this.#again = false;
         await this.#tendOnce();
-      } while (this.#again && !this.#resigned);
+      }
       this.#failures = 0;
     } catch (error) {
       // Doubt is settled by reading again, never by assuming: the next reading decides anew.
       this.#options.log.warn("a leader's duty failed and is tried again", { error: messageOf(error) });
-      if (++this.#failures >= 5) this.#options.onFailure(error);
-    } finally {
-      this.#tending = false;
+      if (++this.#failures >= failuresBeforeAlarm) this.#options.onFailure(error);
     }
   }
 

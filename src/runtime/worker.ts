@@ -111,7 +111,7 @@ export class Worker {
     try {
       return await this.#generations(workerId, lease, leadership);
     } finally {
-      leadership.resign();
+      await leadership.resign();
       this.#member = null;
       await this.#freeze();
       await coordination.transact([], [{ kind: "delete", key: keys.member(workerId) }]).catch(() => undefined);
