@@ -310,7 +310,7 @@ export class Worker {
     });
     this.#broken = (peer, reason) => {
       const suspect = members[peer]!.workerId;
-      this.#options.log.warn("a peer is out of reach", { peer: suspect, reason });
+      this.#options.log.info("a peer is out of reach", { peer: suspect, reason });
       void this.#suspect(workerId, generation, suspect, reason);
     };
     await exchange.join({
