@@ -218,8 +218,8 @@ test("a job that is finished prints its result again, names --epochs, and trains
   assert.deepEqual(trained, []);
 });
 
-test("a higher --epochs goes on from where the run ended", limit, async () => {
-  three = resultOf(await theUser().run(...launch(digitsJob, "run", "--epochs", "3")));
+test("a higher --epochs goes on from where the run ended, with fewer workers too", limit, async () => {
+  three = resultOf(await theUser().run(...launch(digitsJob, "run", "--epochs", "3", "--workers", "1")));
   assert.equal(three.epochs, 3);
   assert.deepEqual(three.history.slice(0, 2), two.history);
   assert.notEqual(three.weightsDigest, two.weightsDigest);
@@ -253,7 +253,7 @@ test(
     const [, batchSize] = /batchSize: (\d+)/.exec(source) ?? [];
     const halved = String(Number(batchSize) / 2);
     const changed = await user.write("changed.ts", source.replace(`batchSize: ${batchSize}`, `batchSize: ${halved}`));
-    const more = ["--data", path.dirname(digitsJob), "--epochs", "4"];
+    const more = ["--data", path.dirname(digitsJob), "--epochs", "4", "--workers", "1"];
     const before = await stateOf(user.at("run", "run-2"));
     const refused = await user.run(...launch(changed, "run", ...more));
     assert.equal(refused.code, exitCodes.incompatible, refused.stderr);
