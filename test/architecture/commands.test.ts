@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { useUser } from "../fixtures/cli.ts";
+import { filesBelow, textOf } from "./sources.ts";
+
+const limit = { timeout: 180_000 };
+const theUser = useUser();
+
+/** The commands that main.ts knows, by the names that their files give them. */
+function commandNames(): string[] {
+  const [, list = ""] = /const commands[^=]*= \[([^\]]*)\]/.exec(textOf("src/cli/main.ts")) ?? [];
+  return list.split(",").flatMap((variable) => {
+    const name = variable.trim();
+    if (name === "") return [];
+    const [, written = ""] = /\n {2}name: "([^"]+)"/.exec(textOf(`src/cli/${name}.ts`)) ?? [];
+    return [written];
+  });
+}
+
+/** The options that each command's `--help` lists. */
+const options = new Map<string, Set<string>>();
+
+test("every command has a --help that exits 0 and says what it is for", limit, async () => {
+  const names = commandNames();
+  assert.ok(names.length >= 8 && names.includes("launch"), names.join(" "));
+  const overview = await theUser().run("--help");
+  assert.equal(overview.code, 0, overview.stderr);
+  for (const name of names) {
+    const { code, stdout, stderr } = await theUser().run(name, "--help");
+    assert.deepEqual([code, stderr], [0, ""], name);
+    assert.ok(stdout.includes(`Usage: lockstep ${name}`), stdout);
+    const [summary = ""] = stdout.split("\n");
+    assert.ok(overview.stdout.includes(`${name} `) && overview.stdout.includes(summary), `${name} is in the overview`);
+    options.set(name, new Set(Array.from(stdout.matchAll(/^ {2}(--[a-z-]+)/gm), ([, option]) => option!)));
+  }
+});
+
+test("what the documents tell to type is what the commands know", () => {
+  const wrong: string[] = [];
+  for (const file of filesBelow(".", ".md")) {
+    const text = textOf(file).replace(/\\\n\s*/g, " ");
+    for (const [line, command, rest = ""] of text.matchAll(/(?<![\w/-])lockstep(?: |\.mjs )([a-z]+)\b([^`\n#|]*)/g)) {
+      const typed = rest.match(/(?<=\s|\[)--[a-z][a-z-]*/g) ?? [];
+      // Prose has "lockstep is …" too; a command is meant where an option follows, or the name is one.
+      const known = options.get(command!);
+      if (known === undefined && typed.length > 0) wrong.push(`${file}: there is no command in: ${line}`);
+      for (const option of typed) {
+        if (known && option !== "--help" && !known.has(option)) wrong.push(`${file}: ${command} has no ${option}`);
+      }
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
