@@ -7,7 +7,7 @@ import { csv, defineJob, oneHot, scale } from "lockstep";
 export default defineJob({
   name: "digits",
   seed: 7,
-  data: csv("data/optdigits.tra", { label: "Class" }),
+  data: csv("optdigits.tra", { label: "Class" }),
   preprocess: { features: scale(1 / 16), label: oneHot(10) },
   validation: { fraction: 0.2 },
   model: (tf, shapes) =>
@@ -30,5 +30,5 @@ export default defineJob({
   checkpoint: { monitor: "val_accuracy", mode: "max" },
   batchSize: 128,
   epochs: 30,
-  test: csv("data/optdigits.tes", { label: "Class" }),
+  test: csv("optdigits.tes", { label: "Class" }),
 });

@@ -1,5 +1,5 @@
 /** `lockstep check`: everything that can be known before training, found out without starting anything. */
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
 import { engineEnvironment } from "../adapters/tfjs/open-engine.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
@@ -7,7 +7,7 @@ import { LockstepError } from "../core/errors.ts";
 import { formatCount } from "../core/number-format.ts";
 import { stepsPerEpoch } from "../core/sampler.ts";
 import type { Arguments, Command } from "./command.ts";
-import { applyEnvironment, shared, wishOf } from "./common.ts";
+import { applyEnvironment, dataDirectoryOf, shared, wishOf } from "./common.ts";
 import type { Checked } from "./launch.ts";
 import { openProgram } from "./open-program.ts";
 
@@ -29,12 +29,13 @@ async function runCheck(args: Arguments): Promise<number> {
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const choice = await prepareEngine(wishOf(args), say);
   applyEnvironment(engineEnvironment(choice, { threads: 1, gpuIndex: choice.device === "gpu" ? 0 : null }));
+  const dataDirectory = dataDirectoryOf(args, dirname(resolve(args.argument)));
   const notices: string[] = [];
   const jobPath = resolve(args.argument);
   const opened = await openProgram(
     {
       jobPath,
-      dataDirectory: args.text("data") ? resolve(args.text("data")!) : null,
+      dataDirectory: dataDirectory,
       choice,
       mayFallBack: args.flag("fall-back") || args.text("engine") === undefined,
       threads: 1,
@@ -78,7 +79,7 @@ async function runCheck(args: Arguments): Promise<number> {
   return 0;
 
   async function checkTest(): Promise<void> {
-    const test = await openDataset(job.test!, args.text("data") ? resolve(args.text("data")!) : resolve(jobPath, ".."));
+    const test = await openDataset(job.test!, dataDirectory);
     if (test.features.shape.join() === data.featureTransforms.shape.join()) return;
     throw new LockstepError(
       "invalid-data",

@@ -1,5 +1,7 @@
 /** What several commands share: ids, logs, connections, and the options that they have in common. */
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { openEtcd } from "../adapters/etcd/etcd-coordination.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { createLog } from "../adapters/system/log.ts";
@@ -17,7 +19,7 @@ const logLevels = ["debug", "info", "warn", "error"] as const satisfies readonly
 
 /** Options that mean the same wherever they appear. */
 export const shared = {
-  data: { value: "DIR", help: "where the job's data files are (default: beside the job file)" },
+  data: { value: "DIR", help: "where the job's data files are (default: data/ beside the job file, or its folder)" },
   engine: { value: "KIND", help: "native, wasm or cpu (default: the best there is)" },
   device: { value: "DEVICE", help: "cpu or gpu (default: a GPU where there is one)" },
   etcd: { value: "URL,…", help: "etcd's endpoints, as http://host:2379" },
@@ -70,6 +72,14 @@ export const budgetOf = (): FailureBudget => failureBudget();
 
 export function wishOf(args: Arguments): { engine: "auto" | EngineKind; device: "auto" | Device } {
   return { engine: args.oneOf("engine", engineKinds) ?? "auto", device: args.oneOf("device", devices) ?? "auto" };
+}
+
+/** Where relative data paths lead: --data, else the folder `data` beside the job file, else the job file's own. */
+export function dataDirectoryOf(args: Arguments, jobDirectory: string): string {
+  const given = args.text("data");
+  if (given !== undefined) return resolve(given);
+  const beside = join(jobDirectory, "data");
+  return existsSync(beside) ? beside : jobDirectory;
 }
 
 /** "host:port" with a port from 0 to 65535. */

@@ -1,5 +1,5 @@
 /** `lockstep evaluate`: loss and metrics of checkpoints on the job's test data, and the job's own report. */
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
 import { openDirectoryStorage } from "../adapters/fs/checkpoint-storage.ts";
 import { engineEnvironment } from "../adapters/tfjs/open-engine.ts";
@@ -11,7 +11,7 @@ import { evaluate as evaluateDataset } from "../runtime/evaluation.ts";
 import { seeded } from "../runtime/seeded.ts";
 import { contentToSnapshot } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
-import { applyEnvironment, processLog, shared, wishOf } from "./common.ts";
+import { applyEnvironment, dataDirectoryOf, processLog, shared, wishOf } from "./common.ts";
 import { type OpenedProgram, openProgram } from "./open-program.ts";
 
 export interface Evaluation {
@@ -52,7 +52,7 @@ async function runEvaluate(args: Arguments): Promise<number> {
   const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
   applyEnvironment(engineEnvironment(choice, { threads, gpuIndex: choice.device === "gpu" ? 0 : null }));
   const jobPath = resolve(args.argument);
-  const dataDirectory = args.text("data") ? resolve(args.text("data")!) : resolve(jobPath, "..");
+  const dataDirectory = dataDirectoryOf(args, dirname(jobPath));
   const opened = await openProgram(
     { jobPath, dataDirectory, choice, mayFallBack: args.text("engine") === undefined, threads },
     (line) => log.info(line),

@@ -13,7 +13,7 @@ import { epochRecords, type ResultCheckpoint, type RunResult } from "../core/run
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import { startChild } from "./child.ts";
 import type { Arguments, Command } from "./command.ts";
-import { parseEndpoints, shared, wishOf } from "./common.ts";
+import { dataDirectoryOf, parseEndpoints, shared, wishOf } from "./common.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { openEtcdServer, type Session, type Settings, StopRequest, startSession, startWorkers } from "./session.ts";
 
@@ -124,7 +124,7 @@ async function readSettings(args: Arguments): Promise<Settings> {
     jobFile: args.argument,
     workers,
     directory: resolve(args.text("directory") ?? join("runs", jobName)),
-    dataDirectory: args.text("data") ? resolve(args.text("data")!) : loaded.directory,
+    dataDirectory: dataDirectoryOf(args, loaded.directory),
   };
 }
 

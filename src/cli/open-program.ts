@@ -13,8 +13,8 @@ import { TrainingProgram } from "../runtime/training-program.ts";
 
 export interface ProgramRequest {
   readonly jobPath: string;
-  /** Where relative data paths lead; the job file's folder when left out. */
-  readonly dataDirectory: string | null;
+  /** Where relative data paths lead. */
+  readonly dataDirectory: string;
   readonly choice: EngineChoice;
   /** Whether an engine that lacks a kernel may be replaced by one that has it. */
   readonly mayFallBack: boolean;
@@ -31,8 +31,8 @@ export interface OpenedProgram {
 }
 
 export async function openProgram(request: ProgramRequest, say: (line: string) => void): Promise<OpenedProgram> {
-  const { job, directory } = await loadJob(request.jobPath);
-  const dataset = await openDataset(job.data, request.dataDirectory ?? directory);
+  const { job } = await loadJob(request.jobPath);
+  const dataset = await openDataset(job.data, request.dataDirectory);
   const data = new PreparedData(dataset, job);
   const first = await openWith(request.choice);
   const missing = probe(first);

@@ -22,6 +22,7 @@ import {
   applyEnvironment,
   budgetOf,
   connectEtcd,
+  dataDirectoryOf,
   endpointsOf,
   newId,
   onStopSignal,
@@ -82,7 +83,7 @@ async function runWorkerCommand(args: Arguments): Promise<number> {
     const threads = await startWorkerThreads({
       request: {
         jobPath: path,
-        dataDirectory: args.text("data") ? resolve(args.text("data")!) : directory,
+        dataDirectory: dataDirectoryOf(args, directory),
         choice,
         mayFallBack: args.text("engine") === undefined,
         threads: record.threads,

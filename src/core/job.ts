@@ -59,7 +59,7 @@ export type DataSource = CsvSource | TextSource;
 /** A comma-separated file with a header row and numbers in every cell. */
 export interface CsvSource {
   readonly kind: "csv";
-  /** Relative to `--data`, or to the job file without it. */
+  /** Relative to `--data`; without it, to the folder `data` beside the job file, or to the job file's own. */
   readonly path: string;
   /** The header of the column to predict; all others are features, in file order. */
   readonly label: string;

@@ -3,7 +3,8 @@ import { test } from "node:test";
 import type { ClusterStatus, ProcessStatus } from "../../src/core/status.ts";
 import { finished, isAlive, type LaunchEvent, startLaunch, testFolder, whenGone } from "../fixtures/running-launch.ts";
 
-const epochs = 6;
+/** Long enough that killed workers are back before the end, also on a quick machine. */
+const epochs = 20;
 const job = (name: string) => ["--job", name, "--shards", "3", "--epochs", String(epochs)];
 const limit = { timeout: 240_000 };
 

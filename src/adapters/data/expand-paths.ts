@@ -41,7 +41,7 @@ async function filesIn(folder: string, written: string): Promise<string[]> {
     const isMissing = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
     const reason = isMissing ? `there is no folder ${folder}` : messageOf(cause);
     throw new LockstepError("invalid-data", `No file matches ${written}: ${reason}.`, {
-      hint: "A relative path starts at the job file's folder, or at --data DIR where that is given.",
+      hint: "A relative path starts at --data DIR; without it, at the folder data beside the job file, or at the job file's own.",
       cause,
     });
   }

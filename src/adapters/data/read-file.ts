@@ -29,7 +29,7 @@ function unreadable(file: string, cause: unknown): LockstepError {
     case "ENOENT":
     case "ENOTDIR":
       return new LockstepError("invalid-data", `There is no data file ${file}.`, {
-        hint: "A relative path starts at the job file's folder, or at --data DIR where that is given.",
+        hint: "A relative path starts at --data DIR; without it, at the folder data beside the job file, or at the job file's own.",
         cause,
       });
     case "EISDIR":
