@@ -4,16 +4,20 @@
  * everyone goes on when it reads that.
  */
 import { LockstepError } from "../core/errors.ts";
+import type { FailureBudget } from "../core/failure-budget.ts";
 import { compareStates, type Running } from "../core/generation.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { maxUncoveredBoundaries } from "../core/limits.ts";
 import type { Progress } from "../core/progress.ts";
 import type { Arrival, JobRecord } from "../core/records.ts";
+import type { Clock } from "../ports/clock.ts";
 import type { ComputeInfo } from "../ports/compute.ts";
 import type { Coordination } from "../ports/coordination.ts";
+import type { Log } from "../ports/log.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
 import type { Leadership, Point } from "./leadership.ts";
+import { patiently } from "./patience.ts";
 import { type RunView, readEpoch, type Versioned } from "./run-view.ts";
 import { snapshotToContent, stateName, weightsDigestOf } from "./state.ts";
 
@@ -22,6 +26,9 @@ export interface BoundaryOptions {
   readonly info: ComputeInfo;
   readonly keys: Keys;
   readonly coordination: Coordination;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly budget: FailureBudget;
   readonly view: RunView;
   readonly leadership: Leadership;
   readonly workerId: string;
@@ -44,7 +51,7 @@ export class EpochBoundary {
     const progress = decodeJson<Progress>(snapshot.progress);
     const point = this.#pointAt("boundary", `epoch-${progress.epoch}`, snapshot, progress);
     const key = keys.epoch(progress.lineage, progress.epoch);
-    const known = await readEpoch(coordination, key);
+    const known = await this.#patiently(() => readEpoch(coordination, key));
     if (!known) await this.#arrive(point);
     const covered = view.state?.latest?.value;
     if (!covered || compareStates({ ...covered, era: progress.era }, progress) < 0) leadership.add(point);
@@ -83,6 +90,7 @@ export class EpochBoundary {
     const weightsDigest = weightsDigestOf(snapshot, info);
     return {
       ...{ kind, name, progress, state, weightsDigest },
+      generation: this.#options.running.value.generation,
       agreed: false,
       content: (identity) => snapshotToContent(snapshot, info, record, { ...identity, state, weightsDigest }),
     };
@@ -92,10 +100,17 @@ export class EpochBoundary {
     const { coordination, keys, workerId, rank, running } = this.#options;
     const arrival: Arrival = { workerId, step: point.progress.step, digest: point.state.digest };
     const key = keys.arrival(running.value.generation, point.name, rank);
-    await coordination.transact(
-      [{ kind: "modified-at", key: keys.generation, revision: running.modRevision }],
-      [{ kind: "put", key, value: encodeJson(arrival) }],
+    await this.#patiently(() =>
+      coordination.transact(
+        [{ kind: "modified-at", key: keys.generation, revision: running.modRevision }],
+        [{ kind: "put", key, value: encodeJson(arrival) }],
+      ),
     );
+  }
+
+  #patiently<T>(run: () => Promise<T>): Promise<T> {
+    const { clock, log, budget, over } = this.#options;
+    return patiently({ clock, log, pauseMs: budget.pollMs, signal: over }, "the boundary", run);
   }
 
   /** Reads after every reading of the run's keys until there is something. */
@@ -106,7 +121,7 @@ export class EpochBoundary {
       const changed = view.until((state) => state !== before, over);
       // When it is found without waiting, nobody looks at this promise any more.
       changed.catch(() => undefined);
-      const found = await read();
+      const found = await this.#patiently(read);
       if (found) return found;
       await changed;
     }

@@ -23,6 +23,8 @@ import { type RunState, type RunView, readEpoch, type Versioned } from "./run-vi
 export interface Point {
   readonly kind: "boundary" | "stop";
   readonly name: string;
+  /** The generation in which this worker arrived here. */
+  readonly generation: number;
   readonly progress: Progress;
   readonly state: StateName;
   readonly weightsDigest: string;
@@ -48,7 +50,8 @@ export interface LeadershipOptions {
   readonly coordination: Coordination;
   readonly storage: CheckpointStorage;
   readonly view: RunView;
-  readonly lease: Lease;
+  /** The lease on the membership as it is now; a lost one is replaced. */
+  readonly lease: () => Lease;
   readonly clock: Clock;
   readonly log: Log;
   /** Makes an id that was never used. */
@@ -118,11 +121,13 @@ export class Leadership {
   async #tendOnce(): Promise<void> {
     const { state } = this.#options.view;
     const generation = state?.generation;
-    if (!state || this.#resigned || generation?.value.kind !== "running" || !this.#options.lease.isHeld()) return;
+    if (!state || this.#resigned || generation?.value.kind !== "running" || !this.#options.lease().isHeld()) return;
     const running = generation as Versioned<Running>;
     if (!running.value.members.some((member) => member.workerId === this.#options.workerId)) return;
     const published = state.latest?.value;
-    this.#points = this.#points.filter((point) => !published || !covers(published, point.state));
+    this.#points = this.#points.filter(
+      (point) => !(published && covers(published, point.state)) && !isStale(point, running.value.generation),
+    );
     if (!state.leader) {
       await this.#campaign(running);
       return;
@@ -138,7 +143,8 @@ export class Leadership {
 
   /** Takes the free leadership key, if this is still the generation that makes us a member. */
   async #campaign(running: Versioned<Running>): Promise<void> {
-    const { keys, coordination, workerId, lease, log } = this.#options;
+    const { keys, coordination, workerId, log } = this.#options;
+    const lease = this.#options.lease();
     const leader: LeaderRecord = { workerId, generation: running.value.generation };
     const { succeeded, revision } = await coordination.transact(
       [{ kind: "absent", key: keys.leader }, this.#stillRunning(running)],
@@ -333,6 +339,11 @@ export class Leadership {
   #stillRunning(running: Versioned<Running>): Condition {
     return { kind: "modified-at", key: this.#options.keys.generation, revision: running.modRevision };
   }
+}
+
+/** A stop on which nobody could agree before the generation ended: the next one stops at a later step. */
+function isStale(point: Point, generation: number): boolean {
+  return point.kind === "stop" && !point.agreed && point.generation < generation;
 }
 
 function covers(published: CheckpointPointer, state: StateName): boolean {

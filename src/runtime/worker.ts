@@ -3,7 +3,7 @@
  * the state that a running generation names, trains with its peers, and decides with them at every epoch's end. It acts
  * on what the generation key says and on nothing else; a generation that is not the key's any more ends at once.
  */
-import { LockstepError, messageOf } from "../core/errors.ts";
+import { assert, LockstepError, messageOf } from "../core/errors.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import { compareStates, type Generation, type Member, memberIds, type Running } from "../core/generation.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
@@ -17,6 +17,7 @@ import type { Coordination, Lease } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
 import { EpochBoundary } from "./epoch-boundary.ts";
 import { Leadership } from "./leadership.ts";
+import { patiently } from "./patience.ts";
 import { RunView, type Versioned } from "./run-view.ts";
 import { contentToSnapshot, stateName } from "./state.ts";
 
@@ -58,7 +59,8 @@ export class Worker {
   readonly #view: RunView;
   #draining = false;
   #member: { lease: Lease; member: Member } | null = null;
-  /** The digest of the state as it was when this worker last stopped; null before it has a state. */
+  /** Whether this admission has been a member of a generation. */
+  #joined = false;
   #hasState = false;
   #broken: (rank: number, reason: string) => void = () => {};
 
@@ -82,7 +84,10 @@ export class Worker {
   /** Leaves in order, as soon as a generation runs without this worker. */
   async drain(): Promise<void> {
     this.#draining = true;
-    if (this.#member) await this.#announce(this.#member.lease, { ...this.#member.member, leaving: true });
+    if (!this.#member) return;
+    const { lease, member } = this.#member;
+    this.#member = { lease, member: { ...member, leaving: true } };
+    await this.#announce(lease, this.#member.member);
   }
 
   /** The streams of the running generation report a peer that is out of reach. */
@@ -92,30 +97,70 @@ export class Worker {
 
   /** One admission: from a fresh id to its end. */
   async #admission(): Promise<AdmissionEnd> {
-    const { coordination, budget, name, newId, keys, log, address, pid, info } = this.#options;
+    const { coordination, name, newId, keys, log, address, pid, info } = this.#options;
     const workerId = `${name}.${newId()}`;
-    const lease = await coordination.grantLease(budget.leaseTtlMs);
     const { fingerprint, stepsPerEpoch } = info;
     const member: Member = { workerId, name, address, pid, fingerprint, leaving: this.#draining, stepsPerEpoch };
-    await this.#announce(lease, member);
-    this.#member = { lease, member };
+    const ended = new AbortController();
+    await this.#announceUnderNewLease(member, ended.signal);
+    const kept = this.#keepAnnounced(ended.signal);
     this.#view.follow(workerId);
     await this.#view.refresh();
     const leadership = new Leadership({
       ...this.#options,
       workerId,
       view: this.#view,
-      lease,
+      lease: () => this.#held.lease,
       onFailure: (error) => log.error("this worker cannot publish checkpoints", { error: messageOf(error) }),
     });
     try {
-      return await this.#generations(workerId, lease, leadership);
+      return await this.#generations(workerId, leadership);
     } finally {
+      ended.abort();
       await leadership.resign();
-      this.#member = null;
       await this.#freeze();
+      const { lease } = this.#held;
+      this.#member = null;
       await coordination.transact([], [{ kind: "delete", key: keys.member(workerId) }]).catch(() => undefined);
       await lease.revoke();
+      await kept;
+    }
+  }
+
+  /** This worker's key and the lease it lives by, while it is admitted. */
+  get #held(): { lease: Lease; member: Member } {
+    assert(this.#member !== null, "an admitted worker has announced itself");
+    return this.#member;
+  }
+
+  async #announceUnderNewLease(member: Member, signal: AbortSignal): Promise<void> {
+    const { coordination, budget, clock, log } = this.#options;
+    await patiently({ clock, log, pauseMs: budget.pollMs / 4, signal }, "announcing this worker", async () => {
+      const lease = await coordination.grantLease(budget.leaseTtlMs);
+      await this.#announce(lease, member);
+      this.#member = { lease, member };
+    });
+  }
+
+  /** A living member whose lease was lost, because etcd was away, takes a new one; its steps never stop for that. */
+  async #keepAnnounced(signal: AbortSignal): Promise<void> {
+    const { log } = this.#options;
+    while (!signal.aborted) {
+      const { lease, member } = this.#held;
+      await new Promise<void>((resolve) => {
+        if (lease.lost.aborted || signal.aborted) resolve();
+        lease.lost.addEventListener("abort", () => resolve(), { once: true });
+        signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+      if (signal.aborted) return;
+      await this.#view.refresh();
+      const generation = this.#view.state?.generation?.value ?? null;
+      // Others went on without it while it was away: it comes back under a new id, see #generations.
+      if (this.#joined && generation && !memberIds(generation).includes(member.workerId)) return;
+      log.info("the lease on the membership was lost; announcing again", { worker: member.workerId });
+      await this.#announceUnderNewLease(this.#held.member, signal).catch((error: unknown) => {
+        if (!signal.aborted) log.error("announcing again failed", { error: messageOf(error) });
+      });
     }
   }
 
@@ -125,9 +170,9 @@ export class Worker {
   }
 
   /** Follows the generation key until this admission is over. */
-  async #generations(workerId: string, lease: Lease, leadership: Leadership): Promise<AdmissionEnd> {
+  async #generations(workerId: string, leadership: Leadership): Promise<AdmissionEnd> {
     const { log } = this.#options;
-    let joined = false;
+    this.#joined = false;
     let reported = 0;
     for (;;) {
       const next = await this.#view.until((state) => {
@@ -138,8 +183,8 @@ export class Worker {
         if (member && (generation.value.kind === "running" || generation.value.generation > reported)) {
           return { kind: "member" as const, generation };
         }
-        if (joined && !member && generation?.value.kind === "running") return { kind: "left out" as const };
-        if (!joined && this.#draining) return { kind: "drained" as const };
+        if (this.#joined && !member && generation?.value.kind === "running") return { kind: "left out" as const };
+        if (!this.#joined && this.#draining) return { kind: "drained" as const };
         if (!member && state.done) return { kind: "finished" as const };
         if (!member && state.stop) return { kind: "stopped" as const };
         return null;
@@ -158,15 +203,15 @@ export class Worker {
         case "stopped":
           return next.kind;
         case "member": {
-          joined = true;
+          this.#joined = true;
           const { value } = next.generation;
-          this.#options.onStanding({ workerId, generation: value.generation, leaseHeld: lease.isHeld() });
+          this.#options.onStanding({ workerId, generation: value.generation, leaseHeld: this.#held.lease.isHeld() });
           if (value.kind === "forming") {
-            await this.#report(workerId, lease, next.generation);
+            await this.#report(workerId, next.generation);
             reported = value.generation;
             continue;
           }
-          const end = await this.#generation(workerId, next.generation as Versioned<Running>, leadership, lease);
+          const end = await this.#generation(workerId, next.generation as Versioned<Running>, leadership);
           if (end) return end;
         }
       }
@@ -174,15 +219,17 @@ export class Worker {
   }
 
   /** Stops, and says in etcd with which state. Nothing of an older generation is applied afterwards. */
-  async #report(workerId: string, lease: Lease, forming: Versioned<Generation>): Promise<void> {
-    const { coordination, keys, log } = this.#options;
+  async #report(workerId: string, forming: Versioned<Generation>): Promise<void> {
+    const { coordination, keys, log, clock, budget } = this.#options;
     await this.#freeze();
     const state = this.#hasState ? stateName(await this.#options.compute.snapshot()) : null;
     const { generation } = forming.value;
-    await coordination.transact(
-      [{ kind: "modified-at", key: keys.generation, revision: forming.modRevision }],
-      [{ kind: "put", key: keys.report(generation, workerId), value: encodeJson({ workerId, state }), lease }],
-    );
+    const write = () =>
+      coordination.transact(
+        [{ kind: "modified-at", key: keys.generation, revision: forming.modRevision }],
+        [{ kind: "put", key: keys.report(generation, workerId), value: encodeJson({ workerId, state }) }],
+      );
+    await patiently({ clock, log, pauseMs: budget.pollMs / 4 }, "the report", write);
     log.info("stopped and reported", { generation, step: state?.step ?? null });
   }
 
@@ -193,12 +240,7 @@ export class Worker {
   }
 
   /** Trains in a running generation until it is over (null) or this worker's time is. */
-  async #generation(
-    workerId: string,
-    running: Versioned<Running>,
-    leadership: Leadership,
-    lease: Lease,
-  ): Promise<WorkerEnd | null> {
+  async #generation(workerId: string, running: Versioned<Running>, leadership: Leadership): Promise<WorkerEnd | null> {
     const { log } = this.#options;
     const over = new AbortController();
     const forget = this.#view.onReading(() => {
@@ -210,8 +252,9 @@ export class Worker {
     });
     try {
       const rank = running.value.members.findIndex((member) => member.workerId === workerId);
-      await this.#takeState(workerId, running, over.signal);
+      // The streams first: a long copy must not look like a peer that does not answer.
       await this.#openStreams(workerId, rank, running, over.signal);
+      await this.#takeState(workerId, running, over.signal);
       log.info("training", {
         generation: running.value.generation,
         rank,
@@ -225,7 +268,6 @@ export class Worker {
     } finally {
       forget();
       this.#broken = () => {};
-      if (!lease.isHeld()) log.warn("the lease on the membership was lost");
     }
   }
 
@@ -249,6 +291,8 @@ export class Worker {
         const next = await boundary.pass(snapshot);
         if (next !== "go on") return next;
       }
+      // Whoever ended the generation froze the compute thread; a run now would thaw it.
+      over.throwIfAborted();
       const outcome = await compute.run({ generation, shards });
       if (outcome.kind === "stopped") {
         await boundary.passStop(await compute.snapshot());
@@ -303,6 +347,7 @@ export class Worker {
     const { exchange, compute } = this.#options;
     const { generation, members } = running.value;
     exchange.serveState(async (request) => {
+      if (!this.#hasState) return "this worker has no state yet";
       const snapshot = await compute.snapshot();
       const { step } = stateName(snapshot);
       if (over.aborted || request.generation !== generation) return `generation ${request.generation} is over here`;
@@ -327,7 +372,7 @@ export class Worker {
     const key = keys.suspicion(generation, suspect, by);
     while (this.#view.state?.generation?.value.generation === generation && this.#member) {
       try {
-        await coordination.transact([], [{ kind: "put", key, value: reason, lease: this.#member.lease }]);
+        await coordination.transact([], [{ kind: "put", key, value: reason }]);
         return;
       } catch (error) {
         log.warn("a suspicion could not be written and is repeated", { suspect, error: messageOf(error) });

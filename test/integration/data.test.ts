@@ -128,7 +128,7 @@ describe("a CSV file", () => {
   it("that is not there, or is a folder, is refused with the whole path", async () => {
     const missing = await errorOf(csv("nothing/here.csv", { label: "y" }));
     assert.equal(missing.message, `There is no data file ${path.join(folder, "nothing/here.csv")}.`);
-    assert.match(missing.hint ?? "", /job file's folder, or at --data DIR/);
+    assert.match(missing.hint ?? "", /starts at --data DIR/);
     assert.match((await errorOf(csv(".", { label: "y" }))).message, /is a folder; expected a data file/);
   });
 

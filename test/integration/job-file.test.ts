@@ -241,8 +241,8 @@ describe("the examples", () => {
     it(`${name} loads with its data, and monitors ${monitor}`, async () => {
       const { job, directory } = await loadJob(path.join(repository, `examples/${name}.ts`));
       assert.deepEqual([job.name, job.checkpoint.monitor], [name, monitor]);
-      assert((await openDataset(job.data, directory)).length > 1000);
-      if (job.test) assert((await openDataset(job.test, directory)).length > 1000);
+      assert((await openDataset(job.data, path.join(directory, "data"))).length > 1000);
+      if (job.test) assert((await openDataset(job.test, path.join(directory, "data"))).length > 1000);
     });
   }
 });

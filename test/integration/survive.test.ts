@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ClusterStatus, ProcessStatus } from "../../src/core/status.ts";
-import { finished, isAlive, type LaunchEvent, startLaunch, testFolder, whenGone } from "../fixtures/running-launch.ts";
+import {
+  finished,
+  isAlive,
+  type LaunchEvent,
+  registered,
+  startLaunch,
+  testFolder,
+  whenGone,
+} from "../fixtures/running-launch.ts";
 
 /** Long enough that killed workers are back before the end, also on a quick machine. */
 const epochs = 20;
@@ -130,5 +138,25 @@ test(
     ]);
     assert.equal(await next.exited, 0, next.errors());
     assertSame(finished(next));
+  },
+);
+
+test(
+  "promise 6: etcd is silent for longer than every lease; the steps go on after it, to the same bits",
+  limit,
+  async (context) => {
+    const folder = await testFolder(context);
+    const launch = startLaunch(context, folder, [...job("etcd"), "--workers", "3"]);
+    await launch.whenStatus(training(1));
+    const { etcdPid } = await registered(folder, "etcd");
+    assert.ok(etcdPid);
+    process.kill(etcdPid, "SIGSTOP");
+    // The coordinator gives its lease up by its own clock; the workers' leases are as old.
+    await launch.whenStatus(({ processes }) =>
+      processes.some(({ role, lease }) => role === "coordinator" && lease === "lost"),
+    );
+    process.kill(etcdPid, "SIGCONT");
+    assert.equal(await launch.exited, 0, launch.errors());
+    assertSame(finished(launch));
   },
 );

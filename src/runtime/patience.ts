@@ -1,0 +1,24 @@
+import { LockstepError, messageOf } from "../core/errors.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Log } from "../ports/log.ts";
+
+/**
+ * Runs something that reads etcd, or writes to it in a way that may be done twice, until etcd answers: losing etcd for a
+ * while is no reason to end. Any other error is thrown; so is the signal's reason when it is aborted first.
+ */
+export async function patiently<T>(
+  { clock, log, pauseMs, signal }: { clock: Clock; log: Log; pauseMs: number; signal?: AbortSignal },
+  what: string,
+  run: () => Promise<T>,
+): Promise<T> {
+  for (;;) {
+    signal?.throwIfAborted();
+    try {
+      return await run();
+    } catch (error) {
+      if (!(error instanceof LockstepError) || error.code !== "coordination-unavailable") throw error;
+      log.info(`etcd does not answer; ${what} waits`, { error: messageOf(error) });
+      await clock.sleep(pauseMs, signal);
+    }
+  }
+}
