@@ -122,6 +122,7 @@ async function readSettings(args: Arguments): Promise<Settings> {
     jobName,
     jobPath: loaded.path,
     jobFile: args.argument,
+    directoryOption: args.text("directory"),
     workers,
     directory: resolve(args.text("directory") ?? join("runs", jobName)),
     dataDirectory: dataDirectoryOf(args, loaded.directory),
@@ -222,6 +223,7 @@ async function finish(
     curve: relative(process.cwd(), curve),
     seconds,
     jobFile: settings.jobFile,
+    ...(settings.directoryOption === undefined ? {} : { directoryOption: settings.directoryOption }),
   };
   return result;
 }
@@ -233,5 +235,5 @@ function resultOf(pointer: CheckpointPointer): ResultCheckpoint {
 
 function stoppedLine(last: ClusterStatus, settings: Settings): string {
   const where = last.latest ? `step ${last.latest.step} is saved` : "nothing was trained yet";
-  return `Stopped: ${where}. Go on with: lockstep launch ${settings.jobFile} --workers ${settings.workers}`;
+  return `Stopped: ${where}. Go on with: lockstep launch ${settings.jobFile} --job ${settings.jobName}${settings.directoryOption === undefined ? "" : ` --directory ${settings.directoryOption}`} --workers ${settings.workers}`;
 }

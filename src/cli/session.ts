@@ -27,7 +27,9 @@ export interface Settings {
   readonly job: Job;
   readonly jobName: string;
   readonly jobPath: string;
+  /** The job file and --directory as the user gave them, for suggested commands. */
   readonly jobFile: string;
+  readonly directoryOption: string | undefined;
   readonly workers: number;
   readonly directory: string;
   readonly dataDirectory: string;

@@ -27,8 +27,9 @@ export interface RunResult {
   readonly curve: string | null;
   /** How long this `launch` took. */
   readonly seconds: number;
-  /** Path of the job file as the user gave it, for the commands that the summary suggests. */
+  /** The job file and --directory as the user gave them, for the commands that the summary suggests. */
   readonly jobFile?: string;
+  readonly directoryOption?: string;
 }
 
 export interface ResultCheckpoint {

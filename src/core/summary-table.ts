@@ -65,8 +65,9 @@ function filesSection({ directory, curve }: RunResult): string {
   return `Files\n${indent(table(rows))}`;
 }
 
-function nextSection({ job, jobFile = "JOB.ts", epochs }: RunResult): string {
-  const launch = `npx lockstep launch ${shellWord(jobFile)} --job ${job}`;
+function nextSection({ job, jobFile = "JOB.ts", directoryOption, epochs }: RunResult): string {
+  const directory = directoryOption === undefined ? "" : ` --directory ${shellWord(directoryOption)}`;
+  const launch = `npx lockstep launch ${shellWord(jobFile)} --job ${job}${directory}`;
   const rows = [
     ["see this again", launch],
     ["train on", `${launch} --epochs ${Math.max(1, epochs) * 2}`],

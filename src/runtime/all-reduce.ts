@@ -40,6 +40,8 @@ export class AllReduce {
   /** By round and bucket. Peers may be one round ahead, so there may be more than the pending one. */
   readonly #gatherings = new Map<string, Gathering>();
   #pending: Pending | null = null;
+  /** The step that this worker contributed to last; null before its first. */
+  #step: number | null = null;
   /** Partial sums that make up the tree: those of every worker's largest subtrees. */
   readonly #nodes: number;
 
@@ -70,6 +72,7 @@ export class AllReduce {
    */
   reduce(round: Round, own: readonly Contribution[], into: Reduction): Promise<void> {
     assert(this.#pending === null, "one round is reduced at a time");
+    this.#step = round.step;
     const buckets = bucketsOf(this.#layout, round.pass);
     const done = new Promise<void>((resolve) => {
       this.#pending = { round, into, resolve, bucketsLeft: buckets.length };
@@ -121,6 +124,9 @@ export class AllReduce {
     if (frame.generation !== this.#membership.generation) refuse(`a frame of generation ${frame.generation}`);
     if (frame.rank !== rank) refuse(`a frame of rank ${frame.rank}`);
     if (!bucket) refuse(`bucket ${frame.bucket}`);
+    // Nobody is more than one step ahead, and nobody who is behind has anything left to say.
+    const ahead = frame.round.step - (this.#step ?? frame.round.step);
+    if (ahead < 0 || ahead > 1) refuse(`a frame of step ${frame.round.step} at step ${this.#step}`);
     const owner = frame.kind === "partial" ? this.#membership.rank : rank;
     const chunk = chunkOf(bucket, this.#world, owner);
     const elementBytes = bucket.kind === "float32" ? 4 : 8;

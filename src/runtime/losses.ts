@@ -82,6 +82,16 @@ function meanOverSample(values: Tensor): Tensor1D {
 /** Refuses a model whose output does not go with the label, before anything starts. */
 export function checkOutputShape(loss: LossName, label: readonly number[], output: readonly (number | null)[]): void {
   const sample = output.slice(1);
+  const classes = sample.at(-1) ?? 1;
+  if (/ategorical/.test(loss) && classes < 2) {
+    throw new LockstepError(
+      "invalid-job",
+      `The model has ${classes} output for ${loss}, which compares at least two classes.`,
+      {
+        hint: "Give the last layer one unit for each class, or use binaryCrossentropy or meanSquaredError.",
+      },
+    );
+  }
   const expected = loss === "sparseCategoricalCrossentropy" ? sample.slice(0, -1) : sample;
   const labels = label.length === 0 ? 1 : label.reduce((a, b) => a * b);
   const outputs = expected.reduce<number>((a, b) => a * (b ?? 1), 1);
