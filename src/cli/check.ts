@@ -80,10 +80,10 @@ async function runCheck(args: Arguments): Promise<number> {
 
   async function checkTest(): Promise<void> {
     const test = await openDataset(job.test!, dataDirectory);
-    if (test.features.shape.join() === data.featureTransforms.shape.join()) return;
+    if (test.features.shape.join() === data.preprocessing.features.shape.join()) return;
     throw new LockstepError(
       "invalid-data",
-      `The test data has ${test.features.shape.join(" × ")} features a sample, the training data ${data.featureTransforms.shape.join(" × ")}.`,
+      `The test data has ${test.features.shape.join(" × ")} features a sample, the training data ${data.preprocessing.features.shape.join(" × ")}.`,
       {
         hint: "Both files need the same columns.",
       },

@@ -60,8 +60,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const server = await serveControl(listen, () => handler);
   const coordination = connectEtcd(endpoints, budget, log);
   try {
-    const { record, keys, resumed, changes } = await openRun(coordination, request);
-    for (const change of changes) log.warn("this run is equivalent, not bit-exact, from here on", { change });
+    const { record, keys, resumed } = await openRun(coordination, request);
     const address = args.text("advertise") ?? server.address;
     const running = new Coordinator({
       record,

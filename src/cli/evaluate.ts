@@ -6,10 +6,10 @@ import { engineEnvironment } from "../adapters/tfjs/open-engine.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
 import { RandomStream } from "../core/random.ts";
-import { applyTransforms, invertIndex, sizeOf } from "../core/transforms.ts";
+import { applyTransforms, invertIndex, outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
 import { evaluate as evaluateDataset } from "../runtime/evaluation.ts";
 import { seeded } from "../runtime/seeded.ts";
-import { contentToSnapshot } from "../runtime/state.ts";
+import { contentToSnapshot, preprocessingOf } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
 import { applyEnvironment, dataDirectoryOf, processLog, shared, wishOf } from "./common.ts";
 import { type OpenedProgram, openProgram } from "./open-program.ts";
@@ -57,7 +57,7 @@ async function runEvaluate(args: Arguments): Promise<number> {
     { jobPath, dataDirectory, choice, mayFallBack: args.text("engine") === undefined, threads },
     (line) => log.info(line),
   );
-  const { job, program, data } = opened;
+  const { job, program } = opened;
   const storage = await openDirectoryStorage(resolve(directory), log);
   const dataset = job.test && (await openDataset(job.test, dataDirectory));
   const test: Record<string, Record<string, number>> = {};
@@ -69,10 +69,12 @@ async function runEvaluate(args: Arguments): Promise<number> {
     parameters: program.parameters,
   };
   for (const [i, id] of ids.entries()) {
-    program.load(contentToSnapshot(await storage.load(id), layout).values);
-    if (i === 0 && job.report) report = await reportOf(opened);
+    const content = await storage.load(id);
+    const preprocessing = preprocessingOf(content);
+    program.load(contentToSnapshot(content, layout).values);
+    if (i === 0 && job.report) report = await reportOf(opened, preprocessing);
     if (dataset)
-      test[id] = evaluateDataset(program, data, dataset, {
+      test[id] = evaluateDataset(program, preprocessing, dataset, {
         shards: args.whole("shards", 1) ?? 1,
         batchSize: job.batchSize,
       });
@@ -83,11 +85,14 @@ async function runEvaluate(args: Arguments): Promise<number> {
   return 0;
 }
 
-async function reportOf({ engine, job, program, data }: OpenedProgram): Promise<string | null> {
+async function reportOf(
+  { engine, job, program }: OpenedProgram,
+  { features, label }: Preprocessing,
+): Promise<string | null> {
   const { tf } = engine;
   program.useWeights();
   const random = new RandomStream(job.seed, "report");
-  const shape = data.featureTransforms.shape;
+  const { shape } = features;
   return seeded(random, () =>
     job.report!({
       tf,
@@ -101,12 +106,9 @@ async function reportOf({ engine, job, program, data }: OpenedProgram): Promise<
             `encodeFeatures was given ${values.length} values for ${rows.length} rows; a row has ${sizeOf(shape)}.`,
           );
         }
-        return tf.tensor(applyTransforms(data.featureTransforms, values, rows.length), [
-          rows.length,
-          ...data.shapes.features,
-        ]);
+        return tf.tensor(applyTransforms(features, values, rows.length), [rows.length, ...outputShape(features)]);
       },
-      decodeLabel: (index) => invertIndex(data.labelTransforms, index),
+      decodeLabel: (index) => invertIndex(label, index),
     }),
   );
 }

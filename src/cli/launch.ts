@@ -218,6 +218,7 @@ async function finish(
     test: best ? (evaluation.test[best.id] ?? null) : null,
     testLatest: evaluation.test[latest.id] ?? null,
     generations: last.generation,
+    equivalences: last.equivalences,
     directory: relative(process.cwd(), session.runDirectory) || ".",
     report: evaluation.report,
     curve: relative(process.cwd(), curve),

@@ -8,11 +8,9 @@
  * events: a hint that is lost or doubled changes nothing.
  */
 import { assert } from "./errors.ts";
+import { changesOfMeaning, continued, type Fingerprint, machineDifferences, refusalOf } from "./fingerprint.ts";
 import { shardsOfRank } from "./reduce-tree.ts";
 import type { Range } from "./sampler.ts";
-
-/** What must be equal on every node, by field. */
-export type Fingerprint = Readonly<Record<string, string>>;
 
 /** A worker that is alive and wants to be in: the value of its member key. */
 export interface Member {
@@ -84,7 +82,12 @@ export interface ClusterView {
   readonly shards: number;
   /** How many workers a run starts with, when no member of its last generation is left. */
   readonly workers: number;
+  /** Of the last generation; null before the first. */
   readonly fingerprint: Fingerprint | null;
+  /** This start may change what the bits depend on (--allow-change). */
+  readonly mayChange: boolean;
+  /** Why the run is only equivalent, so far; empty while it is bit-exact. */
+  readonly equivalences: readonly string[];
   /** Live members, oldest key first. */
   readonly members: readonly Member[];
   /** Ids that were refused or evicted; never admitted again. */
@@ -110,6 +113,8 @@ export type Decision =
       readonly forming: Forming;
       readonly evicted: readonly Eviction[];
       readonly fingerprint: Fingerprint;
+      /** As in the view, with what this membership adds. */
+      readonly equivalences: readonly string[];
     }
   | { readonly kind: "run"; readonly running: Running; readonly reason: string }
   /** Nobody would be left to go on: the members stop together and publish their state. */
@@ -124,12 +129,30 @@ export interface Eviction {
 
 export function decide(view: ClusterView): Decision {
   if (view.done) return wait("the job is finished");
-  const stranger = view.members.find((member) => !view.refused.has(member.workerId) && mismatch(view, member));
-  if (stranger) return { kind: "refuse", workerId: stranger.workerId, reason: mismatch(view, stranger)! };
   const { generation } = view;
-  const present = memberIds(generation).filter((id) => view.members.some((member) => member.workerId === id));
-  if (!generation || present.length === 0) return beginAnew(view);
+  const reference = referenceOf(view);
+  for (const { workerId, fingerprint } of view.members) {
+    const reason = reference && !view.refused.has(workerId) ? refusalOf(reference, fingerprint) : null;
+    if (reason) return { kind: "refuse", workerId, reason };
+  }
+  if (!generation || !anySurvivor(view)) return beginAnew(view);
   return generation.kind === "forming" ? whileForming(view, generation) : whileRunning(view, generation);
+}
+
+/** Whether a member of the last generation is still there. */
+function anySurvivor({ generation, members }: ClusterView): boolean {
+  return memberIds(generation).some((id) => members.some((member) => member.workerId === id));
+}
+
+/**
+ * What every member is compared with: while a member of the last generation is there, that generation's fingerprint;
+ * when all are new, what the run was before, in the words of the oldest of them. Null when there is nothing to compare.
+ */
+function referenceOf(view: ClusterView): Fingerprint | null {
+  if (anySurvivor(view)) return view.fingerprint;
+  const oldest = view.members.find((member) => !view.refused.has(member.workerId))?.fingerprint ?? null;
+  if (!oldest || !view.fingerprint || view.mayChange) return oldest;
+  return continued(view.fingerprint, oldest);
 }
 
 /** Nobody of the last generation is left (or there was none): wait for as many workers as the run starts with. */
@@ -229,8 +252,12 @@ function form(view: ClusterView, lost: ReadonlyMap<string, string>, reason: stri
   const evicted = [...lost]
     .filter(([id]) => view.members.some((member) => member.workerId === id && !member.leaving))
     .map(([workerId, why]) => ({ workerId, reason: why }));
+  const fingerprint = referenceOf(view);
+  assert(fingerprint !== null, "a worker that is not refused has a fingerprint");
   return {
     kind: "form",
+    fingerprint,
+    equivalences: equivalencesOf(view, fingerprint, members),
     forming: {
       kind: "forming",
       generation: (view.generation?.generation ?? 0) + 1,
@@ -239,8 +266,18 @@ function form(view: ClusterView, lost: ReadonlyMap<string, string>, reason: stri
       reason,
     },
     evicted,
-    fingerprint: view.fingerprint ?? members[0]!.fingerprint,
   };
+}
+
+/** Why the run is only equivalent, once these members have been in it. */
+function equivalencesOf(view: ClusterView, reference: Fingerprint, members: readonly Member[]): readonly string[] {
+  const before = view.fingerprint ?? reference;
+  const reasons = [
+    ...view.equivalences,
+    ...changesOfMeaning(before, reference),
+    ...members.flatMap(({ fingerprint, workerId }) => machineDifferences(before, fingerprint, workerId)),
+  ];
+  return [...new Set(reasons)];
 }
 
 /** Everyone has stopped and reported: name ranks, shards and the source of the state. */
@@ -298,18 +335,6 @@ export type StatePlace = Pick<StateName, "lineage" | "era" | "step">;
 export function memberIds(generation: Generation | null): readonly string[] {
   if (!generation) return [];
   return generation.kind === "forming" ? generation.members : generation.members.map((member) => member.workerId);
-}
-
-/** The first field in which a member differs from the cluster, as a sentence; null when it fits. */
-function mismatch(view: ClusterView, member: Member): string | null {
-  if (!view.fingerprint) return null;
-  const fields = new Set([...Object.keys(view.fingerprint), ...Object.keys(member.fingerprint)]);
-  for (const field of [...fields].sort()) {
-    const cluster = view.fingerprint[field] ?? "(nothing)";
-    const own = member.fingerprint[field] ?? "(nothing)";
-    if (cluster !== own) return `${field} is ${own} here and ${cluster} in the cluster`;
-  }
-  return null;
 }
 
 function describe(lost: ReadonlyMap<string, string>): string {

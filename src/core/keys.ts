@@ -3,8 +3,10 @@ export interface Keys {
   readonly prefix: string;
   /** What the run is: see JobRecord. Written by the coordinator. */
   readonly record: string;
-  /** The fingerprint that every worker must have; that of the first membership. */
+  /** The fingerprint that every worker must have. */
   readonly fingerprint: string;
+  /** Why the run is only equivalent; absent while it is bit-exact. */
+  readonly equivalences: string;
   /** The active coordinator; leased. Its create revision is the coordinator's fencing token. */
   readonly coordinator: string;
   /** The leader; leased. Its create revision is the leader's fencing token. */
@@ -47,6 +49,7 @@ export function keysOf(job: string, run: number): Keys {
     prefix,
     record: at("record"),
     fingerprint: at("fingerprint"),
+    equivalences: at("equivalences"),
     coordinator: at("coordinator"),
     leader: at("leader"),
     generation: at("generation"),

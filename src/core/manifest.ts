@@ -26,6 +26,8 @@ export interface Manifest {
   readonly weightsDigest: string;
   /** The cluster fingerprint: what had to be equal on every node. */
   readonly fingerprint: Readonly<Record<string, string>>;
+  /** Why the weights are only equivalent to those of an undisturbed run; empty while they are bit-exact. */
+  readonly equivalences: readonly string[];
   /** The worker ids of the generation, in rank order. */
   readonly members: readonly string[];
   /** The metrics of the epoch that ended at this step, by name; null in the middle of an epoch. */
@@ -159,6 +161,10 @@ const fields: { readonly [Name in keyof Manifest]: Field } = {
   fingerprint: {
     expected: "texts by name",
     accepts: (value) => isRecord(value) && Object.values(value).every((text) => typeof text === "string"),
+  },
+  equivalences: {
+    expected: "a list of reasons",
+    accepts: (value) => Array.isArray(value) && value.every((reason) => typeof reason === "string"),
   },
   members: {
     expected: "a list of worker ids",

@@ -10,10 +10,11 @@ import type { EpochHistory } from "./status.ts";
 export interface Progress extends StatePlace {
   /** Completed epochs. */
   readonly epoch: number;
-  /** Committed steps of the epoch after those; equals the steps of an epoch until its validation is done. */
+  /** Committed steps of the epoch after those. */
   readonly stepInEpoch: number;
-  /** Sums over the samples of the epoch under way: `totals[name] / samples` is the epoch's running mean. */
+  /** How many samples of the epoch under way have been used: where the next step begins. All of them until it is closed. */
   readonly samples: number;
+  /** Sums over those samples: `totals[name] / samples` is the epoch's running mean. */
   readonly totals: Readonly<Record<string, number>>;
   readonly history: readonly EpochHistory[];
   readonly best: BestSoFar | null;

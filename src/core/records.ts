@@ -19,9 +19,20 @@ export interface JobRecord {
   readonly mode: "min" | "max";
   readonly lineage: number;
   readonly era: number;
-  /** "bit-exact" until a start with --allow-change; then why it is only equivalent. */
-  readonly exactness: "bit-exact" | "equivalent";
-  readonly exactnessReason: string;
+  /** The last start was allowed to change what the bits depend on. */
+  readonly mayChange: boolean;
+}
+
+/**
+ * Why a run is only *equivalent*: something that its bits depend on has changed since it began. Without this key, and
+ * with an empty list, it is *bit-exact*. Written by the active coordinator with a Forming; nothing is ever taken away.
+ */
+export interface Equivalences {
+  readonly reasons: readonly string[];
+}
+
+export function exactnessOf(reasons: readonly string[]): "bit-exact" | "equivalent" {
+  return reasons.length === 0 ? "bit-exact" : "equivalent";
 }
 
 /** A worker has reached a point at which something is decided together, with this state. */

@@ -1,3 +1,4 @@
+import { exactnessOf } from "./records.ts";
 import type { EpochHistory } from "./status.ts";
 
 /** What a run of `launch` came to. */
@@ -17,6 +18,8 @@ export interface RunResult {
   /** Metrics of `best` and of `latest` on the test data, under the job file's names; null without test data. */
   readonly test: Readonly<Record<string, number>> | null;
   readonly testLatest: Readonly<Record<string, number>> | null;
+  /** Why the weights are only equivalent to those of an undisturbed run; empty while they are bit-exact. */
+  readonly equivalences: readonly string[];
   /** How many memberships the run went through. */
   readonly generations: number;
   /** The run's folder. */
@@ -55,11 +58,13 @@ export function epochRecords(history: readonly EpochHistory[]): EpochRecord[] {
  */
 export function finishedEvent(result: RunResult): Record<string, unknown> {
   const { job, epochs, steps, weightsDigest, best, latest, history, test, testLatest, generations } = result;
+  const { equivalences } = result;
   return {
     ...{ event: "finished", job, epochs, steps, weightsDigest },
     best: best && checkpointFields(best),
     latest: checkpointFields(latest),
     ...{ history, test, testLatest, generations },
+    ...{ exactness: exactnessOf(equivalences), equivalences },
   };
 }
 

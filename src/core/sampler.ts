@@ -47,10 +47,12 @@ export function stepsPerEpoch(trainingSamples: number, batchSize: number): numbe
   return Math.ceil(trainingSamples / batchSize);
 }
 
-/** The part of the epoch's order that step `stepInEpoch` (from 0) uses. */
-export function batchRange(trainingSamples: number, batchSize: number, stepInEpoch: number): Range {
-  const begin = stepInEpoch * batchSize;
-  return { begin, end: Math.min(begin + batchSize, trainingSamples) };
+/**
+ * The part of the epoch's order that the next step uses, when `used` samples of it have been used. Counted in samples,
+ * so that a batch size that is changed in the middle of an epoch neither repeats nor forgets one.
+ */
+export function batchRange(trainingSamples: number, batchSize: number, used: number): Range {
+  return { begin: used, end: Math.min(used + batchSize, trainingSamples) };
 }
 
 /** The samples of one shard of one step, as positions of the epoch's order. May be empty in a small last batch. */

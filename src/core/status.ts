@@ -18,6 +18,8 @@ export interface ClusterStatus {
   readonly history: readonly EpochHistory[];
   readonly best: CheckpointPointer | null;
   readonly latest: CheckpointPointer | null;
+  /** Why the run is only equivalent; empty while it is bit-exact. */
+  readonly equivalences: readonly string[];
 }
 
 export type ClusterState = "waiting" | "forming" | "training" | "stopping" | "stopped" | "finished" | "failed";

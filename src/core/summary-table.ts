@@ -1,4 +1,5 @@
 import { formatCount, formatDuration, formatValue } from "./number-format.ts";
+import { exactnessOf } from "./records.ts";
 import { orderedMetrics, type ResultCheckpoint, type RunResult } from "./run-result.ts";
 
 /**
@@ -13,10 +14,12 @@ export function summaryText(result: RunResult): string {
 }
 
 function headline(result: RunResult): string {
-  const { job, epochs, steps, seconds, generations, weightsDigest } = result;
+  const { job, epochs, steps, seconds, generations, weightsDigest, equivalences } = result;
   return [
     `${job}: ${plural(epochs, "epoch")}, ${plural(steps, "step")}, ${plural(generations, "generation")}, ${formatDuration(seconds)}`,
     `weights ${weightsDigest}`,
+    exactnessOf(equivalences),
+    ...equivalences.map((reason) => `  ${printable(reason)}`),
   ].join("\n");
 }
 

@@ -15,6 +15,12 @@ export interface FittedTransforms {
   readonly steps: readonly FittedTransform[];
 }
 
+/** Both columns of a sample. */
+export interface Preprocessing {
+  readonly features: FittedTransforms;
+  readonly label: FittedTransforms;
+}
+
 export type FittedTransform =
   | { readonly kind: "scale"; readonly factor: number }
   /** One mean and one divisor a column. */

@@ -1,7 +1,8 @@
 import type { Contribution, Reduction, Round } from "../core/contribution.ts";
-import type { Fingerprint } from "../core/generation.ts";
+import type { Fingerprint } from "../core/fingerprint.ts";
 import type { Progress } from "../core/progress.ts";
 import type { Range } from "../core/sampler.ts";
+import type { Preprocessing } from "../core/transforms.ts";
 import type { Membership, StateProvider, StateRequest, StateSnapshot } from "./transport.ts";
 
 /** The part of a worker that owns the state and computes; it blocks its thread, so it has one of its own. */
@@ -34,6 +35,8 @@ export interface ComputeInfo {
   /** Numbers that a reduction carries beside the gradients. */
   readonly statisticsCount: number;
   readonly parameters: readonly { name: string; shape: readonly number[]; size: number; offset: number }[];
+  /** What pre-processing has learned from the training split, for every checkpoint. */
+  readonly preprocessing: Preprocessing;
   readonly trainingSamples: number;
   readonly validationSamples: number;
   readonly stepsPerEpoch: number;

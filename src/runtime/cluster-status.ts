@@ -2,7 +2,7 @@
 import { memberIds } from "../core/generation.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import type { CoordinatorRecord, EpochRecord, JobRecord, LeaderRecord } from "../core/records.ts";
+import type { CoordinatorRecord, EpochRecord, Equivalences, JobRecord, LeaderRecord } from "../core/records.ts";
 import type {
   CheckpointPointer,
   ClusterState,
@@ -81,6 +81,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     ),
     best: readValue<CheckpointPointer>(entries, keys.best),
     latest,
+    equivalences: readValue<Equivalences>(entries, keys.equivalences)?.reasons ?? [],
   };
 }
 

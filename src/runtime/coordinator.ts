@@ -6,10 +6,11 @@
  */
 import { LockstepError, messageOf } from "../core/errors.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
-import { type ClusterView, type Decision, decide, type Fingerprint } from "../core/generation.ts";
+import type { Fingerprint } from "../core/fingerprint.ts";
+import { type ClusterView, type Decision, decide } from "../core/generation.ts";
 import { encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import type { CoordinatorRecord, JobRecord, LeaderRecord, Refusal } from "../core/records.ts";
+import type { CoordinatorRecord, Equivalences, JobRecord, LeaderRecord, Refusal } from "../core/records.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Lease, Operation } from "../ports/coordination.ts";
@@ -139,6 +140,8 @@ export class Coordinator {
       shards: record.shards,
       workers: record.workers,
       fingerprint: readValue<Fingerprint>(entries, keys.fingerprint),
+      mayChange: record.mayChange,
+      equivalences: this.#equivalences(reading),
       members: reading.members,
       refused: reading.refused,
       generation,
@@ -153,6 +156,10 @@ export class Coordinator {
       formingForMs: this.#forming ? clock.monotonicMs() - this.#forming.sinceMs : 0,
       formingLimitMs: budget.formingMs,
     };
+  }
+
+  #equivalences({ entries }: RunReading): readonly string[] {
+    return readValue<Equivalences>(entries, this.#options.keys.equivalences)?.reasons ?? [];
   }
 
   /** Carries a decision out in one transaction that only the active coordinator can win. */
@@ -172,6 +179,9 @@ export class Coordinator {
     this.#say(reason);
     switch (decision.kind) {
       case "form":
+        for (const change of decision.equivalences.slice(this.#equivalences(reading).length)) {
+          log.warn("this run is equivalent, not bit-exact, from here on", { change });
+        }
         log.info("forming", {
           generation: decision.forming.generation,
           members: decision.forming.members.join(" "),
@@ -211,6 +221,7 @@ export class Coordinator {
         const leader = readValue<LeaderRecord>(reading.entries, keys.leader);
         const staying = leader && decision.forming.members.includes(leader.workerId);
         const old = reading.generation?.generation ?? 0;
+        const equivalences: Equivalences = { reasons: decision.equivalences };
         const litter = [...reading.entries.keys()].filter(
           (key) =>
             key.startsWith(keys.reports(old)) ||
@@ -220,6 +231,7 @@ export class Coordinator {
         return [
           { kind: "put", key: keys.generation, value: encodeJson(decision.forming) },
           { kind: "put", key: keys.fingerprint, value: encodeJson(decision.fingerprint) },
+          { kind: "put", key: keys.equivalences, value: encodeJson(equivalences) },
           ...decision.evicted.map(({ workerId, reason }) => refusal(workerId, { kind: "evicted", reason })),
           // Whoever is left out loses the leadership with the same stroke.
           ...(leader && !staying ? [{ kind: "delete" as const, key: keys.leader }] : []),

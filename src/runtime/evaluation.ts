@@ -3,13 +3,14 @@ import { LockstepError } from "../core/errors.ts";
 import { means } from "../core/progress.ts";
 import { sumTree } from "../core/reduce-tree.ts";
 import { slice } from "../core/sampler.ts";
+import type { Preprocessing } from "../core/transforms.ts";
 import type { Dataset } from "../ports/dataset.ts";
-import type { PreparedData } from "./prepared-data.ts";
+import { preprocess } from "./prepared-data.ts";
 import type { TrainingProgram } from "./training-program.ts";
 
 export function evaluate(
   program: TrainingProgram,
-  data: PreparedData,
+  preprocessing: Preprocessing,
   dataset: Dataset,
   settings: { readonly shards: number; readonly batchSize: number },
 ): Record<string, number> {
@@ -23,7 +24,7 @@ export function evaluate(
     for (let begin = range.begin; begin < range.end; begin += size) {
       const end = Math.min(begin + size, range.end);
       const indices = Uint32Array.from({ length: end - begin }, (_, i) => begin + i);
-      program.validate(data.transform(dataset.read(indices)), sums);
+      program.validate(preprocess(preprocessing, dataset.read(indices)), sums);
       for (let i = 0; i < sums.length; i++) total[i]! += sums[i]!;
     }
     return total;

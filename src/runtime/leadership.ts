@@ -11,7 +11,14 @@ import type { Running, StateName } from "../core/generation.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import type { Progress } from "../core/progress.ts";
-import { type Arrival, agreement, type EpochRecord, type JobRecord, type LeaderRecord } from "../core/records.ts";
+import {
+  type Arrival,
+  agreement,
+  type EpochRecord,
+  type Equivalences,
+  type JobRecord,
+  type LeaderRecord,
+} from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
 import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -39,6 +46,7 @@ export interface CheckpointIdentity {
   readonly generation: number;
   readonly fencingToken: number;
   readonly members: readonly string[];
+  readonly equivalences: readonly string[];
   /** Wall-clock time, for people. */
   readonly writtenAt: string;
 }
@@ -229,7 +237,11 @@ export class Leadership {
     const id = `${record.job}-${record.run}-step-${String(point.progress.step).padStart(8, "0")}-g${running.value.generation}-t${token}-${newId()}`;
     const members = running.value.members.map((member) => member.workerId);
     const writtenAt = new Date(clock.wallMs()).toISOString();
-    const identity = { id, generation: running.value.generation, fencingToken: token, members, writtenAt };
+    // Written before this generation ran, so whatever made the run equivalent is in what is read now.
+    const entry = await coordination.get(keys.equivalences);
+    const equivalences = entry ? decodeJson<Equivalences>(entry.value).reasons : [];
+    const { generation } = running.value;
+    const identity = { id, generation, fencingToken: token, members, equivalences, writtenAt };
     const stored = await storage.write(point.content(identity));
     const pointer = this.#pointer(point, stored);
     const improved = point.kind === "boundary" && (point.progress.history.at(-1)?.improved ?? false);

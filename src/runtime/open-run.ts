@@ -30,8 +30,6 @@ export interface OpenedRun {
   readonly record: JobRecord;
   readonly keys: Keys;
   readonly resumed: boolean;
-  /** What was changed under --allow-change, for people; empty otherwise. */
-  readonly changes: readonly string[];
 }
 
 /** Reads the record of the job's newest run, or writes one. */
@@ -54,7 +52,7 @@ export async function openRun(coordination: Coordination, request: RunRequest): 
     );
     // Another coordinator was first: its run is the one to take part in.
     if (!succeeded) return openRun(coordination, { ...request, resume: "auto" });
-    return { record, keys, resumed: false, changes: [] };
+    return { record, keys, resumed: false };
   }
   return resume(coordination, request, keysOf(request.job, number));
 }
@@ -75,8 +73,7 @@ function newRecord(request: RunRequest, run: number): JobRecord {
     mode,
     lineage: 1,
     era: 1,
-    exactness: "bit-exact",
-    exactnessReason: "one seed, one history",
+    mayChange: false,
   };
 }
 
@@ -103,18 +100,10 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
     epochs: request.epochs,
     monitor: request.monitor,
     mode: request.mode,
-    ...(changes.length > 0
-      ? {
-          shards,
-          threads: request.threads ?? old.threads,
-          fields: request.fields,
-          exactness: "equivalent" as const,
-          exactnessReason: `changed at a restart: ${changes.join("; ")}`,
-        }
-      : {}),
+    mayChange: request.allowChange,
+    ...(changes.length > 0 ? { shards, threads: request.threads ?? old.threads, fields: request.fields } : {}),
   };
   const operations: Operation[] = [{ kind: "put", key: keys.record, value: encodeJson(record) }];
-  if (changes.length > 0) operations.push({ kind: "delete", key: keys.fingerprint });
   if (done && record.epochs > old.epochs) operations.push({ kind: "delete", key: keys.done });
   // With nobody left, an old wish to stop, or an old failure, is over.
   if (members.entries.length === 0)
@@ -124,7 +113,7 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
     operations,
   );
   if (!succeeded) return openRun(coordination, request);
-  return { record, keys, resumed: true, changes };
+  return { record, keys, resumed: true };
 }
 
 function changesOf(old: JobRecord, request: RunRequest): string[] {

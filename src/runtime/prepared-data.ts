@@ -2,13 +2,7 @@
 import { LockstepError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { type Range, type Split, splitSamples } from "../core/sampler.ts";
-import {
-  applyTransforms,
-  type EachRows,
-  type FittedTransforms,
-  fitTransforms,
-  outputShape,
-} from "../core/transforms.ts";
+import { applyTransforms, type EachRows, fitTransforms, outputShape, type Preprocessing } from "../core/transforms.ts";
 import type { Dataset, Samples } from "../ports/dataset.ts";
 import type { Batch } from "./training-program.ts";
 
@@ -17,8 +11,7 @@ const fitRows = 4096;
 
 export class PreparedData {
   readonly digest: string;
-  readonly featureTransforms: FittedTransforms;
-  readonly labelTransforms: FittedTransforms;
+  readonly preprocessing: Preprocessing;
   readonly #dataset: Dataset;
   readonly #split: Split;
 
@@ -33,18 +26,9 @@ export class PreparedData {
         { hint: "Each needs at least one sample: change the fraction, or bring more data." },
       );
     }
-    this.featureTransforms = fitTransforms(
-      job.preprocess.features,
-      dataset.features.shape,
-      this.#rows("features"),
-      "preprocess.features",
-    );
-    this.labelTransforms = fitTransforms(
-      job.preprocess.label,
-      dataset.label.shape,
-      this.#rows("label"),
-      "preprocess.label",
-    );
+    const fit = (column: "features" | "label") =>
+      fitTransforms(job.preprocess[column], dataset[column].shape, this.#rows(column), `preprocess.${column}`);
+    this.preprocessing = { features: fit("features"), label: fit("label") };
   }
 
   get trainingSamples(): number {
@@ -57,7 +41,7 @@ export class PreparedData {
 
   /** One sample's shapes, after pre-processing. */
   get shapes(): { features: readonly number[]; label: readonly number[] } {
-    return { features: outputShape(this.featureTransforms), label: outputShape(this.labelTransforms) };
+    return { features: outputShape(this.preprocessing.features), label: outputShape(this.preprocessing.label) };
   }
 
   /** The samples at these positions of the training split. */
@@ -71,12 +55,8 @@ export class PreparedData {
   }
 
   /** Samples of any dataset with the same columns, for instance the test data. */
-  transform({ count, features, label }: Samples): Batch {
-    return {
-      count,
-      features: applyTransforms(this.featureTransforms, features, count),
-      label: applyTransforms(this.labelTransforms, label, count),
-    };
+  transform(samples: Samples): Batch {
+    return preprocess(this.preprocessing, samples);
   }
 
   #rows(column: "features" | "label"): EachRows {
@@ -86,4 +66,12 @@ export class PreparedData {
       }
     };
   }
+}
+
+export function preprocess({ features, label }: Preprocessing, samples: Samples): Batch {
+  return {
+    count: samples.count,
+    features: applyTransforms(features, samples.features, samples.count),
+    label: applyTransforms(label, samples.label, samples.count),
+  };
 }

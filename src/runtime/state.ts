@@ -5,6 +5,7 @@ import type { StateName } from "../core/generation.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Progress } from "../core/progress.ts";
 import type { JobRecord } from "../core/records.ts";
+import type { Preprocessing } from "../core/transforms.ts";
 import type { CheckpointContent, NamedTensor } from "../ports/checkpoint-storage.ts";
 import type { ComputeInfo } from "../ports/compute.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
@@ -65,15 +66,27 @@ export function snapshotToContent(
       stateDigest: identity.state.digest,
       weightsDigest: identity.weightsDigest,
       fingerprint: info.fingerprint,
+      equivalences: identity.equivalences,
       members: identity.members,
       metrics: ended?.metrics ?? null,
       writtenAt: identity.writtenAt,
     },
     weights,
     optimizer,
-    // Text, so that what is read back is what was digested.
-    state: { progress: snapshot.progress },
+    // Progress as text, so that what is read back is what was digested.
+    state: { progress: snapshot.progress, preprocessing: info.preprocessing } satisfies CheckpointState,
   };
+}
+
+/** What a checkpoint holds beside tensors. */
+interface CheckpointState {
+  readonly progress: string;
+  readonly preprocessing: Preprocessing;
+}
+
+/** What the model of a checkpoint expects to be done to its samples. */
+export function preprocessingOf({ state }: CheckpointContent): Preprocessing {
+  return (state as CheckpointState).preprocessing; // written by snapshotToContent, verified by its hash
 }
 
 /** The state in a checkpoint, in this model's layout; refuses one that was made by another model or optimizer. */
@@ -81,7 +94,7 @@ export function contentToSnapshot(
   content: CheckpointContent,
   info: Pick<ComputeInfo, "weightCount" | "trainableCount" | "slotNames" | "parameters">,
 ): StateSnapshot {
-  const { progress } = content.state as { progress: string }; // written by snapshotToContent, verified by its hash
+  const { progress } = content.state as CheckpointState; // written by snapshotToContent, verified by its hash
   const values = new Float32Array(info.weightCount + info.slotNames.length * info.trainableCount);
   const take = (tensors: readonly NamedTensor[], name: string, size: number, offset: number) => {
     const tensor = tensors.find((candidate) => candidate.name === name);

@@ -89,15 +89,16 @@ export class Trainer {
     const nodes = largestSubtrees(this.#shards, assignment.shards);
     while (this.#partials.length < nodes.length) this.#partials.push(this.#allocate());
     for (;;) {
-      if (this.#now.stepInEpoch < this.stepsPerEpoch) {
-        const stop = await this.#step(nodes, reducer);
-        if (stop === "aborted") return { kind: "aborted" };
-        if (stop && this.#now.stepInEpoch < this.stepsPerEpoch) return { kind: "stopped" };
-      }
-      if (this.#now.stepInEpoch === this.stepsPerEpoch) {
-        return { kind: (await this.#closeEpoch(nodes, reducer)) ? "boundary" : "aborted" };
-      }
+      if (this.#isEpochUsedUp) return { kind: (await this.#closeEpoch(nodes, reducer)) ? "boundary" : "aborted" };
+      const stop = await this.#step(nodes, reducer);
+      if (stop === "aborted") return { kind: "aborted" };
+      if (stop && !this.#isEpochUsedUp) return { kind: "stopped" };
     }
+  }
+
+  /** Every sample has been used once; a dataset that was changed on purpose may even have fewer. */
+  get #isEpochUsedUp(): boolean {
+    return this.#now.samples >= this.#data.trainingSamples;
   }
 
   get #now(): Progress {
@@ -109,7 +110,7 @@ export class Trainer {
   async #step(nodes: readonly Range[], reducer: Reducer): Promise<boolean | "aborted"> {
     const begun = this.#clock.monotonicMs();
     const progress = this.#now;
-    const batch = batchRange(this.#data.trainingSamples, this.#job.batchSize, progress.stepInEpoch);
+    const batch = batchRange(this.#data.trainingSamples, this.#job.batchSize, progress.samples);
     const own = this.#contributions(nodes, (shard, into) => this.#shardGradients(progress, batch, shard, into));
     const round: Round = { step: progress.step, pass: 0 };
     if ((await reducer.reduce(round, own, this.#reduced)) === "aborted") return "aborted";

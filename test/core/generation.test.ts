@@ -19,6 +19,8 @@ const empty: ClusterView = {
   shards: 4,
   workers: 2,
   fingerprint,
+  mayChange: false,
+  equivalences: [],
   members: [],
   refused: new Set(),
   generation: null,
@@ -64,6 +66,65 @@ test("the first member's fingerprint is the cluster's; whoever differs is refuse
     workerId: "b",
     reason: "job.seed is 8 here and 7 in the cluster",
   });
+});
+
+const machine = (instructions: string) => ({ ...fingerprint, "source.job": "x", "node.instructions": instructions });
+
+test("promise 7: another machine is let in, and makes the run equivalent with the reason named", () => {
+  const view = { ...empty, fingerprint: machine("avx2"), generation: running(["a"]) };
+  const members = [member("a", { fingerprint: machine("avx2") }), member("b", { fingerprint: machine("avx512f") })];
+  assert.deepEqual(
+    formed({ ...view, members: [members[0]!, member("c", { fingerprint: machine("avx2") })] }).equivalences,
+    [],
+  );
+  const decision = formed({ ...view, members, equivalences: ["before"] });
+  assert.deepEqual(decision.forming.members, ["a", "b"]);
+  assert.deepEqual(decision.equivalences, ["before", "node.instructions is avx512f on b and was avx2 before"]);
+  assert.deepEqual(decision.fingerprint, machine("avx2"));
+});
+
+test("a worker with another text of the job is refused while the cluster runs; a whole new start may bring another text", () => {
+  const other = { ...machine("avx2"), "source.job": "y" };
+  const view = { ...empty, fingerprint: machine("avx2"), generation: running(["a"]) };
+  const joining = [member("a", { fingerprint: machine("avx2") }), member("b", { fingerprint: other })];
+  assert.deepEqual(decide({ ...view, members: joining }), {
+    kind: "refuse",
+    workerId: "b",
+    reason: "source.job is y here and x in the cluster",
+  });
+  const anew = formed({ ...view, members: ["c", "d"].map((id) => member(id, { fingerprint: other })) });
+  assert.deepEqual(anew.fingerprint, other);
+  assert.deepEqual(anew.equivalences, []);
+  // Of those that start together none may differ either.
+  const mixed = [member("c", { fingerprint: other }), member("d", { fingerprint: machine("avx2") })];
+  assert.equal(decide({ ...view, members: mixed }).kind, "refuse");
+});
+
+test("a new start on other machines is equivalent from then on", () => {
+  const view = { ...empty, fingerprint: machine("avx2"), generation: running(["a"]) };
+  const anew = formed({ ...view, members: ["c", "d"].map((id) => member(id, { fingerprint: machine("sve") })) });
+  assert.deepEqual(anew.equivalences, [
+    "node.instructions is sve on c and was avx2 before",
+    "node.instructions is sve on d and was avx2 before",
+  ]);
+  assert.deepEqual(anew.fingerprint, machine("sve"));
+});
+
+test("promise 7: a new start with another meaning is refused, unless that is allowed; then the run is equivalent", () => {
+  const changed = { ...fingerprint, "job.seed": "8" };
+  const members = ["c", "d"].map((id) => member(id, { fingerprint: changed }));
+  const view = { ...empty, members, generation: running(["a"]) };
+  assert.deepEqual(decide(view), {
+    kind: "refuse",
+    workerId: "c",
+    reason: "job.seed is 8 here and 7 in the cluster",
+  });
+  const allowed = formed({ ...view, mayChange: true });
+  assert.deepEqual(allowed.fingerprint, changed);
+  assert.deepEqual(allowed.equivalences, ["job.seed was 7 and is 8"]);
+  // Not while a member of the old meaning is there.
+  const survivor = { ...view, mayChange: true, members: [member("a"), ...members] };
+  assert.equal(decide(survivor).kind, "refuse");
 });
 
 test("a generation runs only when every member has reported, and covers every shard once", () => {

@@ -85,7 +85,7 @@ test("every training sample is used exactly once an epoch, validation samples ne
     const used: number[] = [];
     const order = epochOrder(3, 2, training.length);
     for (let step = 0; step < stepsPerEpoch(training.length, batchSize); step++) {
-      const batch = batchRange(training.length, batchSize, step);
+      const batch = batchRange(training.length, batchSize, step * batchSize);
       for (let shard = 0; shard < shards; shard++) {
         const { begin, end } = shardRange(batch, shards, shard);
         assert.equal(end > begin, hasSamples({ begin: shard, end: shard + 1 }, shards, batch.end - batch.begin));

@@ -19,6 +19,7 @@ const result: RunResult = {
   history: [{ epoch: 1, loss: 2, val_loss: 2.1 }],
   test: { accuracy: 0.9712, loss: 1.25 },
   testLatest: { accuracy: 0.9651, loss: 1.47 },
+  equivalences: [],
   generations: 2,
   directory: "runs/digits",
   report: "\ninterface Digit {\n  value: number;\n}\n",
@@ -32,6 +33,7 @@ test("the summary sets best and latest side by side, then the report, the files 
     summaryText(result),
     `digits: 12 epochs, 1,236 steps, 2 generations, 1 min 32 s
 weights sha256:4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f
+bit-exact
 
                  best  latest
 epoch               7      12
@@ -109,10 +111,12 @@ test("the finished event has the documented fields, in their order, and nothing 
     test: { accuracy: null },
     testLatest: result.testLatest,
     generations: 2,
+    exactness: "bit-exact",
+    equivalences: [],
   });
   assert.equal(
     Object.keys(event).join(" "),
-    "event job epochs steps weightsDigest best latest history test testLatest generations",
+    "event job epochs steps weightsDigest best latest history test testLatest generations exactness equivalences",
   );
 });
 

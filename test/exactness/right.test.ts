@@ -40,7 +40,7 @@ test("after three epochs at S = 1 and S = 4, weights and losses agree with model
   for (let epoch = 0; epoch < 3; epoch++) {
     const order = epochOrder(job.seed, epoch, training.length);
     for (let step = 0; step * job.batchSize < training.length; step++) {
-      const { begin, end } = batchRange(training.length, job.batchSize, step);
+      const { begin, end } = batchRange(training.length, job.batchSize, step * job.batchSize);
       const { count, features, label } = dataset.read(
         [...order.subarray(begin, end)].map((position) => training[position]!),
       );

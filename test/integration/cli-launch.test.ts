@@ -39,7 +39,9 @@ test(
       ...[
         "best",
         "epochs",
+        "equivalences",
         "event",
+        "exactness",
         "generations",
         "history",
         "job",
@@ -136,4 +138,11 @@ test("what decides the bits may not change from start to start, unless it is all
   assert.match(refused.stderr, /job\.batchSize was \d+ and is 64/);
   const allowed = finished(await user().run(...words, "--allow-change"));
   assert.equal(allowed.epochs, 4);
+  assert.equal(allowed.exactness, "equivalent");
+  assert.match(JSON.stringify(allowed.equivalences), /job\.batchSize was \d+ and is 64/);
+  // The checkpoint says so too, and so does every later start.
+  const { path } = allowed.latest as { path: string };
+  const manifest = JSON.parse(readFileSync(`${path}/manifest.json`, "utf8")) as Line;
+  assert.deepEqual(manifest.equivalences, allowed.equivalences);
+  assert.equal(finished(await user().run(...words, "--epochs", "5")).exactness, "equivalent");
 });

@@ -140,6 +140,18 @@ describe("a job file's digest", () => {
     assert.equal(digests.size, 4);
   });
 
+  it("changes with the version of a package, not with its place or its other files", async () => {
+    const source = importing("numbers/one");
+    const numbers = (version: string, more = "") => ({
+      "node_modules/numbers/package.json": JSON.stringify({ name: "numbers", version, type: "module" }),
+      "node_modules/numbers/one.js": `export const seed = 1;\n${more}`,
+    });
+    const withExtension = source.replace("numbers/one", "numbers/one.js");
+    const digest = await digestOf({ "job.ts": withExtension, ...numbers("1.0.0") });
+    assert.equal(await digestOf({ "job.ts": withExtension, ...numbers("1.0.0", "// more\n") }), digest);
+    assert.notEqual(await digestOf({ "job.ts": withExtension, ...numbers("1.0.1") }), digest);
+  });
+
   it("comes to an end where modules import each other", async () => {
     const circle = {
       "a.ts": 'import "./b.ts";\nexport const seed = 1;\n',

@@ -41,6 +41,7 @@ const training: ClusterStatus = {
   history: [],
   best: null,
   latest: null,
+  equivalences: [],
 };
 
 const forming: ClusterStatus = {
@@ -89,6 +90,7 @@ const result: RunResult = {
   history: epochRecords(after(4).history),
   test: null,
   testLatest: null,
+  equivalences: [],
   generations: 2,
   directory: "runs/digits",
   report: null,

@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import type { Tensor4D } from "@tensorflow/tfjs";
 import type { Engine, Tensor } from "../../ports/engine.ts";
-import { probeKernels } from "./open-engine.ts";
+import { probeKernels } from "./probe.ts";
 
 /** Hexadecimal digits of the digest: enough to tell any two roundings apart, short enough to read. */
 const digestLength = 16;

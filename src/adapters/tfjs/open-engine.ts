@@ -38,6 +38,15 @@ export function engineEnvironment(choice: EngineChoice, options: EngineProcessOp
   };
 }
 
+/**
+ * oneDNN's own ops choose their algorithm by the processor. Matrix products go through oneDNN even without them, so its
+ * instruction set is fixed too: the newest that every processor of the last ten years has.
+ */
+const oneDnn = { TF_ENABLE_ONEDNN_OPTS: "0", ONEDNN_MAX_CPU_ISA: "AVX2", DNNL_MAX_CPU_ISA: "AVX2" };
+
+/** As the fingerprint says it. */
+export const oneDnnSetting = `ops off, at most ${oneDnn.ONEDNN_MAX_CPU_ISA}`;
+
 /** The settings that decide the bits. */
 function exactSettings(threads: number): Record<string, string> {
   return {
@@ -46,11 +55,7 @@ function exactSettings(threads: number): Record<string, string> {
     OMP_NUM_THREADS: String(threads),
     // One op after the other: the order in which a graph's ops run cannot depend on the machine's load.
     TF_NUM_INTEROP_THREADS: "1",
-    // oneDNN's own ops choose their algorithm by the processor. Matrix products go through oneDNN even without them, so
-    // its instruction set is fixed too: the newest that every processor of the last ten years has.
-    TF_ENABLE_ONEDNN_OPTS: "0",
-    ONEDNN_MAX_CPU_ISA: "AVX2",
-    DNNL_MAX_CPU_ISA: "AVX2",
+    ...oneDnn,
     // On a GPU: no atomic sums, and no algorithm chosen by a race.
     TF_DETERMINISTIC_OPS: "1",
     TF_CUDNN_DETERMINISTIC: "1",
@@ -83,22 +88,6 @@ export async function openEngine(choice: EngineChoice, options: { threads: numbe
     },
     record: (_name, step) => opByOp(tf, step),
   };
-}
-
-/**
- * Runs what a step would run, and returns the name of the first kernel that this engine lacks, or null. What `run` makes
- * is disposed of; any other error is passed on.
- */
-export function probeKernels(engine: Engine, run: () => void): string | null {
-  try {
-    engine.tf.tidy(() => run());
-    return null;
-  } catch (error) {
-    // TensorFlow.js has no other sign of it than the message.
-    const missing = /^Kernel '(\w+)' not registered for backend/.exec(messageOf(error))?.[1];
-    if (missing === undefined) throw error;
-    return missing;
-  }
 }
 
 /** The step as the port wants it: nothing but the outputs is left, and no output is also an input or another output. */

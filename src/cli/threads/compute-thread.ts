@@ -1,14 +1,11 @@
 /** The thread that owns the state and computes: engine, job file, data and trainer, served over one channel. */
-import { createHash } from "node:crypto";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { systemClock } from "../../adapters/system/clock.ts";
 import { type Channel, Moved, openChannel } from "../../adapters/system/thread-channel.ts";
-import { jobFields } from "../../core/job-fields.ts";
-import { encodeJson } from "../../core/json.ts";
 import type { Assignment, ComputeInfo, Reducer, RunOutcome, StepReport } from "../../ports/compute.ts";
 import type { StateSnapshot } from "../../ports/transport.ts";
 import { Trainer } from "../../runtime/trainer.ts";
-import { type OpenedProgram, openProgram, type ProgramRequest } from "../open-program.ts";
+import { fingerprintOf, type OpenedProgram, openProgram, type ProgramRequest } from "../open-program.ts";
 
 export interface ComputeThreadData {
   readonly request: ProgramRequest;
@@ -80,36 +77,19 @@ function report(step: StepReport): void {
   agent.tell("stepped", { ...step, progress: { step: n, epoch, stepInEpoch } });
 }
 
-function describe(
-  { engine, program, job, data: prepared }: OpenedProgram,
-  { stepsPerEpoch, statisticsCount }: Trainer,
-): ComputeInfo {
-  const { description } = engine;
-  const model = createHash("sha256")
-    .update(encodeJson(program.model.toJSON(null, false)))
-    .digest("hex");
+function describe(opened: OpenedProgram, { stepsPerEpoch, statisticsCount }: Trainer): ComputeInfo {
+  const { engine, program, data: prepared } = opened;
   return {
-    fingerprint: {
-      ...jobFields(job),
-      "job.model": `sha256:${model}`,
-      "data.digest": prepared.digest,
-      "engine.kind": description.kind,
-      "engine.library": description.library,
-      "engine.device": description.gpu ?? description.device,
-      "engine.architecture": description.architecture,
-      "engine.step": description.step,
-      "engine.threads": String(description.threads),
-      shards: String(data.shards),
-      wire: "float32",
-    },
+    fingerprint: fingerprintOf(opened, data.shards),
     weightCount: program.weightCount,
     slotNames: program.slotNames,
     trainableCount: program.trainableCount,
     statisticsCount,
     parameters: program.parameters.map(({ name, shape, size, offset }) => ({ name, shape, size, offset })),
+    preprocessing: prepared.preprocessing,
     trainingSamples: prepared.trainingSamples,
     validationSamples: prepared.validationSamples,
     stepsPerEpoch,
-    engine: description.library,
+    engine: engine.description.library,
   };
 }
