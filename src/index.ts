@@ -3,14 +3,18 @@ import type { CsvSource, JobDefinition, TextSource, Transform } from "./core/job
 
 export { LockstepError } from "./core/errors.ts";
 export type {
+  Clip,
   CsvSource,
   DataSource,
   JobDefinition,
+  LearningRate,
+  LearningRateSchedule,
   LossName,
   MetricName,
   OptimizerDefinition,
   ReportContext,
   SampleShapes,
+  Span,
   TextSource,
   Transform,
   TransformList,

@@ -39,6 +39,7 @@ async function runCheck(args: Arguments): Promise<number> {
       choice,
       mayFallBack: args.flag("fall-back") || args.text("engine") === undefined,
       threads: 1,
+      epochs: null,
     },
     (line) => notices.push(line),
   );

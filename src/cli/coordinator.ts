@@ -43,14 +43,15 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const { job } = await loadJob(args.argument);
   const listen = addressOf(args, "listen", "127.0.0.1:0");
   const endpoints = endpointsOf(args);
+  const epochs = args.whole("epochs", 1) ?? job.epochs;
   const request = {
     job: args.text("job") ?? job.name,
     resume: args.oneOf("resume", ["auto", "never"]) ?? "auto",
     shards: args.whole("shards", 1) ?? null,
     threads: args.whole("threads", 1) ?? null,
     workers: args.whole("workers", 1) ?? 1,
-    fields: jobFields(job),
-    epochs: args.whole("epochs", 1) ?? job.epochs,
+    fields: jobFields({ ...job, epochs }),
+    epochs,
     monitor: job.checkpoint.monitor,
     mode: job.checkpoint.mode,
     allowChange: args.flag("allow-change"),

@@ -54,7 +54,7 @@ async function runEvaluate(args: Arguments): Promise<number> {
   const jobPath = resolve(args.argument);
   const dataDirectory = dataDirectoryOf(args, dirname(jobPath));
   const opened = await openProgram(
-    { jobPath, dataDirectory, choice, mayFallBack: args.text("engine") === undefined, threads },
+    { jobPath, dataDirectory, choice, mayFallBack: args.text("engine") === undefined, threads, epochs: null },
     (line) => log.info(line),
   );
   const { job, program } = opened;

@@ -26,6 +26,8 @@ export interface ProgramRequest {
   /** Whether an engine that lacks a kernel may be replaced by one that has it. */
   readonly mayFallBack: boolean;
   readonly threads: number;
+  /** Instead of the job file's; null: those. */
+  readonly epochs: number | null;
 }
 
 export interface OpenedProgram {
@@ -40,7 +42,8 @@ export interface OpenedProgram {
 }
 
 export async function openProgram(request: ProgramRequest, say: (line: string) => void): Promise<OpenedProgram> {
-  const { job, digest: sourceDigest } = await loadJob(request.jobPath);
+  const { job: written, digest: sourceDigest } = await loadJob(request.jobPath);
+  const job = { ...written, epochs: request.epochs ?? written.epochs };
   const dataset = await openDataset(job.data, request.dataDirectory);
   const data = new PreparedData(dataset, job);
   const first = await openWith(request.choice);

@@ -87,6 +87,7 @@ async function runWorkerCommand(args: Arguments): Promise<number> {
         choice,
         mayFallBack: args.text("engine") === undefined,
         threads: record.threads,
+        epochs: record.epochs,
       },
       shards: record.shards,
       listen,

@@ -1,5 +1,6 @@
 import type { Job } from "./job.ts";
 import { encodeJson } from "./json.ts";
+import { dependsOnEpochs } from "./learning-rate.ts";
 
 /**
  * The fields of a job file that decide the bits, each as text: equal on every node, and from start to start. What may
@@ -7,14 +8,24 @@ import { encodeJson } from "./json.ts";
  * compared by the weights and layers it makes.
  */
 export function jobFields(job: Job): Record<string, string> {
-  const { validation, preprocess, optimizer } = job;
+  const { validation, preprocess, optimizer, clip } = job;
   return {
     "job.seed": String(job.seed),
     "job.batchSize": String(job.batchSize),
     "job.optimizer": encodeJson(optimizer),
+    "job.clip": encodeJson(clip),
+    // A rate that reaches its end with the job is another one when the job is longer.
+    ...(dependsOnEpochs(optimizer.learningRate) ? { "job.epochs": String(job.epochs) } : {}),
+    ...(followsCheckpoint(job) ? { "job.checkpoint": encodeJson(job.checkpoint) } : {}),
     "job.loss": job.loss,
     "job.metrics": job.metrics.join(" "),
     "job.validation": encodeJson(validation),
     "job.preprocess": encodeJson(preprocess),
   };
+}
+
+/** Whether the learning rate goes by what the job monitors for its checkpoints. */
+function followsCheckpoint({ optimizer: { learningRate } }: Job): boolean {
+  if (typeof learningRate === "number" || learningRate.kind !== "plateau") return false;
+  return learningRate.monitor === undefined || learningRate.mode === undefined;
 }

@@ -20,6 +20,7 @@ import {
   wrongField,
 } from "./field-checks.ts";
 import {
+  type Clip,
   type DataSource,
   type Job,
   type JobDefinition,
@@ -31,6 +32,8 @@ import {
   type Transform,
   type ValidationSplit,
 } from "./job.ts";
+import { learningRateOf } from "./learning-rate-validation.ts";
+import { monitorOf } from "./monitor-validation.ts";
 import { nearestName } from "./nearest-name.ts";
 
 const jobFields = [
@@ -50,7 +53,7 @@ const jobFields = [
 const sectionFields: Readonly<Record<string, readonly string[]>> = {
   preprocess: ["features", "label"],
   validation: ["fraction", "take"],
-  compile: ["optimizer", "loss", "metrics"],
+  compile: ["optimizer", "loss", "metrics", "clip"],
   checkpoint: ["monitor", "mode"],
 };
 
@@ -60,15 +63,6 @@ export const jobNameRule =
 
 export function isJobName(name: string): boolean {
   return /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(name);
-}
-
-/**
- * The names under which a job's epochs have metrics: `loss`, each metric, and, with a validation split, `val_` + each
- * of those. These are what a checkpoint can monitor.
- */
-export function computableMetrics(job: Pick<Job, "metrics" | "validation">): string[] {
-  const names = ["loss", ...job.metrics];
-  return job.validation === null ? names : [...names, ...names.map((name) => `val_${name}`)];
 }
 
 /** The job with every default filled in. The first wrong field is an error "invalid-job" that names it by its path. */
@@ -92,7 +86,8 @@ export function validateJob(value: unknown): Job {
     preprocess: { features, label },
     validation,
     model,
-    optimizer: optimizerDefinition(compile.optimizer, "compile.optimizer"),
+    optimizer: optimizerDefinition(compile.optimizer, "compile.optimizer", { metrics, validation }),
+    clip: optional(compile.clip, "compile.clip", clip) ?? null,
     loss: oneOf<LossName>(lossNames, tensorFlowNames)(compile.loss, "compile.loss"),
     metrics,
     checkpoint: checkpointRule(job.checkpoint, { metrics, validation }),
@@ -255,7 +250,11 @@ const optimizerFields: Readonly<Record<OptimizerKind, Readonly<Record<string, Ch
   },
 };
 
-const optimizerDefinition: Check<OptimizerDefinition> = (value, path) => {
+function optimizerDefinition(
+  value: unknown,
+  path: string,
+  job: Pick<Job, "metrics" | "validation">,
+): OptimizerDefinition {
   const expected = '{ kind, learningRate, … }, as in { kind: "adam", learningRate: 0.001 }';
   if (!isPlainObject(value)) {
     const kind = typeof value === "string" ? nearestName(value, optimizerKinds) : null;
@@ -269,7 +268,7 @@ const optimizerDefinition: Check<OptimizerDefinition> = (value, path) => {
   const kind = oneOf(optimizerKinds, { adamw: "adam", AdamW: "adam" })(value.kind, joined(path, "kind"));
   const checks = optimizerFields[kind];
   const fields = fieldsOf(value, path, ["kind", "learningRate", ...Object.keys(checks)], expected);
-  const learningRate = finiteNumber(positive)(fields.learningRate, joined(path, "learningRate"));
+  const learningRate = learningRateOf(fields.learningRate, joined(path, "learningRate"), job);
   const settings: Record<string, number | boolean> = {};
   for (const [name, check] of Object.entries(checks)) {
     const setting = optional(fields[name], joined(path, name), check);
@@ -280,6 +279,14 @@ const optimizerDefinition: Check<OptimizerDefinition> = (value, path) => {
   }
   // The table above has exactly the optional fields of this kind, each checked for its type.
   return { kind, learningRate, ...settings } as OptimizerDefinition;
+}
+
+const clip: Check<Clip> = (value, path) => {
+  const fields = fieldsOf(value, path, ["value", "globalNorm"], "{ value } or { globalNorm }, as in { globalNorm: 1 }");
+  const [name, ...others] = (["value", "globalNorm"] as const).filter((name) => fields[name] !== undefined);
+  if (!name || others.length > 0) throw wrongField(path, value, "one of { value } and { globalNorm }");
+  const limit = finiteNumber(positive)(fields[name], joined(path, name));
+  return name === "value" ? { value: limit } : { globalNorm: limit };
 };
 
 /** Names that users of Keras and TensorFlow.js know, for the hint. */
@@ -307,25 +314,6 @@ function checkpointRule(value: unknown, job: Pick<Job, "metrics" | "validation">
   if (value === undefined) return { monitor: job.validation === null ? "loss" : "val_loss", mode: "min" };
   const example = '{ monitor, mode }, as in { monitor: "val_loss", mode: "min" }';
   const rule = fieldsOf(value, "checkpoint", sectionFields.checkpoint!, example, whereItBelongs);
-  const names = computableMetrics(job);
-  const { monitor } = rule;
-  if (typeof monitor !== "string" || !names.includes(monitor)) {
-    const expected = `something that this job computes: ${listed(names)}`;
-    throw wrongField("checkpoint.monitor", monitor, expected, monitorHint(monitor, names, job));
-  }
+  const monitor = monitorOf(rule.monitor, "checkpoint.monitor", job);
   return { monitor, mode: oneOf(["min", "max"])(rule.mode, "checkpoint.mode") };
-}
-
-/** What would make the job compute the monitored metric. */
-function monitorHint(monitor: unknown, names: readonly string[], job: Pick<Job, "validation">): string | undefined {
-  if (typeof monitor !== "string") return undefined;
-  const base = monitor.replace(/^val_/, "");
-  if (monitor !== base && job.validation === null && names.includes(base)) {
-    return `Add validation: { fraction: 0.2 } to the job, or monitor "${base}".`;
-  }
-  if (metricNames.some((name) => name === base) && !names.includes(base)) {
-    return `Add "${base}" to compile.metrics${monitor !== base && job.validation === null ? ", and validation: { fraction: 0.2 } to the job" : ""}.`;
-  }
-  const meant = nearestName(monitor, names);
-  return meant === null ? undefined : `Did you mean "${meant}"?`;
 }

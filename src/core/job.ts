@@ -25,6 +25,8 @@ export interface JobDefinition {
     readonly optimizer: OptimizerDefinition;
     readonly loss: LossName;
     readonly metrics?: readonly MetricName[];
+    /** Limits the mean gradient of the global batch before every update. */
+    readonly clip?: Clip;
   };
   /** 6. Which checkpoint is the best one. Left out: `best` follows `val_loss`, or `loss` without validation, min. */
   readonly checkpoint?: { readonly monitor: string; readonly mode: "min" | "max" };
@@ -98,18 +100,65 @@ export interface ValidationSplit {
   readonly take?: "random" | "last";
 }
 
+export type Clip =
+  /** Every single number to [−value, value]. */
+  | { readonly value: number }
+  /** All numbers by one factor, so that the root of the sum of their squares is at most this. */
+  | { readonly globalNorm: number };
+
+/** A length of training. */
+export type Span = { readonly steps: number } | { readonly epochs: number };
+
+export type LearningRate = number | LearningRateSchedule;
+
+/** `initial` is the rate once the warm-up, if there is one, is over; during it the rate rises to that from 0. */
+export type LearningRateSchedule = { readonly initial: number; readonly warmup?: Span } & (
+  | { readonly kind: "constant" }
+  /** Multiplied by `factor` at once, whenever another `every` is over. */
+  | { readonly kind: "step"; readonly factor: number; readonly every: Span }
+  /** Multiplied by `factor` little by little, in each `every`. */
+  | { readonly kind: "exponential"; readonly factor: number; readonly every: Span }
+  /** Falls along half a cosine to `final` (0); `over` is the rest of the job where it is left out. */
+  | { readonly kind: "cosine"; readonly final?: number; readonly over?: Span }
+  /** Multiplied by `factor` (0.1) after `patience` (10) epochs in which the monitored metric got no better. */
+  | {
+      readonly kind: "plateau";
+      readonly factor?: number;
+      readonly patience?: number;
+      /** Less than this (1e-4) is no improvement. */
+      readonly minDelta?: number;
+      /** After a cut, counting begins again with this epoch (0 and 1: the next one), as in Keras. */
+      readonly cooldown?: number;
+      /** Never below this (0). */
+      readonly minimum?: number;
+      /** Left out: those of `checkpoint`. */
+      readonly monitor?: string;
+      readonly mode?: "min" | "max";
+    }
+);
+
 export type OptimizerDefinition =
-  | { readonly kind: "sgd"; readonly learningRate: number; readonly momentum?: number; readonly nesterov?: boolean }
-  | { readonly kind: "rmsprop"; readonly learningRate: number; readonly rho?: number; readonly epsilon?: number }
+  | {
+      readonly kind: "sgd";
+      readonly learningRate: LearningRate;
+      readonly momentum?: number;
+      readonly nesterov?: boolean;
+    }
+  | {
+      readonly kind: "rmsprop";
+      readonly learningRate: LearningRate;
+      readonly rho?: number;
+      readonly epsilon?: number;
+    }
   | {
       readonly kind: "adagrad";
-      readonly learningRate: number;
+      readonly learningRate: LearningRate;
       readonly initialAccumulator?: number;
       readonly epsilon?: number;
     }
   | {
       readonly kind: "adam";
-      readonly learningRate: number;
+      readonly learningRate: LearningRate;
       readonly beta1?: number;
       readonly beta2?: number;
       readonly epsilon?: number;
@@ -141,6 +190,7 @@ export interface Job {
   readonly optimizer: OptimizerDefinition;
   readonly loss: LossName;
   readonly metrics: readonly MetricName[];
+  readonly clip: Clip | null;
   readonly checkpoint: { readonly monitor: string; readonly mode: "min" | "max" };
   readonly batchSize: number;
   readonly epochs: number;

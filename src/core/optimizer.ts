@@ -32,12 +32,12 @@ export function slotsOf(optimizer: OptimizerDefinition): readonly Slot[] {
 export const defaultEpsilon = 1e-7;
 
 /**
- * The rate of the n-th update, n from 1. Adam's includes the corrections for its moments' start at zero
- * (Kingma, Ba: "Adam", 2015, section 2, the efficient form).
+ * By what the n-th update, n from 1, multiplies its direction. Adam's includes the corrections for its moments' start at
+ * zero (Kingma, Ba: "Adam", 2015, section 2, the efficient form).
  */
-export function rateAt(optimizer: OptimizerDefinition, update: number): number {
-  if (optimizer.kind !== "adam") return optimizer.learningRate;
+export function rateAt(optimizer: OptimizerDefinition, learningRate: number, update: number): number {
+  if (optimizer.kind !== "adam") return learningRate;
   const beta1 = optimizer.beta1 ?? 0.9;
   const beta2 = optimizer.beta2 ?? 0.999;
-  return (optimizer.learningRate * Math.sqrt(1 - beta2 ** update)) / (1 - beta1 ** update);
+  return (learningRate * Math.sqrt(1 - beta2 ** update)) / (1 - beta1 ** update);
 }

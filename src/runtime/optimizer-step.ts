@@ -1,7 +1,7 @@
 /** One update of all trainable weights at once: they, their slots and their gradients are one row each. */
 import type { Tensor1D } from "@tensorflow/tfjs";
 import { unreachable } from "../core/errors.ts";
-import type { OptimizerDefinition } from "../core/job.ts";
+import type { Clip, OptimizerDefinition } from "../core/job.ts";
 import { defaultEpsilon } from "../core/optimizer.ts";
 import type { Tensor, TensorFlow } from "../ports/engine.ts";
 
@@ -10,13 +10,35 @@ export interface Update {
   readonly slots: readonly Tensor[];
 }
 
-/** `gradient` is the mean over the batch; `rate` a scalar, from `rateAt`. The formulas are TensorFlow's. */
+/** Scalars: `rate` from `rateAt`, and the learning rate it was made from. */
+export interface Rates {
+  readonly rate: Tensor;
+  readonly learningRate: Tensor;
+}
+
+/**
+ * Limits a row of gradients. The global norm is summed weight by weight, in their order, so that it does not depend on
+ * how a row is cut for the wire. As TensorFlow's `clip_by_global_norm`.
+ */
+export function clipped(
+  tf: TensorFlow,
+  clip: Clip,
+  gradient: Tensor1D,
+  parameters: readonly { readonly offset: number; readonly size: number }[],
+): Tensor1D {
+  if ("value" in clip) return gradient.clipByValue(-clip.value, clip.value) as Tensor1D; // keeps the shape
+  const squares = parameters.map(({ offset, size }) => gradient.slice([offset], [size]).square().sum());
+  const norm = tf.sqrt(squares.reduce<Tensor>((sum, square) => sum.add(square), tf.scalar(0)));
+  return tf.mul<Tensor1D>(gradient, tf.div(clip.globalNorm, norm.maximum(clip.globalNorm)));
+}
+
+/** `gradient` is the mean over the batch. The formulas are TensorFlow's. */
 export function applyOptimizer(
   tf: TensorFlow,
   optimizer: OptimizerDefinition,
   { weights, slots }: Update,
   gradient: Tensor1D,
-  rate: Tensor,
+  { rate, learningRate }: Rates,
 ): Update {
   switch (optimizer.kind) {
     case "sgd": {
@@ -46,7 +68,7 @@ export function applyOptimizer(
       );
       const step = mean.mul(rate).div(tf.sqrt(square).add(optimizer.epsilon ?? defaultEpsilon));
       const decayed = optimizer.weightDecay
-        ? weights.sub(weights.mul(optimizer.weightDecay * optimizer.learningRate))
+        ? weights.sub(weights.mul(learningRate.mul(optimizer.weightDecay)))
         : weights;
       return { weights: decayed.sub(step), slots: [mean, square] };
     }

@@ -7,7 +7,16 @@ import type { Contribution, Reduction, Round } from "../core/contribution.ts";
 import { assert } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
-import { afterEpoch, afterStep, initialProgress, means, type Progress, type Sums } from "../core/progress.ts";
+import {
+  afterEpoch,
+  afterStep,
+  type EpochRules,
+  initialProgress,
+  means,
+  type Progress,
+  rateOf,
+  type Sums,
+} from "../core/progress.ts";
 import { RandomStream } from "../core/random.ts";
 import { largestSubtrees, middleOf } from "../core/reduce-tree.ts";
 import { batchRange, epochOrder, type Range, shardRange, slice, stepsPerEpoch } from "../core/sampler.ts";
@@ -115,7 +124,8 @@ export class Trainer {
     const round: Round = { step: progress.step, pass: 0 };
     if ((await reducer.reduce(round, own, this.#reduced)) === "aborted") return "aborted";
     const sums = this.#sumsOf(this.#reduced);
-    this.#program.update(this.#reduced.values, sums.samples, progress.step + 1);
+    const learningRate = rateOf(progress, this.#rules, progress.step);
+    this.#program.update(this.#reduced.values, sums.samples, { number: progress.step + 1, learningRate });
     this.#progress = afterStep(progress, sums);
     const seconds = (this.#clock.monotonicMs() - begun) / 1000;
     this.#onStep({
@@ -146,7 +156,7 @@ export class Trainer {
       if ((await reducer.reduce(round, own, this.#reduced)) === "aborted") return false;
       validation = this.#sumsOf(this.#reduced);
     }
-    this.#progress = afterEpoch(this.#now, validation, this.#job.checkpoint);
+    this.#progress = afterEpoch(this.#now, validation, this.#rules);
     return true;
   }
 
@@ -194,6 +204,12 @@ export class Trainer {
       this.#order = { epoch, positions: epochOrder(this.#job.seed, epoch, this.#data.trainingSamples) };
     }
     return this.#order.positions;
+  }
+
+  get #rules(): EpochRules {
+    const { checkpoint, optimizer, epochs } = this.#job;
+    const { stepsPerEpoch } = this;
+    return { policy: checkpoint, learningRate: optimizer.learningRate, stepsPerEpoch, epochs };
   }
 
   #sumsOf({ statistics }: Reduction): Sums {

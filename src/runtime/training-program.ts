@@ -11,7 +11,7 @@ import { rateAt, slotsOf } from "../core/optimizer.ts";
 import { RandomStream } from "../core/random.ts";
 import type { Engine, LayersModel, Step } from "../ports/engine.ts";
 import { checkOutputShape, lossOfSamples, metricOfSamples } from "./losses.ts";
-import { applyOptimizer } from "./optimizer-step.ts";
+import { applyOptimizer, clipped } from "./optimizer-step.ts";
 import { seeded } from "./seeded.ts";
 
 /** One weight of the model and where it lies in the row. */
@@ -133,16 +133,18 @@ export class TrainingProgram {
     this.#assign(this.#weights);
   }
 
-  /** Applies the sums over all shards: the n-th update, n from 1. All or nothing. */
-  update(row: Float32Array, samples: number, n: number): void {
+  /** Applies the sums over all shards: the update with this number, from 1. All or nothing. */
+  update(row: Float32Array, samples: number, update: { number: number; learningRate: number }): void {
     const { tf } = this.engine;
+    const { optimizer } = this.#job;
     const inputs = [
       this.#trainable!,
       ...this.#slots,
       tf.tensor1d(row.slice(0, this.trainableCount)),
       tf.tensor1d(row.slice(this.trainableCount)),
       tf.scalar(samples),
-      tf.scalar(rateAt(this.#job.optimizer, n)),
+      tf.scalar(rateAt(optimizer, update.learningRate, update.number)),
+      tf.scalar(update.learningRate),
     ];
     const outputs = this.#update(inputs);
     tf.dispose([...inputs, ...this.#weights]);
@@ -150,6 +152,10 @@ export class TrainingProgram {
     this.#trainable = trainable!;
     this.#slots = rest.slice(0, this.slotNames.length);
     this.#weights = rest.slice(this.slotNames.length);
+  }
+
+  get #trainableParameters(): readonly Parameter[] {
+    return this.parameters.filter((parameter) => parameter.trainable);
   }
 
   #run(step: Step, batch: Batch, random: RandomStream | null, take: (outputs: Tensor[]) => void): void {
@@ -195,14 +201,19 @@ export class TrainingProgram {
     return [this.#sums(this.#lossSum(label!, output, count!), label!, output)];
   }
 
-  /** Inputs: trainable weights, slots, gradient sums, statistics sums, samples, rate. Outputs: row, slots, weights. */
+  /**
+   * Inputs: trainable weights, slots, gradient sums, statistics sums, samples, rate, learning rate.
+   * Outputs: row, slots, weights.
+   */
   #updateStep(inputs: readonly Tensor[]): Tensor[] {
     const { tf } = this.engine;
     const [trainable, ...rest] = inputs;
     const slots = rest.slice(0, this.slotNames.length);
-    const [gradientSum, statisticsSum, samples, rate] = rest.slice(this.slotNames.length);
-    const gradient = gradientSum!.div(samples!) as Tensor1D;
-    const updated = applyOptimizer(tf, this.#job.optimizer, { weights: trainable!, slots }, gradient, rate!);
+    const [gradientSum, statisticsSum, samples, rate, learningRate] = rest.slice(this.slotNames.length);
+    const mean = gradientSum!.div(samples!) as Tensor1D;
+    const gradient = this.#job.clip ? clipped(tf, this.#job.clip, mean, this.#trainableParameters) : mean;
+    const rates = { rate: rate!, learningRate: learningRate! };
+    const updated = applyOptimizer(tf, this.#job.optimizer, { weights: trainable!, slots }, gradient, rates);
     const statistics = statisticsSum!.div(samples!);
     const weights = this.parameters.map(({ trainable, offset, size, shape }) =>
       trainable

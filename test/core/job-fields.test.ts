@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Job } from "../../src/core/job.ts";
+import type { Job, LearningRate } from "../../src/core/job.ts";
 import { jobFields } from "../../src/core/job-fields.ts";
 
 const job: Job = {
@@ -15,6 +15,7 @@ const job: Job = {
   optimizer: { kind: "adam", learningRate: 0.1 },
   loss: "meanSquaredError",
   metrics: ["accuracy"],
+  clip: null,
   checkpoint: { monitor: "val_loss", mode: "min" },
   batchSize: 8,
   epochs: 3,
@@ -35,6 +36,7 @@ const changes: Readonly<Record<keyof Job, readonly [Partial<Job>, string | null]
   optimizer: [{ optimizer: { kind: "adam", learningRate: 0.2 } }, "job.optimizer"],
   loss: [{ loss: "meanAbsoluteError" }, "job.loss"],
   metrics: [{ metrics: [] }, "job.metrics"],
+  clip: [{ clip: { globalNorm: 1 } }, "job.clip"],
   checkpoint: [{ checkpoint: { monitor: "loss", mode: "min" } }, null],
   batchSize: [{ batchSize: 9 }, "job.batchSize"],
   epochs: [{ epochs: 4 }, null],
@@ -58,4 +60,19 @@ test("settings written in another order are the same settings", () => {
   const optimizer = { beta1: 0.8, learningRate: 0.1, kind: "adam" } as const;
   const same = { kind: "adam", learningRate: 0.1, beta1: 0.8 } as const;
   assert.deepEqual(jobFields({ ...job, optimizer }), jobFields({ ...job, optimizer: same }));
+});
+
+test("where the learning rate ends with the job, or follows what the job monitors, those decide the bits too", () => {
+  const differs = (schedule: LearningRate, change: Partial<Job>) => {
+    const one: Job = { ...job, optimizer: { kind: "adam", learningRate: schedule } };
+    const [before, after] = [jobFields(one), jobFields({ ...one, ...change })];
+    return Object.keys(after).filter((name) => after[name] !== before[name]);
+  };
+  const [longer, other] = [{ epochs: 9 }, { checkpoint: { monitor: "loss", mode: "min" } as const }];
+  assert.deepEqual(differs({ kind: "cosine", initial: 1 }, longer), ["job.epochs"]);
+  assert.deepEqual(differs({ kind: "cosine", initial: 1, over: { epochs: 3 } }, longer), []);
+  assert.deepEqual(differs({ kind: "exponential", initial: 1, factor: 0.5, every: { epochs: 1 } }, longer), []);
+  assert.deepEqual(differs({ kind: "plateau", initial: 1 }, longer), []);
+  assert.deepEqual(differs({ kind: "plateau", initial: 1 }, other), ["job.checkpoint"]);
+  assert.deepEqual(differs({ kind: "plateau", initial: 1, monitor: "loss", mode: "min" }, other), []);
 });

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { LockstepError } from "../../src/core/errors.ts";
-import { computableMetrics, isJobName, validateJob } from "../../src/core/job-validation.ts";
+import { isJobName, validateJob } from "../../src/core/job-validation.ts";
+import { computableMetrics } from "../../src/core/monitor-validation.ts";
 import {
   csv,
   defineJob,
@@ -60,6 +61,7 @@ describe("a valid job", () => {
       optimizer: { kind: "adam", learningRate: 0.001 },
       loss: "categoricalCrossentropy",
       metrics: [],
+      clip: null,
       checkpoint: { monitor: "loss", mode: "min" },
       batchSize: 128,
       epochs: 40,
@@ -77,6 +79,7 @@ describe("a valid job", () => {
       preprocess: { features: [vocabulary(), oneHot()], label: [vocabulary(), reshape([1]), oneHot()] },
       validation: { fraction: 0.2, take: "last" },
       compile: {
+        clip: { globalNorm: 1 },
         optimizer: { kind: "sgd", learningRate: 0.1, momentum: 0.9, nesterov: true },
         loss: "categoricalCrossentropy",
         metrics: ["accuracy"],
@@ -98,6 +101,7 @@ describe("a valid job", () => {
       optimizer: { kind: "sgd", learningRate: 0.1, momentum: 0.9, nesterov: true },
       loss: "categoricalCrossentropy",
       metrics: ["accuracy"],
+      clip: { globalNorm: 1 },
       checkpoint: { monitor: "val_accuracy", mode: "max" },
       batchSize: 128,
       epochs: 40,
@@ -262,7 +266,7 @@ describe("a wrong field is named with its path, its value and what was expected"
     [
       "compile.optimizer.learningRate",
       undefined,
-      "compile.optimizer.learningRate is missing; expected a number above 0.",
+      "compile.optimizer.learningRate is missing; expected a number above 0, or a schedule",
     ],
     ["compile.optimizer.learningRate", -0.1, "compile.optimizer.learningRate is -0.1; expected a number above 0."],
     ["compile.optimizer.learningRate", 0, "compile.optimizer.learningRate is 0; expected a number above 0."],
@@ -271,8 +275,44 @@ describe("a wrong field is named with its path, its value and what was expected"
     [
       "compile.optimizer.learningRate",
       () => 0.1,
-      "compile.optimizer.learningRate is a function; expected a number above 0.",
+      "compile.optimizer.learningRate is a function; expected a number above 0, or a schedule",
     ],
+    [
+      "compile.optimizer.learningRate",
+      { kind: "CosineDecay", initial: 1 },
+      'compile.optimizer.learningRate.kind is "CosineDecay"; expected "constant",',
+      'Did you mean "cosine"?',
+    ],
+    [
+      "compile.optimizer.learningRate",
+      { kind: "cosine" },
+      "compile.optimizer.learningRate.initial is missing; expected a number above 0.",
+    ],
+    [
+      "compile.optimizer.learningRate",
+      { kind: "step", initial: 1, factor: 0.5, every: 10 },
+      "compile.optimizer.learningRate.every is 10; expected { steps } or { epochs }",
+      "Write { steps: 10 } or { epochs: 10 }.",
+    ],
+    [
+      "compile.optimizer.learningRate",
+      { kind: "constant", initial: 1, warmup: { steps: 1, epochs: 1 } },
+      "compile.optimizer.learningRate.warmup is {",
+    ],
+    [
+      "compile.optimizer.learningRate",
+      { kind: "plateau", initial: 1, monitor: "val_loss" },
+      'compile.optimizer.learningRate.monitor is "val_loss"; expected something that this job computes: "loss".',
+      'Add validation: { fraction: 0.2 } to the job, or monitor "loss".',
+    ],
+    [
+      "compile.optimizer.learningRate",
+      { kind: "exponential", initial: 1, factor: 2, every: { epochs: 1 }, over: { epochs: 2 } },
+      "compile.optimizer.learningRate.over is not a field",
+    ],
+    ["compile.clip", 1, "compile.clip is 1; expected { value } or { globalNorm }"],
+    ["compile.clip", { value: 1, globalNorm: 1 }, "compile.clip is {"],
+    ["compile.clip", { globalNorm: 0 }, "compile.clip.globalNorm is 0; expected a number above 0."],
     ["compile.optimizer.beta1", 1, `compile.optimizer.beta1 is 1; ${fromZeroToBelowOne}`],
     ["compile.optimizer.beta2", -0.5, `compile.optimizer.beta2 is -0.5; ${fromZeroToBelowOne}`],
     ["compile.optimizer.epsilon", 0, "compile.optimizer.epsilon is 0; expected a number above 0."],

@@ -1,16 +1,28 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { CheckpointPolicy } from "../../src/core/checkpoint-policy.ts";
 import { decodeJson, encodeJson } from "../../src/core/json.ts";
-import { afterEpoch, afterStep, initialProgress, means, type Progress } from "../../src/core/progress.ts";
+import {
+  afterEpoch,
+  afterStep,
+  type EpochRules,
+  initialProgress,
+  means,
+  type Progress,
+  rateOf,
+} from "../../src/core/progress.ts";
 
-const policy: CheckpointPolicy = { monitor: "val_loss", mode: "min" };
+const rules: EpochRules = {
+  policy: { monitor: "val_loss", mode: "min" },
+  learningRate: 0.1,
+  stepsPerEpoch: 2,
+  epochs: 5,
+};
 
 /** One epoch of two steps whose validation loss is the one given. */
 function epochWith(progress: Progress, validationLoss: number): Progress {
   const first = afterStep(progress, { samples: 4, totals: { loss: 2, accuracy: 3 } });
   const second = afterStep(first, { samples: 2, totals: { loss: 1, accuracy: 0 } });
-  return afterEpoch(second, { samples: 2, totals: { loss: 2 * validationLoss } }, policy);
+  return afterEpoch(second, { samples: 2, totals: { loss: 2 * validationLoss } }, rules);
 }
 
 test("a run begins with nothing done and nothing best, at the place it was given", () => {
@@ -25,6 +37,7 @@ test("a run begins with nothing done and nothing best, at the place it was given
     totals: {},
     history: [],
     best: null,
+    plateau: null,
   });
 });
 
@@ -60,7 +73,7 @@ test("the best epoch is remembered through worse ones, NaN and equals, and moves
 
 test("without a validation split there are no val_ metrics, and the policy judges what there is", () => {
   const stepped = afterStep(initialProgress(1, 1), { samples: 2, totals: { loss: 1 } });
-  const ended = afterEpoch(stepped, null, { monitor: "loss", mode: "min" });
+  const ended = afterEpoch(stepped, null, { ...rules, policy: { monitor: "loss", mode: "min" } });
   assert.deepEqual(ended.history, [{ epoch: 1, metrics: { loss: 0.5 }, improved: true }]);
 });
 
@@ -86,4 +99,19 @@ test("progress is never changed in place: what was kept of an earlier step stays
 
 test("a mean of sums is each total over the samples", () => {
   assert.deepEqual(means({ samples: 4, totals: { loss: 1, accuracy: 3 } }), { loss: 0.25, accuracy: 0.75 });
+});
+
+test("a rate that changes is in the history, and one that follows a metric is cut by what the epochs have measured", () => {
+  const learningRate = { kind: "plateau", initial: 0.1, factor: 0.5, patience: 2 } as const;
+  const following: EpochRules = { ...rules, learningRate };
+  let progress = initialProgress(1, 1);
+  for (const loss of [3, 3, Number.NaN, 3, 2]) {
+    const stepped = afterStep(progress, { samples: 1, totals: { loss: 1 } });
+    progress = afterEpoch(stepped, { samples: 1, totals: { loss } }, following);
+  }
+  assert.deepEqual(
+    progress.history.map(({ metrics }) => metrics.learningRate),
+    [0.1, 0.1, 0.1, 0.05, 0.05],
+  );
+  assert.equal(rateOf(decodeJson<Progress>(encodeJson(progress)), following, progress.step), 0.05);
 });
