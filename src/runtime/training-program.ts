@@ -286,6 +286,14 @@ function buildModel(
       },
     );
   }
+  const stateful = model.layers.find((layer) => layer.stateful);
+  if (stateful) {
+    throw new LockstepError(
+      "invalid-job",
+      `The model's layer ${stateful.name} is stateful: it would carry something from batch to batch that no checkpoint holds.`,
+      { hint: "Leave out stateful: true; every batch is a random draw of the samples anyway." },
+    );
+  }
   for (const weight of model.weights) {
     if (weight.read().dtype !== "float32") {
       throw new LockstepError(

@@ -11,6 +11,7 @@ import type { KernelBackend } from "@tensorflow/tfjs";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { Engine, EngineKind, Step, Tensor, TensorFlow } from "../../ports/engine.ts";
 import { hasAvx2 } from "../system/processor.ts";
+import { withNativeRandom } from "./native-random.ts";
 import { type EngineChoice, javaScriptLibrary } from "./prepare-engine.ts";
 
 const require = createRequire(import.meta.url);
@@ -86,8 +87,12 @@ export async function openEngine(choice: EngineChoice, options: { threads: numbe
       step: "op-by-op",
       architecture: process.arch,
     },
-    record: (_name, step) => opByOp(tf, step),
+    record: (_name, step) => opByOp(tf, choice.kind === "native" ? withNativeMasks(tf, step) : step),
   };
+}
+
+function withNativeMasks(tf: TensorFlow, step: Step): Step {
+  return (inputs) => withNativeRandom(tf, () => step(inputs));
 }
 
 /** The step as the port wants it: nothing but the outputs is left, and no output is also an input or another output. */
