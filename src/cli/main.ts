@@ -8,11 +8,12 @@ import { coordinator } from "./coordinator.ts";
 import { doctor } from "./doctor.ts";
 import { evaluate } from "./evaluate.ts";
 import { launch } from "./launch.ts";
+import { ledger } from "./ledger.ts";
 import { setup } from "./setup.ts";
 import { status } from "./status.ts";
 import { worker } from "./worker.ts";
 
-const commands: readonly Command[] = [launch, status, check, evaluate, coordinator, worker, setup, doctor];
+const commands: readonly Command[] = [launch, status, check, evaluate, ledger, coordinator, worker, setup, doctor];
 
 async function main(words: readonly string[]): Promise<number> {
   const [name, ...rest] = words;

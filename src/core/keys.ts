@@ -35,6 +35,8 @@ export interface Keys {
   epochs(lineage: number): string;
   epoch(lineage: number, epoch: number): string;
   checkpoint(id: string): string;
+  saves(lineage: number): string;
+  save(lineage: number, step: number): string;
 }
 
 /** The number of the job's newest run. */
@@ -73,5 +75,7 @@ export function keysOf(job: string, run: number): Keys {
     // Padded, so that etcd's key order is the epochs' order.
     epoch: (lineage, epoch) => at("epochs", lineage, String(epoch).padStart(8, "0")),
     checkpoint: (id) => at("checkpoints", id),
+    saves: (lineage) => at("saves", lineage, ""),
+    save: (lineage, step) => at("saves", lineage, String(step).padStart(12, "0")),
   };
 }

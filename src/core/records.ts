@@ -56,6 +56,14 @@ export interface EpochRecord {
   readonly stopping: boolean;
 }
 
+/** A published checkpoint, remembered also when it is deleted. */
+export interface SaveRecord {
+  readonly epoch: number;
+  readonly step: number;
+  readonly weightsDigest: string;
+  readonly checkpoint: string;
+}
+
 export interface LeaderRecord {
   readonly workerId: string;
   readonly generation: number;

@@ -18,6 +18,7 @@ import {
   type Equivalences,
   type JobRecord,
   type LeaderRecord,
+  type SaveRecord,
 } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
 import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
@@ -246,6 +247,8 @@ export class Leadership {
     const pointer = this.#pointer(point, stored);
     const improved = point.kind === "boundary" && (point.progress.history.at(-1)?.improved ?? false);
     const finished = point.kind === "boundary" && point.progress.epoch >= record.epochs;
+    const { step, epoch, lineage } = point.progress;
+    const save: SaveRecord = { step, epoch, weightsDigest: point.weightsDigest, checkpoint: id };
     const { succeeded } = await coordination.transact(
       [
         { kind: "created-at", key: keys.leader, revision: token },
@@ -254,6 +257,7 @@ export class Leadership {
       ],
       [
         { kind: "put", key: keys.latest, value: encodeJson(pointer) },
+        { kind: "put", key: keys.save(lineage, step), value: encodeJson(save) },
         ...(improved ? [{ kind: "put" as const, key: keys.best, value: encodeJson(pointer) }] : []),
         { kind: "put", key: keys.checkpoint(id), value: encodeJson({ state: "live", step: point.progress.step }) },
         ...(finished

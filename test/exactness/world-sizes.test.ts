@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Job, JobDefinition } from "../../src/core/job.ts";
+import { ledgerOf } from "../../src/core/ledger.ts";
+import { splitSamples } from "../../src/core/sampler.ts";
 import type { Dataset } from "../../src/ports/dataset.ts";
 import { characters, points, pointsJob, train } from "../fixtures/trainers.ts";
 
@@ -144,4 +146,36 @@ test("one seed gives one result, another seed another, and no stray randomness g
   const [one, again, other] = [await run(1), await run(1), await run(2)];
   assert.equal(again.digest, one.digest);
   assert.notEqual(other.digest, one.digest);
+});
+
+test("promise 5: what training reads is what the ledger says, through a stop and another number of workers", async () => {
+  const dataset = points(103);
+  const job = pointsJob({ validation: { fraction: 0.2 }, epochs: 2 });
+  const { training } = splitSamples(job.seed, dataset.length, job.validation);
+  const reads: number[][] = [];
+  const watched: Dataset = {
+    ...dataset,
+    read(indices) {
+      reads.push(Array.from(indices));
+      return dataset.read(indices);
+    },
+  };
+  const options = { shards: 4, epochs: 2 };
+  const stopped = await train(job, watched, { ...options, workers: 2, stopAfterSteps: 7 });
+  await train(job, watched, { ...options, workers: 3, from: stopped.snapshot });
+  const rules = {
+    ...{ seed: job.seed, samples: dataset.length, validation: job.validation },
+    batchSize: job.batchSize,
+  };
+  const lines = [1, 2].flatMap((epoch) => [...ledgerOf({ ...rules, shards: 4 }, epoch)]);
+  // Fitting looks at the whole training split; validation reads its own samples.
+  const shards = reads.filter((read) => read.length < training.length && read.every((i) => training.includes(i)));
+  const textOf = (samples: readonly number[]) => samples.join(" ");
+  assert.deepEqual(
+    shards.map(textOf).sort(),
+    lines
+      .map(({ samples }) => textOf(samples))
+      .filter((text) => text !== "")
+      .sort(),
+  );
 });

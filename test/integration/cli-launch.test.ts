@@ -106,6 +106,34 @@ test(
   },
 );
 
+test(
+  "the ledger of a run that is over tells its samples, and its weights at every boundary and save",
+  limit,
+  async () => {
+    const words = [digitsJob, "--job", "long", "--directory", user().at("long"), "--epoch", "3"];
+    const outcome = await user().run("ledger", ...words);
+    assert.equal(outcome.code, 0, outcome.stderr);
+    const [header, ...lines] = linesOf(outcome);
+    assert.deepEqual([header!.job, header!.run, header!.shards, header!.exactness], ["long", 1, 3, "bit-exact"]);
+    const used = lines.flatMap((line) => (line.samples as number[] | undefined) ?? []);
+    assert.equal(new Set(used).size, used.length);
+    const digests = lines.filter((line) => line.event !== undefined);
+    assert.deepEqual(
+      digests.filter((line) => line.event === "boundary").map(({ epoch }) => epoch),
+      [0, 1, 2, 3],
+    );
+    for (const save of digests.filter((line) => line.event === "save")) {
+      const boundary = digests.find((line) => line.event === "boundary" && line.step === save.step);
+      assert.equal(save.weightsDigest, boundary?.weightsDigest);
+    }
+    const changed = await user().write("seed.ts", readFileSync(digitsJob, "utf8").replace("seed: 7", "seed: 8"));
+    const data = digitsJob.replace(/digits\.ts$/, "data");
+    const refused = await user().run("ledger", changed, ...words.slice(1), "--data", data);
+    assert.equal(refused.code, 9);
+    assert.match(refused.stderr, /job\.seed was 7 in the run and is 8 now/);
+  },
+);
+
 test("--resume never begins a run beside the old one, which stays", limit, async () => {
   const before = readdirSync(user().at("whole", "run-1", "checkpoints")).sort();
   const anew = finished(
