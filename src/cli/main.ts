@@ -11,9 +11,21 @@ import { launch } from "./launch.ts";
 import { ledger } from "./ledger.ts";
 import { setup } from "./setup.ts";
 import { status } from "./status.ts";
+import { verifyExact } from "./verify-exact.ts";
 import { worker } from "./worker.ts";
 
-const commands: readonly Command[] = [launch, status, check, evaluate, ledger, coordinator, worker, setup, doctor];
+const commands: readonly Command[] = [
+  launch,
+  status,
+  check,
+  evaluate,
+  ledger,
+  verifyExact,
+  coordinator,
+  worker,
+  setup,
+  doctor,
+];
 
 async function main(words: readonly string[]): Promise<number> {
   const [name, ...rest] = words;

@@ -2,6 +2,7 @@
 import { mkdir } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
 import { type ControlConnection, connectControl } from "../adapters/grpc/control.ts";
+import { whenParentEnds } from "../adapters/system/child-process.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { type EtcdServer, startEtcd } from "../adapters/system/etcd-process.ts";
 import { prepareEtcd } from "../adapters/system/etcd-program.ts";
@@ -252,6 +253,8 @@ export class StopRequest {
     };
     process.on("SIGINT", this.#handler);
     process.on("SIGTERM", this.#handler);
+    // Started by another program of lockstep's, it ends with that one.
+    whenParentEnds(() => this.requested || this.#handler());
   }
 
   /** True the first time after the request. */

@@ -10,7 +10,7 @@ const theUser = useUser();
 function commandNames(): string[] {
   const [, list = ""] = /const commands[^=]*= \[([^\]]*)\]/.exec(textOf("src/cli/main.ts")) ?? [];
   return list.split(",").flatMap((variable) => {
-    const name = variable.trim();
+    const name = variable.trim().replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
     if (name === "") return [];
     const [, written = ""] = /\n {2}name: "([^"]+)"/.exec(textOf(`src/cli/${name}.ts`)) ?? [];
     return [written];
