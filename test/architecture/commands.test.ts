@@ -39,7 +39,9 @@ test("what the documents tell to type is what the commands know", () => {
   const wrong: string[] = [];
   for (const file of filesBelow(".", ".md")) {
     const text = textOf(file).replace(/\\\n\s*/g, " ");
-    for (const [line, command, rest = ""] of text.matchAll(/(?<![\w/-])lockstep(?: |\.mjs )([a-z]+(?:-[a-z]+)*)\b([^`\n#|]*)/g)) {
+    for (const [line, command, rest = ""] of text.matchAll(
+      /(?<![\w/-])lockstep(?: |\.mjs )([a-z]+(?:-[a-z]+)*)\b([^`\n#|]*)/g,
+    )) {
       const typed = rest.match(/(?<=\s|\[)--[a-z][a-z-]*/g) ?? [];
       // Prose has "lockstep is …" too; a command is meant where an option follows, or the name is one.
       const known = options.get(command!);
