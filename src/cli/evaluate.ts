@@ -2,16 +2,19 @@
 import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
 import { openDirectoryStorage } from "../adapters/fs/checkpoint-storage.ts";
+import { loadJob } from "../adapters/job-file/load-job.ts";
 import { engineEnvironment } from "../adapters/tfjs/open-engine.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
 import { RandomStream } from "../core/random.ts";
 import { applyTransforms, invertIndex, outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
 import { evaluate as evaluateDataset } from "../runtime/evaluation.ts";
+import { readLedger } from "../runtime/read-ledger.ts";
 import { seeded } from "../runtime/seeded.ts";
 import { contentToSnapshot, preprocessingOf } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
 import { applyEnvironment, dataDirectoryOf, processLog, shared, wishOf } from "./common.ts";
+import { withEtcdOf } from "./etcd-of-job.ts";
 import { type OpenedProgram, openProgram } from "./open-program.ts";
 
 export interface Evaluation {
@@ -26,29 +29,24 @@ export const evaluate: Command = {
   summary: "Evaluate checkpoints on the job's test data, and make the job's report with the first of them.",
   argument: { name: "JOB.ts", help: "the job file" },
   options: {
-    checkpoints: { value: "DIR", help: "where the checkpoints are" },
-    checkpoint: { value: "ID", help: "which one; may be given several times", multiple: true },
+    checkpoints: { value: "DIR", help: "where the checkpoints are (default: where the newest run has them)" },
+    checkpoint: { value: "ID", help: "which one; may be given several times (default: best)", multiple: true },
+    job: shared.job,
+    directory: { value: "DIR", help: "where the job's files are (default: runs/JOB)" },
+    etcd: { value: "URL,…", help: "the etcd of the run (default: that of the job's folder)" },
     data: shared.data,
     engine: shared.engine,
     device: shared.device,
-    threads: { value: "N", help: "compute threads (default: 1)" },
-    shards: { value: "S", help: "logical shards, as in the run (default: 1)" },
+    threads: { value: "N", help: "compute threads (default: as in the run, or 1)" },
+    shards: { value: "S", help: "logical shards (default: as in the run, or 1)" },
     "log-level": shared.logLevel,
   },
   run: runEvaluate,
 };
 
 async function runEvaluate(args: Arguments): Promise<number> {
-  const directory = args.text("checkpoints");
-  const ids = args.list("checkpoint");
-  if (!directory || ids.length === 0) {
-    throw new LockstepError(
-      "usage",
-      "--checkpoints and --checkpoint are needed: where the checkpoints are, and which to evaluate.",
-    );
-  }
+  const { directory, ids, threads, shards } = await whatToEvaluate(args);
   const log = processLog(args);
-  const threads = args.whole("threads", 1) ?? 1;
   const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
   applyEnvironment(engineEnvironment(choice, { threads, gpuIndex: choice.device === "gpu" ? 0 : null }));
   const jobPath = resolve(args.argument);
@@ -75,7 +73,7 @@ async function runEvaluate(args: Arguments): Promise<number> {
     if (i === 0 && job.report) report = await reportOf(opened, preprocessing);
     if (dataset)
       test[id] = evaluateDataset(program, preprocessing, dataset, {
-        shards: args.whole("shards", 1) ?? 1,
+        shards,
         batchSize: job.batchSize,
       });
   }
@@ -83,6 +81,33 @@ async function runEvaluate(args: Arguments): Promise<number> {
   if (process.send) process.send({ event: "evaluated", ...evaluation });
   else process.stdout.write(`${JSON.stringify(evaluation, null, 2)}\n`);
   return 0;
+}
+
+interface Target {
+  readonly directory: string;
+  readonly ids: readonly string[];
+  readonly threads: number;
+  readonly shards: number;
+}
+
+/** The checkpoints that are named, or the best one of the job's newest run. */
+async function whatToEvaluate(args: Arguments): Promise<Target> {
+  const directory = args.text("checkpoints");
+  const ids = args.list("checkpoint");
+  const [threads, shards] = [args.whole("threads", 1), args.whole("shards", 1)];
+  if (directory && ids.length > 0) return { directory, ids, threads: threads ?? 1, shards: shards ?? 1 };
+  const job = args.text("job") ?? (await loadJob(args.argument)).job.name;
+  return withEtcdOf(args, job, async (etcd) => {
+    const { record, pointers } = await readLedger(etcd, job, null);
+    const pointer = pointers.best ?? pointers.latest;
+    if (!pointer) throw new LockstepError("usage", `Run ${record.run} of "${job}" has no checkpoint yet.`);
+    return {
+      directory: directory ?? dirname(pointer.location),
+      ids: ids.length > 0 ? ids : [pointer.id],
+      threads: threads ?? record.threads,
+      shards: shards ?? record.shards,
+    };
+  });
 }
 
 async function reportOf(

@@ -3,11 +3,13 @@ import { LockstepError } from "../core/errors.ts";
 import { decodeJson } from "../core/json.ts";
 import { keysOf, runKey } from "../core/keys.ts";
 import type { EpochRecord, Equivalences, JobRecord, SaveRecord } from "../core/records.ts";
+import type { CheckpointPointer } from "../core/status.ts";
 import type { Coordination } from "../ports/coordination.ts";
 
 export interface RunLedger {
   readonly record: JobRecord;
   readonly equivalences: readonly string[];
+  readonly pointers: { readonly best: CheckpointPointer | null; readonly latest: CheckpointPointer | null };
   /** In order of steps; a boundary before the save that covers it. */
   readonly entries: readonly LedgerEntry[];
 }
@@ -32,10 +34,12 @@ export async function readLedger(coordination: Coordination, job: string, run: n
     });
   }
   const record = decodeJson<JobRecord>(entry.value);
-  const [epochs, saves, equivalences] = await Promise.all([
+  const [epochs, saves, equivalences, best, latest] = await Promise.all([
     coordination.list(keys.epochs(record.lineage)),
     coordination.list(keys.saves(record.lineage)),
     coordination.get(keys.equivalences),
+    coordination.get(keys.best),
+    coordination.get(keys.latest),
   ]);
   const entries: LedgerEntry[] = [
     ...epochs.entries.map(({ value }): LedgerEntry => {
@@ -47,6 +51,7 @@ export async function readLedger(coordination: Coordination, job: string, run: n
   return {
     record,
     equivalences: equivalences ? decodeJson<Equivalences>(equivalences.value).reasons : [],
+    pointers: { best: best && decodeJson(best.value), latest: latest && decodeJson(latest.value) },
     entries: entries.sort((a, b) => a.step - b.step || a.event.localeCompare(b.event)),
   };
 }

@@ -134,6 +134,16 @@ test(
   },
 );
 
+test("evaluate takes the best checkpoint of the newest run, unless told otherwise", limit, async () => {
+  const { code, stdout, stderr } = await user().run(
+    ...["evaluate", digitsJob, "--job", "whole", "--directory", user().at("whole")],
+  );
+  assert.equal(code, 0, stderr);
+  const again = finished(await user().run(...launchDigits("whole", "--workers", "1", "--epochs", "3")));
+  const { path } = again.best as { path: string };
+  assert.deepEqual((JSON.parse(stdout) as { test: object }).test, { [path.split("/").at(-1)!]: again.test });
+});
+
 test("--resume never begins a run beside the old one, which stays", limit, async () => {
   const before = readdirSync(user().at("whole", "run-1", "checkpoints")).sort();
   const anew = finished(

@@ -1,0 +1,52 @@
+/** A job's records in etcd, for commands that look at runs which may be over. */
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { startEtcd } from "../adapters/system/etcd-process.ts";
+import { prepareEtcd } from "../adapters/system/etcd-program.ts";
+import { createLog } from "../adapters/system/log.ts";
+import { runningJobs } from "../adapters/system/run-registry.ts";
+import { LockstepError } from "../core/errors.ts";
+import type { Coordination } from "../ports/coordination.ts";
+import type { Arguments } from "./command.ts";
+import { budgetOf, connectEtcd, parseEndpoints } from "./common.ts";
+
+/**
+ * Reads from the etcd that --etcd names, from that of the running launch, or from one that is started meanwhile on the
+ * job's folder (--directory, or runs/JOB).
+ */
+export async function withEtcdOf<T>(
+  args: Arguments,
+  job: string,
+  read: (coordination: Coordination) => Promise<T>,
+): Promise<T> {
+  const given = args.text("etcd");
+  if (given !== undefined) return readFrom(parseEndpoints(given), read);
+  const running = (await runningJobs()).find((run) => run.job === job);
+  if (running) return readFrom(running.etcd, read);
+  const dataDirectory = join(resolve(args.text("directory") ?? join("runs", job)), "etcd");
+  if (!existsSync(dataDirectory)) {
+    throw new LockstepError("usage", `There is no run of "${job}" in ${dataDirectory}.`, {
+      hint: "Name the job's folder with --directory, or its etcd with --etcd.",
+    });
+  }
+  const { path: program } = await prepareEtcd((line) => process.stderr.write(`${line}\n`));
+  const server = await startEtcd({ program, dataDirectory, log: quietLog(), onExit: () => {} });
+  try {
+    return await readFrom([server.endpoint], read);
+  } finally {
+    await server.stop();
+  }
+}
+
+async function readFrom<T>(endpoints: readonly string[], read: (coordination: Coordination) => Promise<T>): Promise<T> {
+  const coordination = connectEtcd(endpoints, budgetOf(), quietLog());
+  try {
+    return await read(coordination);
+  } finally {
+    await coordination.close();
+  }
+}
+
+function quietLog() {
+  return createLog({ stream: process.stderr, format: "text", level: "error" });
+}
