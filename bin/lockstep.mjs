@@ -1,6 +1,4 @@
 #!/usr/bin/env node
-// Job files and lockstep itself are TypeScript; tsx loads both, on every supported Node, without a build.
-import { register } from "tsx/esm/api";
+import { builtModule } from "./build.mjs";
 
-register();
-await import("../src/cli/main.ts");
+await import(await builtModule("cli/main"));

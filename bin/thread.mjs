@@ -1,6 +1,5 @@
-// Where every worker thread of lockstep begins: TypeScript is loaded here as in bin/lockstep.mjs.
+// Where every worker thread of lockstep begins: its module is built, or else TypeScript, and tsx loads that.
 import { workerData } from "node:worker_threads";
-import { register } from "tsx/esm/api";
 
-register();
+if (workerData.module.endsWith(".ts")) (await import("tsx/esm/api")).register();
 await import(workerData.module);

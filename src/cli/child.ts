@@ -1,10 +1,12 @@
 /** lockstep's own commands as child processes: started, followed by their log lines, and asked for their results. */
 import { createWriteStream } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { type ProcessExit, type RunningProcess, startProcess } from "../adapters/system/child-process.ts";
+import { packageRoot } from "../adapters/system/package-root.ts";
 import { type ErrorCode, exitCodes, LockstepError } from "../core/errors.ts";
 
-const program = fileURLToPath(new URL("../../bin/lockstep.mjs", import.meta.url));
+/** The `lockstep` command itself. */
+export const program = join(packageRoot, "bin/lockstep.mjs");
 
 export interface Child extends RunningProcess {
   readonly name: string;
@@ -21,6 +23,8 @@ export interface ChildOptions {
   readonly logFile: string | null;
   /** Warnings and errors that it logs. */
   readonly onWarning: (line: string) => void;
+  /** Everything that it writes, line by line. */
+  readonly onLine?: (line: string) => void;
 }
 
 interface ErrorMessage {
@@ -32,10 +36,10 @@ interface ErrorMessage {
 
 /** Starts `lockstep …args`. */
 export async function startChild(options: ChildOptions): Promise<Child> {
-  const { name, args, logFile, onWarning } = options;
+  const { name, args, logFile, onWarning, onLine } = options;
   const log = logFile === null ? null : createWriteStream(logFile, { flags: "a" });
   const messages = new Map<string, unknown>();
-  const waiting = new Map<string, (value: never) => void>();
+  const waiting = new Map<string, ((value: never) => void)[]>();
   let reported: ErrorMessage | null = null;
   let lastLine = "";
   const running = await startProcess({
@@ -44,6 +48,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     onLine: (line) => {
       lastLine = line;
       log?.write(`${line}\n`);
+      onLine?.(line);
       const warning = warningOf(line);
       if (warning) onWarning(`${name}: ${warning}`);
     },
@@ -52,7 +57,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
       const event = (message as { event?: unknown }).event;
       if (typeof event !== "string") return;
       messages.set(event, message);
-      waiting.get(event)?.(message as never); // the event's name says what it carries
+      for (const resolve of waiting.get(event) ?? []) resolve(message as never); // the event's name says what it carries
     },
   });
   const failure = (exit: ProcessExit | null): LockstepError | null => {
@@ -83,7 +88,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     waitFor<T>(event: string): Promise<T> {
       if (messages.has(event)) return Promise.resolve(messages.get(event) as T); // see onMessage
       return new Promise<T>((resolve, reject) => {
-        waiting.set(event, resolve);
+        waiting.set(event, [...(waiting.get(event) ?? []), resolve]);
         void running.exited.then((exit) =>
           reject(failure(exit) ?? new LockstepError("process-failed", `${name} ended before it was ready.`)),
         );

@@ -4,9 +4,12 @@ import { systemClock } from "../adapters/system/clock.ts";
 import { type ErrorCode, LockstepError, messageOf } from "../core/errors.ts";
 import { type Child, startChild } from "./child.ts";
 
-/** A process that fails is started again after growing pauses, this often; then the cluster gives up. */
-const maxRestarts = 5;
+/** A process that fails is started again after growing pauses, this often. */
+export const defaultMaxRestarts = 5;
 const firstPauseMs = 250;
+const longestPauseMs = 30_000;
+/** A process that ran for so long was well. */
+const wellMs = 60_000;
 
 /** Starting again cannot mend these. */
 const hopeless: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
@@ -21,8 +24,13 @@ const hopeless: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 ]);
 
 export interface ClusterOptions {
+  readonly maxRestarts: number;
   readonly logDirectory: string;
   readonly say: (line: string) => void;
+  /** Told of every process that is started, the first time and again. */
+  readonly onStart?: (child: Child) => void;
+  /** Told of every line that a process writes. */
+  readonly onLine?: (name: string, line: string) => void;
 }
 
 /** The words after `lockstep`: of the first start, and of those after a failure. */
@@ -35,6 +43,9 @@ export class LocalCluster {
   readonly #options: ClusterOptions;
   readonly #members = new Map<string, Child>();
   readonly #failure: Promise<never>;
+  readonly #givenUp = new Set<string>();
+  /** Those that are not started again for now, and what ends that. */
+  readonly #held = new Map<string, { readonly released: Promise<void>; readonly release: () => void }>();
   #fail: (error: Error) => void = () => {};
   #ending = false;
 
@@ -68,14 +79,45 @@ export class LocalCluster {
     this.start(name, { first: args, again: args }, () => {}).catch(() => undefined);
   }
 
+  /** The process of this name as it was started last. */
+  child(name: string): Child | undefined {
+    return this.#members.get(name);
+  }
+
+  names(): readonly string[] {
+    return [...this.#members.keys()];
+  }
+
+  /** Whether it was given up: it failed too often. */
+  isGivenUp(name: string): boolean {
+    return this.#givenUp.has(name);
+  }
+
+  /** Should a process of this name end, it is not started again before it is released. */
+  hold(name: string): void {
+    if (this.#held.has(name)) return;
+    let release = () => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    this.#held.set(name, { released, release });
+  }
+
+  /** It may be started again, at once and with a new count: its end was no failure of its own. */
+  release(name: string): void {
+    this.#held.get(name)?.release();
+    this.#held.delete(name);
+  }
+
   /** From now on processes may end without being started again. */
   letEnd(): void {
     this.#ending = true;
+    for (const name of this.#held.keys()) this.release(name);
   }
 
   /** Waits for the ends of all processes whose names begin so, at most `graceMs`; then stops them. */
   async finish(prefix: string, graceMs: number): Promise<void> {
-    this.#ending = true;
+    this.letEnd();
     const children = [...this.#members.values()].filter((child) => child.name.startsWith(prefix));
     const timer = new AbortController();
     await Promise.race([
@@ -87,27 +129,44 @@ export class LocalCluster {
   }
 
   async #spawn(name: string, args: readonly string[]): Promise<Child> {
-    const { logDirectory, say } = this.#options;
+    const { logDirectory, say, onStart, onLine } = this.#options;
+    this.#givenUp.delete(name);
     const child = await startChild({
       name,
       args,
       logFile: join(logDirectory, `${name}.log`),
       onWarning: say,
+      ...(onLine && { onLine: (line: string) => onLine(name, line) }),
     });
     this.#members.set(name, child);
+    onStart?.(child);
     return child;
   }
 
   async #supervise(first: Child, args: readonly string[], onRestart: (child: Child) => void): Promise<void> {
-    const { say } = this.#options;
+    const { say, maxRestarts } = this.#options;
     try {
       let child = first;
       for (let restarts = 0; ; restarts++) {
+        const startedMs = systemClock.monotonicMs();
         const exit = await child.exited;
         if (this.#ending || exit.code === 0) return;
+        const held = this.#held.get(child.name);
+        if (held) {
+          await held.released;
+          if (this.#ending) return;
+          restarts = -1;
+          child = await this.#spawn(child.name, args);
+          onRestart(child);
+          continue;
+        }
+        // Whoever ran well for a long time has earned a new count.
+        if (systemClock.monotonicMs() - startedMs > wellMs) restarts = 0;
         const error = child.failure();
-        if (error && (hopeless.has(error.code) || restarts === maxRestarts)) throw error;
-        const pauseMs = firstPauseMs * 2 ** restarts;
+        if (error && (hopeless.has(error.code) || restarts >= maxRestarts)) {
+          return this.#giveUp(child.name, error, restarts);
+        }
+        const pauseMs = Math.min(firstPauseMs * 2 ** restarts, longestPauseMs);
         say(
           `${child.name} ${exit.signal ? `was ended by ${exit.signal}` : `failed: ${error?.message}`}; starting it again.`,
         );
@@ -124,4 +183,20 @@ export class LocalCluster {
       );
     }
   }
+
+  /** A process is not started again. The cluster goes on as long as the others can train without it. */
+  #giveUp(name: string, error: LockstepError, restarts: number): void {
+    this.#givenUp.add(name);
+    const others = [...this.#members.keys()].filter((other) => other !== name && isWorker(other));
+    if (!isWorker(name) || others.every((other) => this.#givenUp.has(other))) {
+      this.#fail(error);
+      return;
+    }
+    const tries = restarts === 0 ? "" : ` after ${restarts} restart${restarts === 1 ? "" : "s"}`;
+    this.#options.say(`${name} is given up${tries}: ${error.message} It is not started again.`);
+  }
+}
+
+function isWorker(name: string): boolean {
+  return name.startsWith("worker-");
 }

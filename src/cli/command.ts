@@ -54,6 +54,15 @@ export class Arguments {
     return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
   }
 
+  /** The options that were given, but these, as words that mean the same. */
+  optionsBut(...left: readonly string[]): string[] {
+    return Object.entries(this.#values).flatMap(([name, given]) => {
+      if (left.includes(name)) return [];
+      const values = Array.isArray(given) ? given : given === undefined || given === false ? [] : [given];
+      return values.flatMap((value) => (value === true ? [`--${name}`] : [`--${name}`, String(value)]));
+    });
+  }
+
   /** A whole number of at least `least`. */
   whole(name: string, least: number): number | undefined {
     const text = this.text(name);

@@ -1,21 +1,18 @@
-/** What several commands share: ids, logs, connections, and the options that they have in common. */
+/** What several commands share: ids, logs, and the options that they have in common. */
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { openEtcd } from "../adapters/etcd/etcd-coordination.ts";
-import { systemClock } from "../adapters/system/clock.ts";
 import { createLog } from "../adapters/system/log.ts";
 import type { EngineChoice } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
 import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
-import type { Coordination } from "../ports/coordination.ts";
 import type { Device, EngineKind } from "../ports/engine.ts";
 import type { Log, LogLevel } from "../ports/log.ts";
 import type { Arguments, Option } from "./command.ts";
 
 export const engineKinds = ["native", "wasm", "cpu"] as const satisfies readonly EngineKind[];
 export const devices = ["cpu", "gpu"] as const satisfies readonly Device[];
-const logLevels = ["debug", "info", "warn", "error"] as const satisfies readonly LogLevel[];
+export const logLevels = ["debug", "info", "warn", "error"] as const satisfies readonly LogLevel[];
 
 /** Options that mean the same wherever they appear. */
 export const shared = {
@@ -25,6 +22,11 @@ export const shared = {
   etcd: { value: "URL,…", help: "etcd's endpoints, as http://host:2379" },
   job: { value: "NAME", help: "the job's name (default: the one in the job file)" },
   json: { value: null, help: "print JSON" },
+  workers: {
+    value: "N|MIN:MAX",
+    help: "how many workers a start waits for; or with how few it starts and goes on, and how many it takes (default: 1)",
+  },
+  failureBudget: { value: "SECONDS", help: "how long a silence may last before it counts as a failure (default: 5)" },
   logLevel: { value: "LEVEL", help: "debug, info, warn or error (default: info)" },
 } satisfies Record<string, Option>;
 
@@ -63,12 +65,34 @@ export function parseEndpoints(text: string): readonly string[] {
   });
 }
 
-export function connectEtcd(endpoints: readonly string[], budget: FailureBudget, log: Log): Coordination {
-  const { requestTimeoutMs, leaseMarginMs } = budget;
-  return openEtcd({ endpoints, clock: systemClock, log, requestTimeoutMs, leaseMarginMs });
+export function budgetOf(args: Arguments): FailureBudget {
+  const text = args.text("failure-budget");
+  if (text === undefined) return failureBudget();
+  if (!/^\d+(\.\d+)?$/.test(text)) {
+    throw new LockstepError(
+      "usage",
+      `--failure-budget is ${JSON.stringify(text)}; a number of seconds was expected, as 5 or 7.5.`,
+    );
+  }
+  return failureBudget(Math.round(Number(text) * 1000));
 }
 
-export const budgetOf = (): FailureBudget => failureBudget();
+/** `--workers N` or `--workers MIN:MAX`. */
+export function workersOf(args: Arguments): {
+  /** How many a start waits for. */
+  readonly workers: number;
+  readonly bounds: { readonly min: number; readonly max: number } | null;
+} {
+  const text = args.text("workers") ?? "1";
+  const [min, max = min] = text.split(":").map(Number);
+  if (!/^[1-9]\d*(:[1-9]\d*)?$/.test(text) || max! < min!) {
+    throw new LockstepError(
+      "usage",
+      `--workers is ${JSON.stringify(text)}; a whole number of at least 1 was expected, or MIN:MAX with MIN at most MAX.`,
+    );
+  }
+  return { workers: min!, bounds: text.includes(":") ? { min: min!, max: max! } : null };
+}
 
 export function wishOf(args: Arguments): { engine: "auto" | EngineKind; device: "auto" | Device } {
   return { engine: args.oneOf("engine", engineKinds) ?? "auto", device: args.oneOf("device", devices) ?? "auto" };
@@ -95,7 +119,7 @@ export function addressOf(args: Arguments, name: string, fallback: string): stri
   return text;
 }
 
-/** Puts the engine's settings into this process' real environment; a thread's own copy would not reach the library. */
+/** Puts the engine's settings into this process' real environment, where the library finds them. */
 export function applyEnvironment(environment: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(environment)) process.env[name] = value;
 }

@@ -4,11 +4,16 @@ import { type ControlHandler, serveControl } from "../adapters/grpc/control.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";
 import { systemClock } from "../adapters/system/clock.ts";
+import { tcpLiveness } from "../adapters/system/liveness.ts";
 import { jobFields } from "../core/job-fields.ts";
 import { Coordinator } from "../runtime/coordinator.ts";
 import { openRun } from "../runtime/open-run.ts";
 import type { Arguments, Command } from "./command.ts";
-import { addressOf, budgetOf, connectEtcd, endpointsOf, onStopSignal, processLog, shared } from "./common.ts";
+import { addressOf, budgetOf, endpointsOf, onStopSignal, processLog, shared, workersOf } from "./common.ts";
+import { connectEtcd } from "./connect-etcd.ts";
+
+/** Time for what was said last to get through. */
+const lastWordsMs = 250;
 
 export const coordinator: Command = {
   name: "coordinator",
@@ -17,14 +22,18 @@ export const coordinator: Command = {
   options: {
     etcd: shared.etcd,
     job: shared.job,
-    workers: { value: "N", help: "how many workers a start waits for (default: 1)" },
+    workers: shared.workers,
     shards: { value: "S", help: "logical shards of every batch, fixed for the run (default: as many as workers)" },
     threads: { value: "N", help: "compute threads inside a worker (default: cores ÷ S)" },
     epochs: { value: "N", help: "train to this epoch, instead of the job file's" },
     listen: { value: "HOST:PORT", help: "where status is served (default: 127.0.0.1:0, any free port)" },
     advertise: { value: "HOST:PORT", help: "what others are told, where it differs from --listen" },
-    resume: { value: "auto|never", help: "go on with the newest run, or begin one beside it (default: auto)" },
+    resume: {
+      value: "auto|never|same",
+      help: "go on with the newest run, or begin one beside it; same: no new start, but another coordinator of it (default: auto)",
+    },
     "allow-change": { value: null, help: "go on although what decides the bits was changed" },
+    "failure-budget": shared.failureBudget,
     "log-level": shared.logLevel,
   },
   details:
@@ -38,7 +47,7 @@ export function defaultThreads(shards: number): number {
 }
 
 async function runCoordinatorCommand(args: Arguments): Promise<number> {
-  const budget = budgetOf();
+  const budget = budgetOf(args);
   const log = processLog(args).with({ role: "coordinator" });
   const { job } = await loadJob(args.argument);
   const listen = addressOf(args, "listen", "127.0.0.1:0");
@@ -46,10 +55,11 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const epochs = args.whole("epochs", 1) ?? job.epochs;
   const request = {
     job: args.text("job") ?? job.name,
-    resume: args.oneOf("resume", ["auto", "never"]) ?? "auto",
+    resume: args.oneOf("resume", ["auto", "never", "same"]) ?? "auto",
     shards: args.whole("shards", 1) ?? null,
     threads: args.whole("threads", 1) ?? null,
-    workers: args.whole("workers", 1) ?? 1,
+    ...workersOf(args),
+    budgetMs: budget.budgetMs,
     fields: jobFields({ ...job, epochs }),
     epochs,
     monitor: job.checkpoint.monitor,
@@ -70,6 +80,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
       coordination,
       clock: systemClock,
       log,
+      liveness: tcpLiveness(systemClock),
       self: { address, pid: process.pid, name: "coordinator" },
     });
     handler = running;
@@ -80,7 +91,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     // A coordinator outlives whoever started it until the workers, which stop in order by themselves, are gone.
     whenParentEnds(() => {
       void running
-        .requestStop("the process that started the cluster is gone")
+        .requestStopOfThisStart("the process that started the cluster is gone")
         .finally(() => running.whenEmpty(() => stopping.abort()));
     });
     await running.run(stopping.signal);
@@ -88,5 +99,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   } finally {
     server.close();
     await coordination.close();
+    // A worker's connection that is only half closed keeps the process; nothing is left that it could wait for.
+    setTimeout(() => process.exit(), lastWordsMs).unref();
   }
 }

@@ -1,14 +1,22 @@
 /** A job's records in etcd, for commands that look at runs which may be over. */
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { startEtcd } from "../adapters/system/etcd-process.ts";
+import { startEtcdMembers } from "../adapters/system/etcd-members.ts";
 import { prepareEtcd } from "../adapters/system/etcd-program.ts";
 import { createLog } from "../adapters/system/log.ts";
 import { runningJobs } from "../adapters/system/run-registry.ts";
 import { LockstepError } from "../core/errors.ts";
+import { failureBudget } from "../core/failure-budget.ts";
 import type { Coordination } from "../ports/coordination.ts";
 import type { Arguments } from "./command.ts";
-import { budgetOf, connectEtcd, parseEndpoints } from "./common.ts";
+import { parseEndpoints } from "./common.ts";
+import { connectEtcd } from "./connect-etcd.ts";
+
+/** The options that say where it is. */
+export const etcdOfJob = {
+  directory: { value: "DIR", help: "where the job's files are (default: runs/JOB)" },
+  etcd: { value: "URL,…", help: "the etcd of the run (default: that of the job's folder)" },
+};
 
 /**
  * Reads from the etcd that --etcd names, from that of the running launch, or from one that is started meanwhile on the
@@ -30,16 +38,17 @@ export async function withEtcdOf<T>(
     });
   }
   const { path: program } = await prepareEtcd((line) => process.stderr.write(`${line}\n`));
-  const server = await startEtcd({ program, dataDirectory, log: quietLog(), onExit: () => {} });
+  const options = { program, dataDirectory, count: null, log: quietLog(), onExit: () => {} };
+  const etcd = await startEtcdMembers(options);
   try {
-    return await readFrom([server.endpoint], read);
+    return await readFrom(etcd.endpoints, read);
   } finally {
-    await server.stop();
+    await etcd.stop();
   }
 }
 
 async function readFrom<T>(endpoints: readonly string[], read: (coordination: Coordination) => Promise<T>): Promise<T> {
-  const coordination = connectEtcd(endpoints, budgetOf(), quietLog());
+  const coordination = connectEtcd(endpoints, failureBudget(), quietLog());
   try {
     return await read(coordination);
   } finally {

@@ -3,18 +3,18 @@ import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
 import { openDirectoryStorage } from "../adapters/fs/checkpoint-storage.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
-import { engineEnvironment } from "../adapters/tfjs/open-engine.ts";
+import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
 import { RandomStream } from "../core/random.ts";
 import { applyTransforms, invertIndex, outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
 import { evaluate as evaluateDataset } from "../runtime/evaluation.ts";
 import { readLedger } from "../runtime/read-ledger.ts";
-import { seeded } from "../runtime/seeded.ts";
+import { seededWhile } from "../ports/seeded.ts";
 import { contentToSnapshot, preprocessingOf } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
 import { applyEnvironment, dataDirectoryOf, processLog, shared, wishOf } from "./common.ts";
-import { withEtcdOf } from "./etcd-of-job.ts";
+import { etcdOfJob, withEtcdOf } from "./etcd-of-job.ts";
 import { type OpenedProgram, openProgram } from "./open-program.ts";
 
 export interface Evaluation {
@@ -32,8 +32,7 @@ export const evaluate: Command = {
     checkpoints: { value: "DIR", help: "where the checkpoints are (default: where the newest run has them)" },
     checkpoint: { value: "ID", help: "which one; may be given several times (default: best)", multiple: true },
     job: shared.job,
-    directory: { value: "DIR", help: "where the job's files are (default: runs/JOB)" },
-    etcd: { value: "URL,…", help: "the etcd of the run (default: that of the job's folder)" },
+    ...etcdOfJob,
     data: shared.data,
     engine: shared.engine,
     device: shared.device,
@@ -73,6 +72,7 @@ async function runEvaluate(args: Arguments): Promise<number> {
     if (i === 0 && job.report) report = await reportOf(opened, preprocessing);
     if (dataset)
       test[id] = evaluateDataset(program, preprocessing, dataset, {
+        seed: job.seed,
         shards,
         batchSize: job.batchSize,
       });
@@ -118,7 +118,7 @@ async function reportOf(
   program.useWeights();
   const random = new RandomStream(job.seed, "report");
   const { shape } = features;
-  return seeded(random, () =>
+  return seededWhile(random, async () =>
     job.report!({
       tf,
       model: program.model,

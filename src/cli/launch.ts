@@ -4,25 +4,43 @@ import { join, relative, resolve } from "node:path";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { assignGpus } from "../adapters/system/gpus.ts";
+import { createLog } from "../adapters/system/log.ts";
 import { checkNotRunning } from "../adapters/system/run-registry.ts";
 import { chooseMode, createView } from "../adapters/terminal/view.ts";
 import { type EngineChoice, prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { lossCurve } from "../core/curve.ts";
-import { LockstepError, messageOf } from "../core/errors.ts";
+import { exitCodes, LockstepError, messageOf } from "../core/errors.ts";
+import { runKey } from "../core/keys.ts";
 import { epochRecords, type ResultCheckpoint, type RunResult } from "../core/run-result.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
+import { launchCommand } from "../core/summary-table.ts";
+import { readLedger } from "../runtime/read-ledger.ts";
 import { startChild } from "./child.ts";
 import type { Arguments, Command } from "./command.ts";
-import { dataDirectoryOf, parseEndpoints, shared, wishOf } from "./common.ts";
+import { defaultMaxRestarts } from "./cluster.ts";
+import { budgetOf, dataDirectoryOf, logLevels, parseEndpoints, shared, wishOf, workersOf } from "./common.ts";
+import { connectEtcd } from "./connect-etcd.ts";
 import type { Evaluation } from "./evaluate.ts";
-import { openEtcdServer, type Session, type Settings, StopRequest, startSession, startWorkers } from "./session.ts";
+import {
+  checkpointsOf,
+  openEtcdServer,
+  type Session,
+  type Settings,
+  StopRequest,
+  startSession,
+  startWorkers,
+} from "./session.ts";
 
 export const launch: Command = {
   name: "launch",
   summary: "Train a job on a cluster on this machine.",
   argument: { name: "JOB.ts", help: "the job file" },
   options: {
-    workers: { value: "N", help: "worker processes (default: 1)" },
+    workers: {
+      value: "N|MIN:MAX",
+      help: "worker processes; MIN:MAX starts MAX, begins with MIN, and pauses below that (default: 1)",
+    },
+    spares: { value: "N", help: "worker processes beyond those, which stand by and step in (default: 0)" },
     shards: { value: "S", help: "logical shards of every batch, fixed for the run (default: as many as workers)" },
     epochs: { value: "N", help: "train to this epoch, instead of the job file's" },
     job: shared.job,
@@ -34,8 +52,12 @@ export const launch: Command = {
     threads: { value: "N", help: "compute threads inside a worker (default: cores ÷ S)" },
     engine: shared.engine,
     device: shared.device,
+    "failure-budget": shared.failureBudget,
+    "max-restarts": { value: "N", help: "how often each process is started again after it failed (default: 5)" },
     "share-gpu": { value: null, help: "let workers share GPUs when there are more workers" },
     etcd: { value: "URL,…", help: "a running etcd (default: one is started for the job)" },
+    "etcd-members": { value: "N", help: "how many members the etcd that is started has, 1 or 3 (default: 1)" },
+    "log-level": { ...shared.logLevel, help: "of the coordinator's and the workers' logs (default: info)" },
     json: { value: null, help: "JSON lines on standard output, messages on standard error" },
   },
   details:
@@ -62,9 +84,13 @@ async function runLaunch(args: Arguments): Promise<number> {
   try {
     const choice = await prepareEngine(wishOf(args), say);
     if (choice.notice) say(choice.notice);
-    const gpus = choice.device === "gpu" ? assignGpus(choice.gpus, settings.workers, args.flag("share-gpu")) : null;
-    const checked = await check(settings, args, choice, say);
+    const gpus =
+      choice.device === "gpu"
+        ? assignGpus(choice.gpus, settings.workers + settings.spares, args.flag("share-gpu"))
+        : null;
+    const checked = await check(settings, args, choice.kind, choice.device, say);
     const etcd = await openEtcdServer(args, settings, say, closing);
+    await checkChange(settings, args, checked.engine, choice.device, etcd.endpoints);
     const session = await startSession(args, settings, etcd, view, closing);
     const status = await session.status();
     if (status.state === "finished") {
@@ -77,10 +103,10 @@ async function runLaunch(args: Arguments): Promise<number> {
     const last = await session.follow(stop);
     if (last.state === "failed")
       throw new LockstepError("diverged", last.reason, { hint: `The logs are in ${session.logDirectory}.` });
-    if (stop.requested && last.state !== "finished") {
+    if (last.state === "stopped") {
       view.update(last);
-      say(stoppedLine(last, settings));
-      return 130;
+      say(stoppedLine(last, settings, stop.requested));
+      return exitCodes.interrupted;
     }
     const evaluation = await evaluate(session, last, settings, args, checked.engine);
     const result = await finish(session, last, evaluation, settings, (systemClock.monotonicMs() - begunMs) / 1000);
@@ -102,12 +128,22 @@ async function readSettings(args: Arguments): Promise<Settings> {
       `--job is ${JSON.stringify(jobName)}; letters, digits, "-", "_" and "." were expected.`,
     );
   }
-  const workers = args.whole("workers", 1) ?? 1;
+  const wanted = workersOf(args);
+  const workers = wanted.bounds?.max ?? wanted.workers;
+  const spares = args.whole("spares", 0) ?? 0;
+  budgetOf(args);
   const shards = args.whole("shards", 1);
   args.whole("epochs", 1);
   args.whole("threads", 1);
   args.oneOf("resume", ["auto", "never"]);
+  args.oneOf("log-level", logLevels);
   if (args.text("etcd") !== undefined) parseEndpoints(args.text("etcd")!);
+  if (args.text("etcd") !== undefined && args.text("etcd-members") !== undefined) {
+    throw new LockstepError("usage", "--etcd names a running etcd, so --etcd-members has nothing to start.", {
+      hint: "Give one of the two.",
+    });
+  }
+  args.oneOf("etcd-members", ["1", "3"]);
   if (shards !== undefined && workers > shards) {
     throw new LockstepError(
       "usage",
@@ -121,9 +157,13 @@ async function readSettings(args: Arguments): Promise<Settings> {
     job: loaded.job,
     jobName,
     jobPath: loaded.path,
-    jobFile: args.argument,
-    directoryOption: args.text("directory"),
+    goOn: {
+      words: [args.argument, "--job", jobName, ...args.optionsBut("job", "epochs", "resume", "allow-change")],
+      epochs: args.text("epochs") ?? null,
+    },
     workers,
+    spares,
+    maxRestarts: args.whole("max-restarts", 0) ?? defaultMaxRestarts,
     directory: resolve(args.text("directory") ?? join("runs", jobName)),
     dataDirectory: dataDirectoryOf(args, loaded.directory),
   };
@@ -140,30 +180,45 @@ export interface Checked {
 async function check(
   settings: Settings,
   args: Arguments,
-  choice: EngineChoice,
+  engine: EngineChoice["kind"],
+  device: EngineChoice["device"],
   say: (line: string) => void,
 ): Promise<Checked> {
-  const child = await startChild({
-    name: "check",
-    args: [
-      "check",
-      settings.jobPath,
-      "--data",
-      settings.dataDirectory,
-      "--engine",
-      choice.kind,
-      "--device",
-      choice.device,
-      ...(args.text("engine") ? [] : ["--fall-back"]),
-      "--shards",
-      String(args.whole("shards", 1) ?? settings.workers),
-    ],
-    logFile: null,
-    onWarning: say,
-  });
+  const shards = String(args.whole("shards", 1) ?? settings.workers);
+  const fallBack = args.text("engine") ? [] : ["--fall-back"];
+  const options = ["--data", settings.dataDirectory, "--engine", engine, "--device", device, "--shards", shards];
+  const checked = await runCheck([settings.jobPath, ...options, ...fallBack], say);
+  for (const line of checked.lines) say(line);
+  return checked;
+}
+
+/** That the job as it is now can go on from `latest`, before a start that may change something has changed anything. */
+async function checkChange(
+  { jobName, jobPath, dataDirectory, directory }: Settings,
+  args: Arguments,
+  engine: EngineChoice["kind"],
+  device: EngineChoice["device"],
+  endpoints: readonly string[],
+): Promise<void> {
+  if (!args.flag("allow-change") || args.text("resume") === "never") return;
+  const log = createLog({ stream: process.stderr, format: "text", level: "error" });
+  const etcd = connectEtcd(endpoints, budgetOf(args), log);
+  try {
+    if (!(await etcd.get(runKey(jobName)))) return;
+    const { record, pointers } = await readLedger(etcd, jobName, null);
+    if (!pointers.latest) return;
+    const checkpoints = checkpointsOf(args, join(directory, `run-${record.run}`));
+    const options = ["--data", dataDirectory, "--engine", engine, "--device", device];
+    await runCheck([jobPath, ...options, "--checkpoints", checkpoints, "--checkpoint", pointers.latest.id], () => {});
+  } finally {
+    await etcd.close();
+  }
+}
+
+async function runCheck(words: readonly string[], say: (line: string) => void): Promise<Checked> {
+  const child = await startChild({ name: "check", args: ["check", ...words], logFile: null, onWarning: say });
   const checked = await child.waitFor<Checked>("checked");
   await child.exited;
-  for (const line of checked.lines) say(line);
   return checked;
 }
 
@@ -223,8 +278,7 @@ async function finish(
     report: evaluation.report,
     curve: relative(process.cwd(), curve),
     seconds,
-    jobFile: settings.jobFile,
-    ...(settings.directoryOption === undefined ? {} : { directoryOption: settings.directoryOption }),
+    goOn: settings.goOn,
   };
   return result;
 }
@@ -234,7 +288,7 @@ function resultOf(pointer: CheckpointPointer): ResultCheckpoint {
   return { epoch, step, monitor, value, path: location };
 }
 
-function stoppedLine(last: ClusterStatus, settings: Settings): string {
+function stoppedLine(last: ClusterStatus, settings: Settings, byUser: boolean): string {
   const where = last.latest ? `step ${last.latest.step} is saved` : "nothing was trained yet";
-  return `Stopped: ${where}. Go on with: lockstep launch ${settings.jobFile} --job ${settings.jobName}${settings.directoryOption === undefined ? "" : ` --directory ${settings.directoryOption}`} --workers ${settings.workers}`;
+  return `Stopped${byUser ? "" : ` (${last.reason})`}: ${where}. Go on with: ${launchCommand(settings.goOn)}`;
 }

@@ -1,52 +1,46 @@
 /** Entry of the `lockstep` command: finds the command, parses its words, and turns errors into one sentence and a code. */
 import "./quiet-grpc.ts";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { packageRoot } from "../adapters/system/package-root.ts";
+import { withSourcePlaces } from "../adapters/system/source-places.ts";
 import { exitCodes, LockstepError, messageOf } from "../core/errors.ts";
-import { check } from "./check.ts";
 import { type Command, helpOf, parseCommand } from "./command.ts";
-import { coordinator } from "./coordinator.ts";
-import { doctor } from "./doctor.ts";
-import { evaluate } from "./evaluate.ts";
-import { launch } from "./launch.ts";
-import { ledger } from "./ledger.ts";
-import { setup } from "./setup.ts";
-import { status } from "./status.ts";
-import { verifyExact } from "./verify-exact.ts";
-import { worker } from "./worker.ts";
 
-const commands: readonly Command[] = [
-  launch,
-  status,
-  check,
-  evaluate,
-  ledger,
-  verifyExact,
-  coordinator,
-  worker,
-  setup,
-  doctor,
-];
+/** By name; loaded when it is typed, since a process that is started again should not wait for what it does not use. */
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  launch: async () => (await import("./launch.ts")).launch,
+  status: async () => (await import("./status.ts")).status,
+  check: async () => (await import("./check.ts")).check,
+  evaluate: async () => (await import("./evaluate.ts")).evaluate,
+  ledger: async () => (await import("./ledger.ts")).ledger,
+  "verify-exact": async () => (await import("./verify-exact.ts")).verifyExact,
+  gameday: async () => (await import("./gameday.ts")).gameday,
+  coordinator: async () => (await import("./coordinator.ts")).coordinator,
+  worker: async () => (await import("./worker.ts")).worker,
+  setup: async () => (await import("./setup.ts")).setup,
+  doctor: async () => (await import("./doctor.ts")).doctor,
+};
 
 async function main(words: readonly string[]): Promise<number> {
   const [name, ...rest] = words;
   if (name === "--version") {
-    const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
-      version: string;
-    };
+    const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string };
     process.stdout.write(`lockstep ${version}\n`);
     return 0;
   }
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
-    process.stdout.write(overview());
+    process.stdout.write(await overview());
     return name === undefined ? exitCodes.usage : 0;
   }
-  const command = commands.find((candidate) => candidate.name === name);
-  if (!command) {
-    const near = commands.find((candidate) => candidate.name.startsWith(name.slice(0, 2)));
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (!load) {
+    const near = Object.keys(commands).find((candidate) => candidate.startsWith(name.slice(0, 2)));
     throw new LockstepError("usage", `There is no command "${name}".`, {
-      hint: near ? `Did you mean \`lockstep ${near.name}\`?` : "See `lockstep --help`.",
+      hint: near ? `Did you mean \`lockstep ${near}\`?` : "See `lockstep --help`.",
     });
   }
+  const command = await load();
   const args = parseCommand(command, rest);
   if (args.flag("help")) {
     process.stdout.write(helpOf(command));
@@ -55,8 +49,9 @@ async function main(words: readonly string[]): Promise<number> {
   return command.run(args);
 }
 
-function overview(): string {
-  const rows = commands.map(({ name, summary }) => `  ${name.padEnd(12)} ${summary}`);
+async function overview(): Promise<string> {
+  const all = await Promise.all(Object.values(commands).map((load) => load()));
+  const rows = all.map(({ name, summary }) => `  ${name.padEnd(12)} ${summary}`);
   const codes = Object.entries(exitCodes).map(([code, value]) => `  ${String(value).padStart(3)}  ${code}`);
   return [
     "lockstep: fault-tolerant distributed training for TensorFlow.js",
@@ -87,7 +82,8 @@ try {
     message: messageOf(error),
     ...(known?.hint ? { hint: known.hint } : {}),
   });
-  process.stderr.write(`lockstep: ${known ? known.message : error instanceof Error ? error.stack : String(error)}\n`);
+  const text = known ? known.message : error instanceof Error ? (error.stack ?? messageOf(error)) : String(error);
+  process.stderr.write(`lockstep: ${withSourcePlaces(text)}\n`);
   if (known?.hint) process.stderr.write(`  ${known.hint}\n`);
   process.exitCode = known?.exitCode ?? exitCodes.internal;
 }

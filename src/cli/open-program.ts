@@ -1,10 +1,12 @@
 /** Job file, data, engine and model, opened as every process that computes needs them. */
 import { createHash } from "node:crypto";
 import { openDataset } from "../adapters/data/open-dataset.ts";
+import { describeJobError } from "../adapters/job-file/failure.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { instructionSets } from "../adapters/system/processor.ts";
+import { oneDnnSetting } from "../adapters/tfjs/engine-environment.ts";
 import { numericsDigest } from "../adapters/tfjs/numerics.ts";
-import { oneDnnSetting, openEngine } from "../adapters/tfjs/open-engine.ts";
+import { openEngine } from "../adapters/tfjs/open-engine.ts";
 import type { EngineChoice } from "../adapters/tfjs/prepare-engine.ts";
 import { graphDigest, probeKernels } from "../adapters/tfjs/probe.ts";
 import { LockstepError } from "../core/errors.ts";
@@ -18,36 +20,55 @@ import type { Engine } from "../ports/engine.ts";
 import { PreparedData } from "../runtime/prepared-data.ts";
 import { type Batch, TrainingProgram } from "../runtime/training-program.ts";
 
-export interface ProgramRequest {
+export interface JobRequest {
   readonly jobPath: string;
   /** Where relative data paths lead. */
   readonly dataDirectory: string;
+}
+
+export interface EngineRequest {
   readonly choice: EngineChoice;
   /** Whether an engine that lacks a kernel may be replaced by one that has it. */
   readonly mayFallBack: boolean;
   readonly threads: number;
+}
+
+export interface ProgramRequest extends JobRequest, EngineRequest {
   /** Instead of the job file's; null: those. */
   readonly epochs: number | null;
 }
 
-export interface OpenedProgram {
+export interface OpenedJob {
   readonly job: Job;
   readonly data: PreparedData;
-  readonly engine: Engine;
-  readonly program: TrainingProgram;
   /** "sha256:…" over the job file's text and that of what it imports. */
   readonly sourceDigest: string;
+}
+
+export interface OpenedProgram extends OpenedJob {
+  readonly engine: Engine;
+  readonly program: TrainingProgram;
   /** The engine that is used in the end. */
   readonly choice: EngineChoice;
 }
 
-export async function openProgram(request: ProgramRequest, say: (line: string) => void): Promise<OpenedProgram> {
-  const { job: written, digest: sourceDigest } = await loadJob(request.jobPath);
+/** What needs no engine. */
+export async function openJob({ jobPath, dataDirectory }: JobRequest): Promise<OpenedJob> {
+  const { job, digest: sourceDigest } = await loadJob(jobPath);
+  const data = new PreparedData(await openDataset(job.data, dataDirectory), job);
+  return { job, data, sourceDigest };
+}
+
+/** `opening` is the job, where somebody has begun to open it. */
+export async function openProgram(
+  request: ProgramRequest,
+  say: (line: string) => void,
+  opening: Promise<OpenedJob> = openJob(request),
+): Promise<OpenedProgram> {
+  const { job: written, data, sourceDigest } = await opening;
   const job = { ...written, epochs: request.epochs ?? written.epochs };
-  const dataset = await openDataset(job.data, request.dataDirectory);
-  const data = new PreparedData(dataset, job);
   const first = await openWith(request.choice);
-  const missing = probe(first);
+  const missing = ofTheJob(() => probe(first));
   if (missing === null) return first;
   if (!request.mayFallBack || request.choice.kind !== "wasm") {
     throw new LockstepError(
@@ -65,13 +86,23 @@ export async function openProgram(request: ProgramRequest, say: (line: string) =
 
   async function openWith(choice: EngineChoice): Promise<OpenedProgram> {
     const engine = await openEngine(choice, { threads: request.threads });
-    return { job, data, engine, program: new TrainingProgram(engine, job, data.shapes), sourceDigest, choice };
+    const program = ofTheJob(() => new TrainingProgram(engine, job, data.shapes));
+    return { job, data, engine, program, sourceDigest, choice };
+  }
+
+  /** Errors of the model name the job file, and the line where it was. */
+  function ofTheJob<T>(run: () => T): T {
+    try {
+      return run();
+    } catch (error) {
+      throw describeJobError(error, request.jobPath);
+    }
   }
 }
 
-/** Takes one step's gradients on one sample, to find a missing kernel before the first step instead of in it. */
+/** Takes one step's gradients and validates on one sample: what is missing is found before the first step, not in it. */
 function probe(opened: OpenedProgram): string | null {
-  return probeKernels(opened.engine, () => stepOn(opened, opened.data.training(Uint32Array.of(0))));
+  return probeKernels(opened.engine, () => computeOn(opened, opened.data.training(Uint32Array.of(0))));
 }
 
 /** What must be equal on every node that trains this, and what may differ at a price: see core/fingerprint.ts. */
@@ -81,7 +112,7 @@ export function fingerprintOf(opened: OpenedProgram, shards: number): Fingerprin
   const native = kind === "native";
   return {
     ...jobFields(job),
-    "job.graph": graphDigest(engine, () => stepOn(opened, zerosFor(data))),
+    "job.graph": graphDigest(engine, () => computeOn(opened, zerosFor(data))),
     "data.digest": data.digest,
     "data.preprocessing": `sha256:${createHash("sha256").update(encodeJson(data.preprocessing)).digest("hex")}`,
     "engine.kind": kind,
@@ -108,8 +139,10 @@ function zerosFor(data: PreparedData): Batch {
   return { count: 1, features: new Float32Array(features.length), label: new Float32Array(label.length) };
 }
 
-function stepOn({ program }: OpenedProgram, batch: Batch): void {
+/** All that a model computes: a step, and validation, which may run other layers. */
+export function computeOn({ program }: Pick<OpenedProgram, "program">, batch: Batch): void {
   const row = new Float32Array(program.weightCount);
   const sums = new Float64Array(program.sumNames.length);
   program.gradients(batch, new RandomStream(0, "step"), row, sums);
+  program.validate(batch, new RandomStream(0, "validation"), sums);
 }

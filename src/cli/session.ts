@@ -4,7 +4,7 @@ import { join, relative, resolve } from "node:path";
 import { type ControlConnection, connectControl } from "../adapters/grpc/control.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";
 import { systemClock } from "../adapters/system/clock.ts";
-import { type EtcdServer, startEtcd } from "../adapters/system/etcd-process.ts";
+import { type EtcdMembers, startEtcdMembers } from "../adapters/system/etcd-members.ts";
 import { prepareEtcd } from "../adapters/system/etcd-program.ts";
 import { createLog } from "../adapters/system/log.ts";
 import { forgetRun, registerRun } from "../adapters/system/run-registry.ts";
@@ -14,10 +14,12 @@ import { LockstepError, messageOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { runKey } from "../core/keys.ts";
 import type { JobRecord } from "../core/records.ts";
+import type { GoOn } from "../core/run-result.ts";
 import type { ClusterStatus } from "../core/status.ts";
 import { LocalCluster } from "./cluster.ts";
 import type { Arguments } from "./command.ts";
-import { budgetOf, connectEtcd, parseEndpoints } from "./common.ts";
+import { budgetOf, parseEndpoints } from "./common.ts";
+import { connectEtcd } from "./connect-etcd.ts";
 
 const pollMs = 150;
 const graceMs = 30_000;
@@ -28,12 +30,21 @@ export interface Settings {
   readonly job: Job;
   readonly jobName: string;
   readonly jobPath: string;
-  /** The job file and --directory as the user gave them, for suggested commands. */
-  readonly jobFile: string;
-  readonly directoryOption: string | undefined;
+  /** For suggested commands. */
+  readonly goOn: GoOn;
   readonly workers: number;
+  /** Processes beyond those, that stand by. */
+  readonly spares: number;
+  /** How often each process is started again. */
+  readonly maxRestarts: number;
   readonly directory: string;
   readonly dataDirectory: string;
+}
+
+/** The etcd that a job uses, and the processes that were started for it. */
+export interface JobEtcd {
+  readonly endpoints: readonly string[];
+  readonly pids: readonly number[];
 }
 
 export async function openEtcdServer(
@@ -41,39 +52,42 @@ export async function openEtcdServer(
   settings: Settings,
   say: (line: string) => void,
   closing: (() => Promise<void>)[],
-): Promise<{ endpoints: readonly string[]; pid: number | null }> {
+): Promise<JobEtcd> {
   const given = args.text("etcd");
   if (given !== undefined) {
     const endpoints = parseEndpoints(given);
     const log = createLog({ stream: process.stderr, format: "text", level: "error" });
-    const probe = connectEtcd(endpoints, budgetOf(), log);
+    const probe = connectEtcd(endpoints, budgetOf(args), log);
     try {
       await probe.get(runKey(settings.jobName));
     } finally {
       await probe.close();
     }
-    return { endpoints, pid: null };
+    return { endpoints, pids: [] };
   }
   const program = await prepareEtcd(say);
   const log = createLog({ stream: { write: (text: string) => say(text.trimEnd()) }, format: "text", level: "warn" });
-  let server: EtcdServer | null = null;
+  let etcd: EtcdMembers | null = null;
   let stopping = false;
-  server = await startEtcd({
+  etcd = await startEtcdMembers({
     program: program.path,
     dataDirectory: join(settings.directory, "etcd"),
+    count: args.whole("etcd-members", 1) ?? null,
     log,
-    onExit: () => {
+    onExit: (index) => {
       if (stopping) return;
       say("etcd ended; starting it again on its data.");
-      server?.restart().catch((error: unknown) => say(`etcd could not be started again: ${messageOf(error)}`));
+      etcd?.members[index]
+        ?.restart()
+        .catch((error: unknown) => say(`etcd could not be started again: ${messageOf(error)}`));
     },
   });
-  const started = server;
+  const started = etcd;
   closing.push(async () => {
     stopping = true;
     await started.stop();
   });
-  return { endpoints: [server.endpoint], pid: server.pid };
+  return { endpoints: etcd.endpoints, pids: etcd.members.map(({ pid }) => pid) };
 }
 
 /** The cluster while it runs. */
@@ -92,28 +106,30 @@ export interface Session {
 export async function startSession(
   args: Arguments,
   settings: Settings,
-  etcd: { endpoints: readonly string[]; pid: number | null },
+  etcd: JobEtcd,
   view: LaunchView,
   closing: (() => Promise<void>)[],
 ): Promise<Session> {
   const logDirectory = join(settings.directory, "logs");
   await mkdir(logDirectory, { recursive: true });
-  const cluster = new LocalCluster({ logDirectory, say: (line) => view.say(line) });
+  const cluster = new LocalCluster({
+    logDirectory,
+    maxRestarts: settings.maxRestarts,
+    say: (line) => view.say(line),
+  });
   closing.push(() => cluster.finish("", 5000));
   const wordsWith = (resume: readonly string[]) => [
     "coordinator",
     settings.jobPath,
-    ...["--etcd", etcd.endpoints.join(","), "--job", settings.jobName, "--workers", String(settings.workers)],
-    ...["shards", "threads", "epochs"].flatMap((name) =>
-      args.text(name) === undefined ? [] : [`--${name}`, args.text(name)!],
-    ),
+    ...["--etcd", etcd.endpoints.join(","), "--job", settings.jobName],
+    ...passedOn(args, "workers", "shards", "threads", "epochs", "failure-budget", "log-level"),
     ...(args.flag("allow-change") ? ["--allow-change"] : []),
     ...resume,
   ];
   // Started again it takes part in the run that it began, whatever was asked for at first.
   const words = {
     first: wordsWith(args.text("resume") ? ["--resume", args.text("resume")!] : []),
-    again: wordsWith([]),
+    again: wordsWith(["--resume", "same"]),
   };
   const { address, record } = await cluster.start<CoordinatorReady>(
     "coordinator",
@@ -128,12 +144,12 @@ export async function startSession(
       directory: settings.directory,
       etcd: etcd.endpoints,
       coordinator: at,
-      etcdPid: etcd.pid,
+      etcdPids: etcd.pids,
     });
   });
   closing.push(async () => follower.close());
   const runDirectory = join(settings.directory, `run-${record.run}`);
-  const checkpoints = resolve(args.text("checkpoints") ?? join(runDirectory, "checkpoints"));
+  const checkpoints = checkpointsOf(args, runDirectory);
   await mkdir(runDirectory, { recursive: true });
   await follower.move(address);
   closing.push(() => forgetRun(settings.jobName));
@@ -151,6 +167,11 @@ export async function startSession(
     status,
     follow: (stop) => follow(status, follower, cluster, view, stop),
   };
+}
+
+/** Where a run's checkpoints are. */
+export function checkpointsOf(args: Arguments, runDirectory: string): string {
+  return resolve(args.text("checkpoints") ?? join(runDirectory, "checkpoints"));
 }
 
 interface CoordinatorReady {
@@ -198,17 +219,22 @@ export function startWorkers(
   engine: EngineChoice["kind"],
   gpus: readonly (number | null)[] | null,
 ): void {
-  for (let i = 0; i < settings.workers; i++) {
+  for (let i = 0; i < settings.workers + settings.spares; i++) {
     const gpu = gpus?.[i] ?? null;
     session.cluster.launch(`worker-${i}`, [
       "worker",
       settings.jobPath,
       ...["--etcd", session.endpoints.join(","), "--job", settings.jobName, "--name", `worker-${i}`],
       ...["--data", settings.dataDirectory, "--checkpoints", session.checkpoints, "--engine", engine],
-      ...(args.text("device") ? ["--device", args.text("device")!] : []),
+      ...passedOn(args, "device", "log-level"),
       ...(gpu === null ? [] : ["--gpu", String(gpu)]),
     ]);
   }
+}
+
+/** Options that processes of the cluster take as the launch was given them. */
+function passedOn(args: Arguments, ...names: readonly string[]): string[] {
+  return names.flatMap((name) => (args.text(name) === undefined ? [] : [`--${name}`, args.text(name)!]));
 }
 
 async function follow(

@@ -26,10 +26,7 @@ async function runStatus(args: Arguments): Promise<number> {
   try {
     const now = await control.status();
     const extra: ProcessStatus[] = run
-      ? [
-          bare("launch", run.pid, null),
-          ...(run.etcdPid === null ? [] : [bare("etcd", run.etcdPid, run.etcd[0] ?? null)]),
-        ]
+      ? [bare("launch", run.pid, null), ...run.etcdPids.map((pid, i) => bare("etcd", pid, run.etcd[i] ?? null))]
       : [];
     const whole = { ...now, processes: [...extra, ...now.processes] };
     process.stdout.write(args.flag("json") ? `${JSON.stringify(whole)}\n` : `${statusTable(whole)}\n`);
@@ -41,7 +38,7 @@ async function runStatus(args: Arguments): Promise<number> {
 
 async function findJob(
   name: string | undefined,
-): Promise<{ pid: number; coordinator: string; etcd: readonly string[]; etcdPid: number | null }> {
+): Promise<{ pid: number; coordinator: string; etcd: readonly string[]; etcdPids: readonly number[] }> {
   const running = await runningJobs();
   if (name !== undefined) {
     const found = running.find((run) => run.job === name);

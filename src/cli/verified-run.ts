@@ -1,13 +1,12 @@
 /** One combination of `verify-exact`: a launch in processes of its own, disturbed on purpose, and what it came to. */
-import { fileURLToPath } from "node:url";
 import { connectControl } from "../adapters/grpc/control.ts";
 import { type RunningProcess, startProcess } from "../adapters/system/child-process.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { readRun } from "../adapters/system/run-registry.ts";
 import type { ClusterStatus } from "../core/status.ts";
 import type { Combination, Outcome } from "../core/verification.ts";
+import { program } from "./child.ts";
 
-const program = fileURLToPath(new URL("../../bin/lockstep.mjs", import.meta.url));
 const pollMs = 30;
 const graceMs = 30_000;
 
@@ -41,7 +40,11 @@ export async function verifiedRun(combination: Combination, options: VerifiedRun
   }
   const registered = await readRun(options.job);
   // The launch first, so that it starts nothing anew.
-  for (const pid of [first.process.pid, registered?.etcdPid, ...target.processes.map((process) => process.pid)]) {
+  for (const pid of [
+    first.process.pid,
+    ...(registered?.etcdPids ?? []),
+    ...target.processes.map((process) => process.pid),
+  ]) {
     kill(pid);
   }
   const { signal } = await first.process.exited;
@@ -75,6 +78,7 @@ async function startLaunch(
   });
   const onAbort = () => void started.stop(graceMs);
   signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
   return {
     process: started,
     async outcome() {

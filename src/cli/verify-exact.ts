@@ -4,7 +4,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { exitCodes, LockstepError } from "../core/errors.ts";
-import { combinations, describe, judgeAll, type Outcome, summarize, verificationText } from "../core/verification.ts";
+import {
+  combinations,
+  describe,
+  isExact,
+  judgeAll,
+  type Outcome,
+  summarize,
+  verificationText,
+} from "../core/verification.ts";
+import { startChild } from "./child.ts";
 import type { Arguments, Command } from "./command.ts";
 import { dataDirectoryOf, onStopSignal, shared } from "./common.ts";
 import { verifiedRun } from "./verified-run.ts";
@@ -25,7 +34,7 @@ export const verifyExact: Command = {
     json: { value: null, help: "one JSON line a run on standard output, and a last one with the verdict" },
   },
   details:
-    "Every run has an etcd, a coordinator and workers of its own, in a temporary folder. Exit code 0 if all weights and\nall numbers of the histories are equal, 1 if not.",
+    "Every run has an etcd, a coordinator and workers of its own, in a temporary folder. Exit code 0 if all weights and\nall numbers of the histories are equal; 1 if not, if fewer than two runs finished, or if one that was to be disturbed\nwas over before; what `check` ends with, if the job cannot be trained at all.",
   run: runVerifyExact,
 };
 
@@ -45,10 +54,17 @@ async function runVerifyExact(args: Arguments): Promise<number> {
     );
   }
   const { path: jobPath, directory } = await loadJob(args.argument);
-  const passedOn = ["epochs", "threads", "engine", "device"].flatMap((name) =>
-    args.text(name) === undefined ? [] : [`--${name}`, args.text(name)!],
-  );
-  const words = ["--shards", String(shards), "--data", dataDirectoryOf(args, directory), ...passedOn];
+  const given = (...names: string[]) =>
+    names.flatMap((name) => (args.text(name) === undefined ? [] : [`--${name}`, args.text(name)!]));
+  const checked = [
+    "--shards",
+    String(shards),
+    "--data",
+    dataDirectoryOf(args, directory),
+    ...given("engine", "device"),
+  ];
+  const words = [...checked, ...given("epochs", "threads")];
+  await check([jobPath, ...checked, ...(args.text("engine") === undefined ? ["--fall-back"] : [])]);
   const stopping = new AbortController();
   const forget = onStopSignal(() => stopping.abort());
   const folder = await mkdtemp(join(tmpdir(), "lockstep-verify-"));
@@ -70,8 +86,7 @@ async function runVerifyExact(args: Arguments): Promise<number> {
       results.push({ combination, outcome });
       const row = judgeAll(results).at(-1)!;
       if (args.flag("json")) {
-        const { history: _, ...shown } = { history: "", ...outcome };
-        print({ event: "combination", ...combination, verdict: row.verdict, ...shown });
+        print({ event: "combination", ...combination, verdict: row.verdict, ...withoutHistory(outcome) });
       }
     }
   } finally {
@@ -82,17 +97,31 @@ async function runVerifyExact(args: Arguments): Promise<number> {
   const summary = summarize(rows);
   if (args.flag("json")) print(summary);
   else process.stdout.write(`${verificationText(rows, shards)}\n`);
-  return summary.failed === 0 && summary.digests.length === 1 ? 0 : 1;
+  return isExact(summary) ? 0 : 1;
+}
+
+/** What every run would find out for itself is found out once, and ends this with the code that `check` ends with. */
+async function check(words: readonly string[]): Promise<void> {
+  const say = (line: string) => void process.stderr.write(`${line}\n`);
+  const child = await startChild({ name: "check", args: ["check", ...words], logFile: null, onWarning: say });
+  await child.waitFor("checked");
+  await child.exited;
 }
 
 function print(line: object): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
+function withoutHistory(outcome: Outcome): object {
+  if (outcome.kind !== "finished") return outcome;
+  const { kind, weightsDigest, steps, generations } = outcome;
+  return { kind, weightsDigest, steps, generations };
+}
+
 function workersOf(args: Arguments): readonly number[] {
   const text = args.text("workers") ?? "1,2,3,4";
   const counts = text.split(",").map(Number);
-  if (counts.length === 0 || text.split(",").some((word) => !/^[1-9]\d*$/.test(word))) {
+  if (text.split(",").some((word) => !/^[1-9]\d*$/.test(word))) {
     throw new LockstepError("usage", `--workers is ${JSON.stringify(text)}; numbers such as 1,2,4 were expected.`);
   }
   return counts;

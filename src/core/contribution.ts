@@ -7,6 +7,11 @@ export interface Round {
   readonly pass: 0 | 1;
 }
 
+/** The order of rounds: an epoch's validation comes after its last step, which has a number less. */
+export function compareRounds(a: Round, b: Round): number {
+  return a.step - b.step || b.pass - a.pass;
+}
+
 /** Gradients and the like, and the few numbers beside them. */
 export interface Reduction {
   readonly values: Float32Array;

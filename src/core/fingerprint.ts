@@ -43,18 +43,21 @@ export function refusalOf(cluster: Fingerprint, own: Fingerprint): string | null
   return first ? `${first.field} is ${first.own} here and ${first.cluster} in the cluster` : null;
 }
 
-/** What makes a run equivalent when such a machine takes part in it, as sentences. */
-export function machineDifferences(cluster: Fingerprint, own: Fingerprint, workerId: string): string[] {
-  return differences(cluster, own, ["node"]).map(
-    ({ field, cluster, own }) => `${field} is ${own} on ${workerId} and was ${cluster} before`,
+/** What makes a run equivalent that was the one and goes on as the other, as sentences. */
+function changes(before: Fingerprint, now: Fingerprint): string[] {
+  return differences(before, now, ["meaning", "node"]).map(
+    ({ field, cluster, own }) => `${field} was ${cluster} and is ${own}`,
   );
 }
 
-/** What was changed on purpose when a run goes on, as sentences. */
-export function changesOfMeaning(before: Fingerprint, now: Fingerprint): string[] {
-  return differences(before, now, ["meaning"]).map(
-    ({ field, cluster, own }) => `${field} was ${cluster} and is ${own}`,
-  );
+/** Why a run is only equivalent, once what it was before has met these: what was known, and what is new. */
+export function withChanges(known: readonly string[], before: Fingerprint, met: readonly Fingerprint[]): string[] {
+  return [...new Set([...known, ...met.flatMap((fingerprint) => changes(before, fingerprint))])];
+}
+
+/** The field that such a sentence is about. */
+export function changedField(change: string): string {
+  return change.split(" ", 1)[0]!;
 }
 
 /** What a cluster that starts again is held to: what it was before, made from today's text on today's machines. */

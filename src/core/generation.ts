@@ -7,89 +7,45 @@
  * `decide` looks at everything the coordinator can read and says what to do now, and why. It keeps no memory of
  * events: a hint that is lost or doubled changes nothing.
  */
+import { type Suspicion, unreachable } from "./broken-links.ts";
+import { describeDivergence, type Divergence, divergenceOf, isValid, outvoted, type Replay } from "./divergence.ts";
 import { assert } from "./errors.ts";
-import { changesOfMeaning, continued, type Fingerprint, machineDifferences, refusalOf } from "./fingerprint.ts";
+import { slowStepFactor } from "./failure-budget.ts";
+import { continued, type Fingerprint, refusalOf, withChanges } from "./fingerprint.ts";
+import { type Forming, type Generation, type Member, memberIds, type Running, type Source } from "./membership.ts";
 import { shardsOfRank } from "./reduce-tree.ts";
-import type { Range } from "./sampler.ts";
+import { compareStates, type Report, type StateName } from "./state-order.ts";
 
-/** A worker that is alive and wants to be in: the value of its member key. */
-export interface Member {
-  readonly workerId: string;
-  readonly name: string;
-  /** Where peers subscribe to its outbox. */
-  readonly address: string;
-  readonly pid: number;
-  readonly fingerprint: Fingerprint;
-  /** It is going away in order, as soon as a generation runs without it. */
-  readonly leaving: boolean;
-  /** For people, who want to know how long an epoch is. */
-  readonly stepsPerEpoch: number;
-}
-
-/** A state's place in the order of states, and what it is. */
-export interface StateName {
-  readonly lineage: number;
-  readonly era: number;
-  readonly step: number;
-  readonly digest: string;
-}
-
-export interface Forming {
-  readonly kind: "forming";
-  readonly generation: number;
-  readonly members: readonly string[];
-  /** The coordinator that forms it, by its fencing token: another one starts over. */
-  readonly coordinator: number;
-  readonly reason: string;
-}
-
-export interface Running {
-  readonly kind: "running";
-  readonly generation: number;
-  readonly members: readonly RunningMember[];
-  readonly source: Source;
-}
-
-export interface RunningMember {
-  readonly workerId: string;
-  readonly rank: number;
-  readonly address: string;
-  readonly shards: Range;
-}
-
-export type Source =
-  | { readonly kind: "seed" }
-  | { readonly kind: "member"; readonly workerId: string; readonly state: StateName }
-  | { readonly kind: "checkpoint"; readonly id: string; readonly state: StateName };
-
-export type Generation = Forming | Running;
-
-/** A member of a forming generation has stopped; this is its state, or null if it has none yet. */
-export interface Report {
-  readonly workerId: string;
-  readonly state: StateName | null;
-}
-
-/** A member cannot reach another one. Whose fault it is, nobody can know. */
-export interface Suspicion {
-  readonly by: string;
-  readonly suspect: string;
+/** How many workers a run wants. */
+export interface WorkerCounts {
+  /** So many it waits for when no member of its last generation is left. */
+  readonly start: number;
+  /** With fewer it pauses. */
+  readonly min: number;
+  /** More than these, and more than there are shards, stand by. */
+  readonly max: number;
 }
 
 export interface ClusterView {
   /** This coordinator's fencing token. */
   readonly coordinator: number;
   readonly shards: number;
-  /** How many workers a run starts with, when no member of its last generation is left. */
-  readonly workers: number;
+  readonly workers: WorkerCounts;
   /** Of the last generation; null before the first. */
   readonly fingerprint: Fingerprint | null;
   /** This start may change what the bits depend on (--allow-change). */
   readonly mayChange: boolean;
   /** Why the run is only equivalent, so far; empty while it is bit-exact. */
   readonly equivalences: readonly string[];
-  /** Live members, oldest key first. */
+  /**
+   * This coordinator has been active for longer than any lease lasts, so a member whose key is there is alive. Before,
+   * it may be the key of a cluster that was killed as a whole, after which the job may be started with changes.
+   */
+  readonly settled: boolean;
+  /** Those whose keys are there, oldest key first. */
   readonly members: readonly Member[];
+  /** Members of the current generation whose keys are not there, but which may be alive and write them again. */
+  readonly unsure: ReadonlySet<string>;
   /** Ids that were refused or evicted; never admitted again. */
   readonly refused: ReadonlySet<string>;
   readonly generation: Generation | null;
@@ -97,12 +53,26 @@ export interface ClusterView {
   readonly reports: readonly Report[];
   /** Links of the current generation that do not work, as one end says. */
   readonly suspicions: readonly Suspicion[];
-  readonly latest: { readonly id: string; readonly state: StateName } | null;
+  /** Members of the running generation have compared their states, and they differ. */
+  readonly divergence: Divergence | null;
+  /** The last replay that a divergence led to. */
+  readonly replay: Replay | null;
+  readonly latest: Latest | null;
   readonly done: boolean;
+  /** This start of the run cannot go on. */
+  readonly failed: boolean;
   readonly stopRequested: boolean;
   /** How long the current generation has been forming, as this coordinator saw it. */
   readonly formingForMs: number;
   readonly formingLimitMs: number;
+}
+
+/** The newest published checkpoint. */
+export interface Latest {
+  readonly id: string;
+  /** The generation that published it. */
+  readonly generation: number;
+  readonly state: StateName;
 }
 
 export type Decision =
@@ -115,33 +85,82 @@ export type Decision =
       readonly fingerprint: Fingerprint;
       /** As in the view, with what this membership adds. */
       readonly equivalences: readonly string[];
+      /** As in the view, unless this generation goes back. */
+      readonly replay: Replay | null;
     }
   | { readonly kind: "run"; readonly running: Running; readonly reason: string }
   /** Nobody would be left to go on: the members stop together and publish their state. */
   | { readonly kind: "stop"; readonly reason: string }
   | { readonly kind: "fail"; readonly reason: string };
 
-/** A worker that is left out though its key is still alive. Its id is never admitted again. */
+/** A worker that is left out against its will. Its id is never admitted again. */
 export interface Eviction {
   readonly workerId: string;
   readonly reason: string;
+  /** "diverged": it is to forget its state. */
+  readonly kind: "evicted" | "diverged";
 }
 
 export function decide(view: ClusterView): Decision {
   if (view.done) return wait("the job is finished");
-  const { generation } = view;
+  if (view.failed) return wait("the run cannot go on");
   const reference = referenceOf(view);
-  for (const { workerId, fingerprint } of view.members) {
-    const reason = reference && !view.refused.has(workerId) ? refusalOf(reference, fingerprint) : null;
-    if (reason) return { kind: "refuse", workerId, reason };
-  }
-  if (!generation || !anySurvivor(view)) return beginAnew(view);
-  return generation.kind === "forming" ? whileForming(view, generation) : whileRunning(view, generation);
+  const misfits = eligible(view).flatMap(({ workerId, fingerprint }) => {
+    const reason = reference && refusalOf(reference, fingerprint);
+    return reason ? [{ workerId, reason }] : [];
+  });
+  const [first] = misfits;
+  if (first && (view.settled || !anySurvivor(view))) return { kind: "refuse", ...first };
+  const isMisfit = ({ workerId }: Member) => misfits.some((misfit) => misfit.workerId === workerId);
+  const decision = decideMembership({ ...view, members: view.members.filter((member) => !isMisfit(member)) });
+  if (!first || decision.kind !== "wait") return decision;
+  return wait(`${first.workerId} waits, as it does not fit those who may be alive: ${first.reason}`);
 }
 
-/** Whether a member of the last generation is still there. */
-function anySurvivor({ generation, members }: ClusterView): boolean {
-  return memberIds(generation).some((id) => members.some((member) => member.workerId === id));
+/** What to do when all members fit together. */
+function decideMembership(view: ClusterView): Decision {
+  const { generation, stopRequested } = view;
+  const kept = withNeeded(view);
+  if (!generation || !anySurvivor(view)) {
+    const isBack = kept.members.some(({ leaving }, i) => leaving !== view.members[i]!.leaving);
+    return isBack ? form(kept, new Map(), "who is leaving has the state alone") : beginAnew(view);
+  }
+  if (!stopRequested && everyoneLeaves(view)) return { kind: "stop", reason: "everyone is leaving" };
+  return generation.kind === "forming" ? whileForming(kept, generation) : whileRunning(kept, generation);
+}
+
+/**
+ * The view with those staying who want to leave and are still needed: all members while a stop was asked for, since all
+ * stop together, and while a generation forms; and everyone with the state while nobody who stays has it.
+ */
+function withNeeded(view: ClusterView): ClusterView {
+  const { generation, stopRequested, refused } = view;
+  const current = memberIds(generation);
+  const isHandedOver = eligible(view).some(({ hasState }) => hasState);
+  const isNeeded = ({ workerId, leaving, hasState }: Member) =>
+    leaving &&
+    !refused.has(workerId) &&
+    (current.includes(workerId)
+      ? stopRequested || generation?.kind === "forming" || !isHandedOver
+      : hasState && !isHandedOver);
+  return {
+    ...view,
+    members: view.members.map((member) => (isNeeded(member) ? { ...member, leaving: false } : member)),
+  };
+}
+
+/** Nobody would be left to go on, and it is their own wish. */
+function everyoneLeaves(view: ClusterView): boolean {
+  const current = memberIds(view.generation);
+  const isLeaving = ({ workerId, leaving }: Member) =>
+    leaving && current.includes(workerId) && !view.refused.has(workerId);
+  return eligible(view).length === 0 && view.members.some(isLeaving);
+}
+
+/** Whether a member of the last generation is still there, or may be; not counting some. */
+function anySurvivor({ generation, members, unsure }: ClusterView, without: ReadonlySet<string> = new Set()): boolean {
+  const isThere = (id: string) => unsure.has(id) || members.some(({ workerId }) => workerId === id);
+  return memberIds(generation).some((id) => !without.has(id) && isThere(id));
 }
 
 /**
@@ -150,7 +169,7 @@ function anySurvivor({ generation, members }: ClusterView): boolean {
  */
 function referenceOf(view: ClusterView): Fingerprint | null {
   if (anySurvivor(view)) return view.fingerprint;
-  const oldest = view.members.find((member) => !view.refused.has(member.workerId))?.fingerprint ?? null;
+  const oldest = eligible(view)[0]?.fingerprint ?? null;
   if (!oldest || !view.fingerprint || view.mayChange) return oldest;
   return continued(view.fingerprint, oldest);
 }
@@ -159,47 +178,82 @@ function referenceOf(view: ClusterView): Fingerprint | null {
 function beginAnew(view: ClusterView): Decision {
   const ready = admissible(view, new Set());
   if (view.stopRequested) return wait("a stop was asked for and nothing is running");
-  if (ready.length < view.workers) return wait(`${ready.length} of ${view.workers} workers are here`);
+  const { start } = view.workers;
+  if (ready.length < start) return wait(`${ready.length} of ${start} workers are here`);
   return form(view, new Map(), view.generation ? "all workers are new" : "the first membership");
 }
 
 function whileForming(view: ClusterView, forming: Forming): Decision {
   if (forming.coordinator !== view.coordinator) return form(view, new Map(), "another coordinator took over");
-  const lost = losses(view, forming.members);
-  const missing = forming.members.filter((id) => !view.reports.some((report) => report.workerId === id));
-  if (view.formingForMs > view.formingLimitMs) {
-    for (const id of missing) lost.set(id, `did not report within ${view.formingLimitMs} ms`);
+  const ids = memberIds(forming);
+  const lost = losses(view, ids);
+  const reported = new Set(view.reports.map(({ workerId }) => workerId));
+  const missing = ids.filter((id) => !reported.has(id));
+  for (const id of view.formingForMs > view.formingLimitMs ? missing : []) {
+    const limitMs = reportLimitMs(view, id);
+    if (view.formingForMs > limitMs) lost.set(id, `did not report within ${limitMs} ms`);
   }
   if (lost.size > 0) return form(view, lost, describe(lost));
   if (missing.length > 0) return wait(`waiting for the report of ${missing.join(", ")}`);
   return run(view, forming);
 }
 
+/** A member reports when its step is computed; steps may be long. */
+function reportLimitMs(view: ClusterView, id: string): number {
+  const stepMs = view.members.find(({ workerId }) => workerId === id)?.stepMs ?? 0;
+  return Math.max(view.formingLimitMs, slowStepFactor * stepMs);
+}
+
 function whileRunning(view: ClusterView, running: Running): Decision {
+  if (view.divergence) return goBack(view, view.divergence);
   const lost = losses(view, memberIds(running));
   if (lost.size > 0) {
     const remaining = admissible(view, new Set(lost.keys()));
-    if (remaining.length === 0) {
-      const reason = `nobody is left to go on: ${describe(lost)}`;
-      const allLeave = view.members.every((member) => member.leaving || !lost.has(member.workerId));
-      return view.stopRequested || !allLeave ? wait(reason) : { kind: "stop", reason };
-    }
+    if (remaining.length === 0) return wait(`nobody is left to go on: ${describe(lost)}`);
     return form(view, lost, describe(lost));
   }
-  const newcomers = admissible(view, new Set()).filter((member) => !memberIds(running).includes(member.workerId));
+  const ids = new Set(memberIds(running));
+  const newcomers = admissible(view, new Set()).filter(({ workerId }) => !ids.has(workerId));
   if (newcomers.length > 0 && !view.stopRequested) {
     return form(view, new Map(), `${newcomers.map((member) => member.workerId).join(", ")} joined`);
   }
-  return wait("running");
+  const { length } = running.members;
+  return wait(running.paused ? `paused: ${length} of at least ${view.workers.min} workers are here` : "running");
+}
+
+/** States differ: everyone returns to `latest` and computes again, without those who are outvoted. */
+function goBack(view: ClusterView, divergence: Divergence): Decision {
+  const { latest, replay } = view;
+  const reason = describeDivergence(divergence);
+  if (!latest) return { kind: "fail", reason: `${reason}; no checkpoint is there to go back to` };
+  const lost = losses(view, memberIds(view.generation));
+  const others = admissible(view, new Set([...lost.keys(), ...outvoted(divergence)]));
+  // Somebody has to be there who replays.
+  const wrong = others.length > 0 ? outvoted(divergence) : [];
+  const undecided = wrong.length === 0;
+  if (undecided && replay?.undecided && compareStates(replay.from, latest.state) === 0) {
+    return {
+      kind: "fail",
+      reason: `${reason}, for the second time after step ${latest.state.step}, and nobody can tell who is right`,
+    };
+  }
+  for (const id of wrong) lost.set(id, `has another state than the others at ${divergence.place}`);
+  const generation = (view.generation?.generation ?? 0) + 1;
+  const decision = form({ ...view, replay: { generation, from: latest.state, reason, undecided } }, lost, reason);
+  if (decision.kind !== "form") return decision;
+  const diverged = ({ workerId }: Eviction) => wrong.includes(workerId);
+  return { ...decision, evicted: decision.evicted.map((one) => (diverged(one) ? { ...one, kind: "diverged" } : one)) };
 }
 
 /** Members of the current generation that cannot stay, and why. */
 function losses(view: ClusterView, ids: readonly string[]): Map<string, string> {
   const lost = new Map<string, string>();
+  const members = new Map(view.members.map((member) => [member.workerId, member]));
   for (const id of ids) {
-    const member = view.members.find((candidate) => candidate.workerId === id);
-    if (!member) lost.set(id, "is gone");
-    else if (member.leaving) lost.set(id, "is leaving");
+    const member = members.get(id);
+    if (!member) {
+      if (!view.unsure.has(id) || view.suspicions.some(({ suspect }) => suspect === id)) lost.set(id, "is gone");
+    } else if (member.leaving) lost.set(id, "is leaving");
     else if (view.refused.has(id)) lost.set(id, "was refused");
   }
   for (const [id, by] of unreachable(
@@ -211,130 +265,108 @@ function losses(view: ClusterView, ids: readonly string[]): Map<string, string> 
   return lost;
 }
 
-/**
- * Whom to leave out so that no broken link remains: again and again the one with the most broken links; of equals the
- * one that more others cannot reach, then the one with the highest rank. `ids` are in rank order.
- */
-function unreachable(suspicions: readonly Suspicion[], ids: readonly string[]): Map<string, string[]> {
-  const out = new Map<string, string[]>();
-  for (;;) {
-    const staying = ids.filter((id) => !out.has(id));
-    const links = suspicions.filter(
-      ({ by, suspect }) => by !== suspect && staying.includes(by) && staying.includes(suspect),
-    );
-    if (links.length === 0) return out;
-    const accusers = (id: string) => links.filter(({ suspect }) => suspect === id).map(({ by }) => by);
-    const score = (id: string) => {
-      const peers = new Set(links.flatMap(({ by, suspect }) => (by === id ? [suspect] : suspect === id ? [by] : [])));
-      return peers.size + accusers(id).length / (ids.length + 1);
-    };
-    const worst = staying.reduce((top, id) => (score(id) >= score(top) ? id : top));
-    out.set(worst, accusers(worst));
-  }
+/** Those who want to stay and may; oldest key first. */
+function eligible({ members, refused }: ClusterView): Member[] {
+  return members.filter(({ leaving, workerId }) => !leaving && !refused.has(workerId));
 }
 
-/** Whom the next generation may have: the current members first, in rank order, then the others by age; at most S. */
+/**
+ * Whom the next generation may have: the current members first, in rank order, then the others by age; at most S and MAX.
+ * While there is somebody to follow, a newcomer has to have done that: nobody stops for one that cannot be reached.
+ */
 function admissible(view: ClusterView, without: ReadonlySet<string>): Member[] {
-  const current = memberIds(view.generation);
-  const order = (member: Member) => {
-    const index = current.indexOf(member.workerId);
-    return index < 0 ? current.length : index;
-  };
-  return view.members
-    .filter((member) => !member.leaving && !view.refused.has(member.workerId) && !without.has(member.workerId))
+  const ranks = new Map(memberIds(view.generation).map((id, rank) => [id, rank]));
+  const isFollowed = anySurvivor(view, without);
+  const order = ({ workerId }: Member) => ranks.get(workerId) ?? ranks.size;
+  return eligible(view)
+    .filter(({ workerId, hasState }) => !without.has(workerId) && (hasState || !isFollowed || ranks.has(workerId)))
     .sort((a, b) => order(a) - order(b))
-    .slice(0, view.shards);
+    .slice(0, Math.min(view.shards, view.workers.max));
 }
 
 function form(view: ClusterView, lost: ReadonlyMap<string, string>, reason: string): Decision {
+  // Without their keys they would be left out, and their state with them.
+  const isSuspected = (id: string) => view.suspicions.some(({ suspect }) => suspect === id);
+  const returning = [...view.unsure].filter((id) => !lost.has(id) && !isSuspected(id));
+  if (returning.length > 0) return wait(`${returning.join(", ")} may come back; until then: ${reason}`);
   const members = admissible(view, new Set(lost.keys()));
-  if (members.length === 0) return wait(`no worker is left: ${reason}`);
+  if (members.length === 0) {
+    // Those who were to hand over come back, if they are all that is left.
+    const isLeft = ({ workerId, leaving, hasState }: Member) => leaving && hasState && !lost.has(workerId);
+    const back = view.members.map((member) => (isLeft(member) ? { ...member, leaving: false } : member));
+    if (back.some(({ leaving }, i) => leaving !== view.members[i]!.leaving))
+      return form({ ...view, members: back }, lost, reason);
+    return wait(`no worker is left: ${reason}`);
+  }
+  // Also those whose keys are gone: they may be alive, and about to write them again.
   const evicted = [...lost]
-    .filter(([id]) => view.members.some((member) => member.workerId === id && !member.leaving))
-    .map(([workerId, why]) => ({ workerId, reason: why }));
+    .filter(([id]) => !view.members.some(({ workerId, leaving }) => workerId === id && leaving))
+    .map(([workerId, why]) => ({ workerId, reason: why, kind: "evicted" as const }));
   const fingerprint = referenceOf(view);
   assert(fingerprint !== null, "a worker that is not refused has a fingerprint");
   return {
     kind: "form",
     fingerprint,
-    equivalences: equivalencesOf(view, fingerprint, members),
+    equivalences: withChanges(view.equivalences, view.fingerprint ?? fingerprint, [
+      fingerprint,
+      ...members.map((member) => member.fingerprint),
+    ]),
     forming: {
       kind: "forming",
       generation: (view.generation?.generation ?? 0) + 1,
-      members: members.map((member) => member.workerId),
+      members: members.map(({ workerId, address }) => ({ workerId, address })),
       coordinator: view.coordinator,
       reason,
     },
     evicted,
+    replay: view.replay,
   };
 }
 
-/** Why the run is only equivalent, once these members have been in it. */
-function equivalencesOf(view: ClusterView, reference: Fingerprint, members: readonly Member[]): readonly string[] {
-  const before = view.fingerprint ?? reference;
-  const reasons = [
-    ...view.equivalences,
-    ...changesOfMeaning(before, reference),
-    ...members.flatMap(({ fingerprint, workerId }) => machineDifferences(before, fingerprint, workerId)),
-  ];
-  return [...new Set(reasons)];
-}
-
-/** Everyone has stopped and reported: name ranks, shards and the source of the state. */
+/** Everyone has stopped, reported and reaches everyone: name ranks, shards and the source of the state. */
 function run(view: ClusterView, forming: Forming): Decision {
-  const states = view.reports.flatMap((report) =>
-    report.state ? [{ workerId: report.workerId, state: report.state }] : [],
-  );
-  const highest = states.reduce<StateName | null>(
-    (top, { state }) => (!top || compareStates(state, top) > 0 ? state : top),
-    null,
-  );
-  const holders = highest ? states.filter(({ state }) => compareStates(state, highest) === 0) : [];
-  const other = holders.find(({ state }) => state.digest !== highest?.digest);
-  if (highest && other) {
-    return {
-      kind: "fail",
-      reason: `the workers' states differ at step ${highest.step}: ${holders.map(({ workerId, state }) => `${workerId} ${state.digest.slice(0, 19)}`).join(", ")}`,
-    };
-  }
+  const reports = usable(view);
+  const divergence = divergenceOf(reports, view.latest?.state ?? null);
+  if (divergence) return goBack(view, divergence);
+  const world = forming.members.length;
   return {
     kind: "run",
     reason: forming.reason,
     running: {
       kind: "running",
       generation: forming.generation,
-      members: forming.members.map((workerId, rank) => {
-        const member = view.members.find((candidate) => candidate.workerId === workerId);
-        assert(member !== undefined, "a member that has reported and is not lost is alive");
-        return {
-          workerId,
-          rank,
-          address: member.address,
-          shards: shardsOfRank(view.shards, forming.members.length, rank),
-        };
-      }),
-      source: sourceOf(view, holders, highest),
+      members: forming.members.map((member, rank) => ({
+        ...member,
+        rank,
+        shards: shardsOfRank(view.shards, world, rank),
+      })),
+      source: sourceOf(view, reports),
+      paused: world < view.workers.min,
     },
   };
 }
 
-function sourceOf(view: ClusterView, holders: readonly { workerId: string }[], highest: StateName | null): Source {
-  const { latest } = view;
-  if (latest && (!highest || compareStates(latest.state, highest) > 0)) return { kind: "checkpoint", ...latest };
-  if (highest) return { kind: "member", workerId: holders[0]!.workerId, state: highest };
-  return { kind: "seed" };
+/**
+ * The reports whose states may be gone on from: not those that a replay has voided. Once a run is only equivalent, equal
+ * steps are no longer equal states, so that nothing counts but what the last generation that ran has.
+ */
+function usable({ reports, replay, latest, equivalences }: ClusterView): readonly Report[] {
+  const lastRan = Math.max(latest?.generation ?? 0, ...reports.map(({ trainedIn }) => trainedIn));
+  return reports.filter(
+    (report) => isValid(report, replay) && (equivalences.length === 0 || report.trainedIn === lastRan),
+  );
 }
 
-/** The order of states: by lineage, era, step. */
-export function compareStates(a: StatePlace, b: StatePlace): number {
-  return a.lineage - b.lineage || a.era - b.era || a.step - b.step;
-}
-
-export type StatePlace = Pick<StateName, "lineage" | "era" | "step">;
-
-export function memberIds(generation: Generation | null): readonly string[] {
-  if (!generation) return [];
-  return generation.kind === "forming" ? generation.members : generation.members.map((member) => member.workerId);
+/** The highest state of the reports and `latest`; the seed only when there is neither. */
+function sourceOf({ latest }: ClusterView, reports: readonly Report[]): Source {
+  let highest: { workerId: string; state: StateName } | null = null;
+  for (const { workerId, state } of reports) {
+    if (state && (!highest || compareStates(state, highest.state) > 0)) highest = { workerId, state };
+  }
+  if (latest && (!highest || compareStates(latest.state, highest.state) > 0)) {
+    return { kind: "checkpoint", id: latest.id, state: latest.state };
+  }
+  return highest ? { kind: "member", ...highest } : { kind: "seed" };
 }
 
 function describe(lost: ReadonlyMap<string, string>): string {

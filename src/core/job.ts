@@ -175,7 +175,10 @@ export const lossNames = [
 ] as const;
 export type LossName = (typeof lossNames)[number];
 
-/** "accuracy" means the kind of accuracy that goes with the loss. */
+/**
+ * "accuracy" is what TensorFlow.js' `compile` makes of it: of single outputs, and of all outputs of binaryCrossentropy,
+ * whether they are on the label's side of 0.5; else whether the largest output is the label's class.
+ */
 export const metricNames = ["accuracy", "meanSquaredError", "meanAbsoluteError"] as const;
 export type MetricName = (typeof metricNames)[number];
 

@@ -1,6 +1,11 @@
 /** Where things lie in etcd. One run of one job owns everything under its prefix. */
 export interface Keys {
   readonly prefix: string;
+  /**
+   * What every worker acts on lies under this prefix, and nothing else does: a report or an arrival, of which there is one
+   * a worker, wakes only those who wait for it.
+   */
+  readonly now: string;
   /** What the run is: see JobRecord. Written by the coordinator. */
   readonly record: string;
   /** The fingerprint that every worker must have. */
@@ -13,6 +18,10 @@ export interface Keys {
   readonly leader: string;
   /** The one value that says who is in: Forming or Running. */
   readonly generation: string;
+  /** The last replay that a divergence led to. */
+  readonly replay: string;
+  /** The epoch that was committed last: a hint that its record is there. */
+  readonly committed: string;
   readonly latest: string;
   readonly best: string;
   /** Present when somebody asked the run to stop in order. */
@@ -30,6 +39,10 @@ export interface Keys {
   report(generation: number, workerId: string): string;
   suspicions(generation: number): string;
   suspicion(generation: number, suspect: string, by: string): string;
+  /** Where the members' states differed in this generation. */
+  divergence(generation: number): string;
+  /** All arrivals of all generations. */
+  readonly arrived: string;
   arrivals(generation: number, point: string): string;
   arrival(generation: number, point: string, rank: number): string;
   epochs(lineage: number): string;
@@ -49,26 +62,31 @@ export function keysOf(job: string, run: number): Keys {
   const at = (...parts: (string | number)[]) => prefix + parts.join("/");
   return {
     prefix,
+    now: at("now", ""),
+    committed: at("now", "committed"),
+    arrived: at("arrive", ""),
     record: at("record"),
     fingerprint: at("fingerprint"),
     equivalences: at("equivalences"),
     coordinator: at("coordinator"),
-    leader: at("leader"),
-    generation: at("generation"),
-    latest: at("latest"),
-    best: at("best"),
-    stop: at("stop"),
-    failed: at("failed"),
-    done: at("done"),
+    leader: at("now", "leader"),
+    generation: at("now", "generation"),
+    replay: at("replay"),
+    latest: at("now", "latest"),
+    best: at("now", "best"),
+    stop: at("now", "stop"),
+    failed: at("now", "failed"),
+    done: at("now", "done"),
     members: at("members", ""),
-    refusals: at("refusals", ""),
+    refusals: at("now", "refusals", ""),
     checkpoints: at("checkpoints", ""),
     member: (workerId) => at("members", workerId),
-    refusal: (workerId) => at("refusals", workerId),
+    refusal: (workerId) => at("now", "refusals", workerId),
     reports: (generation) => at("reports", generation, ""),
     report: (generation, workerId) => at("reports", generation, workerId),
     suspicions: (generation) => at("suspicions", generation, ""),
     suspicion: (generation, suspect, by) => at("suspicions", generation, suspect, by),
+    divergence: (generation) => at("divergence", generation),
     arrivals: (generation, point) => at("arrive", generation, point, ""),
     arrival: (generation, point, rank) => at("arrive", generation, point, rank),
     epochs: (lineage) => at("epochs", lineage, ""),

@@ -71,7 +71,7 @@ type PlateauSchedule = Extract<LearningRateSchedule, { kind: "plateau" }>;
  * the best by more than `minDelta`; after `patience` closed epochs without, the rate is multiplied by `factor`, and
  * counting begins again with the `cooldown`-th epoch after that. A value that is missing or not finite is never better.
  */
-export function afterEpochOf(
+export function plateauAfterEpoch(
   schedule: PlateauSchedule,
   policy: CheckpointPolicy,
   state: PlateauState,

@@ -1,9 +1,14 @@
 /**
  * Which samples an epoch uses, step by step and shard by shard: the same functions of seed, sizes and S that training
  * itself calls, so that anybody can check, without any of the training's processes, that every sample is used once.
+ *
+ * What they are functions of may be changed between two starts, on purpose and at a price. So the state remembers from
+ * where on which rules hold, and every epoch, past or to come, is answered by those it was, or will be, trained with.
  */
+import { LockstepError } from "./errors.ts";
 import type { Job } from "./job.ts";
-import { batchRange, epochOrder, shardRange, splitSamples, stepsPerEpoch } from "./sampler.ts";
+import { encodeJson } from "./json.ts";
+import { batchRange, epochOrder, shardRange, splitSamples, stepsPerEpoch, trainingSamples } from "./sampler.ts";
 
 export interface LedgerRules {
   readonly seed: number;
@@ -14,6 +19,18 @@ export interface LedgerRules {
   readonly shards: number;
 }
 
+/** Where in training something begins: committed steps, completed epochs, and samples used of the epoch under way. */
+export interface Place {
+  readonly step: number;
+  readonly epoch: number;
+  readonly used: number;
+}
+
+/** From this place on training draws its samples by these rules, from the data with this digest. */
+export interface Sampling extends LedgerRules, Place {
+  readonly data: string;
+}
+
 export interface LedgerLine {
   /** The step's number in the whole job, from 1. */
   readonly step: number;
@@ -22,18 +39,71 @@ export interface LedgerLine {
   readonly samples: readonly number[];
 }
 
+const beginning: Place = { step: 0, epoch: 0, used: 0 };
+
+/** The samplings, and one more if what holds from this place on is not what the last of them says. */
+export function continueSampling(
+  samplings: readonly Sampling[],
+  rules: LedgerRules & { readonly data: string },
+  { step, epoch, used }: Place,
+): readonly Sampling[] {
+  const { seed, samples, validation, batchSize, shards, data } = rules;
+  const now = { seed, samples, validation, batchSize, shards, data };
+  const last = samplings.at(-1);
+  if (last && encodeJson({ ...last, ...now }) === encodeJson(last)) return samplings;
+  return [...samplings, { ...now, step, epoch, used }];
+}
+
 /** `epoch` counts from 1. */
 export function* ledgerOf(rules: LedgerRules, epoch: number): Generator<LedgerLine> {
-  const { seed, batchSize, shards } = rules;
-  const { training } = splitSamples(seed, rules.samples, rules.validation);
-  const order = epochOrder(seed, epoch - 1, training.length);
-  const steps = stepsPerEpoch(training.length, batchSize);
-  for (let i = 0; i < steps; i++) {
-    const batch = batchRange(training.length, batchSize, i * batchSize);
+  for (const { lines } of ledgerParts([{ ...rules, ...beginning, data: "" }], epoch)) yield* lines;
+}
+
+/** The parts of an epoch, from 1, in each of which one sampling holds: one, unless it changed in the epoch's middle. */
+export function ledgerParts(
+  samplings: readonly Sampling[],
+  epoch: number,
+): { readonly sampling: Sampling; readonly firstStep: number; readonly lines: Generator<LedgerLine> }[] {
+  const index = epoch - 1;
+  const first = samplings.findLast((one) => one.epoch < index || (one.epoch === index && one.used === 0));
+  if (!first) {
+    throw new LockstepError(
+      "incompatible",
+      `What epoch ${epoch} was trained with is not recorded; it is from step ${(samplings[0]?.step ?? 0) + 1} on.`,
+      { hint: "Give an epoch that began after that." },
+    );
+  }
+  const parts = [
+    { ...first, ...startOf(first, index) },
+    ...samplings.filter((one) => one.epoch === index && one.used > 0),
+  ];
+  return parts.map((sampling, i) => ({
+    sampling,
+    firstStep: sampling.step + 1,
+    lines: linesOf(sampling, index, parts[i + 1]?.used ?? Number.POSITIVE_INFINITY),
+  }));
+}
+
+/** Where the epoch with this index begins, when the sampling holds from its own place up to there. */
+function startOf(sampling: Sampling, index: number): Place {
+  const training = trainingSamples(sampling.samples, sampling.validation);
+  if (sampling.epoch === index) return sampling;
+  const rest = stepsPerEpoch(Math.max(0, training - sampling.used), sampling.batchSize);
+  const whole = (index - sampling.epoch - 1) * stepsPerEpoch(training, sampling.batchSize);
+  return { step: sampling.step + rest + whole, epoch: index, used: 0 };
+}
+
+function* linesOf(sampling: Sampling, index: number, end: number): Generator<LedgerLine> {
+  const { seed, samples, validation, batchSize, shards } = sampling;
+  const { training } = splitSamples(seed, samples, validation);
+  const order = epochOrder(seed, index, training.length);
+  let { step } = sampling;
+  for (let { used } = sampling; used < Math.min(end, training.length); used += batchSize) {
+    const batch = batchRange(training.length, batchSize, used);
+    step++;
     for (let shard = 0; shard < shards; shard++) {
       const { begin, end } = shardRange(batch, shards, shard);
-      const samples = Array.from(order.subarray(begin, end), (position) => training[position]!);
-      yield { step: (epoch - 1) * steps + i + 1, shard, samples };
+      yield { step, shard, samples: Array.from(order.subarray(begin, end), (position) => training[position]!) };
     }
   }
 }

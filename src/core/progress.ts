@@ -4,14 +4,13 @@
  */
 import type { BestSoFar, CheckpointPolicy } from "./checkpoint-policy.ts";
 import { judge } from "./checkpoint-policy.ts";
-import type { StatePlace } from "./generation.ts";
+import type { StatePlace } from "./state-order.ts";
 import type { LearningRate } from "./job.ts";
-import { afterEpochOf, initialPlateau, learningRateAt, type PlateauState } from "./learning-rate.ts";
+import { continueSampling, type LedgerRules, type Sampling } from "./ledger.ts";
+import { plateauAfterEpoch, initialPlateau, learningRateAt, type PlateauState } from "./learning-rate.ts";
 import type { EpochHistory } from "./status.ts";
 
 export interface Progress extends StatePlace {
-  /** Completed epochs. */
-  readonly epoch: number;
   /** Committed steps of the epoch after those. */
   readonly stepInEpoch: number;
   /** How many samples of the epoch under way have been used: where the next step begins. All of them until it is closed. */
@@ -20,14 +19,17 @@ export interface Progress extends StatePlace {
   readonly totals: Readonly<Record<string, number>>;
   readonly history: readonly EpochHistory[];
   readonly best: BestSoFar | null;
-  /** How a learning rate that follows a metric stands; null for any other. */
+  /** What the samples follow from, from where on; a change between two starts adds to it. */
+  readonly samplings: readonly Sampling[];
+  /** How a learning rate that follows a metric stands; null for any other, and before the first epoch is closed. */
   readonly plateau: PlateauState | null;
 }
 
-/** The state's place before the first step; the rest is nothing yet. */
+/** Before the first step. */
 export function initialProgress(lineage: number, era: number): Progress {
-  const nothing = { step: 0, epoch: 0, stepInEpoch: 0, samples: 0, totals: {}, history: [], best: null, plateau: null };
-  return { lineage, era, ...nothing };
+  const place = { lineage, era, step: 0, epoch: 0 };
+  const counts = { stepInEpoch: 0, samples: 0 };
+  return { ...place, ...counts, totals: {}, history: [], best: null, samplings: [], plateau: null };
 }
 
 /** Sums over samples: of one step, or of a validation pass. */
@@ -40,9 +42,13 @@ export function means(sums: Sums): Record<string, number> {
   return Object.fromEntries(Object.entries(sums.totals).map(([name, total]) => [name, total / sums.samples]));
 }
 
-export function afterStep(progress: Progress, sums: Sums): Progress {
+/** `rules`: what the step's samples follow from. */
+export function afterStep(progress: Progress, sums: Sums, rules: LedgerRules & { readonly data: string }): Progress {
+  const { step, epoch, samples: used } = progress;
   return {
     ...progress,
+    // With the step and not before it, so that a state of some step is one state, whoever may take the next step.
+    samplings: continueSampling(progress.samplings ?? [], rules, { step, epoch, used }),
     step: progress.step + 1,
     stepInEpoch: progress.stepInEpoch + 1,
     samples: progress.samples + sums.samples,
@@ -78,7 +84,7 @@ export function afterEpoch(progress: Progress, validation: Sums | null, rules: E
   const { improved, best } = judge(policy, progress.best, { epoch, step: progress.step, metrics });
   const plateau =
     typeof learningRate !== "number" && learningRate.kind === "plateau"
-      ? afterEpochOf(learningRate, policy, progress.plateau ?? initialPlateau, metrics)
+      ? plateauAfterEpoch(learningRate, policy, progress.plateau ?? initialPlateau, metrics)
       : null;
   return {
     ...progress,
@@ -86,7 +92,7 @@ export function afterEpoch(progress: Progress, validation: Sums | null, rules: E
     stepInEpoch: 0,
     samples: 0,
     totals: {},
-    history: [...progress.history, { epoch, metrics, improved }],
+    history: [...progress.history, { epoch, step: progress.step, metrics, improved }],
     best,
     plateau,
   };

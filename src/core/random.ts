@@ -1,5 +1,5 @@
 /**
- * Counter-based random numbers: the n-th number of a stream is a function of (seed, purpose, a, b, n) alone. So any
+ * Counter-based random numbers: the n-th number of a stream is a function of (seed, purpose, a, b, c, n) alone. So any
  * worker can draw the numbers of any shard of any step without having drawn the ones before, and two streams never
  * share a number. The generator is Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as
  * 1, 2, 3", SC 2011): ten rounds of two multiplications and exclusive ors over a 128-bit counter.
@@ -11,7 +11,16 @@ const WEYL_1 = 0xbb67ae85;
 const ROUNDS = 10;
 
 /** What a stream's numbers are for; part of the counter, so that purposes never share numbers. */
-export const purposes = { "initial-weights": 1, split: 2, shuffle: 3, step: 4, report: 5 } as const;
+export const purposes = {
+  "initial-weights": 1,
+  split: 2,
+  shuffle: 3,
+  step: 4,
+  report: 5,
+  validation: 6,
+  evaluation: 7,
+  "job-file": 8,
+} as const;
 export type Purpose = keyof typeof purposes;
 
 /** One block of four 32-bit numbers. `key` and `counter` are read, `out` is written. */
@@ -56,11 +65,14 @@ export class RandomStream {
   readonly #block = new Uint32Array(4);
   #next = 4;
 
-  /** `a` and `b` are whole numbers below 2^32 that name the stream within its purpose, as epoch, or step and shard. */
-  constructor(seed: number, purpose: Purpose, a = 0, b = 0) {
+  /**
+   * `a` and `b`, whole numbers below 2^32, and `c`, below 2^24, name the stream within its purpose, as epoch, or step and
+   * shard, or step, shard and batch.
+   */
+  constructor(seed: number, purpose: Purpose, a = 0, b = 0, c = 0) {
     this.#key = [seed >>> 0, Math.floor(seed / 0x100000000) >>> 0];
-    // The purpose shares a word with the upper bits of the draw index; 2^24 blocks of purposes are never reached.
-    this.#counter = Uint32Array.of(0, purposes[purpose] << 24, a, b);
+    // These two share a word with the upper bits of the draw index, which 2^32 blocks of one stream never reach.
+    this.#counter = Uint32Array.of(0, (purposes[purpose] << 24) | c, a, b);
   }
 
   /** A whole number in [0, 2^32). */

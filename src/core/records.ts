@@ -1,5 +1,6 @@
 /** The values of the keys in etcd, other than membership (generation.ts) and the pointers (status.ts). */
-import type { StateName } from "./generation.ts";
+import type { WorkerCounts } from "./generation.ts";
+import type { StateName } from "./state-order.ts";
 
 /** What a run is: written by the coordinator before the first worker joins. */
 export interface JobRecord {
@@ -7,8 +8,9 @@ export interface JobRecord {
   readonly run: number;
   /** Logical shards S; never changes within a lineage. */
   readonly shards: number;
-  /** How many workers a start waits for. */
-  readonly workers: number;
+  readonly workers: WorkerCounts;
+  /** The failure budget of this start, see failure-budget.ts; one for all of its processes. */
+  readonly budgetMs: number;
   /** Compute threads inside one worker. */
   readonly threads: number;
   /** The job file's fields that decide the bits, each as text. */
@@ -21,6 +23,18 @@ export interface JobRecord {
   readonly era: number;
   /** The last start was allowed to change what the bits depend on. */
   readonly mayChange: boolean;
+  /** Which start of the run this is, counted from 1; processes that are started again take part in the same one. */
+  readonly start: number;
+}
+
+/** A wish to stop, or why the run cannot go on. It is for the processes of its start, and of earlier ones, alone. */
+export interface Ending {
+  readonly start: number;
+  readonly reason: string;
+}
+
+export function isFor(ending: Ending | null, start: number): boolean {
+  return ending !== null && ending.start >= start;
 }
 
 /**
@@ -78,14 +92,16 @@ export interface CoordinatorRecord {
 
 /** Why a worker is not let in, or not any more. */
 export interface Refusal {
-  /** "incompatible": it will never fit. "evicted": it may come back as a new incarnation. */
-  readonly kind: "incompatible" | "evicted";
+  /** "incompatible": it will never fit. "evicted": it may come back as a new incarnation; "diverged": without its state. */
+  readonly kind: "incompatible" | "evicted" | "diverged";
   readonly reason: string;
 }
 
 /** Whether the arrivals at one point are complete, and of one mind. */
 export function agreement(arrivals: readonly Arrival[], world: number): "waiting" | "agreed" | "diverged" {
+  // Also where two differ already: with all of them there, a majority can tell which one is wrong.
+  if (arrivals.length < world) return "waiting";
   const [first] = arrivals;
-  if (first && arrivals.some(({ step, digest }) => step !== first.step || digest !== first.digest)) return "diverged";
-  return arrivals.length < world ? "waiting" : "agreed";
+  const isOther = ({ step, digest }: Arrival) => step !== first?.step || digest !== first.digest;
+  return arrivals.some(isOther) ? "diverged" : "agreed";
 }

@@ -30,9 +30,16 @@ export interface RunResult {
   readonly curve: string | null;
   /** How long this `launch` took. */
   readonly seconds: number;
-  /** The job file and --directory as the user gave them, for the commands that the summary suggests. */
-  readonly jobFile?: string;
-  readonly directoryOption?: string;
+  /** What goes on with the run, for the commands that the summary suggests. */
+  readonly goOn?: GoOn;
+}
+
+/** The words of a launch that goes on with a run as it was launched. */
+export interface GoOn {
+  /** The job file and the options, as they were given; without --epochs, and what was meant for one start alone. */
+  readonly words: readonly string[];
+  /** --epochs, where it was given. */
+  readonly epochs: string | null;
 }
 
 export interface ResultCheckpoint {

@@ -32,9 +32,14 @@ export function splitSamples(
 ): Split {
   const all = Uint32Array.from({ length: total }, (_, i) => i);
   if (!validation) return { training: all, validation: new Uint32Array(0) };
-  const held = Math.round(total * validation.fraction);
+  const held = total - trainingSamples(total, validation);
   if (validation.take === "random") new RandomStream(seed, "split").shuffle(all);
   return { training: all.slice(0, total - held).sort(), validation: all.slice(total - held).sort() };
+}
+
+/** How many of all samples are left for training. */
+export function trainingSamples(total: number, validation: { readonly fraction: number } | null): number {
+  return total - Math.round(total * (validation?.fraction ?? 0));
 }
 
 /** The epoch's order: positions into the training split. Epochs count from 0. */

@@ -22,7 +22,15 @@ export interface ClusterStatus {
   readonly equivalences: readonly string[];
 }
 
-export type ClusterState = "waiting" | "forming" | "training" | "stopping" | "stopped" | "finished" | "failed";
+export type ClusterState =
+  | "waiting"
+  | "forming"
+  | "training"
+  | "paused"
+  | "stopping"
+  | "stopped"
+  | "finished"
+  | "failed";
 
 export interface RunningEpoch {
   /** The epoch under way, counted from 1. */
@@ -50,6 +58,8 @@ export interface ProcessStatus {
 /** A committed epoch: only what is a function of committed state, so no times. Metrics are keyed as in Keras. */
 export interface EpochHistory {
   readonly epoch: number;
+  /** Steps committed when it ended. */
+  readonly step: number;
   readonly metrics: Readonly<Record<string, number>>;
   /** Whether the monitored metric improved on the best so far. */
   readonly improved: boolean;

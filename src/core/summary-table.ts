@@ -1,6 +1,6 @@
 import { formatCount, formatDuration, formatValue } from "./number-format.ts";
 import { exactnessOf } from "./records.ts";
-import { orderedMetrics, type ResultCheckpoint, type RunResult } from "./run-result.ts";
+import { type GoOn, orderedMetrics, type ResultCheckpoint, type RunResult } from "./run-result.ts";
 
 /**
  * The end of a run, for people: `best` and `latest` side by side, the job's report, and what to do next. At most 100
@@ -68,12 +68,10 @@ function filesSection({ directory, curve }: RunResult): string {
   return `Files\n${indent(table(rows))}`;
 }
 
-function nextSection({ job, jobFile = "JOB.ts", directoryOption, epochs }: RunResult): string {
-  const directory = directoryOption === undefined ? "" : ` --directory ${shellWord(directoryOption)}`;
-  const launch = `npx lockstep launch ${shellWord(jobFile)} --job ${job}${directory}`;
+function nextSection({ job, goOn = { words: ["JOB.ts", "--job", job], epochs: null }, epochs }: RunResult): string {
   const rows = [
-    ["see this again", launch],
-    ["train on", `${launch} --epochs ${Math.max(1, epochs) * 2}`],
+    ["see this again", launchCommand(goOn)],
+    ["train on", launchCommand({ ...goOn, epochs: String(Math.max(1, epochs) * 2) })],
   ];
   return `Next\n${indent(table(rows))}`;
 }
@@ -117,6 +115,11 @@ export function printable(text: string): string {
     .replaceAll("\r\n", "\n")
     .replaceAll("\t", "    ")
     .replaceAll(/[^\P{Cc}\n]/gu, "�");
+}
+
+/** As it can be typed. */
+export function launchCommand({ words, epochs }: GoOn): string {
+  return ["npx lockstep launch", ...words.map(shellWord), ...(epochs === null ? [] : ["--epochs", epochs])].join(" ");
 }
 
 /** A word as a POSIX shell reads it back. */

@@ -2,8 +2,7 @@
 import { formatCount } from "./number-format.ts";
 import { table } from "./summary-table.ts";
 
-export const faults = ["none", "kill-some", "kill-all"] as const;
-export type Fault = (typeof faults)[number];
+export type Fault = "none" | "kill-some" | "kill-all";
 
 export interface Combination {
   readonly workers: number;
@@ -72,6 +71,11 @@ export function summarize(rows: readonly Row[]): VerificationSummary {
   };
 }
 
+/** Whether the runs prove it: at least two were finished, none failed or was left out, and all came to the same. */
+export function isExact({ run, failed, skipped, digests }: VerificationSummary): boolean {
+  return run >= 2 && failed === 0 && skipped === 0 && digests.length === 1;
+}
+
 /** The table and the verdict, for people. */
 export function verificationText(rows: readonly Row[], shards: number): string {
   const cells = rows.map(({ combination, outcome, verdict }) => [
@@ -82,16 +86,19 @@ export function verificationText(rows: readonly Row[], shards: number): string {
     outcome.kind === "finished" ? outcome.weightsDigest.slice(0, 23) : "",
     outcome.kind === "finished" ? verdict : `${verdict}: ${outcome.reason}`,
   ]);
-  const { run, failed, skipped, digests } = summarize(rows);
-  const same = failed === 0 && digests.length === 1;
-  const verdict =
-    run === 0 || digests.length === 0
-      ? "No run finished, so nothing is proven."
-      : same
-        ? `Exact: ${run} runs with ${shards} shards, one digest, one history.\n${digests[0]}`
-        : `NOT exact: ${failed} of ${run} runs failed or differ from the first.`;
-  const left = skipped > 0 ? `\n${skipped} skipped: nothing was killed in them, so they prove nothing.` : "";
-  return `${table([["workers", "disturbance", "steps", "generations", "weights", "verdict"], ...cells], [0, 2, 3])}\n\n${verdict}${left}`;
+  const summary = summarize(rows);
+  return `${table([["workers", "disturbance", "steps", "generations", "weights", "verdict"], ...cells], [0, 2, 3])}\n\n${verdictOn(summary, shards)}`;
+}
+
+function verdictOn(summary: VerificationSummary, shards: number): string {
+  const { run, failed, skipped, digests } = summary;
+  if (isExact(summary)) return `Exact: ${run} runs with ${shards} shards, one digest, one history.\n${digests[0]}`;
+  if (digests.length === 0) return "No run finished, so nothing is proven.";
+  if (failed === 0 && skipped > 0) {
+    return `Not proven: ${skipped} of ${run + skipped} runs were over before anything was killed in them; give more --epochs.`;
+  }
+  if (failed === 0) return "Only one run finished, so there is nothing to compare; give several --workers, or --kill.";
+  return `NOT exact: ${failed} of ${run} runs failed or differ from the first.`;
 }
 
 export function describe({ fault, workersAfter }: Combination): string {

@@ -3,12 +3,10 @@ import type { Fingerprint } from "../core/fingerprint.ts";
 import type { Progress } from "../core/progress.ts";
 import type { Range } from "../core/sampler.ts";
 import type { Preprocessing } from "../core/transforms.ts";
-import type { Membership, StateProvider, StateRequest, StateSnapshot } from "./transport.ts";
+import type { Membership, ServedState, StateProvider, StateRequest, StateSnapshot } from "./transport.ts";
 
 /** The part of a worker that owns the state and computes; it blocks its thread, so it has one of its own. */
 export interface Compute {
-  /** Opens engine, data and model. Once, first. */
-  open(): Promise<ComputeInfo>;
   /** Takes the state that a run starts with, a function of the seed. */
   initialize(place: { lineage: number; era: number }): Promise<void>;
   /** Replaces the state by a copy. */
@@ -54,21 +52,30 @@ export interface Assignment {
  */
 export type RunOutcome = { readonly kind: "boundary" | "stopped" | "aborted" };
 
-/** What the compute thread says while it runs, a few times a second. */
+/** What a step has come to. */
 export interface StepReport {
   readonly progress: Pick<Progress, "step" | "epoch" | "stepInEpoch">;
+  readonly stepMs: number;
   readonly samplesPerSecond: number;
   readonly metrics: Readonly<Record<string, number>>;
 }
 
+/** A step, and the generation that took it. */
+export interface GenerationStep extends StepReport {
+  readonly generation: number;
+}
+
 /** The part of a worker that talks to its peers. */
 export interface Exchange {
-  /** Opens the streams of a generation. */
+  /**
+   * Opens the streams of a generation, after closing those of an older one. Resolves when all of them are open, in both
+   * directions; never when the generation is left first, or when one cannot be opened, which is reported as broken.
+   */
   join(membership: Membership): Promise<void>;
   /** Closes them; afterwards nothing of that generation is received or sent. */
   leave(): Promise<void>;
   serveState(provide: StateProvider): void;
-  copyState(from: string, request: StateRequest, signal: AbortSignal): Promise<StateSnapshot>;
+  copyState(from: string, request: StateRequest, signal: AbortSignal): Promise<ServedState>;
   close(): Promise<void>;
 }
 

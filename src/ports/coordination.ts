@@ -7,6 +7,8 @@ export interface Coordination {
   /** The key's current value, read linearizably; null when there is none. */
   get(key: string): Promise<Entry | null>;
 
+  /** Those of these keys that are there, all read linearizably at one revision. At most 128. */
+  read(keys: readonly string[]): Promise<ReadonlyMap<string, Entry>>;
   /** All keys that begin with `prefix`, in key order, and the store's revision at which they were read. */
   list(prefix: string): Promise<Listing>;
 
@@ -18,6 +20,11 @@ export interface Coordination {
 
   /** A new lease that is kept alive in the background until it is revoked or lost. */
   grantLease(ttlMs: number): Promise<Lease>;
+  /**
+   * Ends somebody else's lease, and deletes its keys, when its holder is known to be gone. Safe even if that is wrong:
+   * whoever acts under a key of that lease is fenced by the key's create revision. An unknown lease is no error.
+   */
+  revokeLease(leaseId: string): Promise<void>;
 
   /**
    * Calls `onHint` some time after a key under `prefix` may have changed: after changes, after every (re)connection

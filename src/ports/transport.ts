@@ -7,19 +7,27 @@ export interface Transport {
   /** Serves this worker's state to peers that ask for it, until the next call. */
   serveState(provide: StateProvider): void;
   /** Copies a peer's state. Rejects when the peer refuses, breaks off or sends something else. */
-  copyState(from: string, request: StateRequest, signal: AbortSignal): Promise<StateSnapshot>;
+  copyState(from: string, request: StateRequest, signal: AbortSignal): Promise<ServedState>;
   close(): Promise<void>;
 }
 
 export interface Membership {
   readonly generation: number;
-  readonly rank: number;
-  /** Addresses in rank order, this worker's own included. */
+  /**
+   * Null for an observer: it hears what everyone is told, says nothing, and nobody waits for it. Members take it only if
+   * they reach it, so that whoever observes could be a member.
+   */
+  readonly rank: number | null;
+  /** Where the others reach this worker. */
+  readonly address: string;
+  /** Addresses in rank order, this worker's own included if it has a rank. */
   readonly addresses: readonly string[];
   readonly workerIds: readonly string[];
 }
 
 export interface StreamEvents {
+  /** Every stream of the generation is open, in both directions. At once in a generation of one. */
+  onOpen(): void;
   /** A message from a peer's outbox. */
   onMessage(rank: number, message: Uint8Array): void;
   /** The stream from a peer broke, or could not be opened in time. Reported once a peer. */
@@ -29,12 +37,15 @@ export interface StreamEvents {
 export interface Streams {
   /** Puts a message into the outbox for a peer. The bytes must not change afterwards. Kept until the peer subscribes. */
   send(rank: number, message: Uint8Array): void;
+  /** Puts a message into the outbox for all peers, and for all who observe. */
+  sendAll(message: Uint8Array): void;
   close(): void;
 }
 
 export interface StateRequest {
   readonly generation: number;
-  readonly step: number;
+  /** Null: whatever step it is at. */
+  readonly step: number | null;
 }
 
 /** The replicated state of a worker at a step. */
@@ -45,5 +56,11 @@ export interface StateSnapshot {
   readonly values: Float32Array;
 }
 
+/** A state as a peer gives it. Whoever takes it compares what has arrived with the digest. */
+export interface ServedState extends StateSnapshot {
+  /** "sha256:…" of what was sent. */
+  readonly digest: string;
+}
+
 /** Answers with the state, or with the reason why there is none to give. */
-export type StateProvider = (request: StateRequest) => Promise<StateSnapshot | string>;
+export type StateProvider = (request: StateRequest) => Promise<ServedState | string>;

@@ -12,7 +12,9 @@ import { assert, LockstepError, messageOf } from "../core/errors.ts";
 import type { Frame } from "../core/frame.ts";
 import { decodeFrame, encodeFrame } from "../core/frame.ts";
 import { largestSubtrees, shardsOfRank, sumTree } from "../core/reduce-tree.ts";
+import { type Resting, RunningMedian, type Waiting } from "../core/lateness.ts";
 import type { Range } from "../core/sampler.ts";
+import type { Clock } from "../ports/clock.ts";
 import type { Membership, Streams, Transport } from "../ports/transport.ts";
 
 type Numbers = Float32Array | Float64Array;
@@ -21,22 +23,55 @@ type Numbers = Float32Array | Float64Array;
 interface Gathering {
   /** Partial sums of this worker's own chunk, by node; null for a node without samples. */
   readonly partials: Map<string, Numbers | null>;
-  totals: number;
+  /** How many of them came from each rank. */
+  readonly delivered: Map<number, number>;
+  /** Whose totals are there. */
+  readonly totals: Set<number>;
 }
 
 interface Pending {
   readonly round: Round;
   readonly into: Reduction;
   readonly resolve: () => void;
+  /** When this worker had contributed, or something arrived since. */
+  sinceMs: number;
   bucketsLeft: number;
 }
 
+/** How long rounds take, by pass. */
+export type UsualTimes = readonly [step: RunningMedian, validation: RunningMedian];
+
+export function usualTimes(): UsualTimes {
+  return [new RunningMedian(), new RunningMedian()];
+}
+
+/** The membership of one who is no observer. */
+export type Ranked = Membership & { readonly rank: number };
+
+export interface AllReduceOptions {
+  readonly transport: Transport;
+  readonly membership: Ranked;
+  readonly layout: BucketLayout;
+  readonly shards: number;
+  readonly clock: Clock;
+  /** What is known of how long rounds take; and what this generation adds to it. */
+  readonly usual: UsualTimes;
+  /** All streams of the generation are open, in both directions. */
+  readonly onOpen: () => void;
+  /** The generation cannot complete a round any more: a peer is out of reach, or talks nonsense. */
+  readonly onFailure: (rank: number, reason: string) => void;
+}
+
 export class AllReduce {
-  readonly #membership: Membership;
+  readonly #membership: Ranked;
   readonly #layout: BucketLayout;
   readonly #shards: number;
   readonly #streams: Streams;
+  readonly #clock: Clock;
   readonly #onFailure: (rank: number, reason: string) => void;
+  readonly #usual: UsualTimes;
+  /** When the last round ended. */
+  #endedMs: number;
   /** By round and bucket. Peers may be one round ahead, so there may be more than the pending one. */
   readonly #gatherings = new Map<string, Gathering>();
   #pending: Pending | null = null;
@@ -45,23 +80,20 @@ export class AllReduce {
   /** Partial sums that make up the tree: those of every worker's largest subtrees. */
   readonly #nodes: number;
 
-  constructor(
-    transport: Transport,
-    membership: Membership,
-    layout: BucketLayout,
-    shards: number,
-    /** Called when the generation cannot complete a round any more: a peer is out of reach, or talks nonsense. */
-    onFailure: (rank: number, reason: string) => void,
-  ) {
+  constructor({ transport, membership, layout, shards, clock, usual, onOpen, onFailure }: AllReduceOptions) {
     this.#membership = membership;
     this.#layout = layout;
     this.#shards = shards;
+    this.#clock = clock;
+    this.#usual = usual;
+    this.#endedMs = clock.monotonicMs();
     this.#onFailure = onFailure;
     const world = membership.addresses.length;
     this.#nodes = ranks(world).flatMap((rank) => largestSubtrees(shards, shardsOfRank(shards, world, rank))).length;
     this.#streams = transport.join(membership, {
       onMessage: (rank, message) => this.#receive(rank, message),
       onBroken: onFailure,
+      onOpen,
     });
   }
 
@@ -75,11 +107,37 @@ export class AllReduce {
     this.#step = round.step;
     const buckets = bucketsOf(this.#layout, round.pass);
     const done = new Promise<void>((resolve) => {
-      this.#pending = { round, into, resolve, bucketsLeft: buckets.length };
+      this.#pending = { round, into, resolve, sinceMs: this.#clock.monotonicMs(), bucketsLeft: buckets.length };
     });
+    // From here to its end, every bucket of the round has a gathering.
+    for (const bucket of buckets) this.#gathering(round, bucket.index);
     for (const bucket of buckets) this.#contribute(round, bucket, own);
     for (const bucket of buckets) this.#finishOwnChunk(bucket);
     return done;
+  }
+
+  /** What the round under way waits for; null when there is none. */
+  get waiting(): Waiting | null {
+    const pending = this.#pending;
+    if (!pending) return null;
+    const { round, sinceMs } = pending;
+    const peers = ranks(this.#world).filter((rank) => rank !== this.#membership.rank);
+    const buckets = bucketsOf(this.#layout, round.pass);
+    const lacks = (what: (bucket: Bucket, rank: number) => boolean) =>
+      peers.filter((rank) => buckets.some((bucket) => what(bucket, rank)));
+    return {
+      sinceMs,
+      usualMs: this.#usual[round.pass].value,
+      missing: lacks((bucket, rank) => this.#lacksPartials(round, bucket, rank)),
+      owing: lacks((bucket, rank) => this.#lacksTotal(round, bucket, rank)),
+    };
+  }
+
+  /** Since when no round has been under way; null while one is. */
+  resting(validates: boolean): Resting | null {
+    if (this.#pending) return null;
+    const [step, validation] = this.#usual;
+    return { sinceMs: this.#endedMs, usualMs: [step.value, ...(validates ? [validation.value] : [])] };
   }
 
   close(): void {
@@ -97,7 +155,7 @@ export class AllReduce {
       for (const { node, sum } of own) {
         const numbers = sum && rowOf(bucket, sum).subarray(chunk.begin, chunk.end);
         if (owner === this.#membership.rank) this.#gathering(round, bucket.index).partials.set(nameOf(node), numbers);
-        else this.#send(owner, "partial", round, bucket, node, numbers);
+        else this.#streams.send(owner, this.#frame("partial", round, bucket, node, numbers));
       }
     }
   }
@@ -106,11 +164,13 @@ export class AllReduce {
     try {
       const frame = decodeFrame(message);
       this.#check(rank, frame);
+      if (this.#pending) this.#pending.sinceMs = this.#clock.monotonicMs();
       const bucket = this.#layout.buckets[frame.bucket]!;
       if (frame.kind === "partial") {
-        const { partials } = this.#gathering(frame.round, frame.bucket);
+        const { partials, delivered } = this.#gathering(frame.round, frame.bucket);
         if (partials.has(nameOf(frame.node))) refuse(`the sum of shards ${nameOf(frame.node)} twice`);
         partials.set(nameOf(frame.node), frame.payload.byteLength > 0 ? numbersOf(bucket, frame.payload) : null);
+        delivered.set(rank, (delivered.get(rank) ?? 0) + 1);
         this.#finishOwnChunk(bucket);
       } else this.#takeTotal(frame, bucket);
     } catch (error) {
@@ -149,7 +209,7 @@ export class AllReduce {
       refuse(`a total of step ${frame.round.step} at another step`);
     const chunk = chunkOf(bucket, this.#world, frame.rank);
     rowOf(bucket, pending.into).set(numbersOf(bucket, frame.payload), chunk.begin);
-    this.#countTotal(bucket);
+    this.#countTotal(bucket, frame.rank);
   }
 
   /** Adds up this worker's chunk of a bucket as soon as every partial sum of it is there. */
@@ -169,22 +229,35 @@ export class AllReduce {
     assert(sum !== null, "a batch has at least one sample");
     if (sum !== total) total.set(sum);
     partials.clear();
-    for (let rank = 0; rank < this.#world; rank++) {
-      if (rank !== this.#membership.rank) this.#send(rank, "total", pending.round, bucket, root, total);
-    }
-    this.#countTotal(bucket);
+    this.#streams.sendAll(this.#frame("total", pending.round, bucket, root, total));
+    this.#countTotal(bucket, this.#membership.rank);
+  }
+
+  #lacksPartials(round: Round, bucket: Bucket, rank: number): boolean {
+    const gathering = this.#gatherings.get(keyOf(round, bucket.index));
+    if (!gathering || isEmpty(chunkOf(bucket, this.#world, this.#membership.rank))) return false;
+    const expected = largestSubtrees(this.#shards, shardsOfRank(this.#shards, this.#world, rank)).length;
+    return (gathering.delivered.get(rank) ?? 0) < expected;
+  }
+
+  #lacksTotal(round: Round, bucket: Bucket, rank: number): boolean {
+    const gathering = this.#gatherings.get(keyOf(round, bucket.index));
+    return gathering !== undefined && !isEmpty(chunkOf(bucket, this.#world, rank)) && !gathering.totals.has(rank);
   }
 
   /** A bucket is whole when the totals of all its chunks are there; empty chunks are never sent. */
-  #countTotal(bucket: Bucket): void {
+  #countTotal(bucket: Bucket, owner: number): void {
     const pending = this.#pending!;
     const gathering = this.#gathering(pending.round, bucket.index);
-    gathering.totals++;
+    gathering.totals.add(owner);
     const expected = ranks(this.#world).filter((rank) => !isEmpty(chunkOf(bucket, this.#world, rank))).length;
-    if (gathering.totals < expected) return;
+    if (gathering.totals.size < expected) return;
     this.#gatherings.delete(keyOf(pending.round, bucket.index));
     if (--pending.bucketsLeft > 0) return;
     this.#pending = null;
+    const nowMs = this.#clock.monotonicMs();
+    this.#usual[pending.round.pass].add(nowMs - this.#endedMs);
+    this.#endedMs = nowMs;
     pending.resolve();
   }
 
@@ -192,27 +265,27 @@ export class AllReduce {
     const key = keyOf(round, bucket);
     let gathering = this.#gatherings.get(key);
     if (!gathering) {
-      gathering = { partials: new Map(), totals: 0 };
+      gathering = { partials: new Map(), delivered: new Map(), totals: new Set() };
       this.#gatherings.set(key, gathering);
     }
     return gathering;
   }
 
-  #send(to: number, kind: Frame["kind"], round: Round, bucket: Bucket, node: Range, numbers: Numbers | null): void {
+  #frame(kind: Frame["kind"], round: Round, bucket: Bucket, node: Range, numbers: Numbers | null): Uint8Array {
     const { generation, rank } = this.#membership;
     const payload = numbers
       ? new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength)
       : new Uint8Array(0);
-    this.#streams.send(to, encodeFrame({ kind, generation, round, bucket: bucket.index, node, rank }, payload));
+    return encodeFrame({ kind, generation, round, bucket: bucket.index, node, rank }, payload);
   }
 }
 
-function rowOf(bucket: Bucket, reduction: Reduction): Numbers {
+export function rowOf(bucket: Bucket, reduction: Reduction): Numbers {
   return bucket.kind === "float32" ? reduction.values : reduction.statistics;
 }
 
 /** The numbers where they arrived if they lie aligned, else a copy. */
-function numbersOf(bucket: Bucket, payload: Uint8Array): Numbers {
+export function numbersOf(bucket: Bucket, payload: Uint8Array): Numbers {
   const elementBytes = bucket.kind === "float32" ? 4 : 8;
   const aligned = payload.byteOffset % elementBytes === 0 ? payload : payload.slice();
   return bucket.kind === "float32"
@@ -254,6 +327,6 @@ function sameRound(a: Round, b: Round): boolean {
   return a.step === b.step && a.pass === b.pass;
 }
 
-function refuse(what: string): never {
+export function refuse(what: string): never {
   throw new LockstepError("incompatible", `A peer sent ${what}.`);
 }

@@ -1,8 +1,16 @@
 /** What a run is doing, for people and tools: made from what etcd holds and from what the workers say. */
-import { memberIds } from "../core/generation.ts";
+import { memberIds } from "../core/membership.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import type { CoordinatorRecord, EpochRecord, Equivalences, JobRecord, LeaderRecord } from "../core/records.ts";
+import {
+  type CoordinatorRecord,
+  type Ending,
+  type EpochRecord,
+  type Equivalences,
+  isFor,
+  type JobRecord,
+  type LeaderRecord,
+} from "../core/records.ts";
 import type {
   CheckpointPointer,
   ClusterState,
@@ -48,10 +56,15 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     null,
   );
   const committed = epochs.at(-1);
+  const [failed, stop] = [keys.failed, keys.stop].map((key) => {
+    const ending = readValue<Ending>(entries, key);
+    return isFor(ending, record.start) ? ending : null;
+  });
   return {
     job: record.job,
-    state: stateOf(reading, keys),
-    reason: reason,
+    state: failed ? "failed" : stateOf(reading, keys, stop !== null),
+    // What it cannot go on for matters more than what the membership is at.
+    reason: failed?.reason ?? (stop ? stop.reason : reason),
     generation: generation?.generation ?? 0,
     epoch: committed?.epoch ?? latest?.epoch ?? 0,
     step: Math.max(furthest?.step ?? 0, committed?.state.step ?? 0, latest?.step ?? 0),
@@ -77,7 +90,9 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
       }),
     ],
     history: epochs.flatMap((epoch): EpochHistory[] =>
-      epoch.metrics ? [{ epoch: epoch.epoch, metrics: epoch.metrics, improved: epoch.improved }] : [],
+      epoch.metrics
+        ? [{ epoch: epoch.epoch, step: epoch.state.step, metrics: epoch.metrics, improved: epoch.improved }]
+        : [],
     ),
     best: readValue<CheckpointPointer>(entries, keys.best),
     latest,
@@ -85,13 +100,13 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
   };
 }
 
-function stateOf({ entries, generation }: RunReading, keys: Keys): ClusterState {
-  if (entries.has(keys.failed)) return "failed";
+function stateOf({ entries, generation }: RunReading, keys: Keys, isStopping: boolean): ClusterState {
   if (entries.has(keys.done)) return "finished";
   const active = memberIds(generation).some((id) => entries.has(keys.member(id)));
-  if (entries.has(keys.stop)) return active ? "stopping" : "stopped";
+  if (isStopping) return active ? "stopping" : "stopped";
   if (!active || !generation) return "waiting";
-  return generation.kind === "forming" ? "forming" : "training";
+  if (generation.kind === "forming") return "forming";
+  return generation.paused ? "paused" : "training";
 }
 
 function runningEpoch(progress: WorkerProgress | null, committed: EpochRecord | undefined): RunningEpoch | null {

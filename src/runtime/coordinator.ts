@@ -5,18 +5,26 @@
  * has to change.
  */
 import { LockstepError, messageOf } from "../core/errors.ts";
+import type { Divergence, Replay } from "../core/divergence.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Fingerprint } from "../core/fingerprint.ts";
-import { type ClusterView, type Decision, decide } from "../core/generation.ts";
-import { encodeJson } from "../core/json.ts";
+import { type ClusterView, type Decision, decide, type Eviction } from "../core/generation.ts";
+import { memberIds } from "../core/membership.ts";
+import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import type { CoordinatorRecord, Equivalences, JobRecord, LeaderRecord, Refusal } from "../core/records.ts";
+import { type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { Condition, Coordination, Lease, Operation } from "../ports/coordination.ts";
+import type { Condition, Coordination, Entry, Lease, Operation } from "../ports/coordination.ts";
+import type { Liveness } from "../ports/liveness.ts";
 import type { Log } from "../ports/log.ts";
+import { AbsentMembers } from "./absent-members.ts";
+import { goneAmong } from "./gone-members.ts";
 import { clusterStatus, type WorkerProgress } from "./cluster-status.ts";
-import { type RunReading, readRun, readValue } from "./run-reading.ts";
+import { Decoder } from "./decoder.ts";
+import { equivalencesOf, operationsOf } from "./decision-operations.ts";
+import { litterOf, type RunReading, readRun, readValue } from "./run-reading.ts";
+import { sweep, sweptAtOnce } from "./sweep.ts";
 
 export interface CoordinatorOptions {
   readonly record: JobRecord;
@@ -26,15 +34,29 @@ export interface CoordinatorOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly self: CoordinatorRecord;
+  readonly liveness: Liveness;
 }
+
+/** Between taking over from one coordinator that is gone and from the next, growing: who is mistaken does no harm. */
+const firstTakeoverPauseMs = 250;
 
 export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #progress = new Map<string, WorkerProgress>();
+  readonly #decoder = new Decoder();
   #lease: Lease | null = null;
   #reading: RunReading | null = null;
   #reason = "starting";
+  /** The suspicions that were looked at last. */
+  #heard = "";
   #forming: { generation: number; sinceMs: number } | null = null;
+  #active: { token: number; sinceMs: number } | null = null;
+  /** When etcd was last found out of reach. */
+  #troubledMs = Number.NEGATIVE_INFINITY;
+  /** While standing by: the active coordinator, by its fencing token, and the watch on its process. */
+  #watched: { token: number; watch: { close(): void } } | null = null;
+  #takeovers = 0;
+  readonly #absent: AbsentMembers;
   #closed = new AbortController();
   #wake: () => void = () => {};
   #onEmpty: (() => void) | null = null;
@@ -43,6 +65,7 @@ export class Coordinator {
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
+    this.#absent = new AbsentMembers(options.clock, options.liveness, () => this.#wake());
   }
 
   /** Stands for election, and decides while it is active; until the signal is aborted. */
@@ -54,15 +77,21 @@ export class Coordinator {
       this.#wake();
     };
     signal.addEventListener("abort", onAbort);
+    let isTroubled = false;
     try {
       while (!signal.aborted) {
         const hint = new Promise<void>((resolve) => {
           this.#wake = resolve;
         });
         try {
-          if (await this.#turn()) continue;
+          const hasChanged = await this.#turn();
+          isTroubled = false;
+          if (hasChanged) continue;
         } catch (error) {
-          log.warn("a turn failed and is taken again", { error: messageOf(error) });
+          // Said once, however often it is tried before etcd is back.
+          log[isTroubled ? "debug" : "warn"]("a turn failed and is taken again", { error: messageOf(error) });
+          isTroubled = true;
+          this.#troubledMs = clock.monotonicMs();
           await clock.sleep(budget.pollMs, this.#closed.signal).catch(() => undefined);
           continue;
         }
@@ -74,6 +103,8 @@ export class Coordinator {
     } finally {
       signal.removeEventListener("abort", onAbort);
       watch.close();
+      this.#standBy(null);
+      this.#absent.close();
       await this.#lease?.revoke();
     }
   }
@@ -82,26 +113,52 @@ export class Coordinator {
     this.#progress.set(progress.workerId, progress);
   }
 
-  /** Calls back once no worker is there any more. */
+  /** Calls back once no worker of this process' start, or of an earlier one, is there any more. */
   whenEmpty(then: () => void): void {
     this.#onEmpty = then;
     this.#wake();
   }
 
+  /** Asks all who are there to stop. */
   async requestStop(reason: string): Promise<void> {
+    await this.#requestStop(reason, this.#record.start);
+  }
+
+  /** Asks those to stop who were started with this coordinator, or before; not those of a start that followed. */
+  async requestStopOfThisStart(reason: string): Promise<void> {
+    await this.#requestStop(reason, this.#options.record.start);
+  }
+
+  async #requestStop(reason: string, start: number): Promise<void> {
     const { coordination, keys } = this.#options;
-    await coordination.transact([{ kind: "absent", key: keys.stop }], [{ kind: "put", key: keys.stop, value: reason }]);
+    for (;;) {
+      const known = await coordination.get(keys.stop);
+      if (isFor(known && decodeJson<Ending>(known.value), start)) return;
+      const unchanged: Condition = known
+        ? { kind: "modified-at", key: keys.stop, revision: known.modRevision }
+        : { kind: "absent", key: keys.stop };
+      const ending: Ending = { start, reason };
+      const put: Operation = { kind: "put", key: keys.stop, value: encodeJson(ending) };
+      if ((await coordination.transact([unchanged], [put])).succeeded) return;
+    }
+  }
+
+  /** What the run is, as etcd has it: a later start may have changed it. */
+  get #record(): JobRecord {
+    const { record, keys } = this.#options;
+    return (this.#reading && readValue<JobRecord>(this.#reading.entries, keys.record)) ?? record;
   }
 
   /** One look at everything and at most one change; true when something was changed. */
   async #turn(): Promise<boolean> {
     const { coordination, keys } = this.#options;
     const { entries } = await coordination.list(keys.prefix);
-    const reading = readRun(entries, keys, this.#options.record.lineage);
+    const reading = readRun(entries, keys, this.#options.record.lineage, this.#decoder);
     this.#reading = reading;
     this.#forgetProgress(reading);
     this.#stepsPerEpoch = reading.members[0]?.stepsPerEpoch ?? this.#stepsPerEpoch;
-    if (reading.members.length === 0) this.#onEmpty?.();
+    const { start } = this.#options.record;
+    if (!reading.members.some((member) => member.start <= start)) this.#onEmpty?.();
     const token = await this.#electedToken(reading);
     if (token === null) return false;
     const decision = decide(this.#viewOf(reading, token));
@@ -109,7 +166,31 @@ export class Coordinator {
       this.#say(decision.reason);
       return false;
     }
+    if (decision.kind === "form" && (await this.#looksAtSuspects(decision.evicted, reading))) return true;
     return this.#act(decision, reading, token);
+  }
+
+  /**
+   * Before somebody is left out for broken links, those who are suspected are looked at. If some are gone, their leases
+   * end now, and everything is read again: a survivor of several deaths has more broken links than any of the dead. If
+   * they live, a link is broken of which both ends may be about to tell: the decision is taken when nothing more was said
+   * for a moment. True when everything is to be read again.
+   */
+  async #looksAtSuspects(evicted: readonly Eviction[], reading: RunReading): Promise<boolean> {
+    const { coordination, keys, liveness, clock, budget, log } = this.#options;
+    const { suspicions, members, entries, generation } = reading;
+    const said = JSON.stringify([generation?.generation, suspicions.map(({ suspect, by }) => [suspect, by])]);
+    const suspects = members.filter(({ workerId }) => suspicions.some(({ suspect }) => suspect === workerId));
+    if (evicted.length === 0 || suspects.length === 0 || said === this.#heard) return false;
+    this.#heard = said;
+    const gone = await goneAmong(suspects, liveness, clock, budget.watchMs);
+    if (evicted.every(({ workerId }) => gone.includes(workerId))) return false;
+    for (const workerId of gone) {
+      const leaseId = entries.get(keys.member(workerId))?.leaseId;
+      log.info("a member is gone; its lease ends now", { member: workerId });
+      if (leaseId) await coordination.revokeLease(leaseId);
+    }
+    return true;
   }
 
   /** This coordinator's fencing token while it is active, else null. */
@@ -117,7 +198,9 @@ export class Coordinator {
     const { coordination, keys, budget, self, log } = this.#options;
     if (!this.#lease?.isHeld()) this.#lease = await coordination.grantLease(budget.leaseTtlMs);
     const entry = reading.entries.get(keys.coordinator);
-    if (entry) return entry.leaseId === this.#lease.id ? entry.createRevision : null;
+    const isOther = entry !== undefined && entry.leaseId !== this.#lease.id;
+    this.#standBy(isOther ? entry : null);
+    if (entry) return isOther ? null : entry.createRevision;
     const { succeeded, revision } = await coordination.transact(
       [{ kind: "absent", key: keys.coordinator }],
       [{ kind: "put", key: keys.coordinator, value: encodeJson(self), lease: this.#lease }],
@@ -127,9 +210,37 @@ export class Coordinator {
     return revision;
   }
 
+  /**
+   * Watches the process of the active coordinator. Once it is gone its lease is revoked, so that nobody has to wait for
+   * the end of it; should it be alive after all, it is fenced by its token, and stands by like any other.
+   */
+  #standBy(active: Entry | null): void {
+    if (this.#watched?.token === active?.createRevision) return;
+    this.#watched?.watch.close();
+    this.#watched = null;
+    const leaseId = active?.leaseId;
+    if (!active || !leaseId) return;
+    const { coordination, liveness, log, clock } = this.#options;
+    const { address } = decodeJson<CoordinatorRecord>(active.value);
+    const takeOver = async () => {
+      const pauseMs = this.#takeovers === 0 ? 0 : firstTakeoverPauseMs * 2 ** (this.#takeovers - 1);
+      this.#takeovers++;
+      if (pauseMs > 0) await clock.sleep(pauseMs, this.#closed.signal);
+      log.info("the active coordinator is gone", { address, token: active.createRevision });
+      await coordination.revokeLease(leaseId);
+      this.#wake();
+    };
+    const watch = liveness.watch(address, () => {
+      takeOver().catch((error: unknown) => log.debug("its lease runs out by itself", { error: messageOf(error) }));
+    });
+    this.#watched = { token: active.createRevision, watch };
+  }
+
   #viewOf(reading: RunReading, token: number): ClusterView {
-    const { record, keys, budget, clock } = this.#options;
+    const { keys, budget, clock } = this.#options;
+    const record = this.#record;
     const { generation, entries } = reading;
+    if (this.#active?.token !== token) this.#active = { token, sinceMs: clock.monotonicMs() };
     if (generation?.kind !== "forming") this.#forming = null;
     else if (this.#forming?.generation !== generation.generation) {
       this.#forming = { generation: generation.generation, sinceMs: clock.monotonicMs() };
@@ -141,52 +252,89 @@ export class Coordinator {
       workers: record.workers,
       fingerprint: readValue<Fingerprint>(entries, keys.fingerprint),
       mayChange: record.mayChange,
-      equivalences: this.#equivalences(reading),
+      equivalences: equivalencesOf(reading, keys),
+      settled: clock.monotonicMs() - this.#active.sinceMs > budget.formingMs,
       members: reading.members,
+      unsure: this.#absent.note(
+        (generation?.members ?? []).filter(({ workerId }) => !entries.has(keys.member(workerId))),
+        this.#absenceMs(),
+      ),
       refused: reading.refused,
       generation,
       reports: reading.reports,
       suspicions: reading.suspicions,
+      divergence: generation && readValue<Divergence>(entries, keys.divergence(generation.generation)),
+      replay: readValue<Replay>(entries, keys.replay),
       latest: latest && {
         id: latest.id,
-        state: { lineage: latest.lineage, era: record.era, step: latest.step, digest: latest.stateDigest },
+        generation: latest.generation,
+        state: {
+          ...{ lineage: latest.lineage, era: record.era, step: latest.step, epoch: latest.epoch },
+          digest: latest.stateDigest,
+        },
       },
       done: entries.has(keys.done),
-      stopRequested: entries.has(keys.stop),
+      failed: isFor(readValue<Ending>(entries, keys.failed), record.start),
+      stopRequested: this.#isStopping(reading),
       formingForMs: this.#forming ? clock.monotonicMs() - this.#forming.sinceMs : 0,
       formingLimitMs: budget.formingMs,
     };
   }
 
-  #equivalences({ entries }: RunReading): readonly string[] {
-    return readValue<Equivalences>(entries, this.#options.keys.equivalences)?.reasons ?? [];
+  /** Of what was before it became active this coordinator knows nothing. */
+  #absenceMs(): number {
+    const { budget, clock } = this.#options;
+    const steadyMs = clock.monotonicMs() - Math.max(this.#troubledMs, this.#active?.sinceMs ?? 0);
+    return steadyMs > 2 * budget.budgetMs ? budget.absenceMs : budget.absenceAfterTroubleMs;
+  }
+
+  /** Whether a stop was asked for, of this start or of those who are still there from an earlier one. */
+  #isStopping({ entries, generation, members }: RunReading): boolean {
+    const stop = readValue<Ending>(entries, this.#options.keys.stop);
+    const current = memberIds(generation);
+    const starts = members.filter(({ workerId }) => current.includes(workerId)).map(({ start }) => start);
+    return [this.#record.start, ...starts].some((start) => isFor(stop, start));
   }
 
   /** Carries a decision out in one transaction that only the active coordinator can win. */
   async #act(decision: Exclude<Decision, { kind: "wait" }>, reading: RunReading, token: number): Promise<boolean> {
     const { coordination, keys, log } = this.#options;
     const known = reading.entries.get(keys.generation);
+    const active: Condition = { kind: "created-at", key: keys.coordinator, revision: token };
     const conditions: Condition[] = [
-      { kind: "created-at", key: keys.coordinator, revision: token },
+      active,
       known
         ? { kind: "modified-at", key: keys.generation, revision: known.modRevision }
         : { kind: "absent", key: keys.generation },
     ];
-    const operations = this.#operations(decision, reading);
+    if (decision.kind === "form") {
+      // Who became leader since the reading may be one of those that are left out.
+      const leader = reading.entries.get(keys.leader);
+      conditions.push(
+        leader
+          ? { kind: "modified-at", key: keys.leader, revision: leader.modRevision }
+          : { kind: "absent", key: keys.leader },
+      );
+    }
+    const operations = operationsOf(decision, reading, keys, this.#record.start);
     const { succeeded } = await coordination.transact(conditions, operations);
     if (!succeeded) return true; // something changed meanwhile: look again
     const reason = "reason" in decision ? decision.reason : decision.forming.reason;
     this.#say(reason);
     switch (decision.kind) {
       case "form":
-        for (const change of decision.equivalences.slice(this.#equivalences(reading).length)) {
+        for (const change of decision.equivalences.slice(equivalencesOf(reading, keys).length)) {
           log.warn("this run is equivalent, not bit-exact, from here on", { change });
+        }
+        if (decision.replay?.generation === decision.forming.generation) {
+          log.error("steps are void and replayed", { from: decision.replay.from.step, reason: decision.replay.reason });
         }
         log.info("forming", {
           generation: decision.forming.generation,
-          members: decision.forming.members.join(" "),
+          members: memberIds(decision.forming).join(" "),
           reason,
         });
+        await sweep(coordination, active, litterOf(reading, keys).slice(sweptAtOnce));
         break;
       case "run":
         log.info("running", {
@@ -207,47 +355,6 @@ export class Coordinator {
     return true;
   }
 
-  #operations(decision: Exclude<Decision, { kind: "wait" }>, reading: RunReading): Operation[] {
-    const { keys } = this.#options;
-    const refusal = (workerId: string, value: Refusal): Operation => ({
-      kind: "put",
-      key: keys.refusal(workerId),
-      value: encodeJson(value),
-    });
-    switch (decision.kind) {
-      case "refuse":
-        return [refusal(decision.workerId, { kind: "incompatible", reason: decision.reason })];
-      case "form": {
-        const leader = readValue<LeaderRecord>(reading.entries, keys.leader);
-        const staying = leader && decision.forming.members.includes(leader.workerId);
-        const old = reading.generation?.generation ?? 0;
-        const equivalences: Equivalences = { reasons: decision.equivalences };
-        const litter = [...reading.entries.keys()].filter(
-          (key) =>
-            key.startsWith(keys.reports(old)) ||
-            key.startsWith(keys.suspicions(old)) ||
-            key.startsWith(`${keys.prefix}arrive/${old}/`),
-        );
-        return [
-          { kind: "put", key: keys.generation, value: encodeJson(decision.forming) },
-          { kind: "put", key: keys.fingerprint, value: encodeJson(decision.fingerprint) },
-          { kind: "put", key: keys.equivalences, value: encodeJson(equivalences) },
-          ...decision.evicted.map(({ workerId, reason }) => refusal(workerId, { kind: "evicted", reason })),
-          // Whoever is left out loses the leadership with the same stroke.
-          ...(leader && !staying ? [{ kind: "delete" as const, key: keys.leader }] : []),
-          // A transaction takes 128 operations; what is over stays until the next change.
-          ...litter.slice(0, 64).map((key): Operation => ({ kind: "delete", key })),
-        ];
-      }
-      case "run":
-        return [{ kind: "put", key: keys.generation, value: encodeJson(decision.running) }];
-      case "stop":
-        return [{ kind: "put", key: keys.stop, value: decision.reason }];
-      case "fail":
-        return [{ kind: "put", key: keys.failed, value: decision.reason }];
-    }
-  }
-
   /** A reason is said once, when it changes. */
   #say(reason: string): void {
     if (reason === this.#reason) return;
@@ -256,20 +363,19 @@ export class Coordinator {
   }
 
   #forgetProgress(reading: RunReading): void {
-    for (const workerId of this.#progress.keys()) {
-      if (!reading.members.some((member) => member.workerId === workerId)) this.#progress.delete(workerId);
-    }
+    const here = new Set(reading.members.map(({ workerId }) => workerId));
+    for (const workerId of this.#progress.keys()) if (!here.has(workerId)) this.#progress.delete(workerId);
   }
 
   /** What the run is doing, from what was read last. */
   status(): ClusterStatus {
-    const { record, keys, self } = this.#options;
+    const { keys, self } = this.#options;
     const reading = this.#reading;
     if (!reading) {
       throw new LockstepError("coordination-unavailable", "The coordinator has not read the run's state yet.");
     }
     return clusterStatus({
-      ...{ record, keys, self, reading },
+      ...{ record: this.#record, keys, self, reading },
       lease: this.#lease,
       progresses: [...this.#progress.values()],
       reason: this.#reason,

@@ -3,9 +3,10 @@
  * writes down that it has arrived, with its step and its state's digest; the leader commits or publishes when all agree;
  * everyone goes on when it reads that.
  */
-import { LockstepError } from "../core/errors.ts";
+import type { Divergence } from "../core/divergence.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
-import { compareStates, type Running } from "../core/generation.ts";
+import type { Running } from "../core/membership.ts";
+import type { StatePlace } from "../core/state-order.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { maxUncoveredBoundaries } from "../core/limits.ts";
@@ -15,11 +16,11 @@ import type { Clock } from "../ports/clock.ts";
 import type { ComputeInfo } from "../ports/compute.ts";
 import type { Coordination } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
-import type { StateSnapshot } from "../ports/transport.ts";
-import type { Leadership, Point } from "./leadership.ts";
+import type { NamedSnapshot } from "./held-state.ts";
+import { covers, type Leadership, type Point } from "./leadership.ts";
 import { patiently } from "./patience.ts";
-import { type RunView, readEpoch, type Versioned } from "./run-view.ts";
-import { snapshotToContent, stateName, weightsDigestOf } from "./state.ts";
+import { type RunState, type RunView, readEpoch, type Versioned } from "./run-view.ts";
+import { snapshotToContent, weightsDigestOf } from "./state.ts";
 
 export interface BoundaryOptions {
   readonly record: JobRecord;
@@ -46,26 +47,20 @@ export class EpochBoundary {
   }
 
   /** Everyone waits until the epoch's record is there; "go on", or why this worker leaves. */
-  async pass(snapshot: StateSnapshot): Promise<"go on" | "finished" | "stopped"> {
+  async pass(state: NamedSnapshot): Promise<"go on" | "finished" | "stopped"> {
     const { coordination, keys, record, view, leadership, over } = this.#options;
-    const progress = decodeJson<Progress>(snapshot.progress);
-    const point = this.#pointAt("boundary", `epoch-${progress.epoch}`, snapshot, progress);
+    const { progress, point } = this.#pointAt("boundary", state);
+    leadership.forgetAfter(state.name);
     const key = keys.epoch(progress.lineage, progress.epoch);
     const known = await this.#patiently(() => readEpoch(coordination, key));
     if (!known) await this.#arrive(point);
-    const covered = view.state?.latest?.value;
-    if (!covered || compareStates({ ...covered, era: progress.era }, progress) < 0) leadership.add(point);
+    if (!isPublished(view.state, progress)) leadership.add(point);
     const committed = known ?? (await this.#whenRead(() => readEpoch(coordination, key)));
-    if (committed.state.digest !== point.state.digest) {
-      throw new LockstepError(
-        "diverged",
-        `This worker's state at the end of epoch ${progress.epoch} (${point.state.digest.slice(0, 19)}…) is not the one that was agreed on (${committed.state.digest.slice(0, 19)}…).`,
-        { hint: "Start it again: it will copy the state of the others." },
-      );
-    }
+    if (committed.state.digest !== point.state.digest) return this.#diverged(point, committed.state.digest);
     const last = progress.epoch >= record.epochs;
-    if (last || committed.stopping) {
-      await view.until(({ latest, done }) => latest && latest.value.step >= progress.step && (!last || done), over);
+    // The record of an earlier stop stays; whoever resumes from that very boundary goes on.
+    if (last || (committed.stopping && view.state?.stop !== false)) {
+      await view.until((now) => isPublished(now, progress) && (!last || now.done), over);
       return last ? "finished" : "stopped";
     }
     // Step 0 is published before step 1; later, training runs ahead of its checkpoints by a bounded number.
@@ -75,25 +70,51 @@ export class EpochBoundary {
   }
 
   /** A stop in the middle of an epoch: everyone waits until the state is published. */
-  async passStop(snapshot: StateSnapshot): Promise<void> {
+  async passStop(state: NamedSnapshot): Promise<void> {
     const { view, leadership, over } = this.#options;
-    const progress = decodeJson<Progress>(snapshot.progress);
-    const point = this.#pointAt("stop", `step-${progress.step}`, snapshot, progress);
+    const { progress, point } = this.#pointAt("stop", state);
     await this.#arrive(point);
     leadership.add(point);
-    await view.until(({ latest }) => latest && latest.value.step >= progress.step, over);
+    await view.until((now) => isPublished(now, progress), over);
   }
 
-  #pointAt(kind: Point["kind"], name: string, snapshot: StateSnapshot, progress: Progress): Point {
-    const { info, record } = this.#options;
-    const state = stateName(snapshot);
+  /** Too few workers are left: their state is published, and they wait for the next generation, or for the wish to stop. */
+  async passPause(state: NamedSnapshot): Promise<"stopped"> {
+    const { view, over } = this.#options;
+    if (!isPublished(view.state, state.name)) await this.passStop(state);
+    return view.until(({ stop }) => stop && "stopped", over);
+  }
+
+  #pointAt(kind: Point["kind"], { name: state, snapshot }: NamedSnapshot): { progress: Progress; point: Point } {
+    const { info, record, running } = this.#options;
+    const progress = decodeJson<Progress>(snapshot.progress);
     const weightsDigest = weightsDigestOf(snapshot, info);
-    return {
-      ...{ kind, name, progress, state, weightsDigest },
-      generation: this.#options.running.value.generation,
+    const point: Point = {
+      ...{ kind, progress, state, weightsDigest },
+      name: kind === "boundary" ? `epoch-${progress.epoch}` : `step-${progress.step}`,
+      generation: running.value.generation,
       agreed: false,
       content: (identity) => snapshotToContent(snapshot, info, record, { ...identity, state, weightsDigest }),
     };
+    return { progress, point };
+  }
+
+  /** Says that this worker's state is not the one that was agreed on, and waits for the generation that goes back. */
+  async #diverged({ name, state }: Point, agreed: string): Promise<never> {
+    const { coordination, keys, workerId, running, view, over, log } = this.#options;
+    log.error("this worker's state is not the one that was agreed on", { at: name, agreed, own: state.digest });
+    const divergence: Divergence = { place: name, agreed, states: [{ workerId, digest: state.digest }] };
+    const key = keys.divergence(running.value.generation);
+    await this.#patiently(() =>
+      coordination.transact(
+        [
+          { kind: "modified-at", key: keys.generation, revision: running.modRevision },
+          { kind: "absent", key },
+        ],
+        [{ kind: "put", key, value: encodeJson(divergence) }],
+      ),
+    );
+    return view.until<never>(() => null, over);
   }
 
   async #arrive(point: Point): Promise<void> {
@@ -126,4 +147,9 @@ export class EpochBoundary {
       await changed;
     }
   }
+}
+
+function isPublished(state: RunState | null, place: StatePlace): boolean {
+  const latest = state?.latest;
+  return latest ? covers(latest.value, place) : false;
 }

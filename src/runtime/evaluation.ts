@@ -1,6 +1,7 @@
 /** Loss and metrics over a whole dataset, summed as validation sums them: in S slices, by the same tree. */
 import { LockstepError } from "../core/errors.ts";
 import { means } from "../core/progress.ts";
+import { RandomStream } from "../core/random.ts";
 import { sumTree } from "../core/reduce-tree.ts";
 import { slice } from "../core/sampler.ts";
 import type { Preprocessing } from "../core/transforms.ts";
@@ -12,19 +13,20 @@ export function evaluate(
   program: TrainingProgram,
   preprocessing: Preprocessing,
   dataset: Dataset,
-  settings: { readonly shards: number; readonly batchSize: number },
+  settings: { readonly seed: number; readonly shards: number; readonly batchSize: number },
 ): Record<string, number> {
-  const { shards, batchSize } = settings;
+  const { seed, shards, batchSize } = settings;
   const size = Math.ceil(batchSize / shards);
   const sumOf = (shard: number): Float64Array | "absent" => {
     const range = slice(dataset.length, shards, shard);
     if (range.begin === range.end) return "absent";
     const total = new Float64Array(program.sumNames.length);
     const sums = new Float64Array(program.sumNames.length);
-    for (let begin = range.begin; begin < range.end; begin += size) {
+    for (let begin = range.begin, batch = 0; begin < range.end; begin += size, batch++) {
       const end = Math.min(begin + size, range.end);
       const indices = Uint32Array.from({ length: end - begin }, (_, i) => begin + i);
-      program.validate(preprocess(preprocessing, dataset.read(indices)), sums);
+      const random = new RandomStream(seed, "evaluation", 0, shard, batch);
+      program.validate(preprocess(preprocessing, dataset.read(indices)), random, sums);
       for (let i = 0; i < sums.length; i++) total[i]! += sums[i]!;
     }
     return total;

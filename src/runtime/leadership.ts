@@ -6,8 +6,10 @@
  * Every worker keeps the points it has arrived at until a published checkpoint covers them: so whoever becomes leader
  * next can finish what the one before began.
  */
+import type { Divergence } from "../core/divergence.ts";
 import { messageOf } from "../core/errors.ts";
-import type { Running, StateName } from "../core/generation.ts";
+import type { Running } from "../core/membership.ts";
+import { compareStates, type StateName, type StatePlace } from "../core/state-order.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import type { Progress } from "../core/progress.ts";
@@ -23,9 +25,11 @@ import {
 import type { CheckpointPointer } from "../core/status.ts";
 import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { Condition, Coordination, Lease, Operation } from "../ports/coordination.ts";
+import type { Condition, Coordination, Lease, Operation, Watch } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
-import { type RunState, type RunView, readEpoch, type Versioned } from "./run-view.ts";
+import { pruneCheckpoints } from "./prune.ts";
+import { type RunState, type RunView, readEpoch, unchanged, type Versioned } from "./run-view.ts";
+import { sweep, sweptAtOnce } from "./sweep.ts";
 
 /** A state at which everyone stops for a decision: the end of an epoch, or a stop in the middle of one. */
 export interface Point {
@@ -59,6 +63,8 @@ export interface LeadershipOptions {
   readonly coordination: Coordination;
   readonly storage: CheckpointStorage;
   readonly view: RunView;
+  /** How often arrivals are looked at though no hint came. */
+  readonly pollMs: number;
   /** The lease on the membership as it is now; a lost one is replaced. */
   readonly lease: () => Lease;
   readonly clock: Clock;
@@ -81,6 +87,8 @@ export class Leadership {
   #again = false;
   #resigned = false;
   #failures = 0;
+  /** On the arrivals, which only the leader waits for. */
+  #arrivals: Watch | null = null;
 
   constructor(options: LeadershipOptions) {
     this.#options = options;
@@ -93,14 +101,23 @@ export class Leadership {
   }
 
   add(point: Point): void {
-    if (!this.#points.some((known) => known.name === point.name)) this.#points.push(point);
+    const at = this.#points.findIndex((known) => known.name === point.name);
+    if (at < 0) this.#points.push(point);
+    // Arriving again after a replay, it may have another state than the one that nobody agreed with.
+    else if (!this.#points[at]!.agreed) this.#points[at] = point;
     void this.tend();
+  }
+
+  /** This worker stands here: what it had arrived at afterwards was taken back, and nobody will agree on it. */
+  forgetAfter(place: StatePlace): void {
+    this.#points = this.#points.filter((point) => compareStates(point.state, place) <= 0);
   }
 
   /** Stops acting as leader, once the duty under way is done. The lease, and with it the key, is the caller's to revoke. */
   async resign(): Promise<void> {
     this.#resigned = true;
     this.#forget();
+    this.#watchArrivals(false);
     await this.#tending;
   }
 
@@ -129,6 +146,7 @@ export class Leadership {
 
   async #tendOnce(): Promise<void> {
     const { state } = this.#options.view;
+    this.#watchArrivals(!this.#resigned && state?.leader?.value.workerId === this.#options.workerId);
     const generation = state?.generation;
     if (!state || this.#resigned || generation?.value.kind !== "running" || !this.#options.lease().isHeld()) return;
     const running = generation as Versioned<Running>;
@@ -148,6 +166,13 @@ export class Leadership {
       if (!point.agreed && !(await this.#agree(point, running, state, state.leader.createRevision))) break;
     }
     if (next.agreed) await this.#publish(next, running, state, state.leader.createRevision);
+  }
+
+  #watchArrivals(leads: boolean): void {
+    if (leads === (this.#arrivals !== null)) return;
+    const { coordination, keys, pollMs } = this.#options;
+    this.#arrivals?.close();
+    this.#arrivals = leads ? coordination.watch(keys.arrived, pollMs, () => void this.tend()) : null;
   }
 
   /** Takes the free leadership key, if this is still the generation that makes us a member. */
@@ -180,10 +205,11 @@ export class Leadership {
     const verdict = agreement(arrivals, members.length);
     if (verdict === "waiting") return false;
     if (verdict === "diverged") {
-      const states = arrivals.map(({ workerId, step, digest }) => `${workerId} step ${step} ${digest.slice(0, 19)}`);
-      await this.#fail(`The workers' states differ at ${point.name}: ${states.join(", ")}.`);
+      await this.#diverged(point, arrivals, running, token);
       return false;
     }
+    // A state that is replayed now is not the one that was kept here.
+    if (arrivals[0]?.digest !== point.state.digest) return false;
     if (point.kind === "boundary")
       point.agreed = await this.#commit(
         point,
@@ -224,10 +250,14 @@ export class Leadership {
       ],
       [
         { kind: "put", key: keys.epoch(point.state.lineage, progress.epoch), value: encodeJson(record) },
-        ...arrivals.map((key): Operation => ({ kind: "delete", key })),
+        { kind: "put", key: keys.committed, value: String(progress.epoch) },
+        ...arrivals.slice(0, sweptAtOnce).map((key): Operation => ({ kind: "delete", key })),
       ],
     );
-    if (succeeded) log.info("committed", { epoch: progress.epoch, step: progress.step, digest: point.state.digest });
+    if (succeeded) {
+      log.info("committed", { epoch: progress.epoch, step: progress.step, digest: point.state.digest });
+      await sweep(coordination, { kind: "created-at", key: keys.leader, revision: token }, arrivals.slice(sweptAtOnce));
+    }
     await this.#options.view.refresh();
     return succeeded;
   }
@@ -270,7 +300,7 @@ export class Leadership {
       await storage.delete(id);
     } else log.info("published", { id, step: point.progress.step, best: improved });
     await this.#options.view.refresh();
-    if (succeeded) await this.#prune(token);
+    if (succeeded) await pruneCheckpoints(this.#options, this.#options.view.state, token);
     this.#again = true;
   }
 
@@ -286,50 +316,21 @@ export class Leadership {
     await this.#options.view.refresh();
   }
 
-  /** Condemns and deletes what is neither `latest`, `best`, nor the newest before `latest`. */
-  async #prune(token: number): Promise<void> {
-    const { keys, coordination, storage, view } = this.#options;
-    const { state } = view;
-    if (!state?.latest) return;
-    const { entries } = await coordination.list(keys.checkpoints);
-    const checkpoints = entries.map((entry) => ({
-      id: entry.key.slice(keys.checkpoints.length),
-      modRevision: entry.modRevision,
-      ...decodeJson<{ state: "live" | "condemned"; step: number }>(entry.value),
-    }));
-    const kept = new Set([state.latest.value.id, state.best?.value.id]);
-    const older = checkpoints
-      .filter(({ id, state: phase }) => phase === "live" && !kept.has(id))
-      .sort((a, b) => b.step - a.step);
-    for (const { id, step, modRevision } of older.slice(1)) {
-      const { succeeded } = await coordination.transact(
-        [
-          { kind: "created-at", key: keys.leader, revision: token },
-          { kind: "modified-at", key: keys.checkpoint(id), revision: modRevision },
-          unchanged(keys.latest, state.latest),
-          unchanged(keys.best, state.best),
-        ],
-        [{ kind: "put", key: keys.checkpoint(id), value: encodeJson({ state: "condemned", step }) }],
-      );
-      if (!succeeded) return;
-    }
-    // Only what is condemned is deleted: it can never be published again, so nobody can be too late.
-    const { entries: after } = await coordination.list(keys.checkpoints);
-    for (const entry of after) {
-      if (decodeJson<{ state: string }>(entry.value).state !== "condemned") continue;
-      await storage.delete(entry.key.slice(keys.checkpoints.length));
-      await coordination.transact(
-        [{ kind: "modified-at", key: entry.key, revision: entry.modRevision }],
-        [{ kind: "delete", key: entry.key }],
-      );
-    }
-  }
-
-  async #fail(reason: string): Promise<void> {
-    const { keys, coordination } = this.#options;
+  /** Tells the coordinator, which has everyone go back. */
+  async #diverged(
+    point: Point,
+    arrivals: readonly Arrival[],
+    running: Versioned<Running>,
+    token: number,
+  ): Promise<void> {
+    const { keys, coordination, log } = this.#options;
+    const states = arrivals.map(({ workerId, digest }) => ({ workerId, digest }));
+    const divergence: Divergence = { place: point.name, agreed: null, states };
+    log.error("the workers' states differ", { at: point.name });
+    const key = keys.divergence(running.value.generation);
     await coordination.transact(
-      [{ kind: "absent", key: keys.failed }],
-      [{ kind: "put", key: keys.failed, value: reason }],
+      [{ kind: "created-at", key: keys.leader, revision: token }, this.#stillRunning(running), { kind: "absent", key }],
+      [{ kind: "put", key, value: encodeJson(divergence) }],
     );
   }
 
@@ -362,10 +363,7 @@ function isStale(point: Point, generation: number): boolean {
   return point.kind === "stop" && !point.agreed && point.generation < generation;
 }
 
-function covers(published: CheckpointPointer, state: StateName): boolean {
-  return published.lineage > state.lineage || (published.lineage === state.lineage && published.step >= state.step);
-}
-
-function unchanged(key: string, known: Versioned<unknown> | null): Condition {
-  return known ? { kind: "modified-at", key, revision: known.modRevision } : { kind: "absent", key };
+/** Whether what is published is this state or a later one. A pause may publish an epoch's last step before it is closed. */
+export function covers(published: CheckpointPointer, state: StatePlace): boolean {
+  return compareStates({ ...published, era: state.era }, state) >= 0;
 }

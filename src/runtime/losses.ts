@@ -1,14 +1,15 @@
 /** Losses and metrics as one value a sample, so that sums over shards are sums over samples. */
 import type { Tensor, Tensor1D, Tensor2D } from "@tensorflow/tfjs";
 import { LockstepError, unreachable } from "../core/errors.ts";
-import type { LossName, MetricName } from "../core/job.ts";
+import type { Job, LossName, MetricName } from "../core/job.ts";
 import type { TensorFlow } from "../ports/engine.ts";
 
 /** Keeps logarithms finite where a probability is 0 or 1. */
 const tiny = 1e-7;
 
 /** The loss of each sample, [count]; `label` and `output` are [count, …]. Probabilities in, not logits. */
-export function lossOfSamples(tf: TensorFlow, loss: LossName, label: Tensor, output: Tensor): Tensor1D {
+export function lossOfSamples(tf: TensorFlow, loss: LossName, given: Tensor, output: Tensor): Tensor1D {
+  const label = inShapeOf(output, given, loss);
   switch (loss) {
     case "categoricalCrossentropy":
       return meanOverSample(tf.metrics.categoricalCrossentropy(label, output));
@@ -38,7 +39,7 @@ export function metricOfSamples(
 ): Tensor1D {
   switch (metric) {
     case "accuracy":
-      return meanOverSample(accuracy(tf, loss, label, output));
+      return meanOverSample(accuracy(tf, loss, inShapeOf(output, label, loss), output));
     case "meanSquaredError":
     case "meanAbsoluteError":
       return lossOfSamples(tf, metric, label, output);
@@ -47,20 +48,23 @@ export function metricOfSamples(
   }
 }
 
+/**
+ * What `compile({ metrics: ["accuracy"] })` of TensorFlow.js makes of the name: single outputs, and all outputs of
+ * binaryCrossentropy, are compared as yes or no; of several, the largest is what counts. Keras' "accuracy" goes by the
+ * shapes alone, so that the two differ for binaryCrossentropy with several outputs.
+ */
 function accuracy(tf: TensorFlow, loss: LossName, label: Tensor, output: Tensor): Tensor {
-  switch (loss) {
-    case "categoricalCrossentropy":
-      return tf.equal(label.argMax(-1), output.argMax(-1)).toFloat();
-    case "sparseCategoricalCrossentropy":
-      return tf.equal(indices(label, output), output.argMax(-1)).toFloat();
-    case "binaryCrossentropy":
-      return tf.equal(label, output.greater(0.5).toFloat()).toFloat();
-    case "meanSquaredError":
-    case "meanAbsoluteError":
-      return tf.equal(label, output.round()).toFloat();
-    default:
-      return unreachable(loss);
+  if (loss === "binaryCrossentropy" || output.shape.at(-1) === 1) {
+    return tf.equal(label, output.greater(0.5).toFloat()).toFloat();
   }
+  const index = loss === "sparseCategoricalCrossentropy" ? indices(label, output) : label.argMax(-1);
+  return tf.equal(index, output.argMax(-1)).toFloat();
+}
+
+/** A label that has as many values as the output, in the output's shape: [n] beside [n, 1] would be spread over [n, n]. */
+function inShapeOf(output: Tensor, label: Tensor, loss: LossName): Tensor {
+  const fits = loss === "sparseCategoricalCrossentropy" || label.rank === output.rank;
+  return fits ? label : label.reshape(output.shape);
 }
 
 function oneHotLabel(tf: TensorFlow, label: Tensor, output: Tensor): Tensor {
@@ -80,7 +84,19 @@ function meanOverSample(values: Tensor): Tensor1D {
 }
 
 /** Refuses a model whose output does not go with the label, before anything starts. */
-export function checkOutputShape(loss: LossName, label: readonly number[], output: readonly (number | null)[]): void {
+export function checkOutputShape(
+  { loss, metrics }: Pick<Job, "loss" | "metrics">,
+  label: readonly number[],
+  output: readonly (number | null)[],
+): void {
+  const other = metrics.find((metric) => metric !== "accuracy");
+  if (loss === "sparseCategoricalCrossentropy" && other !== undefined) {
+    throw new LockstepError(
+      "invalid-job",
+      `The metric ${other} compares the output with a label of its shape, but ${loss} has class numbers.`,
+      { hint: "Leave the metric out, or use oneHot() and categoricalCrossentropy." },
+    );
+  }
   const sample = output.slice(1);
   const classes = sample.at(-1) ?? 1;
   if (/ategorical/.test(loss) && classes < 2) {

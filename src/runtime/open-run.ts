@@ -3,6 +3,8 @@
  * is compared here, field by field.
  */
 import { LockstepError } from "../core/errors.ts";
+import type { Fingerprint } from "../core/fingerprint.ts";
+import type { WorkerCounts } from "../core/generation.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import { type Keys, keysOf, runKey } from "../core/keys.ts";
 import type { JobRecord } from "../core/records.ts";
@@ -10,12 +12,16 @@ import type { Coordination, Operation } from "../ports/coordination.ts";
 
 export interface RunRequest {
   readonly job: string;
-  /** "never": a new run beside the old ones. */
-  readonly resume: "auto" | "never";
+  /** "never": a new run beside the old ones; "same": no start, but a process of the last one that is started again. */
+  readonly resume: "auto" | "never" | "same";
   /** Null: as in the run's record, or the default for a new one. */
   readonly shards: number | null;
   readonly threads: number | null;
+  /** How many a start waits for. */
   readonly workers: number;
+  /** With fewer the run pauses; more than this many stand by. Null: one is enough, and every shard may have its own. */
+  readonly bounds: { readonly min: number; readonly max: number } | null;
+  readonly budgetMs: number;
   readonly fields: Readonly<Record<string, string>>;
   readonly epochs: number;
   readonly monitor: string;
@@ -58,14 +64,15 @@ export async function openRun(coordination: Coordination, request: RunRequest): 
 }
 
 function newRecord(request: RunRequest, run: number): JobRecord {
-  const { job, workers, fields, epochs, monitor, mode } = request;
-  const shards = request.shards ?? workers;
-  checkWorkers(workers, shards);
+  const { job, budgetMs, fields, epochs, monitor, mode } = request;
+  const shards = request.shards ?? request.bounds?.max ?? request.workers;
+  const workers = workerCounts(request, shards);
   return {
     job,
     run,
     shards,
     workers,
+    budgetMs,
     threads: request.threads ?? request.defaultThreads(shards),
     fields,
     epochs,
@@ -74,6 +81,7 @@ function newRecord(request: RunRequest, run: number): JobRecord {
     lineage: 1,
     era: 1,
     mayChange: false,
+    start: 1,
   };
 }
 
@@ -84,36 +92,52 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
       hint: "Start a new run with --resume never.",
     });
   }
-  const old = decodeJson<JobRecord>(entry.value);
+  const known = await coordination.get(keys.fingerprint);
+  const old = lastTrained(decodeJson<JobRecord>(entry.value), known && decodeJson<Fingerprint>(known.value));
   const changes = changesOf(old, request);
   if (changes.length > 0 && !request.allowChange) {
     throw new LockstepError("incompatible", `The run cannot go on as before: ${changes.join("; ")}.`, {
       hint: "Undo the change, or go on with --allow-change (the result is then equivalent, not bit-exact), or start anew with --resume never.",
     });
   }
-  const [done, members] = await Promise.all([coordination.get(keys.done), coordination.list(keys.members)]);
+  const done = await coordination.get(keys.done);
   const shards = request.allowChange ? (request.shards ?? old.shards) : old.shards;
-  checkWorkers(request.workers, shards);
   const record: JobRecord = {
     ...old,
-    workers: request.workers,
+    workers: workerCounts(request, shards),
+    budgetMs: request.budgetMs,
     epochs: request.epochs,
     monitor: request.monitor,
     mode: request.mode,
     mayChange: request.allowChange,
+    start: old.start + (request.resume === "same" ? 0 : 1),
     ...(changes.length > 0 ? { shards, threads: request.threads ?? old.threads, fields: request.fields } : {}),
   };
   const operations: Operation[] = [{ kind: "put", key: keys.record, value: encodeJson(record) }];
   if (done && record.epochs > old.epochs) operations.push({ kind: "delete", key: keys.done });
-  // With nobody left, an old wish to stop, or an old failure, is over.
-  if (members.entries.length === 0)
-    operations.push({ kind: "delete", key: keys.stop }, { kind: "delete", key: keys.failed });
   const { succeeded } = await coordination.transact(
     [{ kind: "modified-at", key: keys.record, revision: entry.modRevision }],
     operations,
   );
   if (!succeeded) return openRun(coordination, request);
   return { record, keys, resumed: true };
+}
+
+/**
+ * The record with what the run was last trained with. A start that was allowed to change something has written its wish
+ * down, but if no worker of it was let in, nothing was changed.
+ */
+function lastTrained(record: JobRecord, fingerprint: Fingerprint | null): JobRecord {
+  if (!fingerprint) return record;
+  const fields = Object.entries(fingerprint).filter(([field]) => field.startsWith("job.") && field !== "job.graph");
+  // Other engines have one thread, whatever the record says.
+  const isNative = fingerprint["engine.kind"] === "native";
+  return {
+    ...record,
+    fields: Object.fromEntries(fields),
+    shards: Number(fingerprint.shards),
+    threads: isNative ? Number(fingerprint["engine.threads"]) : record.threads,
+  };
 }
 
 function changesOf(old: JobRecord, request: RunRequest): string[] {
@@ -128,13 +152,16 @@ function changesOf(old: JobRecord, request: RunRequest): string[] {
     .map((field) => `${field} was ${before[field] ?? "(nothing)"} and is ${wanted[field]}`);
 }
 
-function checkWorkers(workers: number, shards: number): void {
-  if (workers <= shards) return;
-  throw new LockstepError(
-    "usage",
-    `${workers} workers cannot share ${shards} shards: every worker needs at least one.`,
-    {
-      hint: `Use at most ${shards} workers, or start a new run with --shards ${workers} or more.`,
-    },
-  );
+function workerCounts({ workers, bounds }: RunRequest, shards: number): WorkerCounts {
+  const most = bounds?.max ?? workers;
+  if (most > shards) {
+    throw new LockstepError(
+      "usage",
+      `${most} workers cannot share ${shards} shards: every worker needs at least one.`,
+      {
+        hint: `Use at most ${shards} workers, or start a new run with --shards ${most} or more.`,
+      },
+    );
+  }
+  return { start: workers, min: bounds?.min ?? 1, max: bounds?.max ?? shards };
 }

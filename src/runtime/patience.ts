@@ -22,3 +22,14 @@ export async function patiently<T>(
     }
   }
 }
+
+/** Settles as the promise does, or rejects with the signal's reason if that comes first; the promise is then nobody's. */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const aborted = () => reject(signal.reason);
+    const end = () => signal.removeEventListener("abort", aborted);
+    promise.then(resolve, reject).finally(end);
+    if (signal.aborted) aborted();
+    else signal.addEventListener("abort", aborted, { once: true });
+  });
+}

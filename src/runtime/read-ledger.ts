@@ -1,13 +1,17 @@
 /** What etcd remembers of a run's weights: their digest at every boundary, and at every save. */
 import { LockstepError } from "../core/errors.ts";
+import type { Fingerprint } from "../core/fingerprint.ts";
 import { decodeJson } from "../core/json.ts";
 import { keysOf, runKey } from "../core/keys.ts";
-import type { EpochRecord, Equivalences, JobRecord, SaveRecord } from "../core/records.ts";
+import type { Equivalences, JobRecord, SaveRecord } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
 import type { Coordination } from "../ports/coordination.ts";
+import { readRun, readValue } from "./run-reading.ts";
 
 export interface RunLedger {
   readonly record: JobRecord;
+  /** Of the whole dataset; null before the first membership. */
+  readonly dataDigest: string | null;
   readonly equivalences: readonly string[];
   readonly pointers: { readonly best: CheckpointPointer | null; readonly latest: CheckpointPointer | null };
   /** In order of steps; a boundary before the save that covers it. */
@@ -30,28 +34,26 @@ export async function readLedger(coordination: Coordination, job: string, run: n
   const entry = await coordination.get(keys.record);
   if (!entry) {
     throw new LockstepError("usage", `etcd knows no run ${run === null ? "" : `${run} `}of a job "${job}".`, {
-      hint: "Launch it first, name its folder with --directory, or give --shards to see the samples of a run to come.",
+      hint: "Launch it first, or name its folder with --directory.",
     });
   }
   const record = decodeJson<JobRecord>(entry.value);
-  const [epochs, saves, equivalences, best, latest] = await Promise.all([
-    coordination.list(keys.epochs(record.lineage)),
-    coordination.list(keys.saves(record.lineage)),
-    coordination.get(keys.equivalences),
-    coordination.get(keys.best),
-    coordination.get(keys.latest),
-  ]);
+  const { entries: listed } = await coordination.list(keys.prefix);
+  const { entries: known, epochs } = readRun(listed, keys, record.lineage);
+  const saves = listed.filter(({ key }) => key.startsWith(keys.saves(record.lineage)));
   const entries: LedgerEntry[] = [
-    ...epochs.entries.map(({ value }): LedgerEntry => {
-      const { epoch, state, weightsDigest } = decodeJson<EpochRecord>(value);
-      return { event: "boundary", epoch, step: state.step, weightsDigest, checkpoint: null };
-    }),
-    ...saves.entries.map(({ value }): LedgerEntry => ({ event: "save", ...decodeJson<SaveRecord>(value) })),
+    ...epochs.map(
+      ({ epoch, state, weightsDigest }): LedgerEntry => ({
+        ...{ event: "boundary", epoch, step: state.step, weightsDigest, checkpoint: null },
+      }),
+    ),
+    ...saves.map(({ value }): LedgerEntry => ({ event: "save", ...decodeJson<SaveRecord>(value) })),
   ];
   return {
     record,
-    equivalences: equivalences ? decodeJson<Equivalences>(equivalences.value).reasons : [],
-    pointers: { best: best && decodeJson(best.value), latest: latest && decodeJson(latest.value) },
+    dataDigest: readValue<Fingerprint>(known, keys.fingerprint)?.["data.digest"] ?? null,
+    equivalences: readValue<Equivalences>(known, keys.equivalences)?.reasons ?? [],
+    pointers: { best: readValue(known, keys.best), latest: readValue(known, keys.latest) },
     entries: entries.sort((a, b) => a.step - b.step || a.event.localeCompare(b.event)),
   };
 }

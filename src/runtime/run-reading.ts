@@ -1,9 +1,12 @@
 /** Everything that etcd holds of a run, sorted into what it means; read as a whole, and never remembered piece by piece. */
-import type { Generation, Member, Report, Suspicion } from "../core/generation.ts";
+import type { Suspicion } from "../core/broken-links.ts";
+import type { Generation, Member } from "../core/membership.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import type { EpochRecord } from "../core/records.ts";
+import type { Report } from "../core/state-order.ts";
 import type { Entry } from "../ports/coordination.ts";
+import { Decoder } from "./decoder.ts";
 
 /** Everything under the run's prefix, by kind. */
 export interface RunReading {
@@ -16,25 +19,37 @@ export interface RunReading {
   readonly suspicions: readonly Suspicion[];
 }
 
-export function readRun(list: readonly Entry[], keys: Keys, lineage: number): RunReading {
+/** Whoever reads again and again gives the same decoder each time. */
+export function readRun(list: readonly Entry[], keys: Keys, lineage: number, decoder = new Decoder()): RunReading {
   const entries = new Map(list.map((entry) => [entry.key, entry]));
+  decoder.keep(entries);
   const under = (prefix: string) => list.filter((entry) => entry.key.startsWith(prefix));
-  const generation = readValue<Generation>(entries, keys.generation);
+  const found = entries.get(keys.generation);
+  const generation = found ? decoder.decode<Generation>(found) : null;
   const number = generation?.generation ?? 0;
   return {
     entries,
     members: [...under(keys.members)]
       .sort((a, b) => a.createRevision - b.createRevision)
-      .map((entry) => decodeJson<Member>(entry.value)),
+      .map((entry) => decoder.decode<Member>(entry)),
     refused: new Set(under(keys.refusals).map((entry) => entry.key.slice(keys.refusals.length))),
-    epochs: under(keys.epochs(lineage)).map((entry) => decodeJson<EpochRecord>(entry.value)),
+    epochs: under(keys.epochs(lineage)).map((entry) => decoder.decode<EpochRecord>(entry)),
     generation,
-    reports: under(keys.reports(number)).map((entry) => decodeJson<Report>(entry.value)),
+    reports: under(keys.reports(number)).map((entry) => decoder.decode<Report>(entry)),
     suspicions: under(keys.suspicions(number)).map((entry) => {
       const [suspect = "", by = ""] = entry.key.slice(keys.suspicions(number).length).split("/");
       return { suspect, by };
     }),
   };
+}
+
+/** What the current generation leaves behind when the next one forms. */
+export function litterOf({ entries, generation }: RunReading, keys: Keys): string[] {
+  const old = generation?.generation ?? 0;
+  const prefixes = [keys.reports(old), keys.suspicions(old), `${keys.arrived}${old}/`];
+  return [...entries.keys()].filter(
+    (key) => key === keys.divergence(old) || prefixes.some((prefix) => key.startsWith(prefix)),
+  );
 }
 
 export function readValue<T>(entries: ReadonlyMap<string, Entry>, key: string): T | null {

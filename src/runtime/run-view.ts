@@ -4,13 +4,14 @@
  */
 
 import { messageOf } from "../core/errors.ts";
-import type { Generation } from "../core/generation.ts";
+import type { Generation } from "../core/membership.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import type { EpochRecord, LeaderRecord, Refusal } from "../core/records.ts";
+import { type Ending, type EpochRecord, isFor, type LeaderRecord, type Refusal } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
-import type { Coordination, Entry, Watch } from "../ports/coordination.ts";
+import type { Condition, Coordination, Entry, Watch } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
+import { Decoder } from "./decoder.ts";
 
 export interface Versioned<T> {
   readonly value: T;
@@ -23,9 +24,10 @@ export interface RunState {
   readonly leader: Versioned<LeaderRecord> | null;
   readonly latest: Versioned<CheckpointPointer> | null;
   readonly best: Versioned<CheckpointPointer> | null;
+  /** A stop was asked for, of this start. */
   readonly stop: boolean;
   readonly done: boolean;
-  /** Why the run cannot go on, or null. */
+  /** Why this start of the run cannot go on, or null. */
   readonly failed: string | null;
   readonly refusal: Refusal | null;
 }
@@ -33,8 +35,11 @@ export interface RunState {
 export class RunView {
   readonly #coordination: Coordination;
   readonly #keys: Keys;
+  /** The start of the run that the worker belongs to. */
+  readonly #start: number;
   readonly #log: Log;
   readonly #watch: Watch;
+  readonly #decoder = new Decoder();
   readonly #listeners = new Set<() => void>();
   #workerId: string | null = null;
   #state: RunState | null = null;
@@ -42,11 +47,12 @@ export class RunView {
   #next: Promise<void> | null = null;
   #closed = false;
 
-  constructor(coordination: Coordination, keys: Keys, pollMs: number, log: Log) {
+  constructor(coordination: Coordination, keys: Keys, start: number, pollMs: number, log: Log) {
     this.#coordination = coordination;
     this.#keys = keys;
+    this.#start = start;
     this.#log = log;
-    this.#watch = coordination.watch(keys.prefix, pollMs, () => void this.refresh());
+    this.#watch = coordination.watch(keys.now, pollMs, () => void this.refresh());
   }
 
   /** The id whose refusal is read. */
@@ -130,33 +136,38 @@ export class RunView {
 
   async #read(): Promise<RunState> {
     const keys = this.#keys;
-    const get = (key: string) => this.#coordination.get(key);
-    const [generation, leader, latest, best, stop, done, failed, refusal] = await Promise.all([
-      get(keys.generation),
-      get(keys.leader),
-      get(keys.latest),
-      get(keys.best),
-      get(keys.stop),
-      get(keys.done),
-      get(keys.failed),
-      this.#workerId === null ? null : get(keys.refusal(this.#workerId)),
-    ]);
+    const refusalKey = this.#workerId === null ? null : keys.refusal(this.#workerId);
+    const { generation, leader, latest, best, stop, done, failed } = keys;
+    // At one revision, so that what is decided on fits together.
+    const wanted = [generation, leader, latest, best, stop, done, failed, ...(refusalKey ? [refusalKey] : [])];
+    const entries = await this.#coordination.read(wanted);
+    const refusal = refusalKey ? entries.get(refusalKey) : undefined;
+    const ending = (key: string) => {
+      const entry = entries.get(key);
+      const found = entry ? decodeJson<Ending>(entry.value) : null;
+      return isFor(found, this.#start) ? found : null;
+    };
+    const versioned = <T>(entry: Entry | undefined): Versioned<T> | null => {
+      if (!entry) return null;
+      const { createRevision, modRevision } = entry;
+      return { value: this.#decoder.decode<T>(entry), createRevision, modRevision };
+    };
     return {
-      generation: versioned<Generation>(generation),
-      leader: versioned<LeaderRecord>(leader),
-      latest: versioned<CheckpointPointer>(latest),
-      best: versioned<CheckpointPointer>(best),
-      stop: stop !== null,
-      done: done !== null,
-      failed: failed?.value ?? null,
-      refusal: refusal && decodeJson<Refusal>(refusal.value),
+      generation: versioned<Generation>(entries.get(generation)),
+      leader: versioned<LeaderRecord>(entries.get(leader)),
+      latest: versioned<CheckpointPointer>(entries.get(latest)),
+      best: versioned<CheckpointPointer>(entries.get(best)),
+      stop: ending(stop) !== null,
+      done: entries.has(done),
+      failed: ending(failed)?.reason ?? null,
+      refusal: refusal ? decodeJson<Refusal>(refusal.value) : null,
     };
   }
 }
 
-export function versioned<T>(entry: Entry | null): Versioned<T> | null {
-  if (!entry) return null;
-  return { value: decodeJson<T>(entry.value), createRevision: entry.createRevision, modRevision: entry.modRevision };
+/** The key is as it was when it was read. */
+export function unchanged(key: string, known: Versioned<unknown> | null): Condition {
+  return known ? { kind: "modified-at", key, revision: known.modRevision } : { kind: "absent", key };
 }
 
 export async function readEpoch(coordination: Coordination, key: string): Promise<EpochRecord | null> {

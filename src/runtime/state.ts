@@ -1,7 +1,7 @@
 /** The replicated state: its digest, and how it becomes a checkpoint and comes back. */
 import { createHash } from "node:crypto";
 import { LockstepError } from "../core/errors.ts";
-import type { StateName } from "../core/generation.ts";
+import type { StateName } from "../core/state-order.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Progress } from "../core/progress.ts";
 import type { JobRecord } from "../core/records.ts";
@@ -18,8 +18,8 @@ export function digestOf(snapshot: StateSnapshot): string {
 
 /** A state's place in the order of states, and its digest. */
 export function stateName(snapshot: StateSnapshot): StateName {
-  const { lineage, era, step } = decodeJson<Progress>(snapshot.progress);
-  return { lineage, era, step, digest: digestOf(snapshot) };
+  const { lineage, era, step, epoch } = decodeJson<Progress>(snapshot.progress);
+  return { lineage, era, step, epoch, digest: digestOf(snapshot) };
 }
 
 /** "sha256:…" over the weights' little-endian bytes in the model's order. */
@@ -84,6 +84,11 @@ interface CheckpointState {
   readonly preprocessing: Preprocessing;
 }
 
+/** How far training was. */
+export function progressOf({ state }: CheckpointContent): Progress {
+  return decodeJson<Progress>((state as CheckpointState).progress); // written by snapshotToContent, verified by its hash
+}
+
 /** What the model of a checkpoint expects to be done to its samples. */
 export function preprocessingOf({ state }: CheckpointContent): Preprocessing {
   return (state as CheckpointState).preprocessing; // written by snapshotToContent, verified by its hash
@@ -96,24 +101,26 @@ export function contentToSnapshot(
 ): StateSnapshot {
   const { progress } = content.state as CheckpointState; // written by snapshotToContent, verified by its hash
   const values = new Float32Array(info.weightCount + info.slotNames.length * info.trainableCount);
-  const take = (tensors: readonly NamedTensor[], name: string, size: number, offset: number) => {
+  const misfit = (has: string, wants: string) =>
+    new LockstepError("incompatible", `The checkpoint ${content.manifest.id} has ${has}, where the job ${wants}.`, {
+      hint: "Undo the change of the model or the optimizer in the job file, or start a new run with --resume never.",
+    });
+  const take = (tensors: readonly NamedTensor[], name: string, shape: readonly number[], offset: number) => {
     const tensor = tensors.find((candidate) => candidate.name === name);
-    if (tensor?.values.length !== size) {
-      throw new LockstepError(
-        "incompatible",
-        `The checkpoint ${content.manifest.id} has ${tensor ? `${tensor.values.length} values` : "nothing"} for ${name}, where the job's model has ${size}.`,
-        { hint: "The model or the optimizer in the job file was changed; start a new run with --resume never." },
-      );
+    if (tensor?.shape.join() !== shape.join()) {
+      throw misfit(`${tensor ? `[${tensor.shape.join(", ")}]` : "nothing"} for ${name}`, `has [${shape.join(", ")}]`);
     }
     values.set(tensor.values, offset);
   };
-  for (const { name, size, offset } of info.parameters) {
-    take(content.weights, name, size, offset);
+  for (const { name, shape, offset } of info.parameters) {
+    take(content.weights, name, shape, offset);
     if (offset >= info.trainableCount) continue;
     for (const [i, slot] of info.slotNames.entries()) {
-      take(content.optimizer, `${slot}/${name}`, size, info.weightCount + i * info.trainableCount + offset);
+      take(content.optimizer, `${slot}/${name}`, shape, info.weightCount + i * info.trainableCount + offset);
     }
   }
+  const extra = content.weights.find((tensor) => info.parameters.every(({ name }) => name !== tensor.name));
+  if (extra) throw misfit(`the weight ${extra.name}`, "has none of that name");
   return { progress: encodeJson(decodeJson(progress)), values };
 }
 

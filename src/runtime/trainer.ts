@@ -31,19 +31,31 @@ const samplesAt = 0;
 const stopVotesAt = 1;
 const sumsAt = 2;
 
+/** What a trainer needs of a model: its state as one row, and its three functions. */
+export type Program = Pick<
+  TrainingProgram,
+  "valueCount" | "weightCount" | "sumNames" | "load" | "save" | "gradients" | "validate" | "update"
+>;
+
+/** What a trainer needs of the data, after pre-processing. */
+export type TrainingData = Pick<
+  PreparedData,
+  "digest" | "trainingSamples" | "validationSamples" | "training" | "validation"
+>;
+
 export interface TrainerOptions {
-  readonly program: TrainingProgram;
+  readonly program: Program;
   readonly job: Job;
-  readonly data: PreparedData;
+  readonly data: TrainingData;
   readonly shards: number;
   readonly clock: Clock;
   readonly onStep: (report: StepReport) => void;
 }
 
 export class Trainer {
-  readonly #program: TrainingProgram;
+  readonly #program: Program;
   readonly #job: Job;
-  readonly #data: PreparedData;
+  readonly #data: TrainingData;
   readonly #shards: number;
   readonly #clock: Clock;
   readonly #onStep: (report: StepReport) => void;
@@ -126,11 +138,12 @@ export class Trainer {
     const sums = this.#sumsOf(this.#reduced);
     const learningRate = rateOf(progress, this.#rules, progress.step);
     this.#program.update(this.#reduced.values, sums.samples, { number: progress.step + 1, learningRate });
-    this.#progress = afterStep(progress, sums);
-    const seconds = (this.#clock.monotonicMs() - begun) / 1000;
+    this.#progress = afterStep(progress, sums, this.#sampling);
+    const stepMs = this.#clock.monotonicMs() - begun;
     this.#onStep({
       progress: this.#progress,
-      samplesPerSecond: sums.samples / seconds,
+      stepMs,
+      samplesPerSecond: (sums.samples / stepMs) * 1000,
       metrics: means(this.#progress),
     });
     return this.#reduced.statistics[stopVotesAt]! > 0;
@@ -167,9 +180,10 @@ export class Trainer {
     const size = Math.ceil(this.#job.batchSize / this.#shards);
     const sums = new Float64Array(this.#program.sumNames.length);
     into.statistics.fill(0);
-    for (let begin = range.begin; begin < range.end; begin += size) {
+    for (let begin = range.begin, number = 0; begin < range.end; begin += size, number++) {
       const batch = this.#data.validation({ begin, end: Math.min(begin + size, range.end) });
-      this.#program.validate(batch, sums);
+      const random = new RandomStream(this.#job.seed, "validation", this.#now.step, shard, number);
+      this.#program.validate(batch, random, sums);
       for (let i = 0; i < sums.length; i++) into.statistics[sumsAt + i]! += sums[i]!;
     }
     into.statistics[samplesAt] = range.end - range.begin;
@@ -204,6 +218,13 @@ export class Trainer {
       this.#order = { epoch, positions: epochOrder(this.#job.seed, epoch, this.#data.trainingSamples) };
     }
     return this.#order.positions;
+  }
+
+  get #sampling(): Parameters<typeof afterStep>[2] {
+    const { seed, validation, batchSize } = this.#job;
+    const { trainingSamples, validationSamples, digest } = this.#data;
+    const samples = trainingSamples + validationSamples;
+    return { seed, samples, validation, batchSize, shards: this.#shards, data: digest };
   }
 
   get #rules(): EpochRules {

@@ -5,14 +5,14 @@
  * model's order: trainable weights first, then the statistics that layers such as batch normalization keep.
  */
 import type { Tensor, Tensor1D, Variable } from "@tensorflow/tfjs";
-import { assert, LockstepError } from "../core/errors.ts";
+import { assert, LockstepError, messageOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { rateAt, slotsOf } from "../core/optimizer.ts";
 import { RandomStream } from "../core/random.ts";
 import type { Engine, LayersModel, Step } from "../ports/engine.ts";
 import { checkOutputShape, lossOfSamples, metricOfSamples } from "./losses.ts";
 import { applyOptimizer, clipped } from "./optimizer-step.ts";
-import { seeded } from "./seeded.ts";
+import { seeded } from "../ports/seeded.ts";
 
 /** One weight of the model and where it lies in the row. */
 export interface Parameter {
@@ -75,8 +75,10 @@ export class TrainingProgram {
     this.trainableCount = this.parameters.reduce((sum, { trainable, size }) => sum + (trainable ? size : 0), 0);
     this.slotNames = slotsOf(job.optimizer).map((slot) => slot.name);
     this.sumNames = ["loss", ...job.metrics];
-    this.#gradients = engine.record("gradients", (inputs) => this.#gradientStep(inputs));
-    this.#validation = engine.record("validation", (inputs) => this.#validationStep(inputs));
+    this.#gradients = engine.record("gradients", (inputs) => ofTheModel("a step", () => this.#gradientStep(inputs)));
+    this.#validation = engine.record("validation", (inputs) =>
+      ofTheModel("validation", () => this.#validationStep(inputs)),
+    );
     this.#update = engine.record("update", (inputs) => this.#updateStep(inputs));
     this.load(this.#initialValues());
   }
@@ -123,9 +125,9 @@ export class TrainingProgram {
     });
   }
 
-  /** The sums of loss and metrics over the samples, without training. */
-  validate(batch: Batch, sums: Float64Array): void {
-    this.#run(this.#validation, batch, null, ([totals]) => sums.set(totals!.dataSync<"float32">()));
+  /** The sums of loss and metrics over the samples, without training. A layer may draw random numbers here too. */
+  validate(batch: Batch, random: RandomStream, sums: Float64Array): void {
+    this.#run(this.#validation, batch, random, ([totals]) => sums.set(totals!.dataSync<"float32">()));
   }
 
   /** Puts the state's weights into the model, for whoever uses it directly. */
@@ -158,15 +160,14 @@ export class TrainingProgram {
     return this.parameters.filter((parameter) => parameter.trainable);
   }
 
-  #run(step: Step, batch: Batch, random: RandomStream | null, take: (outputs: Tensor[]) => void): void {
+  #run(step: Step, batch: Batch, random: RandomStream, take: (outputs: Tensor[]) => void): void {
     const { tf } = this.engine;
     const inputs = [
       tf.tensor(batch.features, [batch.count, ...this.#shapes.features]),
       tf.tensor(batch.label, [batch.count, ...this.#shapes.label]),
       tf.scalar(batch.count),
     ];
-    const compute = () => step([...inputs, ...this.#weights]);
-    const outputs = random ? seeded(random, compute) : compute();
+    const outputs = seeded(random, () => step([...inputs, ...this.#weights]));
     take(outputs);
     tf.dispose([...inputs, ...outputs]);
   }
@@ -256,12 +257,48 @@ export class TrainingProgram {
   }
 }
 
+/** What fails while the job's model computes is the job's to mend; an error that says so already is left as it is. */
+function ofTheModel<T>(what: string, compute: () => T): T {
+  try {
+    return compute();
+  } catch (cause) {
+    if (cause instanceof LockstepError) throw cause;
+    throw new LockstepError("invalid-job", `The model fails in ${what}: ${thrown(cause)}.`, { cause });
+  }
+}
+
+/** The kind and the first line of something that was thrown, without a full stop. */
+function thrown(cause: unknown): string {
+  const kind = cause instanceof Error && cause.name !== "Error" ? `${cause.name}: ` : "";
+  return `${kind}${messageOf(cause).split("\n")[0]!.replace(/\.$/, "")}`;
+}
+
+/** TensorFlow.js refuses some stateful layers by itself, with advice that leads on to the refusal below. */
+function callModel(engine: Engine, job: Job, shapes: Parameters<Job["model"]>[1]): unknown {
+  try {
+    return job.model(engine.tf, shapes);
+  } catch (cause) {
+    if (cause instanceof LockstepError) throw cause;
+    // There is no other sign of it than the message.
+    if (/\bRNN is stateful\b/.test(messageOf(cause))) throw statefulLayer("", cause);
+    throw new LockstepError("invalid-job", `\`model\` threw ${thrown(cause)}.`, { cause });
+  }
+}
+
+function statefulLayer(name: string, cause?: unknown): LockstepError {
+  return new LockstepError(
+    "invalid-job",
+    `${name === "" ? "A layer of the model" : `The model's layer ${name}`} is stateful: it would carry something from batch to batch that no checkpoint holds.`,
+    { hint: "Leave out stateful: true; every batch is a random draw of the samples anyway.", cause },
+  );
+}
+
 function buildModel(
   engine: Engine,
   job: Job,
   shapes: { features: readonly number[]; label: readonly number[] },
 ): LayersModel {
-  const model = job.model(engine.tf, shapes);
+  const model = callModel(engine, job, shapes);
   if (!(model instanceof engine.tf.LayersModel)) {
     throw new LockstepError("invalid-job", "`model` does not return a LayersModel.", {
       hint: "Return what tf.sequential(…) or tf.model(…) gives.",
@@ -287,13 +324,7 @@ function buildModel(
     );
   }
   const stateful = model.layers.find((layer) => layer.stateful);
-  if (stateful) {
-    throw new LockstepError(
-      "invalid-job",
-      `The model's layer ${stateful.name} is stateful: it would carry something from batch to batch that no checkpoint holds.`,
-      { hint: "Leave out stateful: true; every batch is a random draw of the samples anyway." },
-    );
-  }
+  if (stateful) throw statefulLayer(stateful.name);
   for (const weight of model.weights) {
     if (weight.read().dtype !== "float32") {
       throw new LockstepError(
@@ -312,6 +343,6 @@ function buildModel(
       );
     }
   }
-  checkOutputShape(job.loss, shapes.label, model.outputs[0]!.shape);
+  checkOutputShape(job, shapes.label, model.outputs[0]!.shape);
   return model;
 }

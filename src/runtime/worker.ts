@@ -4,22 +4,22 @@
  * on what the generation key says and on nothing else; a generation that is not the key's any more ends at once.
  */
 import { assert, LockstepError, messageOf } from "../core/errors.ts";
-import type { FailureBudget } from "../core/failure-budget.ts";
-import { compareStates, type Generation, type Member, memberIds, type Running } from "../core/generation.ts";
-import { decodeJson, encodeJson } from "../core/json.ts";
+import { type FailureBudget, slowStepFactor } from "../core/failure-budget.ts";
+import { type Forming, type Generation, type Member, memberIds, type Running } from "../core/membership.ts";
 import type { Keys } from "../core/keys.ts";
-import type { Progress } from "../core/progress.ts";
 import type { JobRecord, Refusal } from "../core/records.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { Compute, ComputeInfo, Exchange } from "../ports/compute.ts";
-import type { Coordination, Lease } from "../ports/coordination.ts";
+import type { Compute, ComputeInfo, Exchange, StepReport } from "../ports/compute.ts";
+import type { Coordination } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
-import { EpochBoundary } from "./epoch-boundary.ts";
+import { Announcement } from "./announcement.ts";
+import { GenerationMember, generationOver } from "./generation-member.ts";
+import { GenerationObserver } from "./generation-observer.ts";
+import { HeldState } from "./held-state.ts";
 import { Leadership } from "./leadership.ts";
-import { patiently } from "./patience.ts";
-import { RunView, type Versioned } from "./run-view.ts";
-import { contentToSnapshot, stateName } from "./state.ts";
+import { unlessAborted } from "./patience.ts";
+import { type RunState, RunView, type Versioned } from "./run-view.ts";
 
 export interface WorkerOptions {
   readonly name: string;
@@ -54,338 +54,314 @@ export type WorkerEnd = "finished" | "stopped" | "drained";
 /** Why one admission ended. */
 type AdmissionEnd = WorkerEnd | "evicted";
 
+/** What a worker does next, as the run's keys say. */
+type Next =
+  | { readonly kind: "member" | "observer"; readonly generation: Versioned<Generation> }
+  | { readonly kind: "refused"; readonly refusal: Refusal }
+  | { readonly kind: "failed"; readonly reason: string }
+  | { readonly kind: "drained"; readonly generation: Versioned<Generation> | null }
+  | { readonly kind: "left out" | "finished" | "stopped" };
+
+/** Pauses before a worker that was left out comes back: none at first, then this long, doubling. */
+const firstPauseMs = 500;
+const longestPauseMs = 60_000;
+
 export class Worker {
   readonly #options: WorkerOptions;
   readonly #view: RunView;
-  #draining = false;
-  #member: { lease: Lease; member: Member } | null = null;
-  /** Whether this admission has been a member of a generation. */
-  #joined = false;
-  #hasState = false;
-  #broken: (rank: number, reason: string) => void = () => {};
+  readonly #held: HeldState;
+  readonly #draining = new AbortController();
+  #announcement: Announcement | null = null;
+  /** The generation that this worker is a member of, once it has reported to it. */
+  #current: { generation: number; member: GenerationMember } | null = null;
+  /** The generation that it follows while standing by. */
+  #observed: { generation: number; observer: GenerationObserver } | null = null;
+  /** The last generation that it followed; 0 before the first. It is never a member of the same one. */
+  #followed = 0;
+  #onStuck: (error: Error) => void = () => {};
+  /** How long the last step took; null before the first, which may take as long as it likes. */
+  #stepMs: number | null = null;
+  /** How often it was left out, one after the other, without completing an epoch in between. */
+  #evictions = 0;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
-    this.#view = new RunView(options.coordination, options.keys, options.budget.pollMs, options.log);
+    const { coordination, keys, record, budget, log } = options;
+    this.#view = new RunView(coordination, keys, record.start, budget.pollMs, log);
+    this.#held = new HeldState(options.compute);
+    this.#view.onReading(() => this.#voteIfStopped());
   }
 
-  /** Joins, trains and leaves. Rejects when the run fails or this worker does not fit it. */
+  /** Joins, trains and leaves. Rejects when the run fails, or when this worker does not fit it or cannot be stopped. */
   async run(): Promise<WorkerEnd> {
+    const stuck = new Promise<never>((_, reject) => {
+      this.#onStuck = reject;
+    });
     try {
-      for (;;) {
-        const end = await this.#admission();
-        if (end !== "evicted") return end;
-      }
+      return await Promise.race([this.#admissions(), stuck]);
     } finally {
       this.#view.close();
     }
   }
 
-  /** Leaves in order, as soon as a generation runs without this worker. */
-  async drain(): Promise<void> {
-    this.#draining = true;
-    if (!this.#member) return;
-    const { lease, member } = this.#member;
-    this.#member = { lease, member: { ...member, leaving: true } };
-    await this.#announce(lease, this.#member.member);
+  async #admissions(): Promise<WorkerEnd> {
+    for (;;) {
+      const end = await this.#admission();
+      if (end !== "evicted") return end;
+      await this.#pauseBeforeReturn();
+    }
   }
 
-  /** The streams of the running generation report a peer that is out of reach. */
-  peerBroken(rank: number, reason: string): void {
-    this.#broken(rank, reason);
+  /** Leaves in order, as soon as a generation runs without this worker. Resolves when that is announced. */
+  async drain(): Promise<void> {
+    this.#draining.abort();
+    await this.#announcement?.change({ leaving: true });
+  }
+
+  /** The exchange reports a peer that is out of reach, or late; or this worker itself, which computes forever. */
+  peerBroken({ generation, rank, reason }: { generation: number; rank: number; reason: string }): void {
+    if (this.#current?.generation === generation) {
+      const { member } = this.#current;
+      if (rank !== member.rank) void member.suspect(rank, reason);
+      else this.#onStuck(new LockstepError("process-failed", `This worker is stuck: ${reason}.`));
+    } else if (this.#observed?.generation === generation) this.#observed.observer.missed(reason);
+  }
+
+  /** Whether its steps in this generation are the members', which it only follows. */
+  follows(generation: number): boolean {
+    return generation === this.#followed;
+  }
+
+  /** How long steps take; announced when it matters to how long others wait for a report. */
+  stepped({ stepMs }: Pick<StepReport, "stepMs">): void {
+    this.#held.stepped();
+    this.#stepMs = stepMs;
+    const { budget } = this.#options;
+    const known = this.#announcement?.member.stepMs ?? 0;
+    if (stepMs * slowStepFactor * 2 < budget.formingMs || stepMs < known * 2) return;
+    this.#announceOnce({ stepMs });
+  }
+
+  /** Once a stop was asked for, this worker votes for one with its next step. */
+  #voteIfStopped(): void {
+    if (!this.#view.state?.stop) return;
+    this.#options.compute.voteToStop().catch((error: unknown) => {
+      this.#options.log.debug("not voted", { error: messageOf(error) }); // what has happened to it is told elsewhere
+    });
+  }
+
+  /** Changes what is announced, if it is not so already; nobody waits for that. */
+  #announceOnce(changes: Partial<Pick<Member, "hasState" | "stepMs">>): void {
+    const { log } = this.#options;
+    const announcement = this.#announcement;
+    const isNews = Object.entries(changes).some(([key, value]) => announcement?.member[key as keyof Member] !== value);
+    if (!announcement || !isNews) return;
+    announcement.change(changes).catch((error: unknown) => log.debug("not announced", { error: messageOf(error) }));
   }
 
   /** One admission: from a fresh id to its end. */
   async #admission(): Promise<AdmissionEnd> {
-    const { coordination, name, newId, keys, log, address, pid, info } = this.#options;
+    const { name, newId, log, address, pid, info, record } = this.#options;
     const workerId = `${name}.${newId()}`;
     const { fingerprint, stepsPerEpoch } = info;
-    const member: Member = { workerId, name, address, pid, fingerprint, leaving: this.#draining, stepsPerEpoch };
-    const ended = new AbortController();
-    await this.#announceUnderNewLease(member, ended.signal);
-    const kept = this.#keepAnnounced(ended.signal);
+    const leaving = this.#draining.signal.aborted;
+    const member: Member = {
+      workerId,
+      name,
+      address,
+      pid,
+      fingerprint,
+      start: record.start,
+      leaving,
+      hasState: false,
+      stepsPerEpoch,
+      stepMs: 0,
+    };
+    const announcement = new Announcement({ ...this.#options, mayReturn: () => this.#belongs(workerId) }, member);
+    await announcement.begin();
+    this.#announcement = announcement;
+    if (this.#draining.signal.aborted) await announcement.change({ leaving: true });
     this.#view.follow(workerId);
     await this.#view.refresh();
     const leadership = new Leadership({
       ...this.#options,
       workerId,
       view: this.#view,
-      lease: () => this.#held.lease,
+      pollMs: this.#options.budget.pollMs,
+      lease: () => announcement.lease,
       onFailure: (error) => log.error("this worker cannot publish checkpoints", { error: messageOf(error) }),
     });
     try {
       return await this.#generations(workerId, leadership);
     } finally {
-      ended.abort();
+      this.#announcement = null;
+      this.#current = null;
       await leadership.resign();
-      await this.#freeze();
-      const { lease } = this.#held;
-      this.#member = null;
-      await coordination.transact([], [{ kind: "delete", key: keys.member(workerId) }]).catch(() => undefined);
-      await lease.revoke();
-      await kept;
+      await announcement.withdraw();
+      await this.#options.exchange.leave();
+      await this.#freezeInTime();
     }
-  }
-
-  /** This worker's key and the lease it lives by, while it is admitted. */
-  get #held(): { lease: Lease; member: Member } {
-    assert(this.#member !== null, "an admitted worker has announced itself");
-    return this.#member;
-  }
-
-  async #announceUnderNewLease(member: Member, signal: AbortSignal): Promise<void> {
-    const { coordination, budget, clock, log } = this.#options;
-    await patiently({ clock, log, pauseMs: budget.pollMs / 4, signal }, "announcing this worker", async () => {
-      const lease = await coordination.grantLease(budget.leaseTtlMs);
-      await this.#announce(lease, member);
-      this.#member = { lease, member };
-    });
-  }
-
-  /** A living member whose lease was lost, because etcd was away, takes a new one; its steps never stop for that. */
-  async #keepAnnounced(signal: AbortSignal): Promise<void> {
-    const { log } = this.#options;
-    while (!signal.aborted) {
-      const { lease, member } = this.#held;
-      await new Promise<void>((resolve) => {
-        if (lease.lost.aborted || signal.aborted) resolve();
-        lease.lost.addEventListener("abort", () => resolve(), { once: true });
-        signal.addEventListener("abort", () => resolve(), { once: true });
-      });
-      if (signal.aborted) return;
-      await this.#view.refresh();
-      const generation = this.#view.state?.generation?.value ?? null;
-      // Others went on without it while it was away: it comes back under a new id, see #generations.
-      if (this.#joined && generation && !memberIds(generation).includes(member.workerId)) return;
-      log.info("the lease on the membership was lost; announcing again", { worker: member.workerId });
-      await this.#announceUnderNewLease(this.#held.member, signal).catch((error: unknown) => {
-        if (!signal.aborted) log.error("announcing again failed", { error: messageOf(error) });
-      });
-    }
-  }
-
-  async #announce(lease: Lease, member: Member): Promise<void> {
-    const key = this.#options.keys.member(member.workerId);
-    await this.#options.coordination.transact([], [{ kind: "put", key, value: encodeJson(member), lease }]);
   }
 
   /** Follows the generation key until this admission is over. */
   async #generations(workerId: string, leadership: Leadership): Promise<AdmissionEnd> {
-    const { log } = this.#options;
-    this.#joined = false;
-    let reported = 0;
+    const { log, onStanding } = this.#options;
     for (;;) {
-      const next = await this.#view.until((state) => {
-        if (state.failed !== null) throw new LockstepError("diverged", state.failed);
-        if (state.refusal) return { kind: "refused" as const, refusal: state.refusal };
-        const generation = state.generation;
-        const member = generation !== null && memberIds(generation.value).includes(workerId);
-        if (member && (generation.value.kind === "running" || generation.value.generation > reported)) {
-          return { kind: "member" as const, generation };
-        }
-        if (this.#joined && !member && generation?.value.kind === "running") return { kind: "left out" as const };
-        if (!this.#joined && this.#draining) return { kind: "drained" as const };
-        if (!member && state.done) return { kind: "finished" as const };
-        if (!member && state.stop) return { kind: "stopped" as const };
-        return null;
-      });
+      const next = await this.#view.until((state) => this.#next(state, workerId));
       switch (next.kind) {
         case "refused":
-          if (next.refusal.kind === "incompatible") throw refusalError(next.refusal);
-          log.warn("evicted; joining again as a new incarnation", { reason: next.refusal.reason });
-          return "evicted";
+          return this.#refused(next.refusal);
+        case "failed":
+          throw new LockstepError("diverged", next.reason);
         case "left out":
-          if (this.#draining) return "drained";
+          if (this.#draining.signal.aborted) return "drained";
           log.warn("left out of the generation; joining again as a new incarnation");
           return "evicted";
         case "drained":
+          // It may have become a member meanwhile: then it is needed until a generation runs without it.
+          if (await this.#announcement?.withdrawUnlessDecided(next.generation)) return "drained";
+          await this.#view.refresh();
+          continue;
         case "finished":
         case "stopped":
           return next.kind;
+        case "observer":
         case "member": {
-          this.#joined = true;
-          const { value } = next.generation;
-          this.#options.onStanding({ workerId, generation: value.generation, leaseHeld: this.#held.lease.isHeld() });
-          if (value.kind === "forming") {
-            await this.#report(workerId, next.generation);
-            reported = value.generation;
-            continue;
-          }
-          const end = await this.#generation(workerId, next.generation as Versioned<Running>, leadership);
+          const leaseHeld = this.#announcement?.lease.isHeld() ?? false;
+          onStanding({ workerId, generation: next.generation.value.generation, leaseHeld });
+          const end = await this.#generation(workerId, next, leadership);
           if (end) return end;
         }
       }
     }
   }
 
-  /** Stops, and says in etcd with which state. Nothing of an older generation is applied afterwards. */
-  async #report(workerId: string, forming: Versioned<Generation>): Promise<void> {
-    const { coordination, keys, log, clock, budget } = this.#options;
-    await this.#freeze();
-    const state = this.#hasState ? stateName(await this.#options.compute.snapshot()) : null;
-    const { generation } = forming.value;
-    const write = () =>
-      coordination.transact(
-        [{ kind: "modified-at", key: keys.generation, revision: forming.modRevision }],
-        [{ kind: "put", key: keys.report(generation, workerId), value: encodeJson({ workerId, state }) }],
-      );
-    await patiently({ clock, log, pauseMs: budget.pollMs / 4 }, "the report", write);
-    log.info("stopped and reported", { generation, step: state?.step ?? null });
+  #next(state: RunState, workerId: string): Next | null {
+    if (state.failed !== null) return { kind: "failed", reason: state.failed };
+    if (state.refusal) return { kind: "refused", refusal: state.refusal };
+    if (state.done) return { kind: "finished" };
+    const { generation } = state;
+    const member = generation !== null && memberIds(generation.value).includes(workerId);
+    if (member) {
+      return { kind: "member", generation };
+    }
+    if (this.#current) {
+      // It comes back at once, and goes only when others run without it, or have stopped: they may die before that.
+      if (!this.#draining.signal.aborted || generation?.value.kind === "running") return { kind: "left out" };
+      return state.stop ? { kind: "stopped" } : null;
+    }
+    if (this.#draining.signal.aborted) return { kind: "drained", generation };
+    if (state.stop) return { kind: "stopped" };
+    return generation?.value.kind === "running" ? { kind: "observer", generation } : null;
   }
 
-  async #freeze(): Promise<void> {
-    // The streams first: when the compute thread is told, nothing can reach its memory any more.
-    await this.#options.exchange.leave();
-    await this.#options.compute.freeze();
+  #refused({ kind, reason }: Refusal): "evicted" {
+    if (kind === "incompatible") {
+      throw new LockstepError("incompatible", `This worker does not fit the cluster: ${reason}.`, {
+        hint: "Start it with the run's own job file, data, engine and settings; or all of the cluster with --allow-change (the result is then equivalent, not bit-exact), or anew with --resume never.",
+      });
+    }
+    this.#options.log.warn("evicted; joining again as a new incarnation", { reason });
+    if (kind === "diverged") this.#held.forget();
+    return "evicted";
   }
 
-  /** Trains in a running generation until it is over (null) or this worker's time is. */
-  async #generation(workerId: string, running: Versioned<Running>, leadership: Leadership): Promise<WorkerEnd | null> {
-    const { log } = this.#options;
+  /** Does what a generation key says, until it says something else (null) or this worker's time is over. */
+  async #generation(
+    workerId: string,
+    next: Extract<Next, { kind: "member" | "observer" }>,
+    leadership: Leadership,
+  ): Promise<"finished" | "stopped" | null> {
+    const { clock, budget } = this.#options;
+    const { generation } = next;
+    const { value } = generation;
+    const onState = () => this.#announceOnce({ hasState: true });
     const over = new AbortController();
     const forget = this.#view.onReading(() => {
-      const { state } = this.#view;
-      if (over.signal.aborted) return;
-      if (state?.generation?.modRevision === running.modRevision && state.failed === null) return;
+      const now = this.#view.state && this.#next(this.#view.state, workerId);
+      const { generation: other } = now && "generation" in now ? now : { generation: null };
+      if (over.signal.aborted || (now?.kind === next.kind && other?.modRevision === generation.modRevision)) return;
       over.abort(generationOver);
-      this.#freeze().catch((error: unknown) => log.error("freezing failed", { error: messageOf(error) }));
+      // From forming to running nothing has to stop.
+      if (other?.value.generation !== value.generation) this.#stopAtOnce();
     });
+    const sinceMs = clock.monotonicMs();
     try {
-      const rank = running.value.members.findIndex((member) => member.workerId === workerId);
-      // The streams first: a long copy must not look like a peer that does not answer.
-      await this.#openStreams(workerId, rank, running, over.signal);
-      await this.#takeState(workerId, running, over.signal);
-      log.info("training", {
-        generation: running.value.generation,
-        rank,
-        world: running.value.members.length,
-        shards: `${running.value.members[rank]!.shards.begin}..${running.value.members[rank]!.shards.end - 1}`,
-      });
-      return await this.#train(workerId, rank, running, leadership, over.signal);
+      if (next.kind === "observer") {
+        assert(value.kind === "running", "only what runs can be followed");
+        const observer = new GenerationObserver({ ...this.#options, held: this.#held, onState }, value);
+        this.#observed = { generation: value.generation, observer };
+        this.#followed = value.generation;
+        return await observer.follow(over.signal);
+      }
+      if (value.kind === "running") {
+        assert(
+          this.#current?.generation === value.generation,
+          "a generation runs when all of its members have reported",
+        );
+        return await this.#current.member.train(generation as Versioned<Running>, over.signal);
+      }
+      const parts = { view: this.#view, held: this.#held, leadership, workerId, onState };
+      this.#current = {
+        generation: value.generation,
+        member: new GenerationMember({ ...this.#options, ...parts }, value),
+      };
+      await this.#current.member.report(generation as Versioned<Forming>, over.signal);
+      await unlessAborted(new Promise<never>(() => {}), over.signal);
+      return null;
     } catch (error) {
       if (error === generationOver) return null;
       throw error;
     } finally {
       forget();
-      this.#broken = () => {};
+      this.#observed = null;
+      if (clock.monotonicMs() - sinceMs > slowStepFactor * budget.budgetMs) this.#evictions = 0;
     }
   }
 
-  async #train(
-    workerId: string,
-    rank: number,
-    running: Versioned<Running>,
-    leadership: Leadership,
-    over: AbortSignal,
-  ): Promise<WorkerEnd | null> {
-    const { compute } = this.#options;
-    const { shards } = running.value.members[rank]!;
-    const { generation } = running.value;
-    const boundary = new EpochBoundary({
-      ...this.#options,
-      ...{ view: this.#view, leadership, workerId, rank, running, over },
+  #stopAtOnce(): void {
+    this.#held.freeze().catch((error: unknown) => {
+      this.#options.log.error("the trainer could not be stopped", { error: messageOf(error) });
     });
-    for (;;) {
-      const snapshot = await compute.snapshot();
-      if (decodeJson<Progress>(snapshot.progress).stepInEpoch === 0) {
-        const next = await boundary.pass(snapshot);
-        if (next !== "go on") return next;
-      }
-      // Whoever ended the generation froze the compute thread; a run now would thaw it.
-      over.throwIfAborted();
-      const outcome = await compute.run({ generation, shards });
-      if (outcome.kind === "stopped") {
-        await boundary.passStop(await compute.snapshot());
-        return "stopped";
-      }
-      if (outcome.kind === "aborted") {
-        // Either the key says so already, or a peer broke and the coordinator will.
-        await this.#view.until(() => over.aborted);
-        return null;
-      }
-    }
   }
 
-  /** Brings this worker to the state that the generation starts from. */
-  async #takeState(workerId: string, running: Versioned<Running>, over: AbortSignal): Promise<void> {
-    const { compute, exchange, storage, info, record, log } = this.#options;
-    const { source, members, generation } = running.value;
-    if (source.kind === "seed") {
-      if (!this.#hasState) await compute.initialize({ lineage: record.lineage, era: record.era });
-      this.#hasState = true;
-      return;
-    }
-    if (this.#hasState) {
-      const own = stateName(await compute.snapshot());
-      if (compareStates(own, source.state) === 0 && own.digest === source.state.digest) return;
-    }
-    const from = source.kind === "member" ? members.find((member) => member.workerId === source.workerId) : null;
-    const snapshot =
-      source.kind === "checkpoint"
-        ? contentToSnapshot(await storage.load(source.id), info)
-        : await exchange
-            .copyState(from!.address, { generation, step: source.state.step }, over)
-            .catch(async (error: unknown) => {
-              over.throwIfAborted();
-              await this.#suspect(workerId, generation, source.workerId, messageOf(error));
-              return this.#view.until<never>(() => null, over);
-            });
-    const copied = stateName(snapshot);
-    if (copied.digest !== source.state.digest) {
+  /** At an admission's end the trainer must stand still: one that computes forever can only be ended with its process. */
+  async #freezeInTime(): Promise<void> {
+    const { clock, budget } = this.#options;
+    const limitMs = Math.max(budget.formingMs, slowStepFactor * (this.#stepMs ?? budget.budgetMs));
+    const timer = new AbortController();
+    // In pieces: a process that was stopped itself has heard nothing of its computation meanwhile.
+    const stuck = async () => {
+      for (let waitedMs = 0; waitedMs < limitMs; waitedMs += budget.watchMs) {
+        await clock.sleep(budget.watchMs, timer.signal);
+      }
       throw new LockstepError(
-        "corrupt-checkpoint",
-        `The state of step ${source.state.step} arrived with the digest ${copied.digest}, not ${source.state.digest}.`,
+        "process-failed",
+        `This worker's computation has not ended for ${Math.round(limitMs)} ms; it is stuck.`,
       );
-    }
-    over.throwIfAborted();
-    await compute.restore(snapshot);
-    this.#hasState = true;
-    log.info("took the state", { step: copied.step, from: source.kind === "member" ? source.workerId : source.id });
-  }
-
-  async #openStreams(workerId: string, rank: number, running: Versioned<Running>, over: AbortSignal): Promise<void> {
-    const { exchange, compute } = this.#options;
-    const { generation, members } = running.value;
-    exchange.serveState(async (request) => {
-      if (!this.#hasState) return "this worker has no state yet";
-      const snapshot = await compute.snapshot();
-      const { step } = stateName(snapshot);
-      if (over.aborted || request.generation !== generation) return `generation ${request.generation} is over here`;
-      return step === request.step ? snapshot : `the state here is of step ${step}, not ${request.step}`;
-    });
-    this.#broken = (peer, reason) => {
-      const suspect = members[peer]!.workerId;
-      this.#options.log.info("a peer is out of reach", { peer: suspect, reason });
-      void this.#suspect(workerId, generation, suspect, reason);
     };
-    await exchange.join({
-      generation,
-      rank,
-      addresses: members.map((member) => member.address),
-      workerIds: members.map((member) => member.workerId),
-    });
-  }
-
-  /** Tells the coordinator, through etcd; repeated with every reading until the generation is over. */
-  async #suspect(by: string, generation: number, suspect: string, reason: string): Promise<void> {
-    const { coordination, keys, log, clock, budget } = this.#options;
-    const key = keys.suspicion(generation, suspect, by);
-    while (this.#view.state?.generation?.value.generation === generation && this.#member) {
-      try {
-        await coordination.transact([], [{ kind: "put", key, value: reason }]);
-        return;
-      } catch (error) {
-        log.warn("a suspicion could not be written and is repeated", { suspect, error: messageOf(error) });
-        await clock.sleep(budget.pollMs);
-      }
+    try {
+      await Promise.race([this.#held.freeze(), stuck()]);
+    } finally {
+      timer.abort();
     }
   }
-}
 
-const generationOver = new LockstepError("fenced-off", "The generation is over.");
+  /** Others went on without a worker that was away: it comes back under a new id, not under this one. */
+  async #belongs(workerId: string): Promise<boolean> {
+    await this.#view.refresh();
+    const generation = this.#view.state?.generation?.value ?? null;
+    if (!this.#current || !generation || memberIds(generation).includes(workerId)) return true;
+    // Who hands over may be needed until others run.
+    return this.#draining.signal.aborted && generation.kind === "forming";
+  }
 
-function refusalError(refusal: Refusal): LockstepError {
-  return new LockstepError("incompatible", `This worker does not fit the cluster: ${refusal.reason}.`, {
-    hint: "Start it with the same job file, data, engine and settings as the others.",
-  });
+  /** Whoever is left out again and again comes back after growing pauses, so that the others get on. */
+  async #pauseBeforeReturn(): Promise<void> {
+    this.#evictions++;
+    if (this.#evictions < 2) return;
+    const pauseMs = Math.min(firstPauseMs * 2 ** (this.#evictions - 2), longestPauseMs);
+    this.#options.log.info("left out again; pausing before joining", { pauseMs });
+    await this.#options.clock.sleep(pauseMs, this.#draining.signal).catch(() => undefined);
+  }
 }

@@ -6,15 +6,10 @@ import { filesBelow, textOf } from "./sources.ts";
 const limit = { timeout: 180_000 };
 const theUser = useUser();
 
-/** The commands that main.ts knows, by the names that their files give them. */
+/** The commands that main.ts knows. */
 function commandNames(): string[] {
-  const [, list = ""] = /const commands[^=]*= \[([^\]]*)\]/.exec(textOf("src/cli/main.ts")) ?? [];
-  return list.split(",").flatMap((variable) => {
-    const name = variable.trim().replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    if (name === "") return [];
-    const [, written = ""] = /\n {2}name: "([^"]+)"/.exec(textOf(`src/cli/${name}.ts`)) ?? [];
-    return [written];
-  });
+  const [, list = ""] = /const commands: .*> = \{([\s\S]*?)\n\};/.exec(textOf("src/cli/main.ts")) ?? [];
+  return Array.from(list.matchAll(/^ {2}"?([a-z-]+)"?: async/gm), ([, name]) => name!);
 }
 
 /** The options that each command's `--help` lists. */

@@ -5,8 +5,8 @@ import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Installed, made by runs, or not part of the checkout. */
-const foreign = new Set(["node_modules", "runs", ".git"]);
+/** Installed, built, made by runs, or not part of the checkout. */
+const foreign = new Set(["node_modules", "dist", "runs", ".git"]);
 
 /** Paths from the root, with "/", of all files below a folder whose names end so; sorted. */
 export function filesBelow(folder: string, ending: string): string[] {

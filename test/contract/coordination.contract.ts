@@ -11,6 +11,8 @@ export interface CoordinationSetup {
   connectFaulty(): Promise<FaultyClient>;
   /** Ends a lease in the store without its holder's doing. */
   revokeUnseen(leaseId: string): Promise<void>;
+  /** Keeps a lease alive in the store from now on, without its holder's doing, until it is revoked. */
+  keepWhole(leaseId: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -264,6 +266,54 @@ export function coordinationContract(name: string, { setUp, ttlMs, marginMs }: C
         [`${prefix}c`],
       );
       await lease.revoke();
+    });
+
+    test("keys are read together, at one revision; those that are not there are left out", async () => {
+      const prefix = newPrefix();
+      const [a, b, away] = [`${prefix}a`, `${prefix}b`, `${prefix}away`];
+      await store.transact([], [put(a, "1"), put(b, "2")]);
+      const entries = await store.read([b, away, a]);
+      assert.deepEqual([...entries.keys()].sort(), [a, b]);
+      assert.deepEqual(entries.get(a), await store.get(a));
+      // Two keys that are always written together are never read apart.
+      const writing = { done: false };
+      const writer = (async () => {
+        for (let n = 0; n < 50; n++) await store.transact([], [put(a, String(n)), put(b, String(n))]);
+        writing.done = true;
+      })();
+      while (!writing.done) {
+        const pair = await store.read([a, b]);
+        assert.equal(pair.get(a)?.modRevision, pair.get(b)?.modRevision);
+      }
+      await writer;
+    });
+
+    test("somebody else's lease can be ended: its keys are gone at once, and its holder loses it", async () => {
+      const key = `${newPrefix()}member`;
+      const other = setup.connect();
+      const lease = await other.grantLease(ttlMs);
+      await other.transact([], [put(key, "1", lease)]);
+      await store.revokeLease((await store.get(key))!.leaseId!);
+      assert.equal(await store.get(key), null);
+      await aborted(lease.lost);
+      await store.revokeLease(lease.id);
+      await other.close();
+    });
+
+    test("rule 5: a lease that was lost while the store was away is revoked at first contact, and given back to nobody", async () => {
+      const prefix = newPrefix();
+      const key = `${prefix}leader`;
+      const { client, setLink } = await setup.connectFaulty();
+      const lease = await client.grantLease(ttlMs);
+      await client.transact([], [put(key, "1", lease)]);
+      setLink("cut");
+      // As a store that was away itself does it: the lease is whole there, though its holder gives it up.
+      await setup.keepWhole(lease.id);
+      await aborted(lease.lost);
+      assert.equal((await store.get(key))?.leaseId, lease.id, "the store would have kept it");
+      setLink("whole");
+      await until(store, prefix, async () => (await store.get(key)) === null);
+      await client.close();
     });
 
     test("a key written again without a lease outlives the one it had", async () => {

@@ -29,6 +29,7 @@ coordinationContract("in memory", {
         return { client, setLink: (link) => client.setLink(link) };
       },
       revokeUnseen: async (leaseId) => store.revoke(leaseId),
+      keepWhole: async (leaseId) => void keepAlive(() => Promise.resolve(store.renew(leaseId)), clock, 500),
       close: async () => {
         store.close();
         stop();
@@ -53,6 +54,11 @@ coordinationContract("etcd", {
         return { client, setLink: (link) => proxy.setLink(link) };
       },
       revokeUnseen: (leaseId) => revoke(etcd.endpoint, leaseId),
+      keepWhole: async (leaseId) => {
+        const client = new Etcd3({ hosts: etcd.endpoint });
+        await client.leaseClient.leaseTimeToLive({ ID: leaseId });
+        void keepAlive(() => renew(client, leaseId), systemClock, 500).finally(() => client.close());
+      },
       close: async () => {
         await etcd.stop();
         await Promise.all(proxies.map((proxy) => proxy.close()));
@@ -228,6 +234,23 @@ describe("coordination on etcd", { timeout: 120_000 }, () => {
 async function untilStopped(pid: number): Promise<void> {
   const state = (): string => execFileSync("ps", ["-o", "stat=", "-p", String(pid)], { encoding: "utf8" });
   while (!state().startsWith("T")) await systemClock.sleep(5);
+}
+
+/** Renews until there is nothing left to renew. */
+async function keepAlive(renewOnce: () => Promise<number>, clock: Clock, everyMs: number): Promise<void> {
+  while ((await renewOnce()) > 0) await clock.sleep(everyMs);
+}
+
+async function renew(client: Etcd3, leaseId: string): Promise<number> {
+  const stream = await client.leaseClient.leaseKeepAlive();
+  return new Promise((resolve, reject) => {
+    stream.on("error", reject);
+    stream.on("data", ({ TTL }) => {
+      resolve(Number(TTL));
+      stream.end();
+    });
+    stream.write({ ID: leaseId });
+  });
 }
 
 async function revoke(endpoint: string, leaseId: string): Promise<void> {

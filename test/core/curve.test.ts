@@ -17,7 +17,7 @@ function history(
     const metrics = metricsOf(index + 1);
     const judgement = judge(policy, best, { epoch: index + 1, step: index + 1, metrics });
     best = judgement.best;
-    return { epoch: index + 1, metrics, improved: judgement.improved };
+    return { epoch: index + 1, step: index + 1, metrics, improved: judgement.improved };
   });
 }
 

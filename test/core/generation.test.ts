@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type ClusterView, decide, type Member, type Running, type StateName } from "../../src/core/generation.ts";
+import { type ClusterView, decide, type Latest } from "../../src/core/generation.ts";
+import type { Forming, Member, Running } from "../../src/core/membership.ts";
+import type { Report, StateName } from "../../src/core/state-order.ts";
 
 const fingerprint = { "job.seed": "7", shards: "4" };
 const member = (workerId: string, changes: Partial<Member> = {}): Member => ({
@@ -10,24 +12,34 @@ const member = (workerId: string, changes: Partial<Member> = {}): Member => ({
   pid: 1,
   fingerprint,
   leaving: false,
+  start: 1,
+  hasState: true,
   stepsPerEpoch: 10,
+  stepMs: 0,
   ...changes,
 });
-const state = (step: number, digest = `sha256:${step}`): StateName => ({ lineage: 1, era: 1, step, digest });
+const state = (step: number, digest = `sha256:${step}`, epoch = 0): StateName => ({
+  ...{ lineage: 1, era: 1, step, epoch, digest },
+});
 const empty: ClusterView = {
   coordinator: 5,
   shards: 4,
-  workers: 2,
+  workers: { start: 2, min: 1, max: 4 },
   fingerprint,
   mayChange: false,
   equivalences: [],
+  settled: true,
   members: [],
+  unsure: new Set(),
   refused: new Set(),
   generation: null,
   reports: [],
   suspicions: [],
+  divergence: null,
+  replay: null,
   latest: null,
   done: false,
+  failed: false,
   stopRequested: false,
   formingForMs: 0,
   formingLimitMs: 1000,
@@ -37,9 +49,20 @@ const running = (ids: string[], generation = 3): Running => ({
   generation,
   members: ids.map((workerId, rank) => ({ workerId, rank, address: "a:1", shards: { begin: rank, end: rank + 1 } })),
   source: { kind: "seed" },
+  paused: false,
 });
-const forming = (members: string[], coordinator = 5) =>
-  ({ kind: "forming", generation: 3, members, coordinator, reason: "" }) as const;
+const forming = (ids: string[], coordinator = 5): Forming => {
+  const members = ids.map((workerId) => ({ workerId, address: "a:1" }));
+  return { kind: "forming", generation: 3, members, coordinator, reason: "" };
+};
+const report = (workerId: string, its: StateName | null, trainedIn = its ? 2 : 0): Report => ({
+  workerId,
+  state: its,
+  trainedIn,
+  isCopy: false,
+});
+const latest = (step: number, generation = 1): Latest => ({ id: "c", generation, state: state(step) });
+const ids = ({ members }: Forming) => members.map(({ workerId }) => workerId);
 const formed = (view: ClusterView) => {
   const decision = decide(view);
   assert.equal(decision.kind, "form", JSON.stringify(decision));
@@ -49,12 +72,12 @@ const formed = (view: ClusterView) => {
 test("a start waits for its workers, then forms generation 1 of them, oldest first", () => {
   assert.equal(decide({ ...empty, members: [member("a")] }).kind, "wait");
   const { forming: first } = formed({ ...empty, members: [member("b"), member("a")] });
-  assert.deepEqual([first.generation, first.members], [1, ["b", "a"]]);
+  assert.deepEqual([first.generation, ids(first)], [1, ["b", "a"]]);
 });
 
 test("no more members than shards; the others stand by", () => {
   const members = ["a", "b", "c", "d", "e"].map((id) => member(id));
-  assert.deepEqual(formed({ ...empty, members }).forming.members, ["a", "b", "c", "d"]);
+  assert.deepEqual(ids(formed({ ...empty, members }).forming), ["a", "b", "c", "d"]);
 });
 
 test("the first member's fingerprint is the cluster's; whoever differs is refused with the field named", () => {
@@ -78,8 +101,8 @@ test("promise 7: another machine is let in, and makes the run equivalent with th
     [],
   );
   const decision = formed({ ...view, members, equivalences: ["before"] });
-  assert.deepEqual(decision.forming.members, ["a", "b"]);
-  assert.deepEqual(decision.equivalences, ["before", "node.instructions is avx512f on b and was avx2 before"]);
+  assert.deepEqual(ids(decision.forming), ["a", "b"]);
+  assert.deepEqual(decision.equivalences, ["before", "node.instructions was avx2 and is avx512f"]);
   assert.deepEqual(decision.fingerprint, machine("avx2"));
 });
 
@@ -100,13 +123,28 @@ test("a worker with another text of the job is refused while the cluster runs; a
   assert.equal(decide({ ...view, members: mixed }).kind, "refuse");
 });
 
+test("a misfit is put aside, not refused, while those whom it does not fit may be dead and only their leases left", () => {
+  const stale = [member("a"), member("b")];
+  const changed = ["c", "d"].map((id) => member(id, { fingerprint: { ...fingerprint, "job.seed": "8" } }));
+  const view = { ...empty, settled: false, mayChange: true, generation: running(["a", "b"]) };
+  assert.equal(decide({ ...view, members: [...stale, ...changed] }).kind, "wait");
+  // Their leases have run out: the start is a whole new one, which may bring another meaning.
+  assert.deepEqual(formed({ ...view, members: changed }).equivalences, ["job.seed was 7 and is 8"]);
+  // They are alive: the misfit is refused, as soon as that is known.
+  assert.equal(decide({ ...view, settled: true, members: [...stale, ...changed] }).kind, "refuse");
+});
+
+test("a worker that is leaving is nobody's measure", () => {
+  const leaving = member("c", { leaving: true, fingerprint: { ...fingerprint, "source.job": "old" } });
+  const others = ["d", "e"].map((id) => member(id, { fingerprint: { ...fingerprint, "source.job": "new" } }));
+  const view = { ...empty, members: [leaving, ...others], generation: running(["a"]) };
+  assert.equal(formed(view).fingerprint["source.job"], "new");
+});
+
 test("a new start on other machines is equivalent from then on", () => {
   const view = { ...empty, fingerprint: machine("avx2"), generation: running(["a"]) };
   const anew = formed({ ...view, members: ["c", "d"].map((id) => member(id, { fingerprint: machine("sve") })) });
-  assert.deepEqual(anew.equivalences, [
-    "node.instructions is sve on c and was avx2 before",
-    "node.instructions is sve on d and was avx2 before",
-  ]);
+  assert.deepEqual(anew.equivalences, ["node.instructions was avx2 and is sve"]);
   assert.deepEqual(anew.fingerprint, machine("sve"));
 });
 
@@ -129,8 +167,8 @@ test("promise 7: a new start with another meaning is refused, unless that is all
 
 test("a generation runs only when every member has reported, and covers every shard once", () => {
   const view = { ...empty, members: [member("a"), member("b")], generation: forming(["a", "b"]) };
-  assert.equal(decide({ ...view, reports: [{ workerId: "a", state: null }] }).kind, "wait");
-  const decision = decide({ ...view, reports: ["a", "b"].map((workerId) => ({ workerId, state: null })) });
+  assert.equal(decide({ ...view, reports: [report("a", null)] }).kind, "wait");
+  const decision = decide({ ...view, reports: ["a", "b"].map((id) => report(id, null)) });
   assert.equal(decision.kind, "run");
   if (decision.kind !== "run") return;
   assert.deepEqual(decision.running.source, { kind: "seed" });
@@ -145,48 +183,155 @@ test("a generation runs only when every member has reported, and covers every sh
 
 test("the source is the highest state among the reports and latest, and never the seed once there is one", () => {
   const view = { ...empty, members: [member("a"), member("b")], generation: forming(["a", "b"]) };
-  const sourceOf = (a: StateName | null, b: StateName | null, latest: ClusterView["latest"]) => {
+  const sourceOf = (a: StateName | null, b: StateName | null, latest: Latest | null) => {
     const decision = decide({
       ...view,
       latest,
-      reports: [
-        { workerId: "a", state: a },
-        { workerId: "b", state: b },
-      ],
+      reports: [report("a", a), report("b", b)],
     });
     assert.equal(decision.kind, "run");
     return decision.kind === "run" ? decision.running.source : assert.fail();
   };
   assert.deepEqual(sourceOf(state(4), state(5), null), { kind: "member", workerId: "b", state: state(5) });
-  assert.deepEqual(sourceOf(null, state(5), { id: "c", state: state(9) }), {
+  assert.deepEqual(sourceOf(null, state(5), latest(9)), {
     kind: "checkpoint",
     id: "c",
     state: state(9),
   });
-  assert.deepEqual(sourceOf(state(9), null, { id: "c", state: state(9) }), {
+  assert.deepEqual(sourceOf(state(9), null, latest(9)), {
     kind: "member",
     workerId: "a",
     state: state(9),
   });
-  assert.deepEqual(sourceOf(null, null, { id: "c", state: state(0) }), {
+  assert.deepEqual(sourceOf(null, null, latest(0)), {
     kind: "checkpoint",
     id: "c",
     state: state(0),
   });
 });
 
-test("unequal digests at one step stop the run and name the workers", () => {
+test("the source is a member's state only if nothing newer was published, and in an equivalent run only if it ran last", () => {
+  const view = { ...empty, members: [member("a"), member("b")], generation: forming(["a", "b"]) };
+  const source = (changes: Partial<ClusterView>) => {
+    const decision = decide({ ...view, ...changes });
+    return decision.kind === "run" ? decision.running.source.kind : decision.kind;
+  };
+  // The sleeper of generation 2 is ahead of the one that trained in generation 5.
+  const reports = [report("a", state(9), 2), report("b", state(7), 5)];
+  assert.equal(source({ reports }), "member");
+  const decision = decide({ ...view, reports, equivalences: ["node.gpu was x and is y"] });
+  assert.deepEqual(decision.kind === "run" && decision.running.source, {
+    ...{ kind: "member", workerId: "b", state: state(7) },
+  });
+  const alone = { reports: [report("a", state(9), 2), report("b", null)], latest: latest(8, 5) };
+  assert.equal(source({ ...alone, equivalences: ["node.gpu was x and is y"] }), "checkpoint");
+  assert.equal(source(alone), "member");
+});
+
+const three = ["a", "b", "c"].map((id) => member(id));
+const differ = (...digests: string[]) =>
+  digests.map((digest, i) => report(three[i]!.workerId, state(5, `sha256:${digest}`)));
+
+test("rule 1: unequal states send everyone back to latest; the outvoted is evicted and named", () => {
+  const view = { ...empty, members: three, generation: forming(["a", "b", "c"]), latest: latest(3) };
+  const decision = formed({ ...view, reports: differ("x", "y", "x") });
+  assert.deepEqual(ids(decision.forming), ["a", "c"]);
+  assert.deepEqual(
+    decision.evicted.map(({ workerId, kind }) => [workerId, kind]),
+    [["b", "diverged"]],
+  );
+  assert.match(decision.forming.reason, /differ at step-5: a sha256:x, b sha256:y, c sha256:x/);
+  assert.deepEqual(
+    [decision.replay?.generation, decision.replay?.from.step, decision.replay?.undecided],
+    [4, 3, false],
+  );
+  // Found at a boundary it is the same.
+  const divergence = {
+    place: "epoch-2",
+    agreed: null,
+    states: ["x", "x", "y"].map((digest, i) => ({ workerId: three[i]!.workerId, digest })),
+  };
+  const atBoundary = formed({ ...view, generation: running(["a", "b", "c"]), divergence });
+  assert.deepEqual(ids(atBoundary.forming), ["a", "b"]);
+  // What latest says of a step is agreed on.
+  const outdone = formed({
+    ...view,
+    latest: { ...latest(5), state: state(5, "sha256:y") },
+    reports: differ("x", "y", "x"),
+  });
+  assert.deepEqual(ids(outdone.forming), ["b"]);
+});
+
+test("rule 1: after a replay has begun, older states above its beginning are void, whoever reports them", () => {
+  const replay = { generation: 3, from: state(3), reason: "", undecided: false };
+  const view = { ...empty, members: three, generation: forming(["a", "b", "c"]), latest: latest(3), replay };
+  const source = (...reports: Report[]) => {
+    const decision = decide({ ...view, reports });
+    return decision.kind === "run" ? decision.running.source : assert.fail(JSON.stringify(decision));
+  };
+  const none = report("c", null);
+  assert.equal(source(report("a", state(9), 2), report("b", state(8), 2), none).kind, "checkpoint");
+  assert.deepEqual(source(report("a", state(9), 2), report("b", state(4), 3), none), {
+    ...{ kind: "member", workerId: "b", state: state(4) },
+  });
+  // Void states are not compared either.
+  assert.equal(source(report("a", state(9), 2), report("b", state(9, "sha256:other"), 2), none).kind, "checkpoint");
+});
+
+test("rule 1: of two, both replay; a second divergence after the same step stops the run and says why", () => {
+  const view = { ...empty, members: three.slice(0, 2), generation: forming(["a", "b"]), latest: latest(3) };
+  const first = formed({ ...view, reports: differ("x", "y") });
+  assert.deepEqual([ids(first.forming), first.evicted, first.replay?.undecided], [["a", "b"], [], true]);
+  const later = { ...view, reports: differ("x", "y").map((one) => ({ ...one, trainedIn: 4 })), replay: first.replay };
+  const second = decide(later);
+  assert.equal(second.kind, "fail");
+  assert.equal(decide({ ...later, failed: true }).kind, "wait", "said once");
+  assert.match(second.kind === "fail" ? second.reason : "", /second time after step 3, and nobody can tell/);
+  // Once more was published, it is a first time again.
+  assert.equal(decide({ ...later, latest: latest(4) }).kind, "form");
+  // Without anything to go back to there is no replay.
+  assert.equal(decide({ ...view, latest: null, reports: differ("x", "y") }).kind, "fail");
+});
+
+test("below MIN a paused generation runs, with the state; more than MAX stand by", () => {
+  const workers = { start: 2, min: 2, max: 3 };
+  const view = {
+    ...empty,
+    workers,
+    members: [member("a")],
+    generation: forming(["a"]),
+    reports: [report("a", state(5))],
+  };
+  const decision = decide(view);
+  assert.equal(decision.kind === "run" && decision.running.paused, true);
+  const paused = { ...running(["a"]), paused: true };
+  assert.deepEqual(decide({ ...view, generation: paused }), {
+    kind: "wait",
+    reason: "paused: 1 of at least 2 workers are here",
+  });
+  const many = ["a", "b", "c", "d"].map((id) => member(id));
+  assert.deepEqual(ids(formed({ ...view, generation: paused, members: many }).forming), ["a", "b", "c"]);
+});
+
+test("who was stopped before it closed an epoch takes the state of who has closed it", () => {
   const decision = decide({
     ...empty,
     members: [member("a"), member("b")],
     generation: forming(["a", "b"]),
-    reports: [
-      { workerId: "a", state: state(5, "sha256:one") },
-      { workerId: "b", state: state(5, "sha256:two") },
-    ],
+    reports: [report("a", state(5, "sha256:open", 0)), report("b", state(5, "sha256:closed", 1))],
   });
-  assert.equal(decision.kind, "fail");
-  assert.match(decision.kind === "fail" ? decision.reason : "", /step 5: a sha256:one, b sha256:two/);
+  assert.equal(
+    decision.kind === "run" && decision.running.source.kind === "member" && decision.running.source.workerId,
+    "b",
+  );
+});
+
+test("when everyone leaves while a generation forms, all stop together", () => {
+  const leaving = [member("a"), member("b")].map((one) => ({ ...one, leaving: true }));
+  const view = { ...empty, members: leaving, generation: forming(["a", "b"]) };
+  assert.equal(decide(view).kind, "stop");
+  const reports = leaving.map(({ workerId }) => report(workerId, state(5)));
+  assert.equal(decide({ ...view, stopRequested: true, reports }).kind, "run");
 });
 
 test("a coordinator never continues another's forming generation", () => {
@@ -195,27 +340,106 @@ test("a coordinator never continues another's forming generation", () => {
   assert.deepEqual([next.generation, next.coordinator], [4, 5]);
 });
 
-test("a member that dies, is unreachable or leaves makes a new generation of the rest; only a live one is evicted", () => {
+test("a member that dies, is unreachable or leaves makes a new generation of the rest; only who leaves may come back", () => {
   const members = [member("a"), member("b"), member("c")];
   const view = { ...empty, members, generation: running(["a", "b", "c"]) };
   assert.equal(decide(view).kind, "wait");
   const died = formed({ ...view, members: members.slice(1) });
-  assert.deepEqual([died.forming.generation, died.forming.members, died.evicted], [4, ["b", "c"], []]);
+  assert.deepEqual([died.forming.generation, ids(died.forming)], [4, ["b", "c"]]);
+  // Should it be alive after all, its id does not come back by itself.
+  assert.deepEqual(died.evicted, [{ workerId: "a", reason: "is gone", kind: "evicted" }]);
   const cut = formed({ ...view, suspicions: ["a", "c"].map((by) => ({ by, suspect: "b" })) });
-  assert.deepEqual([cut.forming.members, cut.evicted.map(({ workerId }) => workerId)], [["a", "c"], ["b"]]);
+  assert.deepEqual([ids(cut.forming), cut.evicted.map(({ workerId }) => workerId)], [["a", "c"], ["b"]]);
   const left = formed({ ...view, members: [member("a", { leaving: true }), member("b"), member("c")] });
-  assert.deepEqual([left.forming.members, left.evicted], [["b", "c"], []]);
+  assert.deepEqual([ids(left.forming), left.evicted], [["b", "c"], []]);
+});
+
+test("rule 19: nobody leaves with steps that nobody else has", () => {
+  const leaving = member("a", { leaving: true });
+  const joining = member("b", { hasState: false });
+  const alone = { ...empty, members: [leaving, joining], generation: running(["a"]) };
+  assert.equal(decide(alone).kind, "wait", "until the newcomer has followed");
+  assert.deepEqual(ids(formed({ ...alone, members: [leaving, member("b")] }).forming), ["b"]);
+  const both = { ...alone, generation: running(["a", "b"]) };
+  assert.equal(decide(both).kind, "wait");
+  const copied = { ...both, members: [leaving, member("b")] };
+  assert.deepEqual(ids(formed(copied).forming), ["b"]);
+  // Also while all places are taken: whoever stands by with the state steps in.
+  const full = { ...alone, shards: 1 };
+  assert.equal(decide(full).kind, "wait");
+  assert.deepEqual(ids(formed({ ...full, members: [leaving, member("b")] }).forming), ["b"]);
+  // A generation that forms is gone through first.
+  const reports = [report("a", state(5)), report("b", null)];
+  assert.equal(decide({ ...both, generation: forming(["a", "b"]), reports }).kind, "run");
+});
+
+test("rule 19: when those who stayed die before they run, who was leaving comes back, and all stop together", () => {
+  const leaving = ["a", "b"].map((id) => member(id, { leaving: true }));
+  const dead = { ...empty, members: [...leaving, member("d", { hasState: false })], generation: forming(["c"]) };
+  assert.deepEqual(ids(formed(dead).forming), ["a", "b", "d"], "and there is nobody whom a newcomer could follow");
+  assert.deepEqual(ids(formed({ ...dead, members: leaving }).forming), ["a", "b"]);
+  assert.equal(decide({ ...dead, members: leaving, generation: forming(["a", "b"]) }).kind, "stop");
+  // Nor does it help that who stayed is alive, if it never comes to report.
+  const stuck = { ...dead, members: [...leaving, member("c")], formingForMs: 1001 };
+  assert.deepEqual(ids(formed(stuck).forming), ["a", "b"]);
+});
+
+test("rule 13: a member whose key has gone is kept for a while, unless somebody cannot reach it", () => {
+  const view = { ...empty, members: [member("a")], generation: running(["a", "b"]), unsure: new Set(["b"]) };
+  assert.equal(decide(view).kind, "wait");
+  assert.equal(decide({ ...view, members: [member("a"), member("c")] }).kind, "wait", "newcomers wait for it too");
+  assert.deepEqual(ids(formed({ ...view, unsure: new Set() }).forming), ["a"]);
+  assert.deepEqual(ids(formed({ ...view, suspicions: [{ by: "a", suspect: "b" }] }).forming), ["a"]);
+  // Nor is it left out because another one is lost, or another coordinator takes over.
+  const two = { ...view, generation: running(["a", "b", "d"]), suspicions: [{ by: "a", suspect: "d" }] };
+  assert.equal(decide(two).kind, "wait", "whoever is lost waits as well");
+  assert.deepEqual(ids(formed({ ...two, unsure: new Set() }).forming), ["a"]);
+  assert.equal(
+    decide({ ...view, generation: { ...forming(["a", "b"]), coordinator: 4 } }).kind,
+    "wait",
+    "the next coordinator waits too",
+  );
+  // When all keys are gone, as after an etcd that was away, nobody begins anew while they may come back.
+  const away = { ...view, members: [member("c"), member("d")], unsure: new Set(["a", "b"]) };
+  assert.equal(decide(away).kind, "wait");
+  assert.deepEqual(ids(formed({ ...away, unsure: new Set() }).forming), ["c", "d"]);
 });
 
 test("a refused id is never admitted again", () => {
   const members = [member("a"), member("b"), member("c")];
   const { forming: next } = formed({ ...empty, members, refused: new Set(["b"]) });
-  assert.deepEqual(next.members, ["a", "c"]);
+  assert.deepEqual(ids(next), ["a", "c"]);
 });
 
 test("a newcomer joins a running generation; the old members keep their order", () => {
   const view = { ...empty, members: [member("z"), member("a"), member("b")], generation: running(["b", "a"]) };
-  assert.deepEqual(formed(view).forming.members, ["b", "a", "z"]);
+  assert.deepEqual(ids(formed(view).forming), ["b", "a", "z"]);
+});
+
+test("rule 13: nobody stops for a newcomer that has not followed yet, unless there is nobody to follow", () => {
+  const cut = member("c", { hasState: false });
+  const view = { ...empty, members: [member("a"), member("b"), cut], generation: running(["a", "b"]) };
+  assert.equal(decide(view).kind, "wait");
+  // Nor is it taken along when the others stop for something else.
+  assert.deepEqual(ids(formed({ ...view, members: [member("a"), cut] }).forming), ["a"]);
+  // Of those who are left nobody comes to report: the newcomer goes on from what is published.
+  const stuck = { ...view, members: [member("a"), cut], generation: forming(["a"]), formingForMs: 1001 };
+  assert.deepEqual(ids(formed(stuck).forming), ["c"]);
+});
+
+test("rule 1: a newcomer's copy of a wrong state is no second vote for it", () => {
+  const reports = [report("a", state(5, "flipped")), report("b", state(5)), report("c", state(5, "flipped"))];
+  const copied = reports.map((one) => ({ ...one, isCopy: one.workerId === "c" }));
+  const view = {
+    ...{ ...empty, latest: { id: "l", generation: 2, state: state(3) }, generation: forming(["a", "b", "c"]) },
+    members: ["a", "b", "c"].map((id) => member(id)),
+  };
+  assert.deepEqual(
+    formed({ ...view, reports }).evicted.map(({ workerId }) => workerId),
+    ["b"],
+  );
+  const undecided = formed({ ...view, reports: copied });
+  assert.deepEqual([undecided.evicted, undecided.replay?.undecided], [[], true]);
 });
 
 test("who does not report in time is left out", () => {
@@ -223,10 +447,14 @@ test("who does not report in time is left out", () => {
     ...empty,
     members: [member("a"), member("b")],
     generation: forming(["a", "b"]),
-    reports: [{ workerId: "a", state: state(1) }],
+    reports: [report("a", state(1))],
     formingForMs: 1001,
   };
-  assert.deepEqual(formed(view).forming.members, ["a"]);
+  assert.deepEqual(ids(formed(view).forming), ["a"]);
+  // Whose steps are long has longer.
+  const slow = { ...view, members: [member("a"), member("b", { stepMs: 500 })] };
+  assert.equal(decide(slow).kind, "wait");
+  assert.deepEqual(ids(formed({ ...slow, formingForMs: 5001 }).forming), ["a"]);
 });
 
 test("when everyone leaves, all stop together; when the job is done, nothing is formed", () => {
@@ -239,7 +467,7 @@ test("when everyone leaves, all stop together; when the job is done, nothing is 
 test("the fewest are left out that clear the broken links: the dead one, or one end of a cut", () => {
   const view = { ...empty, members: [member("a"), member("b"), member("c")], generation: running(["a", "b", "c"]) };
   const staying = (...links: [by: string, suspect: string][]) =>
-    formed({ ...view, suspicions: links.map(([by, suspect]) => ({ by, suspect })) }).forming.members;
+    ids(formed({ ...view, suspicions: links.map(([by, suspect]) => ({ by, suspect })) }).forming);
   assert.deepEqual(staying(["c", "a"]), ["b", "c"], "of two ends the one that is not reached");
   assert.deepEqual(staying(["a", "b"], ["b", "a"]), ["a", "c"], "of two equal ends the higher rank");
   assert.deepEqual(staying(["a", "b"], ["c", "b"], ["b", "c"]), ["a", "c"], "the one with the most broken links");

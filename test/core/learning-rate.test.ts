@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { LearningRate, LearningRateSchedule } from "../../src/core/job.ts";
-import { afterEpochOf, initialPlateau, learningRateAt } from "../../src/core/learning-rate.ts";
+import { initialPlateau, learningRateAt, plateauAfterEpoch } from "../../src/core/learning-rate.ts";
 
 /** The rates of the first updates, four steps an epoch, of a job of three epochs. */
 function rates(rate: LearningRate, count = 12): number[] {
@@ -50,7 +50,7 @@ function scales(schedule: Omit<Plateau, "kind" | "initial">, values: readonly (n
   let state = initialPlateau;
   return values.map((value) => {
     const metrics = value === undefined ? {} : { val_loss: value };
-    state = afterEpochOf({ kind: "plateau", initial: 1, ...schedule }, policy, state, metrics);
+    state = plateauAfterEpoch({ kind: "plateau", initial: 1, ...schedule }, policy, state, metrics);
     return state.scale;
   });
 }

@@ -15,9 +15,10 @@ test("nobody agrees before everybody has arrived", () => {
   assert.equal(agreement([arrival(0)], 1), "agreed");
 });
 
-test("two digests at one place are divergence, which is seen as soon as both are there", () => {
+test("two digests at one place are divergence, once everybody has been heard who may tell which is right", () => {
   assert.equal(agreement([arrival(0), arrival(1, "sha256:b"), arrival(2)], 3), "diverged");
-  assert.equal(agreement([arrival(0), arrival(1, "sha256:b")], 3), "diverged");
+  assert.equal(agreement([arrival(0), arrival(1, "sha256:b")], 3), "waiting");
+  assert.equal(agreement([arrival(0), arrival(1, "sha256:b")], 2), "diverged");
   assert.equal(agreement([arrival(0), arrival(1), arrival(2, "sha256:b")], 3), "diverged");
 });
 

@@ -25,7 +25,7 @@ const result: RunResult = {
   report: "\ninterface Digit {\n  value: number;\n}\n",
   curve: "runs/digits/curve.svg",
   seconds: 92.31,
-  jobFile: "examples/digits.ts",
+  goOn: { words: ["examples/digits.ts", "--job", "digits", "--data", "my data"], epochs: "12" },
 };
 
 test("the summary sets best and latest side by side, then the report, the files and what to do next", () => {
@@ -58,8 +58,8 @@ Files
   loss curve  runs/digits/curve.svg
 
 Next
-  see this again  npx lockstep launch examples/digits.ts --job digits
-  train on        npx lockstep launch examples/digits.ts --job digits --epochs 24`,
+  see this again  npx lockstep launch examples/digits.ts --job digits --data 'my data' --epochs 12
+  train on        npx lockstep launch examples/digits.ts --job digits --data 'my data' --epochs 24`,
   );
 });
 
@@ -93,7 +93,7 @@ test("the summary keeps to 100 columns, and to printable characters", () => {
 });
 
 test("a path with blanks or quotes can be copied from the suggested command", () => {
-  const text = summaryText({ ...result, jobFile: "my jobs/it's.ts" });
+  const text = summaryText({ ...result, goOn: { words: ["my jobs/it's.ts", "--job", "digits"], epochs: null } });
   assert.ok(text.includes(`npx lockstep launch 'my jobs/it'\\''s.ts' --job digits`));
 });
 
@@ -122,7 +122,7 @@ test("the finished event has the documented fields, in their order, and nothing 
 
 test("history in a result is flat, and its metrics stand in Keras' order", () => {
   const metrics = { accuracy: 0.9, loss: 0.5, val_accuracy: 0.8, val_loss: 0.6 };
-  const records = epochRecords([{ epoch: 3, metrics, improved: true }]);
+  const records = epochRecords([{ epoch: 3, step: 6, metrics, improved: true }]);
   assert.equal(JSON.stringify(records), '[{"epoch":3,"loss":0.5,"accuracy":0.9,"val_loss":0.6,"val_accuracy":0.8}]');
 });
 

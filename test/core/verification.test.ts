@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { combinations, judgeAll, type Outcome, summarize, verificationText } from "../../src/core/verification.ts";
+import {
+  combinations,
+  isExact,
+  judgeAll,
+  type Outcome,
+  summarize,
+  verificationText,
+} from "../../src/core/verification.ts";
 
 const finished = (weights: string, history = "[1]"): Outcome => ({
   ...{ kind: "finished", history, generations: 1, steps: 1200 },
@@ -43,6 +50,16 @@ test("equal weights and histories are exact; another bit of either is not, and n
 test("the text says that it is exact, that it is not, or that nothing is proven", () => {
   assert.match(verificationText(judged(finished("a"), finished("a")), 4), /Exact: 2 runs with 4 shards, one digest/);
   assert.match(verificationText(judged(finished("a"), finished("b")), 4), /NOT exact: 1 of 2 runs/);
+  assert.match(verificationText(judged(finished("a")), 4), /Only one run finished, so there is nothing to compare/);
   const nothing = judged({ kind: "skipped", reason: "too short" });
-  assert.match(verificationText(nothing, 4), /skipped: too short[\s\S]*nothing is proven[\s\S]*1 skipped/);
+  assert.match(verificationText(nothing, 4), /skipped: too short[\s\S]*nothing is proven/);
+  const partly = judged(finished("a"), finished("a"), { kind: "skipped", reason: "too short" });
+  assert.match(verificationText(partly, 4), /Not proven: 1 of 3 runs were over before anything was killed/);
+});
+
+test("one run proves nothing, nor does one in which nothing was killed; two of the same bits do", () => {
+  assert.equal(isExact(summarize(judged(finished("a")))), false);
+  assert.equal(isExact(summarize(judged(finished("a"), finished("a")))), true);
+  assert.equal(isExact(summarize(judged(finished("a"), finished("a"), { kind: "skipped", reason: "x" }))), false);
+  assert.equal(isExact(summarize(judged(finished("a"), finished("a"), finished("a", "[2]")))), false);
 });

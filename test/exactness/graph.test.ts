@@ -3,20 +3,22 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Tensor } from "@tensorflow/tfjs";
 import { graphDigest } from "../../src/adapters/tfjs/probe.ts";
+import { computeOn } from "../../src/cli/open-program.ts";
 import type { JobDefinition } from "../../src/core/job.ts";
-import { RandomStream } from "../../src/core/random.ts";
 import { PreparedData } from "../../src/runtime/prepared-data.ts";
 import { TrainingProgram } from "../../src/runtime/training-program.ts";
 import { testEngine } from "../fixtures/engine.ts";
 import { points, pointsJob } from "../fixtures/trainers.ts";
 
 /** A model with a layer whose configuration says nothing of what it does. */
-function modelWith(act: (tf: Parameters<JobDefinition["model"]>[0], x: Tensor) => Tensor): JobDefinition["model"] {
+function modelWith(
+  act: (tf: Parameters<JobDefinition["model"]>[0], x: Tensor, training: boolean) => Tensor,
+): JobDefinition["model"] {
   return (tf, { features }) => {
     class Own extends tf.layers.Layer {
       static readonly className = "Own";
-      override call(inputs: Tensor | Tensor[]): Tensor {
-        return act(tf, Array.isArray(inputs) ? inputs[0]! : inputs);
+      override call(inputs: Tensor | Tensor[], { training }: { training?: boolean }): Tensor {
+        return act(tf, Array.isArray(inputs) ? inputs[0]! : inputs, training === true);
       }
     }
     return tf.sequential({
@@ -34,9 +36,8 @@ async function digestOf(changes: Partial<JobDefinition>): Promise<string> {
   const job = pointsJob(changes);
   const data = new PreparedData(points(30), job);
   const program = new TrainingProgram(engine, job, data.shapes);
-  const [row, sums] = [new Float32Array(program.weightCount), new Float64Array(program.sumNames.length)];
   const batch = { count: 1, features: new Float32Array(6), label: new Float32Array(3) };
-  return graphDigest(engine, () => program.gradients(batch, new RandomStream(0, "step"), row, sums));
+  return graphDigest(engine, () => computeOn({ program }, batch));
 }
 
 test("the graph of a step has one digest, which changes with its ops, their attributes and their constants", async () => {
@@ -53,6 +54,13 @@ test("the graph of a step has one digest, which changes with its ops, their attr
     }),
   ];
   assert.equal(new Set([half, ...others]).size, others.length + 1);
+});
+
+test("what only validation computes is in the digest too", async () => {
+  const whenValidating = (factor: number) =>
+    digestOf({ model: modelWith((_, x, training) => (training ? x : x.mul(factor))) });
+  assert.equal(await whenValidating(2), await whenValidating(2));
+  assert.notEqual(await whenValidating(2), await whenValidating(3));
 });
 
 test("the digest leaves the engine as it was", async () => {

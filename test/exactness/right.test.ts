@@ -7,13 +7,13 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import type { NamedTensorMap, Optimizer, Scalar, Tensor, Variable } from "@tensorflow/tfjs";
 import type { Job } from "../../src/core/job.ts";
-import { learningRateAt } from "../../src/core/learning-rate.ts";
+import { initialPlateau, learningRateAt, plateauAfterEpoch } from "../../src/core/learning-rate.ts";
 import { means } from "../../src/core/progress.ts";
 import { RandomStream } from "../../src/core/random.ts";
 import { epochOrder } from "../../src/core/sampler.ts";
 import type { LayersModel, TensorFlow } from "../../src/ports/engine.ts";
 import { PreparedData } from "../../src/runtime/prepared-data.ts";
-import { seeded } from "../../src/runtime/seeded.ts";
+import { seeded } from "../../src/ports/seeded.ts";
 import { testEngine } from "../fixtures/engine.ts";
 import { dataset, rightCases, stepsToCompare } from "../fixtures/right-cases.ts";
 import { train } from "../fixtures/trainers.ts";
@@ -32,6 +32,9 @@ const keras = JSON.parse(readFileSync(new URL("../fixtures/keras/reference.json"
   madeBy: string;
   cases: Record<string, Record<string, KerasResult>>; // written by reference.py
 };
+
+/** Of the cases' models: 6 features, 8 units, 3 outputs or a single one, with biases. */
+const weightCount = (outputs: number) => (6 + 1) * 8 + (8 + 1) * outputs;
 
 /** The norm of the difference, over the norm of what is expected. */
 function distance(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
@@ -54,13 +57,17 @@ function assertNear(actual: Result, expected: Result, what: string): void {
   }
 }
 
+function outputsOf({ loss, preprocess: { label } }: Job): number {
+  return loss.startsWith("sparse") || label.some(({ kind }) => kind === "one-hot") ? 3 : 1;
+}
+
 /** What lockstep makes of a job, with S shards on W workers. */
 async function distributed(job: Job, shards: number, workers: number, steps: number): Promise<Result> {
   const last = steps === stepsToCompare.at(-1);
   const options = { shards, workers, epochs: job.epochs, ...(last ? {} : { stopAfterSteps: steps }) };
   const { snapshot, progress } = await train(job, dataset, options);
   assert.equal(progress.step, steps);
-  const weights = snapshot.values.subarray(0, 83);
+  const weights = snapshot.values.subarray(0, weightCount(outputsOf(job)));
   if (!last) return { weights, metrics: means(progress) };
   const { learningRate: _, ...metrics } = progress.history.at(-1)!.metrics;
   return { weights, metrics: Object.fromEntries(Object.entries(metrics).filter(([name]) => !name.startsWith("val_"))) };
@@ -75,6 +82,8 @@ async function plain(job: Job): Promise<Map<number, Result>> {
   const update = updateOf(tf, job);
   const results = new Map<number, Result>();
   const stepsPerEpoch = data.trainingSamples / job.batchSize;
+  const { learningRate } = job.optimizer;
+  let plateau = initialPlateau;
   let totals: Record<string, number> = {};
   for (let step = 0; step < job.epochs * stepsPerEpoch; step++) {
     const epoch = Math.floor(step / stepsPerEpoch);
@@ -86,7 +95,7 @@ async function plain(job: Job): Promise<Map<number, Result>> {
       const x = tf.tensor2d(batch.features, [batch.count, 6]);
       const y = job.loss.startsWith("sparse")
         ? tf.oneHot(tf.tensor1d([...batch.label], "int32"), 3).toFloat()
-        : tf.tensor2d(batch.label, [batch.count, 3]);
+        : tf.tensor2d(batch.label, [batch.count, outputsOf(job)]);
       const values: Record<string, number> = {};
       const { value, grads } = tf.variableGrads(() => {
         const output = model.apply(x, { training: true }) as Tensor;
@@ -94,13 +103,22 @@ async function plain(job: Job): Promise<Map<number, Result>> {
         return lossOf(tf, job, model, y, output);
       }, variables);
       values.loss = value.dataSync()[0]!;
-      const context = { updates: step, stepsPerEpoch, epochs: job.epochs, plateau: null };
-      const rate = learningRateAt(job.optimizer.learningRate, context);
+      const context = { updates: step, stepsPerEpoch, epochs: job.epochs, plateau };
+      const rate = learningRateAt(learningRate, context);
       update(step + 1, rate, variables, clippedGradients(tf, job, grads));
       return Object.fromEntries(
         Object.entries(values).map(([name, mean]) => [name, mean * batch.count + (seen[name] ?? 0)]),
       );
     });
+    const isLastOfEpoch = begin + batch.count === data.trainingSamples;
+    if (isLastOfEpoch && typeof learningRate !== "number" && learningRate.kind === "plateau") {
+      plateau = plateauAfterEpoch(
+        learningRate,
+        job.checkpoint,
+        plateau,
+        means({ samples: begin + batch.count, totals }),
+      );
+    }
     if (!stepsToCompare.some((count) => count === step + 1)) continue;
     results.set(step + 1, {
       weights: variables.flatMap((variable) => [...variable.dataSync()]),
@@ -176,7 +194,7 @@ function lossOf(tf: TensorFlow, job: Job, model: LayersModel, label: Tensor, out
 function metricOf(tf: TensorFlow, { loss }: Job, name: Job["metrics"][number], label: Tensor, output: Tensor): Tensor {
   if (name === "meanSquaredError") return tf.metrics.meanSquaredError(label, output);
   if (name === "meanAbsoluteError") return tf.metrics.meanAbsoluteError(label, output);
-  return loss === "binaryCrossentropy"
+  return loss === "binaryCrossentropy" || output.shape[1] === 1
     ? tf.metrics.binaryAccuracy(label, output)
     : tf.metrics.categoricalAccuracy(label, output);
 }
@@ -210,12 +228,19 @@ for (const { name, job } of rightCases) {
   });
 }
 
+test("the plateau's case lowers its rate more than once, so that it shows something", async () => {
+  const { job } = rightCases.find(({ name }) => name === "schedule plateau")!;
+  const { progress } = await train(job, dataset, { shards: 4, workers: 1, epochs: job.epochs });
+  const rates = new Set(progress.history.map(({ metrics }) => metrics.learningRate));
+  assert.ok(rates.size >= 3, `rates: ${[...rates].join(", ")}`);
+});
+
 test("an all-reduce that loses a shard would be found", async () => {
   const { job } = rightCases[0]!;
   const expected = await plain(job);
   const options = { shards: 4, workers: 4, epochs: job.epochs, stopAfterSteps: 1 };
   const weightsOf = async (lost: { lostShard?: number }) =>
-    (await train(job, dataset, { ...options, ...lost })).snapshot.values.subarray(0, 83);
+    (await train(job, dataset, { ...options, ...lost })).snapshot.values.subarray(0, weightCount(outputsOf(job)));
   assert.ok(distance(await weightsOf({}), expected.get(1)!.weights) < 1e-5);
   assert.ok(distance(await weightsOf({ lostShard: 2 }), expected.get(1)!.weights) > 1e-3);
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
+import { keysOf } from "../../src/core/keys.ts";
 import { digitsJob, type Line, type Outcome, useUser } from "../fixtures/cli.ts";
 import { useEtcd } from "../fixtures/etcd.ts";
 
@@ -86,7 +87,7 @@ test("a coordinator and three workers started by hand train the same bits", limi
     outcomes.map(({ stderr }) => stderr).join("\n"),
   );
   const client = etcd().connect();
-  const latest = await client.get("/lockstep/by-hand/runs/1/latest");
+  const latest = await client.get(keysOf("by-hand", 1).latest);
   assert.equal((JSON.parse(latest!.value) as Line).weightsDigest, two.weightsDigest);
   coordinator.kill("SIGTERM");
   assert.equal((await coordinator.exited).code, 0);

@@ -14,15 +14,16 @@ const limit = { timeout: 180_000 };
 
 /** A small regression; each option replaces one of its lines. */
 function jobFile(
-  options: { data?: string; test?: string; monitor?: string; batchSize?: number; units?: number } = {},
+  options: { data?: string; test?: string; monitor?: string; batchSize?: number; units?: number; model?: string } = {},
 ): string {
   const { data = 'csv("good.csv", { label: "y" })', test, monitor = "val_loss", batchSize = 4, units = 1 } = options;
+  const { model = `[tf.layers.dense({ units: ${units}, inputShape: [...features] })]` } = options;
   return `import { csv, defineJob, oneHot } from "lockstep";
 export default defineJob({
   name: "small",
   data: ${data},${test === undefined ? "" : `\n  test: ${test},`}
   validation: { fraction: 0.25 },
-  model: (tf, { features }) => tf.sequential({ layers: [tf.layers.dense({ units: ${units}, inputShape: [...features] })] }),
+  model: (tf, { features }) => tf.sequential({ layers: ${model} }),
   compile: { optimizer: { kind: "sgd", learningRate: 0.1 }, loss: "meanSquaredError" },
   checkpoint: { monitor: "${monitor}", mode: "min" },
   batchSize: ${batchSize},
@@ -52,6 +53,24 @@ const launch = (...args: string[]) => ["launch", "job.ts", "--engine", "cpu", ..
 
 const cases: readonly WrongInput[] = [
   { what: "no job file of that name", args: ["launch", "missing.ts"], code: "invalid-job", says: ["missing.ts"] },
+  {
+    what: "a number of etcd members that survives no more than fewer do",
+    args: launch("--etcd-members", "2"),
+    code: "usage",
+    says: ['--etcd-members is "2"; one of 1, 3 was expected'],
+  },
+  {
+    what: "a failure budget below what etcd's leases allow",
+    args: launch("--failure-budget", "2"),
+    code: "usage",
+    says: ["(--failure-budget) is 2 s; at least 3 s was expected"],
+  },
+  {
+    what: "fewer at most than at least",
+    args: launch("--workers", "3:2"),
+    code: "usage",
+    says: ['--workers is "3:2"'],
+  },
   {
     what: "a job file that does not compile",
     args: ["launch", "job.ts"],
@@ -121,6 +140,46 @@ const cases: readonly WrongInput[] = [
     code: "invalid-job",
     says: ["output", "[2]", "label", "[]"],
     files: { "job.ts": jobFile({ units: 2 }) },
+  },
+  {
+    what: "a model that throws while it is made",
+    args: launch(),
+    code: "invalid-job",
+    says: ["job.ts, line 6: `model` threw Expected units to be a positive integer"],
+    files: { "job.ts": jobFile({ model: "[tf.layers.dense({ units: -1, inputShape: [...features] })]" }) },
+  },
+  {
+    what: "a layer that throws when it computes",
+    args: launch(),
+    code: "invalid-job",
+    says: ["job.ts, line 6: The model fails in a step: RangeError: no such day"],
+    files: {
+      "job.ts": jobFile({
+        model: `[tf.layers.dense({ units: 1, inputShape: [...features] }), new (class Day extends tf.layers.Layer { static className = "Day"; call() { throw new RangeError("no such day"); } })({})]`,
+      }),
+    },
+  },
+  {
+    what: "a stateful layer without a batch size",
+    args: launch(),
+    code: "invalid-job",
+    says: ["job.ts", "is stateful", "stateful: true"],
+    files: {
+      "job.ts": jobFile({
+        model: `[tf.layers.reshape({ targetShape: [2, 1], inputShape: [2] }), tf.layers.lstm({ units: 1, stateful: true })]`,
+      }),
+    },
+  },
+  {
+    what: "a stateful layer",
+    args: launch(),
+    code: "invalid-job",
+    says: ["job.ts", "is stateful", "stateful: true"],
+    files: {
+      "job.ts": jobFile({
+        model: `[tf.layers.reshape({ targetShape: [2, 1], batchInputShape: [2, 2] }), tf.layers.lstm({ units: 1, stateful: true })]`,
+      }),
+    },
   },
   { what: "zero workers", args: launch("--workers", "0"), code: "usage", says: ["--workers", '"0"', "at least 1"] },
   {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { engineEnvironment, openEngine } from "../../src/adapters/tfjs/open-engine.ts";
+import { engineEnvironment } from "../../src/adapters/tfjs/engine-environment.ts";
+import { openEngine } from "../../src/adapters/tfjs/open-engine.ts";
 import { type EngineChoice, prepareEngine } from "../../src/adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import type { EngineReport } from "../fixtures/engine-program.ts";

@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { pathToFileURL } from "node:url";
 import { after, before, describe, it } from "node:test";
 import { openDataset } from "../../src/adapters/data/open-dataset.ts";
 import { loadJob } from "../../src/adapters/job-file/load-job.ts";
@@ -95,18 +96,31 @@ describe("a job file", () => {
     assert.equal((await loadJob(relative)).directory, folder);
   });
 
-  it("loads where only the ES hooks of tsx are registered, as in the program itself", async () => {
+  it("loads in the program as it is built, which has no tsx before", async () => {
     const folder = await folderWith({ "job.ts": jobSource("program") });
     const script = `
-      import { register } from "tsx/esm/api";
-      register();
-      const { loadJob } = await import("./src/adapters/job-file/load-job.ts");
+      import { builtModule } from "./bin/build.mjs";
+      const { loadJob } = await import(await builtModule("adapters/job-file/load-job"));
       console.log((await loadJob(${JSON.stringify(path.join(folder, "job.ts"))})).job.name);`;
     const child = spawnSync(process.execPath, ["--input-type=module", "--eval", script], {
       cwd: repository,
       encoding: "utf8",
     });
     assert.deepEqual([child.stdout, child.stderr], ["program\n", ""]);
+  });
+
+  it("draws the same numbers in every process while it is loaded, though its seed is not known yet", async () => {
+    const head =
+      "const { random } = Math;\nconst rate = Math.random();\nawait Promise.resolve();\nconst more = random();\n";
+    const rest = jobSource("drawing").replace("learningRate: 0.001", "learningRate: rate + more");
+    const rateOf = async () => {
+      const { job } = await loadJob(path.join(await folderWith({ "job.ts": head + rest }), "job.ts"));
+      return job.optimizer.learningRate;
+    };
+    const rate = await rateOf();
+    assert.equal(await rateOf(), rate);
+    assert.ok(Number(rate) > 0);
+    assert.notEqual(Math.random(), Math.random(), "afterwards it is random again");
   });
 
   it("gets LockstepError and the other exports of this very package", async () => {
@@ -150,6 +164,35 @@ describe("a job file's digest", () => {
     const digest = await digestOf({ "job.ts": withExtension, ...numbers("1.0.0") });
     assert.equal(await digestOf({ "job.ts": withExtension, ...numbers("1.0.0", "// more\n") }), digest);
     assert.notEqual(await digestOf({ "job.ts": withExtension, ...numbers("1.0.1") }), digest);
+  });
+
+  it("changes with what is imported by an absolute path, a file: URL, or the imports of a package.json", async () => {
+    const digestWith = async (specifier: string, value: number) => {
+      const folder = await folderWith({
+        "a/sizes.ts": `export const seed: number = ${value};\n`,
+        "package.json": JSON.stringify({
+          type: "module",
+          imports: { "#sizes": { node: "./a/sizes.ts", default: "./a/other.ts" }, "#all/*": "./a/*.ts" },
+        }),
+      });
+      await writeFile(path.join(folder, "job.ts"), importing(specifier));
+      const { job, digest } = await loadJob(path.join(folder, "job.ts"));
+      assert.equal(job.seed, value, "it is what is imported");
+      return digest;
+    };
+    for (const specifier of ["#sizes", "#all/sizes"]) {
+      const digest = await digestWith(specifier, 1);
+      assert.equal(await digestWith(specifier, 1), digest);
+      assert.notEqual(await digestWith(specifier, 2), digest);
+    }
+    const folder = await folderWith({ "a/sizes.ts": "export const seed = 1;\n" });
+    const file = path.join(folder, "a/sizes.ts");
+    for (const specifier of [file, pathToFileURL(file).href]) {
+      await writeFile(file, "export const seed = 1;\n");
+      const before = await digestOf({ "job.ts": importing(specifier) });
+      await writeFile(file, "export const seed = 1; // one remark more\n");
+      assert.notEqual(await digestOf({ "job.ts": importing(specifier) }), before, specifier);
+    }
   });
 
   it("comes to an end where modules import each other", async () => {

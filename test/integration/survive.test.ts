@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ClusterStatus, ProcessStatus } from "../../src/core/status.ts";
+import type { ClusterStatus } from "../../src/core/status.ts";
 import {
   finished,
   isAlive,
@@ -34,39 +34,6 @@ function assertSame(result: LaunchEvent): void {
 const workers = (status: ClusterStatus) => status.processes.filter(({ role }) => role === "worker");
 const training = (epoch: number) => (status: ClusterStatus) =>
   status.epoch >= epoch && status.state === "training" && workers(status).length === 3;
-/** Kills a process and proves that it is gone. */
-async function kill(target: ProcessStatus | undefined): Promise<void> {
-  assert.ok(target?.pid, "there is such a process");
-  process.kill(target.pid, "SIGKILL");
-  await whenGone([target.pid]);
-}
-
-test(
-  "promises 1 and 2: a worker, the leader and the coordinator are killed; survivors go on, the bits are the same",
-  limit,
-  async (context) => {
-    const launch = startLaunch(context, await testFolder(context), [...job("killed"), "--workers", "3"]);
-    const first = await launch.whenStatus(training(1));
-    await kill(workers(first).find(({ leader, rank }) => !leader && rank !== null));
-    const second = await launch.whenStatus((status) => training(2)(status) && status.generation > first.generation + 1);
-    const survivors = workers(first).filter(({ pid }) => isAlive(pid!));
-    assert.equal(survivors.length, 2, "the survivors keep their processes");
-    for (const { workerId } of survivors) assert.ok(workers(second).some((worker) => worker.workerId === workerId));
-    await kill(workers(second).find(({ leader }) => leader));
-    const third = await launch.whenStatus(
-      (status) =>
-        training(3)(status) && workers(status).some(({ leader }) => leader) && status.generation > second.generation,
-    );
-    await kill(third.processes.find(({ role }) => role === "coordinator"));
-    assert.equal(await launch.exited, 0, launch.errors());
-    const result = finished(launch);
-    assert.ok(
-      Number(result.generations) >= 5,
-      `each death and each return is a generation: ${String(result.generations)}`,
-    );
-    assertSame(result);
-  },
-);
 
 test(
   "promises 1 and 3: everything is killed at once, in the middle of an epoch; the next launch goes on from latest",
@@ -88,6 +55,19 @@ test(
     ]);
     assert.equal(await next.exited, 0, next.errors());
     assertSame(finished(next));
+  },
+);
+
+test(
+  "a launch that somebody else stops says so, and takes its run for stopped and not for finished",
+  limit,
+  async (context) => {
+    const launch = startLaunch(context, await testFolder(context), [...job("left"), "--workers", "3"]);
+    const status = await launch.whenStatus(training(1));
+    for (const { pid } of workers(status)) process.kill(pid!, "SIGTERM");
+    assert.equal(await launch.exited, 130, launch.errors());
+    assert.match(launch.errors(), /Stopped \(everyone is leaving\): step \d+ is saved\. Go on with/);
+    assert.ok(launch.events.every(({ event }) => event !== "finished"));
   },
 );
 
@@ -148,7 +128,7 @@ test(
     const folder = await testFolder(context);
     const launch = startLaunch(context, folder, [...job("etcd"), "--workers", "3"]);
     await launch.whenStatus(training(1));
-    const { etcdPid } = await registered(folder, "etcd");
+    const [etcdPid] = (await registered(folder, "etcd")).etcdPids;
     assert.ok(etcdPid);
     process.kill(etcdPid, "SIGSTOP");
     // The coordinator gives its lease up by its own clock; the workers' leases are as old.

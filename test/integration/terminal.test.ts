@@ -61,7 +61,7 @@ function after(epochs: number, more: Partial<ClusterStatus> = {}): ClusterStatus
     const metrics = { accuracy: 0.8 + index / 100, loss: 1 / (index + 1), val_accuracy: 0.75, val_loss: loss };
     const judgement = judge(policy, best, { epoch: index + 1, step: (index + 1) * 24, metrics });
     best = judgement.best;
-    return { epoch: index + 1, metrics, improved: judgement.improved };
+    return { epoch: index + 1, step: (index + 1) * 24, metrics, improved: judgement.improved };
   });
   return { ...training, epoch: epochs, step: epochs * 24, history, ...more };
 }
@@ -426,7 +426,7 @@ test("an epoch that comes again with other values, after the job went back, is t
   const { view } = viewOn(terminal, "plain");
   view.update(after(2));
   const [first] = after(1).history;
-  const redone = { epoch: 2, metrics: { ...first!.metrics, val_loss: 0.95 }, improved: false };
+  const redone = { epoch: 2, step: 48, metrics: { ...first!.metrics, val_loss: 0.95 }, improved: false };
   view.update(after(2, { generation: 2, reason: "went back", history: [first!, redone] }));
   const epochs = terminal.text.split("\n").filter((line) => line.startsWith("Epoch"));
   assert.deepEqual(

@@ -28,6 +28,22 @@ const decimal = /^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$/;
 
 /** A cell's number as float32, or null where it is no decimal number or too large for one. */
 export function cellNumber(cell: string): number | null {
+  return fewDigits(cell) ?? anyNumber(cell);
+}
+
+/** Of pixels, classes and counts, which whole files consist of, and which take long to read one by one otherwise. */
+function fewDigits(cell: string): number | null {
+  if (cell.length === 0 || cell.length > 7) return null; // seven digits are exact in float32
+  let value = 0;
+  for (let i = 0; i < cell.length; i++) {
+    const digit = cell.charCodeAt(i) - 48;
+    if (digit < 0 || digit > 9) return null;
+    value = value * 10 + digit;
+  }
+  return value;
+}
+
+function anyNumber(cell: string): number | null {
   if (!decimal.test(cell)) return null;
   const value = Math.fround(Number(cell));
   return Number.isFinite(value) ? value : null;

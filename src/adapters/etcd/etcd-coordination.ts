@@ -15,7 +15,7 @@ import type { Log } from "../../ports/log.ts";
 import { type CallDeadline, EtcdConnections } from "./connections.ts";
 import { startHints } from "./hints.ts";
 import { KeptLease } from "./lease.ts";
-import { describeTransaction, prefixRange, toEntry, toRevision, toTransaction } from "./requests.ts";
+import { describeTransaction, prefixRange, toEntry, toReads, toRevision, toTransaction } from "./requests.ts";
 import { keepWatching } from "./watch.ts";
 
 export interface EtcdOptions {
@@ -58,6 +58,16 @@ class EtcdCoordination implements Coordination {
     });
     const [keyValue] = response.kvs;
     return keyValue === undefined ? null : toEntry(keyValue);
+  }
+
+  async read(keys: readonly string[]): Promise<ReadonlyMap<string, Entry>> {
+    const response = await this.#connections.call({
+      what: `read ${keys.length} keys`,
+      changes: false,
+      run: (client, deadline) => client.kv.txn(toReads(keys), deadline),
+    });
+    const entries = response.responses.flatMap(({ response_range }) => response_range?.kvs.map(toEntry) ?? []);
+    return new Map(entries.map((entry) => [entry.key, entry]));
   }
 
   async list(prefix: string): Promise<Listing> {
@@ -119,19 +129,25 @@ class EtcdCoordination implements Coordination {
           timeoutMs,
           run: (client, deadline) => renewOnce(client, id, deadline),
         }),
-      revoke: async () => {
-        await this.#connections.call({
-          what: `revoke the lease ${id}`,
-          changes: true,
-          run: (client, deadline) => client.leaseClient.leaseRevoke({ ID: id }, deadline),
-        });
-      },
+      revoke: () => this.revokeLease(id),
     });
     this.#leases.set(id, lease);
-    lease.lost.addEventListener("abort", () => this.#leases.delete(id));
+    lease.released.addEventListener("abort", () => this.#leases.delete(id));
     // The client may have been closed while etcd answered.
     if (this.#closed.signal.aborted) lease.end("the client was closed");
     return lease;
+  }
+
+  async revokeLease(leaseId: string): Promise<void> {
+    try {
+      await this.#connections.call({
+        what: `revoke the lease ${leaseId}`,
+        changes: true,
+        run: (client, deadline) => client.leaseClient.leaseRevoke({ ID: leaseId }, deadline),
+      });
+    } catch (error) {
+      if (!isLeaseGone(error)) throw error;
+    }
   }
 
   watch(prefix: string, pollMs: number, onHint: () => void): Watch {

@@ -32,8 +32,11 @@ export class KeptLease implements Lease {
   readonly id: string;
   readonly ttlMs: number;
   readonly lost: AbortSignal;
+  /** Aborted when nothing is left to do about it: it was ended, or is revoked. */
+  readonly released: AbortSignal;
   readonly #options: KeptLeaseOptions;
   readonly #lost = new AbortController();
+  readonly #released = new AbortController();
   #heldUntilMs: number;
 
   constructor(options: KeptLeaseOptions) {
@@ -42,6 +45,7 @@ export class KeptLease implements Lease {
     this.id = id;
     this.ttlMs = ttlMs;
     this.lost = this.#lost.signal;
+    this.released = this.#released.signal;
     // Whatever is done under the lease may wait for its end; Node would take the eleventh listener for a leak.
     setMaxListeners(0, this.lost);
     this.#options = options;
@@ -71,16 +75,34 @@ export class KeptLease implements Lease {
     }
   }
 
-  /** Gives the lease up against the holder's will. */
+  /**
+   * Gives the lease up against the holder's will. A store that was away gives leases back whole, with their keys, so it
+   * is revoked at first contact: nobody else has to wait for the end of it.
+   */
   lose(reason: string): void {
     if (this.lost.aborted) return;
     this.#options.log.warn("lease lost", { lease: this.id, ttlMs: this.ttlMs, reason });
-    this.end(reason);
+    this.#lost.abort(new Error(`The lease ${this.id} is over: ${reason}.`));
+    void this.#revokeAtFirstContact();
   }
 
   /** Stops holding and renewing; the keys stay until the store's own end of the lease. */
   end(reason: string): void {
+    this.#released.abort();
     if (!this.lost.aborted) this.#lost.abort(new Error(`The lease ${this.id} is over: ${reason}.`));
+  }
+
+  async #revokeAtFirstContact(): Promise<void> {
+    const { clock, revoke, log } = this.#options;
+    for (let pauseMs = 100; !this.released.aborted; pauseMs = Math.min(2 * pauseMs, this.ttlMs)) {
+      try {
+        await revoke();
+        this.#released.abort();
+      } catch (error) {
+        log.debug("lost lease not revoked yet", { lease: this.id, reason: messageOf(error) });
+        await clock.sleep(pauseMs, this.released).catch(() => undefined);
+      }
+    }
   }
 
   /** Aborts `lost` at the moment at which the holder must stop, when no keepalive has moved that moment. */

@@ -39,6 +39,11 @@ export function toTransaction(conditions: readonly Condition[], then: readonly O
   return { compare: conditions.map(toCompare), success: then.map(toRequest), failure: [] };
 }
 
+/** One transaction that only reads: etcd answers all of it at one revision. */
+export function toReads(keys: readonly string[]): ITxnRequest {
+  return { compare: [], success: keys.map((key) => ({ request_range: { key: Buffer.from(key) } })), failure: [] };
+}
+
 function toCompare(condition: Condition): ICompare {
   const key = Buffer.from(condition.key);
   switch (condition.kind) {

@@ -1,5 +1,5 @@
 /** The services of proto/, loaded once, with the types that proto-loader generates from the same files. */
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import {
   type ChannelOptions,
   loadPackageDefinition,
@@ -10,11 +10,12 @@ import {
 import { loadSync } from "@grpc/proto-loader";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { maxMessageBytes } from "../../core/limits.ts";
+import { packageRoot } from "../system/package-root.ts";
 import type { ProtoGrpcType as CollectiveTypes } from "./generated/collective.ts";
 import type { ProtoGrpcType as ControlTypes } from "./generated/control.ts";
 
 function load(file: string): unknown {
-  const directory = fileURLToPath(new URL("../../../proto", import.meta.url));
+  const directory = join(packageRoot, "proto");
   const options = { longs: Number, enums: String, defaults: true, oneofs: true, includeDirs: [directory] };
   return loadPackageDefinition(loadSync(`lockstep/v1/${file}`, options));
 }

@@ -5,19 +5,19 @@
  */
 import {
   type ClientReadableStream,
-  credentials,
   Server,
   ServerCredentials,
   type ServerWritableStream,
   type ServiceError,
 } from "@grpc/grpc-js";
 import { LockstepError, messageOf } from "../../core/errors.ts";
+import { decodeJson, encodeJson } from "../../core/json.ts";
 import { stateChunkBytes } from "../../core/limits.ts";
 import type {
   Membership,
+  ServedState,
   StateProvider,
   StateRequest,
-  StateSnapshot,
   StreamEvents,
   Streams,
   Transport,
@@ -25,10 +25,13 @@ import type {
 import type { CopyStateRequest__Output } from "./generated/lockstep/v1/CopyStateRequest.ts";
 import type { Raw } from "./generated/lockstep/v1/Raw.ts";
 import type { SubscribeRequest__Output } from "./generated/lockstep/v1/SubscribeRequest.ts";
-import { CollectiveClient, collectiveService, keepalive, listenError, peerOptions, status } from "./services.ts";
+import { PeerConnections } from "./peer-connections.ts";
+import { collectiveService, keepalive, listenError, peerOptions, status } from "./services.ts";
 
 type Outgoing = ServerWritableStream<SubscribeRequest__Output, Raw>;
-type PeerClient = InstanceType<typeof CollectiveClient>;
+
+/** An observer that reads so much more slowly than others send is given up: nobody waits for it, and memory is bounded. */
+const maxMessagesToObserver = 64;
 
 export interface TransportOptions {
   /** "host:port"; port 0 takes any free one. */
@@ -47,6 +50,7 @@ class GrpcTransport implements Transport {
   address = "";
   readonly #options: TransportOptions;
   readonly #server: Server;
+  readonly #connections: PeerConnections;
   #generation = 0;
   #streams: GenerationStreams | null = null;
   #provide: StateProvider = () => Promise.resolve("this worker has no state yet");
@@ -55,6 +59,7 @@ class GrpcTransport implements Transport {
 
   constructor(options: TransportOptions) {
     this.#options = options;
+    this.#connections = new PeerConnections(options.connectMs);
     this.#server = new Server({ ...peerOptions, ...keepalive(options.connectMs / 2, options.connectMs / 2) });
     this.#server.addService(collectiveService, {
       Subscribe: (call: Outgoing) => this.#subscribed(call),
@@ -75,7 +80,8 @@ class GrpcTransport implements Transport {
   join(membership: Membership, events: StreamEvents): Streams {
     this.#streams?.close();
     this.#generation = membership.generation;
-    const streams = new GenerationStreams(membership, events, this.#options.connectMs);
+    this.#connections.keepOnly(membership.addresses);
+    const streams = new GenerationStreams(membership, events, this.#connections, this.#options.connectMs);
     this.#streams = streams;
     const early = this.#early;
     this.#early = [];
@@ -87,9 +93,9 @@ class GrpcTransport implements Transport {
     this.#provide = provide;
   }
 
-  async copyState(from: string, request: StateRequest, signal: AbortSignal): Promise<StateSnapshot> {
-    const client = new CollectiveClient(from, credentials.createInsecure(), peerOptions);
-    const call = client.CopyState({ generation: request.generation, step: request.step });
+  async copyState(from: string, request: StateRequest, signal: AbortSignal): Promise<ServedState> {
+    const { generation, step } = request;
+    const call = this.#connections.to(from).CopyState({ generation, step: step ?? 0, anyStep: step === null });
     const cancel = () => call.cancel();
     signal.addEventListener("abort", cancel);
     try {
@@ -97,17 +103,17 @@ class GrpcTransport implements Transport {
     } catch (error) {
       throw new LockstepError(
         "process-failed",
-        `Copying the state of step ${request.step} from ${from} failed: ${messageOf(error)}.`,
+        `Copying the state${step === null ? "" : ` of step ${step}`} from ${from} failed: ${messageOf(error)}.`,
         { cause: error },
       );
     } finally {
       signal.removeEventListener("abort", cancel);
-      client.close();
     }
   }
 
   async close(): Promise<void> {
     this.#streams?.close();
+    this.#connections.keepOnly([]);
     for (const call of this.#early) call.end();
     await new Promise<void>((resolve) => {
       // Streams may be open for ever: end in order what ends at once, then cut the rest.
@@ -117,7 +123,7 @@ class GrpcTransport implements Transport {
   }
 
   #subscribed(call: Outgoing): void {
-    const { generation, rank, expectedWorkerId } = call.request;
+    const { generation } = call.request;
     if (generation > this.#generation) {
       this.#early.push(call);
       call.on("cancelled", () => {
@@ -128,18 +134,20 @@ class GrpcTransport implements Transport {
     const refusal =
       generation < this.#generation || !this.#streams
         ? `generation ${generation} is over, this worker is in ${this.#generation}`
-        : this.#streams.accept(call, rank, expectedWorkerId);
-    if (refusal)
-      call.destroy(Object.assign(new Error(refusal), { code: status.FAILED_PRECONDITION, details: refusal }));
+        : this.#streams.accept(call);
+    if (refusal) refuse(call, refusal);
   }
 
   async #stateAsked(call: ServerWritableStream<CopyStateRequest__Output, Raw>): Promise<void> {
-    const state = await this.#provide(call.request).catch((error: unknown) => messageOf(error));
+    const { generation, step, anyStep } = call.request;
+    const request = { generation, step: anyStep ? null : step };
+    const state = await this.#provide(request).catch((error: unknown) => messageOf(error));
     if (typeof state === "string") {
-      call.destroy(Object.assign(new Error(state), { code: status.FAILED_PRECONDITION, details: state }));
+      refuse(call, state);
       return;
     }
-    call.write(Buffer.from(state.progress));
+    const { progress, digest } = state;
+    call.write(Buffer.from(encodeJson({ progress, digest })));
     const bytes = Buffer.from(state.values.buffer, state.values.byteOffset, state.values.byteLength);
     for (let begin = 0; begin < bytes.length && !call.cancelled; begin += stateChunkBytes) {
       if (!call.write(bytes.subarray(begin, begin + stateChunkBytes))) {
@@ -153,27 +161,33 @@ class GrpcTransport implements Transport {
   }
 }
 
+/** Ends a call with a reason. Not by `destroy`: grpc-js sends a status only for a stream that is not destroyed yet. */
+function refuse(call: Outgoing | ServerWritableStream<CopyStateRequest__Output, Raw>, reason: string): void {
+  call.emit("error", Object.assign(new Error(reason), { code: status.FAILED_PRECONDITION, details: reason }));
+}
+
 /** grpc-js wants what it sends as a Buffer. */
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-function receiveState(call: ClientReadableStream<Raw>): Promise<StateSnapshot> {
+function receiveState(call: ClientReadableStream<Raw>): Promise<ServedState> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     // Raw messages are passed through as buffers, see services.ts.
     call.on("data", (part: Buffer) => parts.push(part));
     call.on("error", (error: ServiceError) => reject(new Error(error.details || error.message)));
     call.on("end", () => {
-      const [progress, ...values] = parts;
-      if (!progress) return;
+      const [head, ...values] = parts;
+      if (!head) return reject(new Error("it ended without a state"));
       const bytes = new Uint8Array(values.reduce((sum, part) => sum + part.length, 0));
       let at = 0;
       for (const part of values) {
         bytes.set(part, at);
         at += part.length;
       }
-      resolve({ progress: progress.toString(), values: new Float32Array(bytes.buffer) });
+      const { progress, digest } = decodeJson<Omit<ServedState, "values">>(head.toString());
+      resolve({ progress, digest, values: new Float32Array(bytes.buffer) });
     });
   });
 }
@@ -181,22 +195,33 @@ function receiveState(call: ClientReadableStream<Raw>): Promise<StateSnapshot> {
 /** The streams of one generation: to each peer an outbox that it subscribes to, from each peer a subscription. */
 class GenerationStreams implements Streams {
   readonly #membership: Membership;
+  /** The ranks of all others. */
+  readonly #peers: readonly number[];
   readonly #events: StreamEvents;
-  readonly #clients: PeerClient[] = [];
+  readonly #connections: PeerConnections;
+  /** This worker's subscriptions. */
+  readonly #subscriptions: ClientReadableStream<Raw>[] = [];
   readonly #outgoing = new Map<number, Outgoing>();
+  readonly #observers = new Set<Outgoing>();
   /** Messages for peers that have not subscribed yet. */
   readonly #waiting = new Map<number, Uint8Array[]>();
   readonly #broken = new Set<number>();
+  /** Peers whose outbox this worker is subscribed to. */
+  readonly #incoming = new Set<number>();
+  readonly #connectMs: number;
   readonly #deadline: NodeJS.Timeout;
   #closed = false;
 
-  constructor(membership: Membership, events: StreamEvents, connectMs: number) {
+  constructor(membership: Membership, events: StreamEvents, connections: PeerConnections, connectMs: number) {
     this.#membership = membership;
+    this.#connections = connections;
+    this.#connectMs = connectMs;
+    this.#peers = membership.workerIds.map((_, rank) => rank).filter((rank) => rank !== membership.rank);
     this.#events = events;
-    membership.addresses.forEach((address, rank) => {
-      if (rank !== membership.rank) this.#subscribe(address, rank, connectMs);
-    });
-    this.#deadline = setTimeout(() => this.#checkConnected(connectMs), connectMs);
+    for (const rank of this.#peers) this.#subscribe(membership.addresses[rank]!, rank);
+    this.#deadline = setTimeout(() => this.#checkConnected(), connectMs);
+    // Not from inside the constructor: whoever joins does not have these streams yet.
+    if (this.#peers.length === 0) queueMicrotask(() => events.onOpen());
   }
 
   send(rank: number, message: Uint8Array): void {
@@ -205,21 +230,36 @@ class GenerationStreams implements Streams {
     else this.#waiting.set(rank, [...(this.#waiting.get(rank) ?? []), message]);
   }
 
+  sendAll(message: Uint8Array): void {
+    for (const rank of this.#peers) this.send(rank, message);
+    for (const call of this.#observers) {
+      if (call.writableLength < maxMessagesToObserver) call.write(asBuffer(message));
+      else refuse(call, "this observer falls behind");
+    }
+  }
+
   /** Takes a peer's subscription; returns the reason if it is refused. */
-  accept(call: Outgoing, rank: number, expectedWorkerId: string): string | null {
+  accept(call: Outgoing): string | null {
+    const { rank, expectedWorkerId, observer } = call.request;
     const { workerIds } = this.#membership;
-    const own = workerIds[this.#membership.rank];
     if (this.#closed) return `generation ${this.#membership.generation} is over`;
+    if (this.#membership.rank === null) return "this worker only observes";
+    const own = workerIds[this.#membership.rank];
     if (expectedWorkerId !== own) return `this is ${own}, not ${expectedWorkerId}`;
-    if (rank >= workerIds.length || rank === this.#membership.rank) return `rank ${rank} is no peer in this generation`;
+    if (observer) {
+      this.#acceptObserver(call);
+      return null;
+    }
+    if (!this.#peers.includes(rank)) return `rank ${rank} is no peer in this generation`;
     if (this.#outgoing.has(rank)) return `rank ${rank} has subscribed already`;
+    // Headers go out now, so that the subscriber knows at once that the stream is open.
+    call.sendMetadata(call.metadata.clone());
     this.#outgoing.set(rank, call);
     call.on("cancelled", () => this.#break(rank, "it closed its subscription"));
     call.on("error", (error) => this.#break(rank, messageOf(error)));
-    // Headers go out now, so that the subscriber knows at once that the stream is open.
-    call.sendMetadata(call.metadata.clone());
     for (const message of this.#waiting.get(rank) ?? []) call.write(asBuffer(message));
     this.#waiting.delete(rank);
+    this.#noteOpen();
     return null;
   }
 
@@ -227,34 +267,65 @@ class GenerationStreams implements Streams {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#deadline);
-    for (const call of this.#outgoing.values()) call.end();
-    for (const client of this.#clients) client.close();
+    for (const call of [...this.#outgoing.values(), ...this.#observers]) call.end();
+    for (const call of this.#subscriptions) call.cancel();
   }
 
-  #subscribe(address: string, rank: number, connectMs: number): void {
-    const { generation, workerIds } = this.#membership;
-    const client = new CollectiveClient(address, credentials.createInsecure(), {
-      ...peerOptions,
-      ...keepalive(connectMs / 2, connectMs / 2),
+  /** Takes an observer's subscription, once it is reached where it says that it is. */
+  #acceptObserver(call: Outgoing): void {
+    const { address } = call.request;
+    this.#connections.whenConnected(address, (isConnected) => {
+      if (this.#closed || call.cancelled) return;
+      if (!isConnected) return refuse(call, `this observer is not reached at ${address}`);
+      call.sendMetadata(call.metadata.clone());
+      this.#observers.add(call);
+      const forget = () => this.#observers.delete(call);
+      call.on("cancelled", forget);
+      call.on("error", forget);
     });
-    this.#clients.push(client);
+  }
+
+  #subscribe(address: string, rank: number): void {
+    const { generation, workerIds, rank: own } = this.#membership;
+    const client = this.#connections.to(address);
     const call = client.Subscribe({
       generation,
-      rank: this.#membership.rank,
-      workerId: workerIds[this.#membership.rank]!,
+      ...(own === null
+        ? { observer: true, address: this.#membership.address }
+        : { rank: own, workerId: workerIds[own]! }),
       expectedWorkerId: workerIds[rank]!,
+    });
+    this.#subscriptions.push(call);
+    // The peer sends its headers when it accepts.
+    call.on("metadata", () => {
+      this.#incoming.add(rank);
+      this.#noteOpen();
     });
     call.on("data", (message: Buffer) => {
       if (!this.#closed) this.#events.onMessage(rank, message);
     });
-    call.on("error", (error: ServiceError) => this.#break(rank, error.details || error.message));
+    call.on("error", (error: ServiceError) => {
+      if (!this.#closed && error.code !== status.FAILED_PRECONDITION) this.#connections.drop(address, client);
+      this.#break(rank, error.details || error.message);
+    });
     call.on("end", () => this.#break(rank, "it closed its outbox"));
   }
 
-  #checkConnected(connectMs: number): void {
-    for (let rank = 0; rank < this.#membership.addresses.length; rank++) {
-      if (rank !== this.#membership.rank && !this.#outgoing.has(rank))
-        this.#break(rank, `it did not subscribe within ${connectMs} ms`);
+  #noteOpen(): void {
+    if (!this.#closed && this.#peers.every((rank) => this.#lack(rank) === null)) this.#events.onOpen();
+  }
+
+  /** Null when the streams with a peer are open, else what it has not done. */
+  #lack(rank: number): string | null {
+    // Nobody subscribes to an observer.
+    if (this.#membership.rank !== null && !this.#outgoing.has(rank)) return "it did not subscribe";
+    return this.#incoming.has(rank) ? null : "it took no subscription";
+  }
+
+  #checkConnected(): void {
+    for (const rank of this.#peers) {
+      const lack = this.#lack(rank);
+      if (lack) this.#break(rank, `${lack} within ${this.#connectMs} ms`);
     }
   }
 

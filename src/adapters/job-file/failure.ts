@@ -1,3 +1,5 @@
+import { realpathSync } from "node:fs";
+import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 
@@ -20,6 +22,17 @@ export function describeFailure(cause: unknown, file: string, written: string): 
     `${written}${line === null ? "" : `, line ${line},`} threw while it was loaded: ${kind}${firstLine(cause)}.`,
     { cause },
   );
+}
+
+/** An error of a job that was loaded, with the file and, where something was thrown in it, the line. */
+export function describeJobError(error: unknown, jobPath: string): unknown {
+  if (!(error instanceof LockstepError) || error.code !== "invalid-job") return error;
+  const line = lineIn(error.cause ?? error, realpathSync(jobPath));
+  const fromHere = relative(process.cwd(), jobPath);
+  const written = fromHere.startsWith("..") ? jobPath : fromHere;
+  const hint = error.hint === undefined ? {} : { hint: error.hint };
+  const place = line === null ? written : `${written}, line ${line}`;
+  return new LockstepError(error.code, `${place}: ${error.message}`, { ...hint, cause: error });
 }
 
 /** esbuild, which `tsx` compiles with, writes "FILE:LINE:COLUMN: ERROR: …" on the second line of its message. */

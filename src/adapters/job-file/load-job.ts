@@ -5,6 +5,8 @@ import { pathToFileURL } from "node:url";
 import { LockstepError } from "../../core/errors.ts";
 import type { Job } from "../../core/job.ts";
 import { validateJob } from "../../core/job-validation.ts";
+import { RandomStream } from "../../core/random.ts";
+import { seededWhile } from "../../ports/seeded.ts";
 import { digestOfModule } from "./digest.ts";
 import { describeFailure } from "./failure.ts";
 import { resolveSync } from "./module-hooks.ts";
@@ -22,17 +24,19 @@ export interface LoadedJob {
 const extensions = [".ts", ".mts", ".js", ".mjs"];
 
 /**
- * Loads a job file: an ES module in TypeScript or JavaScript whose default export is a job. `tsx` must be registered
- * in this process. In the file, "lockstep" means this package, wherever the file lies. Everything wrong with the file
- * is an "invalid-job" error that begins with its path. A file is loaded once a process; later calls give the same job.
+ * Loads a job file: an ES module in TypeScript or JavaScript whose default export is a job. In the file,
+ * "lockstep" means this package, wherever the file lies. Everything wrong with the file is an "invalid-job" error that
+ * begins with its path. A file is loaded once a process; later calls give the same job.
  */
 export async function loadJob(jobPath: string): Promise<LoadedJob> {
   const file = path.resolve(jobPath);
   await checkFile(file, jobPath);
   const realFile = await realpath(file); // what Node.js resolves relative imports from, and names in stacks
   const digest = await digestOfModule(realFile);
-  registerHooks();
-  const definition = defaultExport(await importModule(realFile, jobPath), jobPath);
+  await registerHooks();
+  // The seed is in the file, so it is not known yet: what the file draws while it is loaded is the same in every run.
+  const drawn = new RandomStream(0, "job-file");
+  const definition = defaultExport(await seededWhile(drawn, () => importModule(realFile, jobPath)), jobPath);
   return { job: validated(definition, jobPath), path: file, directory: path.dirname(file), digest };
 }
 
@@ -82,10 +86,12 @@ function validated(definition: unknown, written: string): Job {
 
 let areHooksRegistered = false;
 
-/** Once a thread, after `tsx`: hooks that are registered later are asked first. */
-function registerHooks(): void {
+/** Once a thread: tsx, which loads TypeScript, and then ours: hooks that are registered later are asked first. */
+async function registerHooks(): Promise<void> {
   if (areHooksRegistered) return;
   areHooksRegistered = true;
+  // Where this module itself is TypeScript, tsx is there already.
+  if (!import.meta.url.endsWith(".ts")) (await import("tsx/esm/api")).register();
   // Only Node.js 22.15 and newer has this function, so the types of Node.js 20 do not know it.
   const { registerHooks: registerSynchronous } = nodeModule as {
     registerHooks?: (hooks: { resolve: typeof resolveSync }) => void;

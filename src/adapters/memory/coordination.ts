@@ -38,6 +38,8 @@ interface StoredLease {
 export class MemoryCoordination {
   readonly #options: MemoryCoordinationOptions;
   readonly #entries = new Map<string, Entry>();
+  /** The keys in order; null when one came or went. */
+  #sorted: string[] | null = null;
   readonly #leases = new Map<string, StoredLease>();
   readonly #listeners = new Set<(key: string) => void>();
   /** As in etcd, an empty store is at revision 1. */
@@ -66,9 +68,12 @@ export class MemoryCoordination {
 
   list(prefix: string): Listing {
     this.#expireDue();
-    const entries = [...this.#entries.values()].filter(({ key }) => key.startsWith(prefix));
     // etcd orders by the bytes of the keys.
-    entries.sort((a, b) => Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)));
+    this.#sorted ??= [...this.#entries.keys()]
+      .map((key) => ({ key, bytes: Buffer.from(key) }))
+      .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
+      .map(({ key }) => key);
+    const entries = this.#sorted.filter((key) => key.startsWith(prefix)).map((key) => this.#entries.get(key)!);
     return { revision: this.#revision, entries };
   }
 
@@ -141,6 +146,7 @@ export class MemoryCoordination {
     if (changing.length === 0) return;
     this.#revision += 1;
     for (const operation of changing) {
+      if (operation.kind === "delete" || !this.#entries.has(operation.key)) this.#sorted = null;
       if (operation.kind === "delete") this.#entries.delete(operation.key);
       else this.#put(operation.key, operation.value, operation.lease?.id ?? null);
     }
@@ -194,6 +200,13 @@ export class MemoryClient implements Coordination {
     return this.#call(() => this.#store.get(key));
   }
 
+  read(keys: readonly string[]): Promise<ReadonlyMap<string, Entry>> {
+    return this.#call(() => {
+      const entries = keys.flatMap((key) => this.#store.get(key) ?? []);
+      return new Map(entries.map((entry) => [entry.key, entry]));
+    });
+  }
+
   list(prefix: string): Promise<Listing> {
     return this.#call(() => this.#store.list(prefix));
   }
@@ -222,9 +235,13 @@ export class MemoryClient implements Coordination {
       revoke: () => this.#call(() => this.#store.revoke(id)),
     });
     this.#leases.add(lease);
-    lease.lost.addEventListener("abort", () => this.#leases.delete(lease));
+    lease.released.addEventListener("abort", () => this.#leases.delete(lease));
     if (this.#closed.signal.aborted) lease.end("the client was closed");
     return lease;
+  }
+
+  revokeLease(leaseId: string): Promise<void> {
+    return this.#call(() => this.#store.revoke(leaseId));
   }
 
   watch(prefix: string, pollMs: number, onHint: () => void): Watch {

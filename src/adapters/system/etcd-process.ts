@@ -1,4 +1,4 @@
-/** A real etcd of one member, on loopback, started and supervised for one job. */
+/** A real etcd, on loopback, started and supervised for one job: one that stands alone, or one member of several. */
 import { randomBytes } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { request } from "node:http";
@@ -19,6 +19,17 @@ export interface EtcdServerOptions {
   readonly readyTimeoutMs?: number;
   /** How long etcd outlives this process if that is killed, so that workers can end in order. Default 10 s. */
   readonly guardGraceMs?: number;
+  /** Its place among several; left out, it stands alone. */
+  readonly member?: EtcdMember;
+}
+
+/** One of several members, see etcd-members.ts. It answers once most of them are there. */
+export interface EtcdMember {
+  readonly name: string;
+  /** The others know them, so they stay the same over every restart. */
+  readonly ports: EtcdPorts;
+  /** All members, as etcd's `--initial-cluster` wants them. */
+  readonly cluster: string;
 }
 
 export interface EtcdExit extends ProcessExit {
@@ -36,7 +47,7 @@ export interface EtcdServer {
   stop(): Promise<void>;
 }
 
-interface Ports {
+export interface EtcdPorts {
   readonly client: number;
   readonly peer: number;
 }
@@ -55,13 +66,13 @@ const keptLines = 100;
 /** Starts etcd and returns when it answers; "coordination-unavailable", with etcd's last lines, when it does not. */
 export async function startEtcd(options: EtcdServerOptions): Promise<EtcdServer> {
   const server = new SupervisedEtcd(options);
-  await server.start(null);
+  await server.start(options.member?.ports ?? null);
   return server;
 }
 
 class SupervisedEtcd implements EtcdServer {
   readonly #options: EtcdServerOptions;
-  #ports: Ports | null = null;
+  #ports: EtcdPorts | null = null;
   #process: RunningProcess | null = null;
   #stopped = false;
 
@@ -89,7 +100,7 @@ class SupervisedEtcd implements EtcdServer {
   }
 
   /** Tries the ports of before first: clients that know them find etcd again by themselves. */
-  async start(portsOfBefore: Ports | null): Promise<void> {
+  async start(portsOfBefore: EtcdPorts | null): Promise<void> {
     const { program, dataDirectory } = this.#options;
     try {
       await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
@@ -108,7 +119,7 @@ class SupervisedEtcd implements EtcdServer {
       const { lastLines, code, signal } = outcome.exit;
       // The only evidence there is: etcd ends with the same code for every reason.
       const portTaken = lastLines.some((line) => line.includes("address already in use"));
-      if (!portTaken || attempt === startAttempts || this.#stopped) {
+      if (!portTaken || this.#options.member || attempt === startAttempts || this.#stopped) {
         throw new LockstepError(
           "coordination-unavailable",
           `etcd (${program}, data in ${dataDirectory}) ended before it answered, with ${signal ?? `code ${code}`}: ${complaint(lastLines)}.`,
@@ -121,13 +132,14 @@ class SupervisedEtcd implements EtcdServer {
     }
   }
 
-  async #startOn(ports: Ports): Promise<StartOutcome> {
+  async #startOn(ports: EtcdPorts): Promise<StartOutcome> {
     const { program, dataDirectory, log, onExit } = this.#options;
-    const name = `lockstep-${randomBytes(6).toString("hex")}`;
+    const { member } = this.#options;
+    const name = member?.name ?? newEtcdName();
     const lastLines: string[] = [];
     const etcd = await startProcess({
       program,
-      args: etcdArguments(name, dataDirectory, ports),
+      args: etcdArguments(name, dataDirectory, ports, member?.cluster ?? null),
       environment: etcdEnvironment(),
       guardGraceMs: this.#options.guardGraceMs ?? defaultGuardGraceMs,
       onLine: (line) => {
@@ -160,7 +172,7 @@ class SupervisedEtcd implements EtcdServer {
   }
 
   /** Asks until the etcd of this name, not another one on the same port, says that it is healthy. */
-  async #untilReady(name: string, ports: Ports, signal: AbortSignal): Promise<void> {
+  async #untilReady(name: string, ports: EtcdPorts, signal: AbortSignal): Promise<void> {
     const { log, readyTimeoutMs = defaultReadyTimeoutMs } = this.#options;
     const startMs = systemClock.monotonicMs();
     let lastAnswer = "nothing";
@@ -191,7 +203,13 @@ class SupervisedEtcd implements EtcdServer {
   }
 }
 
-function etcdArguments(name: string, dataDirectory: string, { client, peer }: Ports): string[] {
+/** `cluster` is null for one that stands alone. */
+function etcdArguments(
+  name: string,
+  dataDirectory: string,
+  { client, peer }: EtcdPorts,
+  cluster: string | null,
+): string[] {
   const clientUrl = `http://127.0.0.1:${client}`;
   const peerUrl = `http://127.0.0.1:${peer}`;
   const flags = {
@@ -199,16 +217,16 @@ function etcdArguments(name: string, dataDirectory: string, { client, peer }: Po
     "data-dir": dataDirectory,
     "listen-client-urls": clientUrl,
     "advertise-client-urls": clientUrl,
-    // Nobody ever connects here, but etcd insists on it.
+    // One that stands alone is never called here, but etcd insists on it.
     "listen-peer-urls": peerUrl,
     "initial-advertise-peer-urls": peerUrl,
-    "initial-cluster": `${name}=${peerUrl}`,
+    "initial-cluster": cluster ?? `${name}=${peerUrl}`,
     logger: "zap",
     "log-outputs": "stderr",
     "log-level": "warn",
     // A single member has nobody to lose an election to: it may hold one soon, and answers so much sooner.
-    "heartbeat-interval": 20,
-    "election-timeout": 200,
+    "heartbeat-interval": cluster === null ? 20 : 100,
+    "election-timeout": cluster === null ? 200 : 1_000,
     // Nobody reads old revisions, and watches begin at the present.
     "auto-compaction-mode": "revision",
     "auto-compaction-retention": 1_000,
@@ -216,6 +234,10 @@ function etcdArguments(name: string, dataDirectory: string, { client, peer }: Po
     "snapshot-count": 10_000,
   };
   return Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
+}
+
+export function newEtcdName(): string {
+  return `lockstep-${randomBytes(6).toString("hex")}`;
 }
 
 /** What etcd's last lines say of why it ended: they are JSON, but for a panic's, whose stack says nothing to a user. */
@@ -242,7 +264,7 @@ function etcdEnvironment(): NodeJS.ProcessEnv {
 }
 
 /** Two ports that are free now; etcd says so by its end if one is taken before it gets there. */
-async function freePorts(): Promise<Ports> {
+export async function freePorts(): Promise<EtcdPorts> {
   const servers = await Promise.all([listenAnywhere(), listenAnywhere()]);
   await Promise.all(servers.map(({ close }) => close()));
   const [client, peer] = servers;
@@ -263,7 +285,8 @@ async function listenAnywhere(): Promise<{ port: number; close: () => Promise<vo
   };
 }
 
-function ask(method: "GET" | "POST", port: number, path: string, signal: AbortSignal): Promise<string> {
+/** One call of etcd's HTTP interface. */
+export function ask(method: "GET" | "POST", port: number, path: string, signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
     const asking = request({ host: "127.0.0.1", port, path, method, agent: false, signal, timeout: askTimeoutMs });
     asking.on("timeout", () => asking.destroy(new Error(`no answer within ${askTimeoutMs} ms`)));

@@ -16,7 +16,8 @@ export interface RegisteredRun {
   readonly etcd: readonly string[];
   /** Where the coordinator serves status. */
   readonly coordinator: string;
-  readonly etcdPid: number | null;
+  /** Of the etcd that was started for the job; none where it uses another one. */
+  readonly etcdPids: readonly number[];
 }
 
 function folder(): string {

@@ -1,13 +1,18 @@
 /** Starts a worker thread of lockstep's own. */
-import { Worker as Thread, type TransferListItem } from "node:worker_threads";
+import { join } from "node:path";
+import { SHARE_ENV, Worker as Thread, type TransferListItem } from "node:worker_threads";
 import { LockstepError, messageOf } from "../../core/errors.ts";
+import { packageRoot } from "./package-root.ts";
 import { type Channel, type Handlers, openChannel } from "./thread-channel.ts";
 
 export interface RunningThread extends Channel {
   stop(): Promise<void>;
 }
 
-/** `module` is the file the thread runs; `data` is what it finds in `workerData.data`. */
+/**
+ * `module` is the file the thread runs; `data` is what it finds in `workerData.data`. The environment is the process' own,
+ * also where it is changed later.
+ */
 export function startThread(
   module: URL,
   data: unknown,
@@ -15,7 +20,8 @@ export function startThread(
   onFailure: (error: Error) => void,
   move: readonly TransferListItem[] = [],
 ): RunningThread {
-  const thread = new Thread(new URL("../../../bin/thread.mjs", import.meta.url), {
+  const thread = new Thread(join(packageRoot, "bin/thread.mjs"), {
+    env: SHARE_ENV,
     workerData: { module: module.href, data },
     transferList: [...move],
   });

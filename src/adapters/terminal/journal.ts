@@ -28,7 +28,7 @@ export class EpochJournal {
     const news: EpochNews[] = [];
     let best: BestSoFar | null = null;
     for (const record of status.history) {
-      const step = record.epoch * status.stepsPerEpoch;
+      const { step } = record;
       const judgement = judge(this.#policy, best, { epoch: record.epoch, step, metrics: record.metrics });
       const value = record.metrics[this.#policy.monitor];
       // What was committed decides, also where today's policy would have judged otherwise.

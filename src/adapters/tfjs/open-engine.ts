@@ -1,7 +1,6 @@
 /**
- * Opens the engine that set-up has chosen, in the thread that calls. TensorFlow reads its settings from the process'
- * real environment when it is loaded, and a worker thread only has a copy of that; so whoever starts the thread or the
- * process applies `engineEnvironment` first.
+ * Opens the engine that set-up has chosen, in the thread that calls. Whoever started the process has applied
+ * `engineEnvironment` before.
  */
 import { createRequire } from "node:module";
 import { constants } from "node:os";
@@ -11,58 +10,11 @@ import type { KernelBackend } from "@tensorflow/tfjs";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { Engine, EngineKind, Step, Tensor, TensorFlow } from "../../ports/engine.ts";
 import { hasAvx2 } from "../system/processor.ts";
-import { withNativeRandom } from "./native-random.ts";
+import { exactSettings } from "./engine-environment.ts";
+import { type OpRunner, withNativeRandom, withoutStatefulRandom } from "./native-random.ts";
 import { type EngineChoice, javaScriptLibrary } from "./prepare-engine.ts";
 
 const require = createRequire(import.meta.url);
-
-export interface EngineProcessOptions {
-  /** Threads inside one op. */
-  readonly threads: number;
-  /** The GPU to use, as `assignGpus` numbered it; null for none. */
-  readonly gpuIndex: number | null;
-}
-
-/**
- * What must be in the environment before the native library is loaded. Settings that decide the bits are always set;
- * for purely local ones a value that the user has set is kept.
- */
-export function engineEnvironment(choice: EngineChoice, options: EngineProcessOptions): Record<string, string> {
-  if (choice.kind !== "native") return {};
-  return {
-    TF_CPP_MIN_LOG_LEVEL: process.env.TF_CPP_MIN_LOG_LEVEL ?? "3",
-    TF_FORCE_GPU_ALLOW_GROWTH: process.env.TF_FORCE_GPU_ALLOW_GROWTH ?? "true",
-    // `nvidia-smi` and therefore `gpuIndex` count so; CUDA of itself would count the fastest first.
-    CUDA_DEVICE_ORDER: "PCI_BUS_ID",
-    CUDA_VISIBLE_DEVICES: choice.device === "gpu" && options.gpuIndex !== null ? String(options.gpuIndex) : "",
-    ...exactSettings(options.threads),
-  };
-}
-
-/**
- * oneDNN's own ops choose their algorithm by the processor. Matrix products go through oneDNN even without them, so its
- * instruction set is fixed too: the newest that every processor of the last ten years has.
- */
-const oneDnn = { TF_ENABLE_ONEDNN_OPTS: "0", ONEDNN_MAX_CPU_ISA: "AVX2", DNNL_MAX_CPU_ISA: "AVX2" };
-
-/** As the fingerprint says it. */
-export const oneDnnSetting = `ops off, at most ${oneDnn.ONEDNN_MAX_CPU_ISA}`;
-
-/** The settings that decide the bits. */
-function exactSettings(threads: number): Record<string, string> {
-  return {
-    // How many threads share an op decides how its sums are split.
-    TF_NUM_INTRAOP_THREADS: String(threads),
-    OMP_NUM_THREADS: String(threads),
-    // One op after the other: the order in which a graph's ops run cannot depend on the machine's load.
-    TF_NUM_INTEROP_THREADS: "1",
-    ...oneDnn,
-    // On a GPU: no atomic sums, and no algorithm chosen by a race.
-    TF_DETERMINISTIC_OPS: "1",
-    TF_CUDNN_DETERMINISTIC: "1",
-    TF_CUDNN_USE_AUTOTUNE: "0",
-  };
-}
 
 /**
  * Opens the engine for this thread; prints nothing. Several threads may each open the same one. A thread may open a
@@ -70,8 +22,7 @@ function exactSettings(threads: number): Record<string, string> {
  * not find its GPU.
  */
 export async function openEngine(choice: EngineChoice, options: { threads: number }): Promise<Engine> {
-  // The CommonJS build, as the Node backend requires it: one TensorFlow.js in the thread, not two.
-  const tf = require("@tensorflow/tfjs") as TensorFlow;
+  const tf = loadTensorFlow();
   const threads = choice.kind === "native" ? options.threads : 1;
   const library =
     choice.kind === "native" ? await openNative(tf, choice, threads) : await openJavaScript(tf, choice.kind);
@@ -89,6 +40,11 @@ export async function openEngine(choice: EngineChoice, options: { threads: numbe
     },
     record: (_name, step) => opByOp(tf, choice.kind === "native" ? withNativeMasks(tf, step) : step),
   };
+}
+
+/** The CommonJS build, as the Node backend requires it: one TensorFlow.js in the thread, not two. */
+export function loadTensorFlow(): TensorFlow {
+  return require("@tensorflow/tfjs") as TensorFlow;
 }
 
 function withNativeMasks(tf: TensorFlow, step: Step): Step {
@@ -136,6 +92,7 @@ async function openNative(tf: TensorFlow, choice: EngineChoice, threads: number)
     require("@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js");
     const backend: NodeBackendModule = require("@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js");
     const node = new backend.NodeJSKernelBackend(binding, "@tensorflow/tfjs-node-gpu");
+    withoutStatefulRandom(tf, nativeBackend, node as KernelBackend & OpRunner); // its package does not declare these
     tf.registerBackend(nativeBackend, () => node);
   }
   await activate(tf, nativeBackend);

@@ -1,6 +1,6 @@
 /** Runs a step once before anything depends on it: does the engine have every kernel, and what is it that is run? */
 import { createHash } from "node:crypto";
-import { messageOf } from "../../core/errors.ts";
+import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { Engine } from "../../ports/engine.ts";
 
 /**
@@ -12,8 +12,9 @@ export function probeKernels(engine: Engine, run: () => void): string | null {
     engine.tf.tidy(() => run());
     return null;
   } catch (error) {
-    // TensorFlow.js has no other sign of it than the message.
-    const missing = /^Kernel '(\w+)' not registered for backend/.exec(messageOf(error))?.[1];
+    // TensorFlow.js has no other sign of it than the message; a step of a model says what was thrown in it as the cause.
+    const thrown = error instanceof LockstepError ? (error.cause ?? error) : error;
+    const missing = /^Kernel '(\w+)' not registered for backend/.exec(messageOf(thrown))?.[1];
     if (missing === undefined) throw error;
     return missing;
   }

@@ -2,85 +2,117 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { systemClock } from "../../adapters/system/clock.ts";
 import { type Channel, Moved, openChannel } from "../../adapters/system/thread-channel.ts";
-import type { Assignment, ComputeInfo, Reducer, RunOutcome, StepReport } from "../../ports/compute.ts";
+import { loadTensorFlow } from "../../adapters/tfjs/open-engine.ts";
+import { assert } from "../../core/errors.ts";
+import type { Assignment, ComputeInfo, GenerationStep, StepReport } from "../../ports/compute.ts";
 import type { StateSnapshot } from "../../ports/transport.ts";
+import { FreezableCompute } from "../../runtime/freezable-compute.ts";
 import { Trainer } from "../../runtime/trainer.ts";
-import { fingerprintOf, type OpenedProgram, openProgram, type ProgramRequest } from "../open-program.ts";
+import {
+  type EngineRequest,
+  fingerprintOf,
+  type JobRequest,
+  type OpenedProgram,
+  openJob,
+  openProgram,
+} from "../open-program.ts";
+
+/** What `gameday` does to a worker from inside: its computation never ends, or a bit of its weights is another. */
+export type ComputeFault = "hang" | "flip-bit";
 
 export interface ComputeThreadData {
-  readonly request: ProgramRequest;
-  readonly shards: number;
+  readonly job: JobRequest;
   /** Leads to the exchange thread. */
   readonly exchange: MessagePort;
 }
 
+/** What a worker knows once it has found its run. */
+export interface ComputeRequest {
+  readonly engine: EngineRequest;
+  /** Instead of the job file's; null: those. */
+  readonly epochs: number | null;
+  readonly shards: number;
+  /** How far apart its step reports are at least; the first step of every run is reported whatever this says. */
+  readonly reportEveryMs: number;
+}
+
 const data = (workerData as { data: ComputeThreadData }).data; // what start-worker-threads.ts put there
 const exchange: Channel = openChannel(data.exchange, {});
-let trainer: Trainer | null = null;
-/** Ends the reduction under way as aborted; null when nothing is being reduced. */
-let abortReduction: (() => void) | null = null;
-let frozen = false;
-let reportedAtMs = 0;
-const reportEveryMs = 100;
+let compute: FreezableCompute | null = null;
+let generation = 0;
+let reportEveryMs = 0;
+let reportedAtMs = Number.NEGATIVE_INFINITY;
 
-const reducer: Reducer = {
-  async reduce(round, own, into) {
-    if (frozen) return "aborted";
-    const aborted = new Promise<"aborted">((resolve) => {
-      abortReduction = () => resolve("aborted");
-    });
-    const reduced = exchange.call<void>("reduce", { round, own, into }).then(() => "reduced" as const);
-    // A reduction that is given up is answered late or never; its answer means nothing any more.
-    reduced.catch(() => undefined);
-    const outcome = await Promise.race([aborted, reduced]);
-    abortReduction = null;
-    // Freezing wins over an answer that is already there: nothing is applied after it.
-    return frozen ? "aborted" : outcome;
-  },
-};
+// Before the job file: once tsx is there, Node reads the source map of every module, and TensorFlow.js' are large.
+loadTensorFlow();
+const opening = openJob(data.job);
+opening.catch(() => undefined); // `open` says it
 
 const agent = openChannel(parentPort!, {
-  async open(): Promise<ComputeInfo> {
-    const opened = await openProgram(data.request, (line) => agent.tell("say", line));
-    trainer = new Trainer({
+  async open({ engine, epochs, shards, ...request }: ComputeRequest): Promise<ComputeInfo> {
+    reportEveryMs = request.reportEveryMs;
+    const say = (line: string) => agent.tell("say", line);
+    const opened = await openProgram({ ...data.job, ...engine, epochs }, say, opening);
+    const trainer = new Trainer({
       program: opened.program,
       job: opened.job,
       data: opened.data,
-      shards: data.shards,
+      shards,
       clock: systemClock,
       onStep: report,
     });
-    return describe(opened, trainer);
+    compute = new FreezableCompute(trainer, {
+      reduce: (work) => exchange.call("reduce", work),
+      computes: (generation, computing) => exchange.tell("computes", { generation, computing }),
+    });
+    return describe(opened, trainer, shards);
   },
-  initialize: (place: { lineage: number; era: number }) => trainer!.initialize(place),
-  restore: (state: StateSnapshot) => trainer!.restore(state),
-  snapshot: () => {
-    const state = trainer!.snapshot();
+  initialize: (place: { lineage: number; era: number }) => opened().initialize(place),
+  restore: (state: StateSnapshot) => opened().restore(state),
+  async snapshot() {
+    const state = await opened().snapshot();
     return new Moved(state, [state.values.buffer as ArrayBuffer]);
   },
-  async run(assignment: Assignment): Promise<RunOutcome> {
-    frozen = false;
-    return trainer!.run(assignment, reducer);
+  run(assignment: Assignment) {
+    generation = assignment.generation;
+    reportedAtMs = Number.NEGATIVE_INFINITY;
+    return opened().run(assignment);
   },
-  freeze() {
-    frozen = true;
-    abortReduction?.();
+  freeze: () => opened().freeze(),
+  voteToStop: () => opened().voteToStop(),
+  async breakOnPurpose(fault: ComputeFault) {
+    agent.tell("say", `broken on purpose: ${fault}`);
+    if (fault === "hang") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    else await opened().restore(withFlippedBit(await opened().snapshot()));
   },
-  voteToStop: () => trainer!.voteToStop(),
 });
+
+/** One bit in the middle of the first weight: a value of the same size that is another. */
+function withFlippedBit(state: StateSnapshot): StateSnapshot {
+  const values = Float32Array.from(state.values);
+  new Uint32Array(values.buffer)[0]! ^= 1 << 20;
+  return { ...state, values };
+}
+
+function opened(): FreezableCompute {
+  assert(compute !== null, "the compute thread is opened before it is used");
+  return compute;
+}
 
 function report(step: StepReport): void {
   const now = systemClock.monotonicMs();
   if (now - reportedAtMs < reportEveryMs) return;
   reportedAtMs = now;
   const { step: n, epoch, stepInEpoch } = step.progress;
-  agent.tell("stepped", { ...step, progress: { step: n, epoch, stepInEpoch } });
+  const report: GenerationStep = { ...step, generation, progress: { step: n, epoch, stepInEpoch } };
+  agent.tell("stepped", report);
 }
 
-function describe(opened: OpenedProgram, { stepsPerEpoch, statisticsCount }: Trainer): ComputeInfo {
+function describe(opened: OpenedProgram, trainer: Trainer, shards: number): ComputeInfo {
+  const { stepsPerEpoch, statisticsCount } = trainer;
   const { engine, program, data: prepared } = opened;
   return {
-    fingerprint: fingerprintOf(opened, data.shards),
+    fingerprint: fingerprintOf(opened, shards),
     weightCount: program.weightCount,
     slotNames: program.slotNames,
     trainableCount: program.trainableCount,

@@ -1,11 +1,12 @@
 /** A worker's two threads beside the agent's own, as the ports that the agent knows. */
 import { MessageChannel } from "node:worker_threads";
 import { type RunningThread, startThread } from "../../adapters/system/thread.ts";
-import type { Compute, ComputeInfo, Exchange, RunOutcome, StepReport } from "../../ports/compute.ts";
-import type { StateProvider, StateRequest, StateSnapshot } from "../../ports/transport.ts";
-import type { ProgramRequest } from "../open-program.ts";
-import type { ComputeThreadData } from "./compute-thread.ts";
-import type { ExchangeThreadData, JoinRequest } from "./exchange-thread.ts";
+import type { Compute, ComputeInfo, Exchange, GenerationStep, RunOutcome } from "../../ports/compute.ts";
+import type { ServedState, StateProvider, StateRequest, StateSnapshot } from "../../ports/transport.ts";
+import type { OnBroken, ReductionSize } from "../../runtime/peer-exchange.ts";
+import type { JobRequest } from "../open-program.ts";
+import type { ComputeFault, ComputeRequest, ComputeThreadData } from "./compute-thread.ts";
+import type { ExchangeThreadData } from "./exchange-thread.ts";
 
 export interface WorkerThreads {
   readonly compute: Compute;
@@ -13,60 +14,81 @@ export interface WorkerThreads {
   /** Where the exchange thread listens. */
   readonly address: string;
   readonly info: ComputeInfo;
+  /** A fault for `gameday`, see compute-thread.ts. */
+  breakOnPurpose(fault: ComputeFault): void;
+}
+
+/** They load what they need for any run; whoever has found the run opens them for it. */
+export interface StartedThreads {
+  open(options: WorkerThreadsOptions): Promise<WorkerThreads>;
   stop(): Promise<void>;
 }
 
-export interface WorkerThreadsOptions {
-  readonly request: ProgramRequest;
-  readonly shards: number;
+export interface WorkerThreadsOptions extends ComputeRequest {
   readonly listen: string;
-  readonly connectMs: number;
+  readonly budgetMs: number;
   readonly say: (line: string) => void;
-  readonly onStep: (report: StepReport) => void;
+  readonly onStep: (report: GenerationStep) => void;
   readonly onBroken: (broken: { generation: number; rank: number; reason: string }) => void;
   readonly onFailure: (error: Error) => void;
 }
 
-export async function startWorkerThreads(options: WorkerThreadsOptions): Promise<WorkerThreads> {
-  const { request, shards, listen, connectMs, say, onStep, onBroken, onFailure } = options;
+export function startWorkerThreads(job: JobRequest): StartedThreads {
   const { port1, port2 } = new MessageChannel();
   let provide: StateProvider = () => Promise.resolve("this worker has no state yet");
-  const exchangeData: ExchangeThreadData = { listen, connectMs, shards, compute: port1 };
+  let run: WorkerThreadsOptions | null = null; // nothing is told before the threads are opened
+  const onFailure = (error: Error) => run?.onFailure(error);
+  const exchangeData: ExchangeThreadData = { compute: port1 };
   const exchangeThread = startThread(
     new URL("./exchange-thread.ts", import.meta.url),
     exchangeData,
-    { broken: onBroken, provideState: (wanted: StateRequest) => provide(wanted) },
+    {
+      broken: (broken: Parameters<OnBroken>[0]) => run?.onBroken(broken),
+      provideState: (wanted: StateRequest) => provide(wanted),
+    },
     onFailure,
     [port1],
   );
-  const computeData: ComputeThreadData = { request, shards, exchange: port2 };
+  const computeData: ComputeThreadData = { job, exchange: port2 };
   const computeThread = startThread(
     new URL("./compute-thread.ts", import.meta.url),
     computeData,
-    { stepped: onStep, say },
+    { stepped: (step: GenerationStep) => run?.onStep(step), say: (line: string) => run?.say(line) },
     onFailure,
     [port2],
   );
-  const stop = async () => {
+  const end = async () => {
     await exchangeThread.call("close").catch(() => undefined);
     await Promise.all([exchangeThread.stop(), computeThread.stop()]);
   };
-  try {
-    const address = await exchangeThread.call<string>("listen");
-    const info = await computeThread.call<ComputeInfo>("open");
-    const exchange = exchangeOf(exchangeThread, info, (provider) => {
-      provide = provider;
-    });
-    return { compute: computeOf(computeThread), exchange, address, info, stop };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+  let ending: Promise<void> | null = null;
+  return {
+    async open(options) {
+      run = options;
+      const { engine, epochs, shards, reportEveryMs, listen, budgetMs } = options;
+      const request: ComputeRequest = { engine, epochs, shards, reportEveryMs };
+      const address = await exchangeThread.call<string>("listen", { listen, budgetMs });
+      const info = await computeThread.call<ComputeInfo>("open", request);
+      const size: ReductionSize = {
+        ...{ shards, values: info.weightCount, statistics: info.statisticsCount },
+        validates: info.validationSamples > 0,
+      };
+      await exchangeThread.call("open", size);
+      const exchange = exchangeOf(exchangeThread, (provider) => {
+        provide = provider;
+      });
+      const breakOnPurpose = (fault: ComputeFault) => computeThread.tell("breakOnPurpose", fault);
+      return { compute: computeOf(computeThread), exchange, address, info, breakOnPurpose };
+    },
+    stop() {
+      ending ??= end();
+      return ending;
+    },
+  };
 }
 
 function computeOf(thread: RunningThread): Compute {
   return {
-    open: () => thread.call<ComputeInfo>("open"),
     initialize: (place) => thread.call("initialize", place),
     restore: (state) => thread.call("restore", state),
     snapshot: () => thread.call<StateSnapshot>("snapshot"),
@@ -76,12 +98,9 @@ function computeOf(thread: RunningThread): Compute {
   };
 }
 
-function exchangeOf(thread: RunningThread, info: ComputeInfo, provideBy: (provider: StateProvider) => void): Exchange {
+function exchangeOf(thread: RunningThread, provideBy: (provider: StateProvider) => void): Exchange {
   return {
-    join: (membership) => {
-      const request: JoinRequest = { membership, values: info.weightCount, statistics: info.statisticsCount };
-      return thread.call("join", request);
-    },
+    join: (membership) => thread.call("join", membership),
     leave: () => thread.call("leave"),
     serveState(provider) {
       provideBy(provider);
@@ -91,7 +110,7 @@ function exchangeOf(thread: RunningThread, info: ComputeInfo, provideBy: (provid
       const cancel = () => thread.tell("cancelCopy");
       signal.addEventListener("abort", cancel);
       try {
-        return await thread.call<StateSnapshot>("copyState", { from, request });
+        return await thread.call<ServedState>("copyState", { from, request });
       } finally {
         signal.removeEventListener("abort", cancel);
       }

@@ -5,9 +5,11 @@ import type { Long } from '@grpc/proto-loader';
 export interface CopyStateRequest {
   'generation'?: (number);
   'step'?: (number | string | Long);
+  'anyStep'?: (boolean);
 }
 
 export interface CopyStateRequest__Output {
   'generation': (number);
   'step': (number);
+  'anyStep': (boolean);
 }

@@ -6,6 +6,8 @@ export interface SubscribeRequest {
   'rank'?: (number);
   'workerId'?: (string);
   'expectedWorkerId'?: (string);
+  'observer'?: (boolean);
+  'address'?: (string);
 }
 
 export interface SubscribeRequest__Output {
@@ -13,4 +15,6 @@ export interface SubscribeRequest__Output {
   'rank': (number);
   'workerId': (string);
   'expectedWorkerId': (string);
+  'observer': (boolean);
+  'address': (string);
 }

@@ -1,0 +1,98 @@
+/** A cluster that `lockstep launch` has started, as the recovery benchmark sees it: its status, and its logs at the end. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { connectControl } from "../../src/adapters/grpc/control.ts";
+import type { RegisteredRun } from "../../src/adapters/system/run-registry.ts";
+import { systemClock } from "../../src/adapters/system/clock.ts";
+import { parseLogLine } from "../../src/cli/gameday/logbook.ts";
+import type { LogLine } from "../../src/core/log-reading.ts";
+import type { ClusterStatus } from "../../src/core/status.ts";
+import { workers } from "./job.ts";
+
+const program = fileURLToPath(new URL("../../bin/lockstep.mjs", import.meta.url));
+/** Seldom: whoever asks takes time from those who train. */
+const pollMs = 250;
+const controlDeadlineMs = 2000;
+const stopMs = 60_000;
+
+export class TrainingCluster {
+  readonly #folder: string;
+  readonly #launch: ChildProcess;
+  readonly #exited: Promise<void>;
+  #ended = false;
+  #errors = "";
+
+  /** `folder` is the cluster's own; `jobFile` may lie elsewhere. */
+  constructor(folder: string, jobFile: string) {
+    this.#folder = folder;
+    const words = ["--workers", String(workers), "--log-level", "debug", "--directory", join(folder, "run"), "--json"];
+    this.#launch = spawn(process.execPath, [program, "launch", jobFile, ...words], {
+      cwd: folder,
+      env: { ...process.env, XDG_STATE_HOME: join(folder, "state") },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    this.#launch.stderr?.on("data", (text) => {
+      this.#errors += text;
+    });
+    this.#exited = new Promise((resolve) => {
+      this.#launch.once("close", () => {
+        this.#ended = true;
+        resolve();
+      });
+    });
+  }
+
+  /** Resolves with the first status that matches; rejects when the launch ends first, or after `limitMs`. */
+  async whenStatus(what: string, limitMs: number, matches: (status: ClusterStatus) => boolean): Promise<ClusterStatus> {
+    const deadline = systemClock.monotonicMs() + limitMs;
+    while (systemClock.monotonicMs() < deadline) {
+      if (this.#ended) throw new Error(`The launch ended before ${what}:\n${this.#errors}`);
+      const status = await this.#status();
+      if (status && matches(status)) return status;
+      await systemClock.sleep(pollMs);
+    }
+    throw new Error(`Within ${limitMs / 1000} s there was no sign of ${what}.`);
+  }
+
+  /** Ends everything in order; what does not end is killed. */
+  async stop(): Promise<void> {
+    this.#launch.kill("SIGINT");
+    const timer = new AbortController();
+    const late = systemClock.sleep(stopMs, timer.signal).then(
+      () => this.#launch.kill("SIGKILL"),
+      () => undefined,
+    );
+    await this.#exited;
+    timer.abort();
+    await late;
+  }
+
+  /** What coordinator and workers have logged, each process' lines in order. */
+  async logs(): Promise<LogLine[]> {
+    const folder = join(this.#folder, "run", "logs");
+    // A launch that failed early has none.
+    const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith(".log"));
+    const texts = await Promise.all(names.map((name) => readFile(join(folder, name), "utf8")));
+    return texts.flatMap((text, i) => {
+      const process = names[i]!.replace(/\.log$/, "");
+      return text.split("\n").flatMap((line) => parseLogLine(process, line) ?? []);
+    });
+  }
+
+  async #status(): Promise<ClusterStatus | null> {
+    try {
+      const file = join(this.#folder, "state", "lockstep", "jobs", "recovery.json");
+      const { coordinator } = JSON.parse(await readFile(file, "utf8")) as RegisteredRun; // written by launch
+      const control = connectControl(coordinator, controlDeadlineMs);
+      try {
+        return await control.status();
+      } finally {
+        control.close();
+      }
+    } catch {
+      return null; // not there yet, or just killed
+    }
+  }
+}

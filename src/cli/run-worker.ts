@@ -1,0 +1,223 @@
+/** A worker's agent: finds the run, opens the threads, and takes part until the job is finished or it has to leave. */
+import { resolve } from "node:path";
+import { openDirectoryStorage } from "../adapters/fs/checkpoint-storage.ts";
+import { type ControlConnection, connectControl } from "../adapters/grpc/control.ts";
+import { loadJob } from "../adapters/job-file/load-job.ts";
+import { whenParentEnds } from "../adapters/system/child-process.ts";
+import { systemClock } from "../adapters/system/clock.ts";
+import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
+import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
+import { LockstepError, messageOf } from "../core/errors.ts";
+import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
+import { decodeJson } from "../core/json.ts";
+import { type Keys, keysOf, runKey } from "../core/keys.ts";
+import type { CoordinatorRecord, JobRecord } from "../core/records.ts";
+import type { CheckpointPointer } from "../core/status.ts";
+import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
+import type { ComputeInfo, GenerationStep, StepReport } from "../ports/compute.ts";
+import type { Coordination } from "../ports/coordination.ts";
+import type { Log } from "../ports/log.ts";
+import { contentToSnapshot } from "../runtime/state.ts";
+import { type Standing, Worker } from "../runtime/worker.ts";
+import type { Arguments } from "./command.ts";
+import { addressOf, applyEnvironment, endpointsOf, newId, onStopSignal, processLog, wishOf } from "./common.ts";
+import { connectEtcd } from "./connect-etcd.ts";
+import type { StartedThreads } from "./threads/start-worker-threads.ts";
+
+/** How often the coordinator hears how far this worker is. */
+const reportEveryMs = 100;
+
+export async function runWorker(args: Arguments, started: StartedThreads): Promise<number> {
+  // Only for its name: what loads TypeScript takes a while to start, and the compute thread does it anyway.
+  const jobName = args.text("job") ?? (await loadJob(args.argument)).job.name;
+  const name = args.text("name") ?? `worker-${process.pid}`;
+  const log = processLog(args).with({ worker: name });
+  const listen = addressOf(args, "listen", "127.0.0.1:0");
+  const endpoints = endpointsOf(args);
+  const checkpoints = args.text("checkpoints");
+  if (!checkpoints)
+    throw new LockstepError(
+      "usage",
+      "--checkpoints is missing: the worker needs the directory that all workers share.",
+    );
+  const storage = await openDirectoryStorage(resolve(checkpoints), log);
+  const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
+  const { record, keys } = await findRun(endpoints, jobName, log);
+  const budget = failureBudget(record.budgetMs);
+  const coordination = connectEtcd(endpoints, budget, log);
+  try {
+    const gpuIndex = choice.device === "gpu" ? (args.whole("gpu", 0) ?? 0) : null;
+    applyEnvironment(engineEnvironment(choice, { threads: record.threads, gpuIndex }));
+    const reporter = new ProgressReporter(coordination, keys, budget);
+    const logStep = stepLog(log);
+    let agent: Worker | null = null;
+    let fail: (error: Error) => void = () => {};
+    const failed = new Promise<never>((_, reject) => {
+      fail = reject;
+    });
+    failed.catch(() => undefined);
+    const threads = await started.open({
+      engine: { choice, mayFallBack: args.text("engine") === undefined, threads: record.threads },
+      epochs: record.epochs,
+      shards: record.shards,
+      listen,
+      budgetMs: budget.budgetMs,
+      reportEveryMs: args.text("log-level") === "debug" ? 0 : reportEveryMs,
+      say: (line) => log.warn(line),
+      onStep: (report) => {
+        if (agent?.follows(report.generation)) log.debug("followed", { step: report.progress.step });
+        else logStep(report);
+        agent?.stepped(report);
+        reporter.note(report);
+      },
+      onBroken: (broken) => agent?.peerBroken(broken),
+      onFailure: (error) => fail(error),
+    });
+    const afterMs = Math.round(performance.now()); // since this process was started
+    await checkFit(coordination, keys, record, storage, threads.info);
+    log.info("ready", { engine: threads.info.engine, address: threads.address, afterMs });
+    process.send?.({ event: "ready", address: threads.address });
+    // For `gameday`, which breaks its own workers on purpose: only whoever started this process has the channel.
+    process.on("message", (message: unknown) => {
+      const fault = (message as { fault?: unknown } | null)?.fault;
+      if (fault === "hang" || fault === "flip-bit") threads.breakOnPurpose(fault);
+    });
+    process.channel?.unref();
+    agent = new Worker({
+      name,
+      address: args.text("advertise") ?? threads.address,
+      pid: process.pid,
+      record,
+      info: threads.info,
+      keys,
+      budget,
+      coordination,
+      storage,
+      compute: threads.compute,
+      exchange: threads.exchange,
+      clock: systemClock,
+      log,
+      newId,
+      onStanding: (standing) => reporter.stand(standing),
+    });
+    const leave = (why: string) => {
+      log.info("leaving in order", { why });
+      agent?.drain().catch((error: unknown) => log.warn("leaving could not be announced", { error: messageOf(error) }));
+    };
+    const forget = onStopSignal(leave);
+    whenParentEnds(() => leave("the process that started this one is gone"));
+    try {
+      const end = await Promise.race([agent.run(), failed]);
+      log.info("left", { why: end });
+      return 0;
+    } finally {
+      forget();
+      reporter.close();
+      await started.stop();
+    }
+  } finally {
+    await coordination.close();
+  }
+}
+
+/** Says which step is a generation's first, and with --log-level debug every step. */
+function stepLog(log: Log): (step: GenerationStep) => void {
+  let latest = 0;
+  return ({ generation, progress: { step } }) => {
+    if (generation === latest) log.debug("step", { generation, step });
+    else log.info("first step of the generation", { generation, step });
+    latest = generation;
+  };
+}
+
+/**
+ * Where something may have been changed on purpose: that this worker's model can take the state which the run goes on
+ * from. Found out before it asks to be let in, as that is what would make the run another one.
+ */
+async function checkFit(
+  coordination: Coordination,
+  keys: Keys,
+  { mayChange }: JobRecord,
+  storage: CheckpointStorage,
+  info: ComputeInfo,
+): Promise<void> {
+  const latest = mayChange ? await coordination.get(keys.latest) : null;
+  if (!latest) return;
+  // One that cannot be read, or is deleted meanwhile, is the business of whoever takes the state.
+  const content = await storage.load(decodeJson<CheckpointPointer>(latest.value).id).catch(() => null);
+  if (content) contentToSnapshot(content, info);
+}
+
+/** The job's newest run; waits until a coordinator has written down what it is. */
+async function findRun(
+  endpoints: readonly string[],
+  job: string,
+  log: Log,
+): Promise<{ record: JobRecord; keys: Keys }> {
+  // The budget that holds here is in what is looked for.
+  const budget = failureBudget();
+  const coordination = connectEtcd(endpoints, budget, log);
+  try {
+    for (let said = false; ; said = true) {
+      const run = await coordination.get(runKey(job));
+      const keys = run && keysOf(job, Number(run.value));
+      const record = keys && (await coordination.get(keys.record));
+      if (keys && record) return { record: decodeJson<JobRecord>(record.value), keys };
+      if (!said) log.info("waiting for a coordinator", { job });
+      await systemClock.sleep(budget.pollMs / 4);
+    }
+  } finally {
+    await coordination.close();
+  }
+}
+
+/** Tells the coordinator how far this worker is, a few times a second; nothing depends on it. */
+class ProgressReporter {
+  readonly #coordination: Coordination;
+  readonly #keys: Keys;
+  readonly #budget: FailureBudget;
+  #standing: Standing | null = null;
+  #control: ControlConnection | null = null;
+  #sending = false;
+
+  constructor(coordination: Coordination, keys: Keys, budget: FailureBudget) {
+    this.#coordination = coordination;
+    this.#keys = keys;
+    this.#budget = budget;
+  }
+
+  stand(standing: Standing): void {
+    this.#standing = standing;
+  }
+
+  /** Sends unless a report is still under way: what counts is the newest. */
+  note({ progress, samplesPerSecond, metrics }: StepReport): void {
+    const standing = this.#standing;
+    if (!standing || this.#sending) return;
+    this.#sending = true;
+    this.#send({ ...standing, ...progress, samplesPerSecond, metrics }).then(
+      () => {
+        this.#sending = false;
+      },
+      () => {
+        this.close();
+        this.#sending = false;
+      },
+    );
+  }
+
+  close(): void {
+    this.#control?.close();
+    this.#control = null;
+  }
+
+  async #send(report: Parameters<ControlConnection["reportProgress"]>[0]): Promise<void> {
+    if (!this.#control) {
+      const entry = await this.#coordination.get(this.#keys.coordinator);
+      if (!entry) return;
+      const { address } = decodeJson<CoordinatorRecord>(entry.value);
+      this.#control = connectControl(address, this.#budget.requestTimeoutMs);
+    }
+    await this.#control.reportProgress(report);
+  }
+}

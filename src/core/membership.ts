@@ -1,0 +1,68 @@
+/** Who is in: what workers announce, and the values of the generation key. */
+import type { Fingerprint } from "./fingerprint.ts";
+import type { Range } from "./sampler.ts";
+import type { StateName } from "./state-order.ts";
+
+/** A worker that is alive and wants to be in: the value of its member key. */
+export interface Member {
+  readonly workerId: string;
+  readonly name: string;
+  /** Where peers subscribe to its outbox. */
+  readonly address: string;
+  readonly pid: number;
+  readonly fingerprint: Fingerprint;
+  /** The start of the run that it belongs to, see `JobRecord`. */
+  readonly start: number;
+  /** It is going away in order, as soon as others have the state and a generation is formed without it. */
+  readonly leaving: boolean;
+  /**
+   * Since it was admitted it has had the state of a running generation, as a member or by following: so it reaches the
+   * members, and they reach it.
+   */
+  readonly hasState: boolean;
+  /** For people, who want to know how long an epoch is. */
+  readonly stepsPerEpoch: number;
+  /** Roughly how long its steps take, so that nobody takes a long one for a hang; 0 before the first. */
+  readonly stepMs: number;
+}
+
+export interface Forming {
+  readonly kind: "forming";
+  readonly generation: number;
+  /** In rank order, so that they can open their streams to each other while the generation forms. */
+  readonly members: readonly FormingMember[];
+  /** The coordinator that forms it, by its fencing token: another one starts over. */
+  readonly coordinator: number;
+  readonly reason: string;
+}
+
+export interface FormingMember {
+  readonly workerId: string;
+  readonly address: string;
+}
+
+export interface Running {
+  readonly kind: "running";
+  readonly generation: number;
+  readonly members: readonly RunningMember[];
+  readonly source: Source;
+  /** Too few are left: they take and publish the state, and wait. */
+  readonly paused: boolean;
+}
+
+export interface RunningMember extends FormingMember {
+  readonly rank: number;
+  readonly shards: Range;
+}
+
+export type Source =
+  | { readonly kind: "seed" }
+  | { readonly kind: "member"; readonly workerId: string; readonly state: StateName }
+  | { readonly kind: "checkpoint"; readonly id: string; readonly state: StateName };
+
+export type Generation = Forming | Running;
+
+export function memberIds(generation: Generation | null): readonly string[] {
+  if (!generation) return [];
+  return generation.members.map(({ workerId }) => workerId);
+}

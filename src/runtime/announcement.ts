@@ -1,0 +1,142 @@
+/**
+ * A worker's key in etcd: that it is there, wants in, or wants to leave. It lives by a lease, and a living worker whose
+ * lease was lost, because etcd was away, takes a new one: its steps never stop for that.
+ */
+import { assert, LockstepError, messageOf } from "../core/errors.ts";
+import type { FailureBudget } from "../core/failure-budget.ts";
+import type { Member } from "../core/membership.ts";
+import { encodeJson } from "../core/json.ts";
+import type { Keys } from "../core/keys.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Condition, Coordination, Lease, Operation } from "../ports/coordination.ts";
+import type { Log } from "../ports/log.ts";
+import { patiently } from "./patience.ts";
+
+export interface AnnouncementOptions {
+  readonly coordination: Coordination;
+  readonly keys: Keys;
+  readonly budget: FailureBudget;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Whether the worker still belongs there; asked before a lost lease is replaced. */
+  readonly mayReturn: () => Promise<boolean>;
+}
+
+export class Announcement {
+  readonly #options: AnnouncementOptions;
+  readonly #ended = new AbortController();
+  #member: Member;
+  #lease: Lease | null = null;
+  #kept: Promise<void> = Promise.resolve();
+  /** The revision at which the key was last seen; null when it was not there. */
+  #writtenAt: number | null = null;
+  /** Writes follow each other, so that the last one stays. */
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(options: AnnouncementOptions, member: Member) {
+    this.#options = options;
+    this.#member = member;
+  }
+
+  get member(): Member {
+    return this.#member;
+  }
+
+  get lease(): Lease {
+    assert(this.#lease !== null, "an admitted worker has announced itself");
+    return this.#lease;
+  }
+
+  async begin(): Promise<void> {
+    await this.#announceUnderNewLease();
+    this.#kept = this.#keep();
+  }
+
+  /** Changes what is announced; waits for etcd as long as this admission lasts. */
+  async change(changes: Partial<Member>): Promise<void> {
+    this.#member = { ...this.#member, ...changes };
+    const { clock, log, budget } = this.#options;
+    const { signal } = this.#ended;
+    // With the lease of that moment: a lost one is replaced meanwhile, and what is announced then has the changes too.
+    const write = () => (this.lease.isHeld() ? this.#write(this.lease) : Promise.resolve());
+    await patiently({ clock, log, pauseMs: budget.pollMs / 4, signal }, "announcing a change", write);
+  }
+
+  /** Takes the key away if nothing was decided since the generation key was read; false when it was, or may have been. */
+  async withdrawUnlessDecided(generation: { readonly modRevision: number } | null): Promise<boolean> {
+    const { coordination, keys } = this.#options;
+    const unchanged: Condition = generation
+      ? { kind: "modified-at", key: keys.generation, revision: generation.modRevision }
+      : { kind: "absent", key: keys.generation };
+    const deleted: Operation = { kind: "delete", key: keys.member(this.#member.workerId) };
+    return (await coordination.transact([unchanged], [deleted]).catch(() => null))?.succeeded ?? false;
+  }
+
+  /** Takes the key away; best effort, since the lease ends anyway. */
+  async withdraw(): Promise<void> {
+    this.#ended.abort();
+    const { coordination, keys } = this.#options;
+    const key = keys.member(this.#member.workerId);
+    await coordination.transact([], [{ kind: "delete", key }]).catch(() => undefined);
+    await this.#lease?.revoke();
+    await this.#kept;
+  }
+
+  async #announceUnderNewLease(): Promise<void> {
+    const { coordination, budget, clock, log } = this.#options;
+    const { signal } = this.#ended;
+    await patiently({ clock, log, pauseMs: budget.pollMs / 4, signal }, "announcing this worker", async () => {
+      const lease = await coordination.grantLease(budget.leaseTtlMs);
+      try {
+        await this.#write(lease);
+      } catch (error) {
+        const wasHeld = lease.isHeld();
+        void lease.revoke();
+        if (wasHeld) throw error;
+        // As after a sleep of this process: it is tried again under another one.
+        throw new LockstepError("coordination-unavailable", "The lease was over before anything was written under it.");
+      }
+      this.#lease = lease;
+    });
+  }
+
+  #write(lease: Lease): Promise<void> {
+    const { coordination, keys } = this.#options;
+    const key = keys.member(this.#member.workerId);
+    const write = async () => {
+      // Compared, since a request that comes late would put the key back under a lease that ends.
+      for (;;) {
+        const unchanged: Condition =
+          this.#writtenAt === null ? { kind: "absent", key } : { kind: "modified-at", key, revision: this.#writtenAt };
+        const put: Operation = { kind: "put", key, value: encodeJson(this.#member), lease };
+        const { succeeded, revision } = await coordination.transact([unchanged], [put]);
+        this.#writtenAt = succeeded ? revision : ((await coordination.get(key))?.modRevision ?? null);
+        if (succeeded) return;
+      }
+    };
+    const written = this.#writing.then(write);
+    this.#writing = written.catch(() => undefined);
+    return written;
+  }
+
+  async #keep(): Promise<void> {
+    const { log, mayReturn } = this.#options;
+    const { signal } = this.#ended;
+    while (!signal.aborted) {
+      await eitherAborted(this.lease.lost, signal);
+      if (signal.aborted || !(await mayReturn())) return;
+      log.info("the lease on the membership was lost; announcing again", { worker: this.#member.workerId });
+      await this.#announceUnderNewLease().catch((error: unknown) => {
+        if (!signal.aborted) log.error("announcing again failed", { error: messageOf(error) });
+      });
+    }
+  }
+}
+
+function eitherAborted(one: AbortSignal, other: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (one.aborted || other.aborted) resolve();
+    one.addEventListener("abort", () => resolve(), { once: true });
+    other.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,108 @@
+/**
+ * The state that a worker's process has: who stops the trainer, names what it stopped at, and replaces it. A report is a
+ * promise, so a state is named only after the trainer has been frozen, and nothing changes it until it is thawed.
+ */
+import { LockstepError } from "../core/errors.ts";
+import { compareStates, type StateName } from "../core/state-order.ts";
+import type { Assignment, Compute, RunOutcome } from "../ports/compute.ts";
+import type { StateSnapshot } from "../ports/transport.ts";
+import { stateName } from "./state.ts";
+
+/** A copy of the state, and its name. */
+export interface NamedSnapshot {
+  readonly name: StateName;
+  readonly snapshot: StateSnapshot;
+}
+
+export class HeldState {
+  readonly #compute: Compute;
+  #has = false;
+  #freezing: Promise<void> | null = null;
+  /** What it is frozen at; null while it trains, and when there is no state. */
+  #frozen: NamedSnapshot | null = null;
+  /** What it trains on from, until the first step: a newcomer's copy need not wait for a computation, or for one that hangs. */
+  #lent: NamedSnapshot | null = null;
+  /** The last generation in which this was the generation's state; 0 when there was none. */
+  trainedIn = 0;
+  /** It goes back to a copy of a member's, and has not been compared with what others have. */
+  isCopy = false;
+
+  constructor(compute: Compute) {
+    this.#compute = compute;
+  }
+
+  /** Stops the trainer. Resolves when nothing of the generation is applied any more, which may take as long as a step. */
+  freeze(): Promise<void> {
+    this.#freezing ??= this.#compute.freeze().finally(() => {
+      this.#freezing = null;
+    });
+    return this.#freezing;
+  }
+
+  /** The state that a frozen trainer stands at, or null when it has none. */
+  async frozen(): Promise<NamedSnapshot | null> {
+    if (!this.#has) return null;
+    this.#frozen ??= named(await this.#compute.snapshot());
+    return this.#frozen;
+  }
+
+  /** A copy for a peer, also while it trains. */
+  async copy(): Promise<NamedSnapshot | null> {
+    return this.#frozen ?? this.#lent ?? (this.#has ? named(await this.#compute.snapshot()) : null);
+  }
+
+  /** Whether this very state is held. */
+  async is(other: StateName): Promise<boolean> {
+    const own = (await this.frozen())?.name;
+    return own !== undefined && compareStates(own, other) === 0 && own.digest === other.digest;
+  }
+
+  /** Takes the state that a run starts with. */
+  async initialize(place: { lineage: number; era: number }): Promise<void> {
+    if (!this.#has) await this.#compute.initialize(place);
+    this.#has = true;
+  }
+
+  async replace(state: NamedSnapshot): Promise<void> {
+    this.#frozen = null;
+    this.#lent = null;
+    await this.#compute.restore(state.snapshot);
+    this.#has = true;
+    this.#frozen = state;
+  }
+
+  /** Trains on from here. */
+  async run(assignment: Assignment): Promise<RunOutcome> {
+    this.#lent = this.#frozen;
+    this.#frozen = null;
+    return this.#compute.run(assignment);
+  }
+
+  /** A step was applied, so all members have the generation's state. */
+  stepped(): void {
+    this.#lent = null;
+  }
+
+  /** The state is not to be trusted: it is never reported, and nobody gets a copy. */
+  forget(): void {
+    this.#has = false;
+    this.#frozen = null;
+    this.#lent = null;
+    this.trainedIn = 0;
+    this.isCopy = false;
+  }
+}
+
+export function named(snapshot: StateSnapshot): NamedSnapshot {
+  return { name: stateName(snapshot), snapshot };
+}
+
+/** The state under its name; refused when it is another one than it should be. */
+export function verified(snapshot: StateSnapshot, digest: string): NamedSnapshot {
+  const state = named(snapshot);
+  if (state.name.digest === digest) return state;
+  throw new LockstepError(
+    "corrupt-checkpoint",
+    `The state of step ${state.name.step} arrived with the digest ${state.name.digest}, not ${digest}.`,
+  );
+}

@@ -1,0 +1,243 @@
+/** Does what a schedule says, counts what really happened, and mends everything when the faults are over. */
+import { type Generation, memberIds } from "../../src/core/membership.ts";
+import { decodeJson } from "../../src/core/json.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Disk } from "./disk.ts";
+import { fairWeather, type SimulatedEtcd, type Weather } from "./etcd.ts";
+import type { Network } from "./network.ts";
+import type { Moment, Observer } from "./observer.ts";
+import type { Fault } from "./schedule.ts";
+import { keys } from "./worker-process.ts";
+import type { World } from "./world.ts";
+
+export interface InjectorParts {
+  readonly world: World;
+  readonly cluster: Cluster;
+  readonly etcd: SimulatedEtcd;
+  readonly network: Network;
+  readonly disk: Disk;
+  readonly observer: Observer;
+}
+
+const mostWorkers = 7;
+
+export class Injector {
+  readonly #parts: InjectorParts;
+  /** Faults that wait for their moment. */
+  #armed: Fault[] = [];
+  #cuts: (readonly [string, string])[] = [];
+  #isOver = false;
+
+  constructor(parts: InjectorParts, schedule: readonly Fault[]) {
+    this.#parts = parts;
+    const { world, observer } = parts;
+    for (const fault of schedule) {
+      world.at(fault.atMs, null, () => {
+        if (fault.on) this.#armed.push(fault);
+        else this.#inject(fault);
+      });
+    }
+    observer.onMoment = (moment) => this.#momentCame(moment);
+  }
+
+  /** Nothing goes wrong any more, and who was sent away or stopped is back. */
+  healAll(): void {
+    const { world, cluster, etcd, network, disk } = this.#parts;
+    this.#isOver = true;
+    this.#armed = [];
+    Object.assign(etcd.weather, fairWeather);
+    for (const [from, to] of this.#cuts.splice(0)) network.heal(from, to);
+    network.onCopy = () => {};
+    disk.failing.clear();
+    disk.slowness = 1;
+    for (const name of cluster.slots.keys()) etcd.heal(name);
+    cluster.heal();
+    world.trace.note("-", "the faults are over");
+  }
+
+  #momentCame(moment: Moment): void {
+    const due = this.#armed.filter(({ on }) => on?.moment === moment);
+    if (due.length === 0) return;
+    this.#armed = this.#armed.filter((fault) => !due.includes(fault));
+    for (const fault of due) this.#parts.world.after(fault.on!.afterMs, null, () => this.#inject(fault));
+  }
+
+  #inject(fault: Fault): void {
+    if (this.#isOver || this.#parts.observer.store.has(keys.done)) return;
+    if (this.#happens(fault)) this.#parts.observer.injected(fault.kind);
+  }
+
+  /** Whether there was anything to break. */
+  #happens(fault: Fault): boolean {
+    const { cluster, disk, etcd, network } = this.#parts;
+    const { kind, forMs } = fault;
+    const workers = cluster.namesOf("worker");
+    const coordinators = cluster.namesOf("coordinator");
+    const worker = nth(workers, fault.target);
+    const coordinator = nth(coordinators, fault.target);
+    const leader = this.#leader();
+    switch (kind) {
+      case "kill-worker":
+        return worker !== null && cluster.kill(worker);
+      case "kill-leader":
+        return leader !== null && cluster.kill(leader);
+      case "kill-coordinator":
+        return coordinator !== null && cluster.kill(coordinator);
+      case "kill-two":
+        return workers.length >= 2 && this.#killAll([worker!, nth(workers, fault.target + 1)!]);
+      case "kill-all-but-one":
+        return workers.length >= 2 && this.#killAll(workers.filter((name) => name !== worker));
+      case "kill-all":
+        return this.#killAll(workers);
+      case "lose-machine":
+        return worker !== null && cluster.kill(worker, true);
+      case "crash-loop":
+        return worker !== null && cluster.crashLoop(worker, forMs);
+      case "stop-worker":
+        return worker !== null && cluster.stop(worker, forMs);
+      case "stop-leader":
+        return leader !== null && cluster.stop(leader, forMs);
+      case "stop-coordinator":
+        return coordinator !== null && cluster.stop(coordinator, forMs);
+      case "hang":
+        return this.#canCompare(worker) && cluster.hang(worker);
+      case "flip-bit":
+        return this.#canCompare(worker) && cluster.flip(worker, fault.other, fault.target);
+      case "damaged-copy":
+        network.onCopy = (values) => this.#damage(fault, values);
+        return false; // counted when there was one
+      case "etcd-outage":
+        etcd.goDown(forMs);
+        return this.#note(`etcd is down for ${forMs} ms`);
+      case "etcd-election":
+        etcd.elect(Math.min(forMs, 2500));
+        return this.#note("etcd elects a leader");
+      case "etcd-late-expiry":
+        etcd.stretchLeases(forMs);
+        return this.#note(`leases last ${forMs} ms longer`);
+      case "etcd-requests-lost":
+        return this.#weather({ requestLost: 0.4 }, forMs);
+      case "etcd-requests-late":
+        return this.#weather({ requestLate: 0.3 }, forMs);
+      case "etcd-replies-lost":
+        return this.#weather({ replyLost: 0.4 }, forMs);
+      case "etcd-hints-lost":
+        return this.#weather({ hintLost: 1 }, forMs);
+      case "etcd-hints-late":
+        return this.#weather({ hintLateMs: 1500 }, forMs);
+      case "etcd-hints-doubled":
+        return this.#weather({ hintDoubled: 1 }, forMs);
+      case "cut-peers":
+      case "cut-peers-one-way":
+        return worker !== null && this.#cutPeers(fault, worker, workers);
+      case "cut-etcd":
+      case "cut-etcd-one-way":
+        return this.#cutEtcd(fault, [...workers, ...coordinators]);
+      case "drain":
+        return workers.length >= 2 && worker !== null && cluster.drain(worker);
+      case "drain-all":
+        return cluster.drainAll();
+      case "scale-up":
+        if (workers.length >= mostWorkers) return false;
+        cluster.add("worker", `w${cluster.slots.size + 1}`);
+        return this.#note("one more worker is started");
+      case "disk-failing":
+        if (worker === null) return false;
+        disk.failing.add(worker);
+        this.#later(forMs, () => disk.failing.delete(worker));
+        return this.#note(`writes of ${worker} fail for ${forMs} ms`);
+      case "disk-slow":
+        disk.slowness = 40;
+        this.#later(forMs, () => {
+          disk.slowness = 1;
+        });
+        return this.#note(`the disk is slow for ${forMs} ms`);
+    }
+  }
+
+  /** One bit of one copy, once. */
+  #damage({ kind, target, other }: Fault, values: Float32Array): void {
+    const { network, observer } = this.#parts;
+    network.onCopy = () => {};
+    const bits = new Uint32Array(values.buffer);
+    bits[target % bits.length]! ^= 1 << (12 + other);
+    this.#note("a bit of a copied state turns over on its way");
+    observer.injected(kind);
+  }
+
+  /** Whether it has a peer who can tell that something is wrong, and a published state to go back to. */
+  #canCompare(worker: string | null): worker is string {
+    const { store } = this.#parts.observer;
+    const value = store.get(keys.generation);
+    const generation = value ? decodeJson<Generation>(value) : null;
+    // Of one that forms with a newcomer, only one may have the state.
+    const members = generation?.kind === "running" ? memberIds(generation) : [];
+    return store.has(keys.latest) && members.length > 1 && members.some((id) => id.startsWith(`${worker}.`));
+  }
+
+  #leader(): string | null {
+    const value = this.#parts.observer.store.get(keys.leader);
+    return value ? ((JSON.parse(value) as { workerId: string }).workerId.split(".")[0] ?? null) : null;
+  }
+
+  #killAll(names: readonly string[]): boolean {
+    return names.filter((name) => this.#parts.cluster.kill(name)).length > 0;
+  }
+
+  #weather(change: Partial<Weather>, forMs: number): boolean {
+    const { weather } = this.#parts.etcd;
+    Object.assign(weather, change);
+    this.#later(forMs, () => {
+      for (const name of Object.keys(change) as (keyof Weather)[]) weather[name] = 0;
+    });
+    return this.#note(`etcd: ${JSON.stringify(change)} for ${forMs} ms`);
+  }
+
+  /** From one worker to one other, or to all others. */
+  #cutPeers({ kind, other, forMs }: Fault, worker: string, workers: readonly string[]): boolean {
+    const { network } = this.#parts;
+    const others = workers.filter((name) => name !== worker);
+    const cutOff = other % 3 === 0 ? others : others.slice(other % Math.max(1, others.length)).slice(0, 1);
+    if (cutOff.length === 0) return false;
+    const links = cutOff.flatMap((name): [string, string][] =>
+      kind === "cut-peers"
+        ? [
+            [worker, name],
+            [name, worker],
+          ]
+        : [[worker, name]],
+    );
+    for (const [from, to] of links) network.cut(from, to);
+    this.#cuts.push(...links);
+    this.#later(forMs, () => {
+      for (const [from, to] of links) network.heal(from, to);
+    });
+    return this.#note(`cut for ${forMs} ms: ${links.map((link) => link.join(">")).join(" ")}`);
+  }
+
+  #cutEtcd({ kind, target, other, forMs }: Fault, names: readonly string[]): boolean {
+    const name = nth(names, target);
+    if (name === null) return false;
+    const { etcd } = this.#parts;
+    const link = etcd.linkOf(name);
+    if (kind === "cut-etcd" || other % 2 === 0) link.to = false;
+    if (kind === "cut-etcd" || other % 2 === 1) link.from = false;
+    this.#later(forMs, () => etcd.heal(name));
+    return this.#note(`etcd and ${name} are cut for ${forMs} ms: ${JSON.stringify(link)}`);
+  }
+
+  #later(ms: number, action: () => void): void {
+    this.#parts.world.after(ms, null, () => {
+      if (!this.#isOver) action();
+    });
+  }
+
+  #note(what: string): true {
+    this.#parts.world.trace.note("-", what);
+    return true;
+  }
+}
+
+function nth(names: readonly string[], n: number): string | null {
+  return names[n % Math.max(1, names.length)] ?? null;
+}

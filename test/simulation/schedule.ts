@@ -1,0 +1,104 @@
+/** Which faults come when: a plain list, drawn from the seed, that can be printed, shortened and run again. */
+import type { Moment } from "./observer.ts";
+import type { Chance } from "./random.ts";
+
+/** Every kind of fault, and whether the protocol is built to survive it yet. */
+export const supportedFaults = {
+  "kill-worker": true,
+  "kill-leader": true,
+  "kill-coordinator": true,
+  "kill-two": true,
+  "kill-all-but-one": true,
+  "kill-all": true,
+  "lose-machine": true,
+  "crash-loop": true,
+  "stop-worker": true,
+  "stop-leader": true,
+  "stop-coordinator": true,
+  hang: true,
+  "flip-bit": true,
+  "damaged-copy": true,
+  "etcd-outage": true,
+  "etcd-election": true,
+  "etcd-late-expiry": true,
+  "etcd-requests-lost": true,
+  "etcd-requests-late": true,
+  "etcd-replies-lost": true,
+  "etcd-hints-lost": true,
+  "etcd-hints-late": true,
+  "etcd-hints-doubled": true,
+  "cut-peers": true,
+  "cut-peers-one-way": true,
+  "cut-etcd": true,
+  "cut-etcd-one-way": true,
+  drain: true,
+  "drain-all": true,
+  "scale-up": true,
+  "disk-failing": true,
+  "disk-slow": true,
+} as const;
+
+export type FaultKind = keyof typeof supportedFaults;
+
+export interface Fault {
+  readonly kind: FaultKind;
+  readonly atMs: number;
+  /** For faults that last. */
+  readonly forMs: number;
+  /** Whom it meets: the n-th of those who are there, whoever that is then. */
+  readonly target: number;
+  /** Another one, for faults between two. */
+  readonly other: number;
+  /** Not at once but so long after the next such moment. */
+  readonly on: { readonly moment: Moment; readonly afterMs: number } | null;
+}
+
+const moments: readonly Moment[] = [
+  "forming",
+  "reported",
+  "running",
+  "stepped",
+  "arrived",
+  "committed",
+  "writing",
+  "written",
+  "published",
+];
+
+export const allKinds = Object.keys(supportedFaults) as FaultKind[];
+
+/** Lease and failure budget are 3 to 5 s, so what lasts is drawn on both sides of that. */
+export function drawSchedule(chance: Chance, horizonMs: number): Fault[] {
+  const kinds = allKinds.filter((kind) => supportedFaults[kind] && kind !== "flip-bit" && kind !== "damaged-copy");
+  // Nobody dies: when the one that is wrong dies first, nobody is left to see it (no checksums in each contribution yet).
+  if (chance.is(0.05)) {
+    const flip = draw(chance, "flip-bit", horizonMs);
+    // Who joins makes the others compare their states before the epoch's end.
+    return chance.is(0.5) ? [flip, { ...draw(chance, "scale-up", horizonMs), atMs: flip.atMs }] : [flip];
+  }
+  // Some seeds draw from few kinds, so that one fault meets itself again and again.
+  const few = chance.is(0.4) ? [chance.pick(kinds), chance.pick(kinds), chance.pick(kinds)] : kinds;
+  const count = chance.is(0.05) ? 0 : chance.whole(1, 7);
+  const faults = Array.from({ length: count }, () => draw(chance, chance.pick(few), horizonMs));
+  // Beside the others, which make copies necessary.
+  if (chance.is(0.15)) faults.push(draw(chance, "damaged-copy", horizonMs));
+  return faults.sort((a, b) => a.atMs - b.atMs);
+}
+
+function draw(chance: Chance, kind: FaultKind, horizonMs: number): Fault {
+  return {
+    kind,
+    atMs: Math.round(chance.between(0, horizonMs)),
+    forMs: Math.round(chance.is(0.5) ? chance.between(50, 3000) : chance.between(3000, 12_000)),
+    target: chance.below(12),
+    other: chance.below(12),
+    on: chance.is(0.4)
+      ? { moment: chance.pick(moments), afterMs: chance.is(0.3) ? 0 : Math.round(chance.between(0, 60)) }
+      : null,
+  };
+}
+
+export function describeFault({ kind, atMs, forMs, target, other, on }: Fault): string {
+  const when = on ? `after ${atMs} ms, ${on.afterMs} ms after the next "${on.moment}"` : `at ${atMs} ms`;
+  return `${kind} ${when}, target ${target}, other ${other}, for ${forMs} ms`;
+}

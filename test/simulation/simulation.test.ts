@@ -1,0 +1,67 @@
+/** A simulated cluster keeps every promise of PROTOCOL.md, whatever a few hundred seeds do to it. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { countEtcd } from "./scaling.ts";
+import { allKinds, describeFault, supportedFaults } from "./schedule.ts";
+import { scenarioOf, simulate } from "./simulation.ts";
+import { Trace } from "./trace.ts";
+import { World } from "./world.ts";
+
+/** Each of these broke something once; CHANGELOG and the commits' messages say what. */
+const remembered = [270, 299, 328, 1406, 1954, 25, 450, 765, 10, 296, 380, 479, 776, 1223];
+const fixed = Array.from({ length: 150 }, (_, i) => i + 1);
+const freshCount = 200;
+const firstFresh = Math.floor(Date.now() / 1000) * 1000;
+
+test("between two events every promise settles, however long the chain", async () => {
+  const world = new World(1, new Trace());
+  const seen: string[] = [];
+  world.after(1, null, () => {
+    void (async () => {
+      for (let i = 0; i < 1000; i++) await null;
+      seen.push("chain");
+    })();
+  });
+  world.after(1, null, () => seen.push("next event"));
+  await world.run(() => false);
+  assert.deepEqual(seen, ["chain", "next event"]);
+});
+
+test("the same seed gives the same trace", async () => {
+  for (const seed of [3, 16, 57]) {
+    const [first, second] = [await simulate(scenarioOf(seed)), await simulate(scenarioOf(seed))];
+    assert.equal(first.trace.hash(), second.trace.hash(), `seed ${seed}`);
+    assert.equal(first.events, second.events);
+  }
+});
+
+test("fixed seeds keep every promise, and every supported fault happens", async () => {
+  const faults: Record<string, number> = {};
+  for (const seed of [...new Set([...fixed, ...remembered])]) {
+    for (const [kind, count] of Object.entries(await check(seed))) faults[kind] = (faults[kind] ?? 0) + count;
+  }
+  const missing = allKinds.filter((kind) => supportedFaults[kind] && !faults[kind]);
+  assert.deepEqual(missing, [], "every kind of fault was injected");
+});
+
+test(`${freshCount} fresh seeds, from ${firstFresh}, keep every promise`, async () => {
+  for (let seed = firstFresh; seed < firstFresh + freshCount; seed++) await check(seed);
+});
+
+test("more members than a transaction takes operations agree on an epoch, and go on without one of them", async () => {
+  const { boundary, change } = await countEtcd(140);
+  assert.equal(boundary.writes, 2 * 140 + 6);
+  assert.ok(change.writes > 2 * 140, "suspicions, reports, and what takes them away");
+});
+
+test("a schedule can be read", () => {
+  const fault = { kind: "kill-worker", atMs: 5, forMs: 7, target: 1, other: 2, on: null } as const;
+  assert.equal(describeFault(fault), "kill-worker at 5 ms, target 1, other 2, for 7 ms");
+});
+
+async function check(seed: number): Promise<Readonly<Record<string, number>>> {
+  const { violation, faults } = await simulate(scenarioOf(seed));
+  const again = `npm run simulate -- --seed ${seed} --trace`;
+  assert.equal(violation, null, `${violation?.invariant}: ${violation?.why}; see ${again}`);
+  return faults;
+}

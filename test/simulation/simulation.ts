@@ -1,0 +1,133 @@
+/**
+ * One seed, one simulated life of a cluster: first faults, under which nothing unsafe may happen; then everything is
+ * mended, and the job must be finished within a bound.
+ */
+import { failureBudget } from "../../src/core/failure-budget.ts";
+import { Cluster, type ClusterShape } from "./cluster.ts";
+import { Disk } from "./disk.ts";
+import { SimulatedEtcd } from "./etcd.ts";
+import { withGuards } from "./guards.ts";
+import { Injector } from "./injector.ts";
+import { Network } from "./network.ts";
+import { Observer, type Violation } from "./observer.ts";
+import type { Chance } from "./random.ts";
+import { Chance as SeededChance } from "./random.ts";
+import { referenceOf } from "./reference.ts";
+import { drawSchedule, type Fault } from "./schedule.ts";
+import { Trace } from "./trace.ts";
+import { keys } from "./worker-process.ts";
+import { World } from "./world.ts";
+
+/** Once nothing goes wrong any more, a job is finished within this, and twice as long as it takes undisturbed. */
+const healingMs = 60_000;
+/** Each hang is found by the others when a step takes ten times as long as usual, which nobody knows at first; then by its own agent. */
+const hangMs = 300_000;
+
+export interface Scenario {
+  readonly seed: number;
+  readonly shape: ClusterShape;
+  readonly horizonMs: number;
+  readonly schedule: readonly Fault[];
+}
+
+export interface Outcome {
+  readonly seed: number;
+  readonly violation: Violation | null;
+  readonly faults: Readonly<Record<string, number>>;
+  readonly standings: Readonly<Record<string, number>>;
+  readonly trace: Trace;
+  readonly events: number;
+  readonly virtualMs: number;
+}
+
+export function scenarioOf(seed: number): Scenario {
+  const chance = new SeededChance(seed, "scenario");
+  const shards = chance.whole(1, 6);
+  const horizonMs = Math.round(chance.between(6000, 25_000));
+  const shape = withBounds(new SeededChance(seed, "bounds"), drawShape(chance, seed, shards, horizonMs));
+  return { seed, shape, horizonMs, schedule: drawSchedule(new SeededChance(seed, "schedule"), horizonMs) };
+}
+
+function drawShape(chance: Chance, seed: number, shards: number, horizonMs: number): ClusterShape {
+  const batchSize = chance.whole(3, 9);
+  const steps = chance.whole(2, 5);
+  const epochs = chance.whole(2, 4);
+  const hasValidation = chance.is(0.6);
+  const job = {
+    seed,
+    trainingSamples: batchSize * (steps - 1) + chance.whole(1, batchSize),
+    validationSamples: hasValidation ? chance.whole(1, 8) : 0,
+    ...{ batchSize, epochs, shards },
+    monitor: hasValidation && chance.is(0.8) ? "val_loss" : "loss",
+    mode: chance.is(0.7) ? ("min" as const) : ("max" as const),
+    hasSchedule: chance.is(0.3),
+  };
+  return {
+    job,
+    // Now and then one more than there are shards for: it stands by.
+    workers: Math.min(5, chance.whole(1, chance.is(0.2) ? shards + 1 : shards)),
+    bounds: null,
+    coordinators: chance.is(0.4) ? 2 : 1,
+    budgetMs: chance.is(0.5) ? 5000 : 3000,
+    stepMs: (horizonMs / (epochs * steps)) * chance.between(0.1, 1),
+    keepsAddresses: chance.is(0.3),
+  };
+}
+
+/** Some are started as `--workers MIN:MAX` with spares: they pause below MIN, and who is beyond MAX stands by. */
+function withBounds(chance: Chance, shape: ClusterShape): ClusterShape {
+  const { shards } = shape.job;
+  if (shards < 2 || !chance.is(0.3)) return shape;
+  const max = chance.whole(2, shards);
+  return { ...shape, bounds: { min: chance.whole(2, max), max }, workers: Math.min(6, max + chance.whole(0, 2)) };
+}
+
+export function simulate({ seed, shape, horizonMs, schedule }: Scenario): Promise<Outcome> {
+  return withGuards(async (onUnhandled) => {
+    const trace = new Trace();
+    const world = new World(seed, trace);
+    const { absenceMs } = failureBudget(shape.budgetMs);
+    const observer = new Observer(trace, shape.job, referenceOf(shape.job), absenceMs, shape.bounds);
+    onUnhandled((reason) => observer.fail("P6", `an unhandled rejection ends a process: ${reason}`));
+    const etcd = new SimulatedEtcd(world);
+    etcd.observe((write) => observer.wrote(write));
+    const network = new Network(world, shape.budgetMs / 2);
+    const disk = new Disk(world, {
+      onWriting: (process, id) => observer.writing(process, id),
+      onWhole: (process, id) => observer.whole(process, id),
+      onDelete: (process, id) => observer.deleting(process, id),
+    });
+    observer.watchDisk(disk);
+    const cluster = new Cluster(shape, { world, etcd, network, disk, observer });
+    const injector = new Injector({ world, cluster, etcd, network, disk, observer }, schedule);
+    const isDone = () => observer.store.has(keys.done) && cluster.isEmptyOfWorkers;
+    const isOver = () => observer.violation !== null || isDone();
+    const hangs = schedule.filter(({ kind }) => kind === "hang").length;
+    const deadlineMs = horizonMs + healingMs + 2 * stepsOf(shape) * shape.stepMs + hangs * hangMs;
+    world.at(horizonMs, null, () => injector.healAll());
+    world.at(deadlineMs, null, () => {
+      if (!isDone()) observer.fail("P6", `not finished at ${Math.round(deadlineMs)} ms: ${standing(observer)}`);
+    });
+    try {
+      await world.run(isOver);
+    } catch (error) {
+      observer.fail("P6", String(error));
+    }
+    if (!observer.violation) observer.checkEnd();
+    etcd.store.close();
+    return {
+      ...{ seed, trace, faults: observer.faults, standings: observer.standings, violation: observer.violation },
+      events: world.events,
+      virtualMs: world.nowMs,
+    };
+  });
+}
+
+function stepsOf({ job }: ClusterShape): number {
+  return job.epochs * Math.ceil(job.trainingSamples / job.batchSize);
+}
+
+function standing({ store }: Observer): string {
+  const brief = [keys.generation, keys.latest, keys.leader].map((key) => store.get(key) ?? "nothing");
+  return brief.join(" | ");
+}
