@@ -84,7 +84,7 @@ for (const kind of kinds) {
       assert.equal(first.stdout.trimEnd().split("\n").length, 1);
     });
 
-    test("two threads at once and the main thread compute the same bits", () => {
+    test("two threads, one after the other, and then the main thread compute the same bits", () => {
       const { dense } = first.report.digests;
       assert.deepEqual(first.report.threadDigests, [dense, dense]);
     });

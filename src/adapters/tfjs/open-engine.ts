@@ -17,9 +17,10 @@ import { type EngineChoice, javaScriptLibrary } from "./prepare-engine.ts";
 const require = createRequire(import.meta.url);
 
 /**
- * Opens the engine for this thread; prints nothing. Several threads may each open the same one. A thread may open a
- * second engine, and the first one must not be used any more. "engine-unavailable" if the library does not load or does
- * not find its GPU.
+ * Opens the engine for this thread; prints nothing. Threads may open the same one after one another, but only one of a
+ * process' threads may compute at a time: the addon keeps the names of all ops' attributes in one set that nothing locks.
+ * A thread may open a second engine, and the first one must not be used any more. "engine-unavailable" if the library
+ * does not load or does not find its GPU.
  */
 export async function openEngine(choice: EngineChoice, options: { threads: number }): Promise<Engine> {
   const tf = loadTensorFlow();
