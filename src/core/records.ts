@@ -1,6 +1,7 @@
 /** The values of the keys in etcd, other than membership (generation.ts) and the pointers (status.ts). */
 import type { WorkerCounts } from "./generation.ts";
 import type { StateName } from "./state-order.ts";
+import type { CheckpointPointer } from "./status.ts";
 
 /** What a run is: written by the coordinator before the first worker joins. */
 export interface JobRecord {
@@ -68,6 +69,15 @@ export interface EpochRecord {
   readonly improved: boolean;
   /** A stop was asked for before this was committed: everyone leaves once it is published. */
   readonly stopping: boolean;
+}
+
+/**
+ * A published checkpoint that has not been deleted. *Live*: it may be gone on from, pinned and published again. *Condemned*:
+ * never again, and anyone may delete it, however late. From live to condemned it goes once.
+ */
+export interface CheckpointRecord {
+  readonly state: "live" | "condemned";
+  readonly pointer: CheckpointPointer;
 }
 
 /** A published checkpoint, remembered also when it is deleted. */

@@ -16,6 +16,7 @@ import type { Progress } from "../core/progress.ts";
 import {
   type Arrival,
   agreement,
+  type CheckpointRecord,
   type EpochRecord,
   type Equivalences,
   type JobRecord,
@@ -278,6 +279,7 @@ export class Leadership {
     const improved = point.kind === "boundary" && (point.progress.history.at(-1)?.improved ?? false);
     const finished = point.kind === "boundary" && point.progress.epoch >= record.epochs;
     const { step, epoch, lineage } = point.progress;
+    const live: CheckpointRecord = { state: "live", pointer };
     const save: SaveRecord = { step, epoch, weightsDigest: point.weightsDigest, checkpoint: id };
     const { succeeded } = await coordination.transact(
       [
@@ -289,7 +291,7 @@ export class Leadership {
         { kind: "put", key: keys.latest, value: encodeJson(pointer) },
         { kind: "put", key: keys.save(lineage, step), value: encodeJson(save) },
         ...(improved ? [{ kind: "put" as const, key: keys.best, value: encodeJson(pointer) }] : []),
-        { kind: "put", key: keys.checkpoint(id), value: encodeJson({ state: "live", step: point.progress.step }) },
+        { kind: "put", key: keys.checkpoint(id), value: encodeJson(live) },
         ...(finished
           ? [{ kind: "put" as const, key: keys.done, value: encodeJson({ epoch: point.progress.epoch }) }]
           : []),

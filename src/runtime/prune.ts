@@ -4,6 +4,7 @@
  */
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
+import type { CheckpointRecord } from "../core/records.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Coordination } from "../ports/coordination.ts";
 import { type RunState, unchanged } from "./run-view.ts";
@@ -25,13 +26,14 @@ export async function pruneCheckpoints(
   const checkpoints = entries.map((entry) => ({
     id: entry.key.slice(keys.checkpoints.length),
     modRevision: entry.modRevision,
-    ...decodeJson<{ state: "live" | "condemned"; step: number }>(entry.value),
+    ...decodeJson<CheckpointRecord>(entry.value),
   }));
   const kept = new Set([state.latest.value.id, state.best?.value.id]);
   const older = checkpoints
     .filter(({ id, state: phase }) => phase === "live" && !kept.has(id))
-    .sort((a, b) => b.step - a.step);
-  for (const { id, step, modRevision } of older.slice(1)) {
+    .sort((a, b) => b.pointer.step - a.pointer.step);
+  for (const { id, pointer, modRevision } of older.slice(1)) {
+    const condemned: CheckpointRecord = { state: "condemned", pointer };
     const { succeeded } = await coordination.transact(
       [
         { kind: "created-at", key: keys.leader, revision: token },
@@ -39,14 +41,14 @@ export async function pruneCheckpoints(
         unchanged(keys.latest, state.latest),
         unchanged(keys.best, state.best),
       ],
-      [{ kind: "put", key: keys.checkpoint(id), value: encodeJson({ state: "condemned", step }) }],
+      [{ kind: "put", key: keys.checkpoint(id), value: encodeJson(condemned) }],
     );
     if (!succeeded) return;
   }
   // Only what is condemned is deleted: it can never be published again, so nobody can be too late.
   const { entries: after } = await coordination.list(keys.checkpoints);
   for (const entry of after) {
-    if (decodeJson<{ state: string }>(entry.value).state !== "condemned") continue;
+    if (decodeJson<CheckpointRecord>(entry.value).state !== "condemned") continue;
     await storage.delete(entry.key.slice(keys.checkpoints.length));
     await coordination.transact(
       [{ kind: "modified-at", key: entry.key, revision: entry.modRevision }],
