@@ -50,7 +50,6 @@ export class EpochBoundary {
   async pass(state: NamedSnapshot): Promise<"go on" | "finished" | "stopped"> {
     const { coordination, keys, record, view, leadership, over } = this.#options;
     const { progress, point } = this.#pointAt("boundary", state);
-    leadership.forgetAfter(state.name);
     const key = keys.epoch(progress.lineage, progress.epoch);
     const known = await this.#patiently(() => readEpoch(coordination, key));
     if (!known) await this.#arrive(point);
@@ -70,19 +69,28 @@ export class EpochBoundary {
   }
 
   /** A stop in the middle of an epoch: everyone waits until the state is published. */
-  async passStop(state: NamedSnapshot): Promise<void> {
-    const { view, leadership, over } = this.#options;
-    const { progress, point } = this.#pointAt("stop", state);
-    await this.#arrive(point);
-    leadership.add(point);
-    await view.until((now) => isPublished(now, progress), over);
+  passStop(state: NamedSnapshot): Promise<void> {
+    return this.publishNow(state);
   }
 
   /** Too few workers are left: their state is published, and they wait for the next generation, or for the wish to stop. */
   async passPause(state: NamedSnapshot): Promise<"stopped"> {
     const { view, over } = this.#options;
-    if (!isPublished(view.state, state.name)) await this.passStop(state);
+    await this.publishNow(state);
     return view.until(({ stop }) => stop && "stopped", over);
+  }
+
+  /**
+   * All members stand at this state, which is published before any of them takes another step. At an epoch's end it is
+   * called after `pass`, which has its own point for that state.
+   */
+  async publishNow(state: NamedSnapshot): Promise<void> {
+    const { view, leadership, over } = this.#options;
+    if (isPublished(view.state, state.name)) return;
+    const { point } = this.#pointAt("save", state);
+    await this.#arrive(point);
+    leadership.add(point);
+    await view.until((now) => isPublished(now, state.name), over);
   }
 
   #pointAt(kind: Point["kind"], { name: state, snapshot }: NamedSnapshot): { progress: Progress; point: Point } {

@@ -98,6 +98,7 @@ export class GenerationMember {
       ...this.#options,
       ...{ view, leadership, workerId, rank: this.rank, running, over },
     });
+    leadership.forgetAfter((await held.frozen())!.name);
     for (;;) {
       const state = (await held.frozen())!;
       over.throwIfAborted();

@@ -32,9 +32,9 @@ import { pruneCheckpoints } from "./prune.ts";
 import { type RunState, type RunView, readEpoch, unchanged, type Versioned } from "./run-view.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
 
-/** A state at which everyone stops for a decision: the end of an epoch, or a stop in the middle of one. */
+/** A state that all members have taken: the end of an epoch, or a place in the middle of one, which moves `latest` only. */
 export interface Point {
-  readonly kind: "boundary" | "stop";
+  readonly kind: "boundary" | "save";
   readonly name: string;
   /** The generation in which this worker arrived here. */
   readonly generation: number;
@@ -109,9 +109,14 @@ export class Leadership {
     void this.tend();
   }
 
-  /** This worker stands here: what it had arrived at afterwards was taken back, and nobody will agree on it. */
+  /**
+   * This worker stands here: what it had arrived at afterwards, or in another lineage, was taken back, and nobody will agree
+   * on it.
+   */
   forgetAfter(place: StatePlace): void {
-    this.#points = this.#points.filter((point) => compareStates(point.state, place) <= 0);
+    this.#points = this.#points.filter(
+      ({ state }) => state.lineage === place.lineage && compareStates(state, place) <= 0,
+    );
   }
 
   /** Stops acting as leader, once the duty under way is done. The lease, and with it the key, is the caller's to revoke. */
@@ -360,9 +365,9 @@ export class Leadership {
   }
 }
 
-/** A stop on which nobody could agree before the generation ended: the next one stops at a later step. */
+/** A save on which nobody could agree before the generation ended: the next one stands at another step. */
 function isStale(point: Point, generation: number): boolean {
-  return point.kind === "stop" && !point.agreed && point.generation < generation;
+  return point.kind === "save" && !point.agreed && point.generation < generation;
 }
 
 /** Whether what is published is this state or a later one. A pause may publish an epoch's last step before it is closed. */
