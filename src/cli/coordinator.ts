@@ -62,8 +62,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     budgetMs: budget.budgetMs,
     fields: jobFields({ ...job, epochs }),
     epochs,
-    monitor: job.checkpoint.monitor,
-    mode: job.checkpoint.mode,
+    checkpoint: job.checkpoint,
     allowChange: args.flag("allow-change"),
     defaultThreads,
   } as const;
@@ -71,7 +70,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const server = await serveControl(listen, () => handler);
   const coordination = connectEtcd(endpoints, budget, log);
   try {
-    const { record, keys, resumed } = await openRun(coordination, request);
+    const { record, keys, resumed, notices } = await openRun(coordination, request);
     const address = args.text("advertise") ?? server.address;
     const running = new Coordinator({
       record,
@@ -86,8 +85,9 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     handler = running;
     const stopping = new AbortController();
     onStopSignal(() => stopping.abort());
+    for (const notice of notices) log.warn(notice);
     log.info("serving", { address, job: record.job, run: record.run, shards: record.shards, resumed });
-    process.send?.({ event: "ready", address, record });
+    process.send?.({ event: "ready", address, record, notices });
     // A coordinator outlives whoever started it until the workers, which stop in order by themselves, are gone.
     whenParentEnds(() => {
       void running

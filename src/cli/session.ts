@@ -131,7 +131,7 @@ export async function startSession(
     first: wordsWith(args.text("resume") ? ["--resume", args.text("resume")!] : []),
     again: wordsWith(["--resume", "same"]),
   };
-  const { address, record } = await cluster.start<CoordinatorReady>(
+  const { address, record, notices } = await cluster.start<CoordinatorReady>(
     "coordinator",
     words,
     (ready) => void follower.move(ready.address),
@@ -156,6 +156,7 @@ export async function startSession(
   view.say(
     `Run ${record.run} of "${record.job}": ${settings.workers} workers, ${record.shards} shards, ${record.threads} thread${record.threads === 1 ? "" : "s"} each; files in ${relative(process.cwd(), runDirectory) || "."}`,
   );
+  for (const notice of notices) view.say(notice);
   const status = () => statusOf(follower, cluster);
   return {
     cluster,
@@ -177,6 +178,7 @@ export function checkpointsOf(args: Arguments, runDirectory: string): string {
 interface CoordinatorReady {
   readonly address: string;
   readonly record: JobRecord;
+  readonly notices: readonly string[];
 }
 
 /** The connection to the coordinator, which may come back at another address. */

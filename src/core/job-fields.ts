@@ -9,6 +9,7 @@ import { dependsOnEpochs } from "./learning-rate.ts";
  */
 export function jobFields(job: Job): Record<string, string> {
   const { validation, preprocess, optimizer, clip } = job;
+  const { monitor, mode } = job.checkpoint;
   return {
     "job.seed": String(job.seed),
     "job.batchSize": String(job.batchSize),
@@ -16,7 +17,7 @@ export function jobFields(job: Job): Record<string, string> {
     "job.clip": encodeJson(clip),
     // A rate that reaches its end with the job is another one when the job is longer.
     ...(dependsOnEpochs(optimizer.learningRate) ? { "job.epochs": String(job.epochs) } : {}),
-    ...(followsCheckpoint(job) ? { "job.checkpoint": encodeJson(job.checkpoint) } : {}),
+    ...(followsCheckpoint(job) ? { "job.checkpoint": encodeJson({ monitor, mode }) } : {}),
     "job.loss": job.loss,
     "job.metrics": job.metrics.join(" "),
     "job.validation": encodeJson(validation),

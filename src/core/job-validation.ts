@@ -32,8 +32,8 @@ import {
   type Transform,
   type ValidationSplit,
 } from "./job.ts";
+import { checkpointFields, checkpointRule } from "./checkpoint-validation.ts";
 import { learningRateOf } from "./learning-rate-validation.ts";
-import { monitorOf } from "./monitor-validation.ts";
 import { nearestName } from "./nearest-name.ts";
 
 const jobFields = [
@@ -54,7 +54,7 @@ const sectionFields: Readonly<Record<string, readonly string[]>> = {
   preprocess: ["features", "label"],
   validation: ["fraction", "take"],
   compile: ["optimizer", "loss", "metrics", "clip"],
-  checkpoint: ["monitor", "mode"],
+  checkpoint: checkpointFields,
 };
 
 /** What a job may be called, in words: the name becomes a folder, a part of etcd keys and a Kubernetes label. */
@@ -90,7 +90,7 @@ export function validateJob(value: unknown): Job {
     clip: optional(compile.clip, "compile.clip", clip) ?? null,
     loss: oneOf<LossName>(lossNames, tensorFlowNames)(compile.loss, "compile.loss"),
     metrics,
-    checkpoint: checkpointRule(job.checkpoint, { metrics, validation }),
+    checkpoint: checkpointRule(job.checkpoint, { metrics, validation }, whereItBelongs),
     batchSize: wholeNumber(1)(job.batchSize, "batchSize"),
     epochs: wholeNumber(1)(job.epochs, "epochs"),
     test: testSource(job.test, data),
@@ -308,12 +308,4 @@ function metricList(value: unknown, path: string): readonly MetricName[] {
     if (value.indexOf(item) < index) throw wrongField(`${path}[${index}]`, item, "each metric once");
     return name;
   });
-}
-
-function checkpointRule(value: unknown, job: Pick<Job, "metrics" | "validation">): Job["checkpoint"] {
-  if (value === undefined) return { monitor: job.validation === null ? "loss" : "val_loss", mode: "min" };
-  const example = '{ monitor, mode }, as in { monitor: "val_loss", mode: "min" }';
-  const rule = fieldsOf(value, "checkpoint", sectionFields.checkpoint!, example, whereItBelongs);
-  const monitor = monitorOf(rule.monitor, "checkpoint.monitor", job);
-  return { monitor, mode: oneOf(["min", "max"])(rule.mode, "checkpoint.mode") };
 }

@@ -28,8 +28,8 @@ export interface JobDefinition {
     /** Limits the mean gradient of the global batch before every update. */
     readonly clip?: Clip;
   };
-  /** 6. Which checkpoint is the best one. Left out: `best` follows `val_loss`, or `loss` without validation, min. */
-  readonly checkpoint?: { readonly monitor: string; readonly mode: "min" | "max" };
+  /** 6. Which checkpoint is the best one, when checkpoints are written, and how many are kept. */
+  readonly checkpoint?: CheckpointDefinition;
   /** 7. Train. `batchSize` is the global batch: all workers together. */
   readonly batchSize: number;
   readonly epochs: number;
@@ -98,6 +98,25 @@ export interface ValidationSplit {
   readonly fraction: number;
   /** "random" (default): drawn by the job's seed. "last": the end of the data, for text and series. */
   readonly take?: "random" | "last";
+}
+
+export interface CheckpointDefinition {
+  /** A metric of the job, or its `val_…`. Left out: `val_loss`, or `loss` without validation. */
+  readonly monitor?: string;
+  /** "auto" (default): losses and errors as small, accuracy as large as possible. */
+  readonly mode?: "min" | "max" | "auto";
+  /** Better by this much or less is no improvement. Default 0. */
+  readonly minDelta?: number;
+  /** The first best has to be better than this. Left out: any finite value will do. */
+  readonly initialValueThreshold?: number;
+}
+
+/** With every default filled in. */
+export interface CheckpointRule {
+  readonly monitor: string;
+  readonly mode: "min" | "max";
+  readonly minDelta: number;
+  readonly initialValueThreshold: number | null;
 }
 
 export type Clip =
@@ -194,7 +213,7 @@ export interface Job {
   readonly loss: LossName;
   readonly metrics: readonly MetricName[];
   readonly clip: Clip | null;
-  readonly checkpoint: { readonly monitor: string; readonly mode: "min" | "max" };
+  readonly checkpoint: CheckpointRule;
   readonly batchSize: number;
   readonly epochs: number;
   readonly test: DataSource | null;

@@ -65,6 +65,8 @@ export function afterStep(progress: Progress, sums: Sums, rules: LedgerRules & {
 /** What closing an epoch depends on. */
 export interface EpochRules {
   readonly policy: CheckpointPolicy;
+  /** Names the data that the monitored metric is measured on. */
+  readonly data: string;
   readonly learningRate: LearningRate;
   readonly stepsPerEpoch: number;
   readonly epochs: number;
@@ -72,7 +74,7 @@ export interface EpochRules {
 
 /** Closes the epoch: its history line, and whether it is the best so far. `validation` is null where there is none. */
 export function afterEpoch(progress: Progress, validation: Sums | null, rules: EpochRules): Progress {
-  const { policy, learningRate } = rules;
+  const { policy, data, learningRate } = rules;
   const validated = validation ? Object.entries(means(validation)) : [];
   const metrics = {
     ...means(progress),
@@ -81,7 +83,8 @@ export function afterEpoch(progress: Progress, validation: Sums | null, rules: E
     ...(typeof learningRate === "number" ? {} : { learningRate: rateOf(progress, rules, progress.step - 1) }),
   };
   const epoch = progress.epoch + 1;
-  const { improved, best } = judge(policy, progress.best, { epoch, step: progress.step, metrics });
+  const { step } = progress;
+  const { improved, best, setAside } = judge(policy, progress.best, { epoch, step, metrics, data });
   const plateau =
     typeof learningRate !== "number" && learningRate.kind === "plateau"
       ? plateauAfterEpoch(learningRate, policy, progress.plateau ?? initialPlateau, metrics)
@@ -92,7 +95,7 @@ export function afterEpoch(progress: Progress, validation: Sums | null, rules: E
     stepInEpoch: 0,
     samples: 0,
     totals: {},
-    history: [...progress.history, { epoch, step: progress.step, metrics, improved }],
+    history: [...progress.history, { epoch, step, metrics, improved, ...(setAside ? { setAside } : {}) }],
     best,
     plateau,
   };

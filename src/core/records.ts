@@ -1,5 +1,7 @@
 /** The values of the keys in etcd, other than membership (generation.ts) and the pointers (status.ts). */
+import type { BestOf } from "./checkpoint-policy.ts";
 import type { WorkerCounts } from "./generation.ts";
+import type { CheckpointRule } from "./job.ts";
 import type { StateName } from "./state-order.ts";
 import type { CheckpointPointer } from "./status.ts";
 
@@ -18,8 +20,7 @@ export interface JobRecord {
   readonly fields: Readonly<Record<string, string>>;
   /** Fields that may change from start to start without changing what has been trained. */
   readonly epochs: number;
-  readonly monitor: string;
-  readonly mode: "min" | "max";
+  readonly checkpoint: CheckpointRule;
   readonly lineage: number;
   readonly era: number;
   /** The last start was allowed to change what the bits depend on. */
@@ -67,6 +68,8 @@ export interface EpochRecord {
   /** Null for epoch 0, the state before training. */
   readonly metrics: Readonly<Record<string, number>> | null;
   readonly improved: boolean;
+  /** What the best before was of, when this epoch set it aside because it is of something else. */
+  readonly setAside: BestOf | null;
   /** A stop was asked for before this was committed: everyone leaves once it is published. */
   readonly stopping: boolean;
 }

@@ -1,3 +1,5 @@
+import type { BestOf } from "./checkpoint-policy.ts";
+
 /** What a job is doing, as the active coordinator tells it. `status --json` prints this and nothing else. */
 export interface ClusterStatus {
   readonly job: string;
@@ -63,6 +65,8 @@ export interface EpochHistory {
   readonly metrics: Readonly<Record<string, number>>;
   /** Whether the monitored metric improved on the best so far. */
   readonly improved: boolean;
+  /** What the best before was of, when it was set aside because it was of something else; mostly left out. */
+  readonly setAside?: BestOf;
 }
 
 /** The value of the `best` and `latest` keys: one complete, verified checkpoint. */
@@ -80,4 +84,6 @@ export interface CheckpointPointer {
   /** The monitored metric and its value at this checkpoint; null in the middle of an epoch and at step 0. */
   readonly monitor: string;
   readonly value: number | null;
+  /** What the value is a value of: values of something else are not compared with it. */
+  readonly of: BestOf;
 }

@@ -34,7 +34,7 @@ function checkpointTable(result: RunResult): string {
     ["", "best", "latest"],
     row("epoch", ({ epoch }) => formatCount(epoch)),
     row("step", ({ step }) => formatCount(step)),
-    row(monitor, ({ value }) => formatValue(value)),
+    row(monitor, ({ monitor: name, value }) => (name === monitor ? formatValue(value) : "–")),
     ...orderedMetrics({ ...testLatest, ...test }).map(([name]) => [
       `test ${name}`,
       formatValue(test?.[name]),
@@ -51,6 +51,9 @@ function checkpointTable(result: RunResult): string {
 /** What keeping `best` was good for. */
 function lesson({ best, latest, monitor }: RunResult): string {
   if (best === null) return `No checkpoint is best: ${monitor} was never a finite number.`;
+  if (best.monitor !== monitor) {
+    return `Epoch ${best.epoch} is the best by ${best.monitor}; by ${monitor}, which decides now, none is yet.`;
+  }
   const later = latest.epoch - best.epoch;
   if (later <= 0) return `The latest epoch is also the best one by ${monitor}.`;
   return `Epoch ${best.epoch} is the best by ${monitor}; ${plural(later, "more epoch")} brought nothing better.`;

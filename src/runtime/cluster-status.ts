@@ -89,10 +89,8 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
         };
       }),
     ],
-    history: epochs.flatMap((epoch): EpochHistory[] =>
-      epoch.metrics
-        ? [{ epoch: epoch.epoch, step: epoch.state.step, metrics: epoch.metrics, improved: epoch.improved }]
-        : [],
+    history: epochs.flatMap(({ epoch, state, metrics, improved, setAside }): EpochHistory[] =>
+      metrics ? [{ epoch, step: state.step, metrics, improved, ...(setAside ? { setAside } : {}) }] : [],
     ),
     best: readValue<CheckpointPointer>(entries, keys.best),
     latest,

@@ -6,6 +6,7 @@
  * Every worker keeps the points it has arrived at until a published checkpoint covers them: so whoever becomes leader
  * next can finish what the one before began.
  */
+import { bestOf, measuredOn, movesBest } from "../core/checkpoint-policy.ts";
 import type { Divergence } from "../core/divergence.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Running } from "../core/membership.ts";
@@ -246,6 +247,7 @@ export class Leadership {
       weightsDigest: point.weightsDigest,
       metrics: history?.metrics ?? null,
       improved: history?.improved ?? false,
+      setAside: history?.setAside ?? null,
       stopping: state.stop,
     };
     const { succeeded } = await coordination.transact(
@@ -281,7 +283,7 @@ export class Leadership {
     const identity = { id, generation, fencingToken: token, members, equivalences, writtenAt };
     const stored = await storage.write(point.content(identity));
     const pointer = this.#pointer(point, stored);
-    const improved = point.kind === "boundary" && (point.progress.history.at(-1)?.improved ?? false);
+    const isBest = point.kind === "boundary" && movesBest(record.checkpoint, state.best?.value ?? null, pointer);
     const finished = point.kind === "boundary" && point.progress.epoch >= record.epochs;
     const { step, epoch, lineage } = point.progress;
     const live: CheckpointRecord = { state: "live", pointer };
@@ -295,7 +297,7 @@ export class Leadership {
       [
         { kind: "put", key: keys.latest, value: encodeJson(pointer) },
         { kind: "put", key: keys.save(lineage, step), value: encodeJson(save) },
-        ...(improved ? [{ kind: "put" as const, key: keys.best, value: encodeJson(pointer) }] : []),
+        ...(isBest ? [{ kind: "put" as const, key: keys.best, value: encodeJson(pointer) }] : []),
         { kind: "put", key: keys.checkpoint(id), value: encodeJson(live) },
         ...(finished
           ? [{ kind: "put" as const, key: keys.done, value: encodeJson({ epoch: point.progress.epoch }) }]
@@ -305,7 +307,7 @@ export class Leadership {
     if (!succeeded) {
       log.warn("a checkpoint was written but not published: somebody else leads or has published", { id });
       await storage.delete(id);
-    } else log.info("published", { id, step: point.progress.step, best: improved });
+    } else log.info("published", { id, step: point.progress.step, best: isBest });
     await this.#options.view.refresh();
     if (succeeded) await pruneCheckpoints(this.#options, this.#options.view.state, token);
     this.#again = true;
@@ -342,8 +344,10 @@ export class Leadership {
   }
 
   #pointer(point: Point, stored: StoredCheckpoint): CheckpointPointer {
-    const { monitor } = this.#options.record;
+    const { checkpoint } = this.#options.record;
     const { progress } = point;
+    const { monitor } = checkpoint;
+    const sampling = progress.samplings.at(-1);
     return {
       id: stored.id,
       location: stored.location,
@@ -357,6 +361,7 @@ export class Leadership {
       manifestSha256: stored.manifestSha256,
       monitor,
       value: point.kind === "boundary" ? (progress.history.at(-1)?.metrics[monitor] ?? null) : null,
+      of: bestOf(checkpoint, sampling ? measuredOn(monitor, sampling) : ""),
     };
   }
 

@@ -5,6 +5,7 @@
 import { LockstepError } from "../core/errors.ts";
 import type { Fingerprint } from "../core/fingerprint.ts";
 import type { WorkerCounts } from "../core/generation.ts";
+import type { CheckpointRule } from "../core/job.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import { type Keys, keysOf, runKey } from "../core/keys.ts";
 import type { JobRecord } from "../core/records.ts";
@@ -24,8 +25,7 @@ export interface RunRequest {
   readonly budgetMs: number;
   readonly fields: Readonly<Record<string, string>>;
   readonly epochs: number;
-  readonly monitor: string;
-  readonly mode: "min" | "max";
+  readonly checkpoint: CheckpointRule;
   /** What decides the bits may differ from the record; the run is then only equivalent. */
   readonly allowChange: boolean;
   /** For a new run: threads, once S is known. */
@@ -36,6 +36,8 @@ export interface OpenedRun {
   readonly record: JobRecord;
   readonly keys: Keys;
   readonly resumed: boolean;
+  /** What this start changes that a person should know of, each a sentence. */
+  readonly notices: readonly string[];
 }
 
 /** Reads the record of the job's newest run, or writes one. */
@@ -58,13 +60,13 @@ export async function openRun(coordination: Coordination, request: RunRequest): 
     );
     // Another coordinator was first: its run is the one to take part in.
     if (!succeeded) return openRun(coordination, { ...request, resume: "auto" });
-    return { record, keys, resumed: false };
+    return { record, keys, resumed: false, notices: [] };
   }
   return resume(coordination, request, keysOf(request.job, number));
 }
 
 function newRecord(request: RunRequest, run: number): JobRecord {
-  const { job, budgetMs, fields, epochs, monitor, mode } = request;
+  const { job, budgetMs, fields, epochs, checkpoint } = request;
   const shards = request.shards ?? request.bounds?.max ?? request.workers;
   const workers = workerCounts(request, shards);
   return {
@@ -76,8 +78,7 @@ function newRecord(request: RunRequest, run: number): JobRecord {
     threads: request.threads ?? request.defaultThreads(shards),
     fields,
     epochs,
-    monitor,
-    mode,
+    checkpoint,
     lineage: 1,
     era: 1,
     mayChange: false,
@@ -107,8 +108,7 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
     workers: workerCounts(request, shards),
     budgetMs: request.budgetMs,
     epochs: request.epochs,
-    monitor: request.monitor,
-    mode: request.mode,
+    checkpoint: request.checkpoint,
     mayChange: request.allowChange,
     start: old.start + (request.resume === "same" ? 0 : 1),
     ...(changes.length > 0 ? { shards, threads: request.threads ?? old.threads, fields: request.fields } : {}),
@@ -120,7 +120,15 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
     operations,
   );
   if (!succeeded) return openRun(coordination, request);
-  return { record, keys, resumed: true };
+  return { record, keys, resumed: true, notices: noticesOf(old.checkpoint, record.checkpoint) };
+}
+
+/** Another metric or mode begins a new line of bests: what was best before counts no more. */
+function noticesOf(before: CheckpointRule, now: CheckpointRule): string[] {
+  if (before.monitor === now.monitor && before.mode === now.mode) return [];
+  return [
+    `What is best was decided by ${before.monitor} (${before.mode}) and is decided by ${now.monitor} (${now.mode}) from here on: a new line of bests begins, and best moves with the next finite ${now.monitor}.`,
+  ];
 }
 
 /**

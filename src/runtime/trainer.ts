@@ -3,6 +3,7 @@
  * tree; the reduction over all workers; the update. What a step computes depends on the state, the job and the shard
  * numbers alone, so every worker that takes it gets the same bits.
  */
+import { measuredOn } from "../core/checkpoint-policy.ts";
 import type { Contribution, Reduction, Round } from "../core/contribution.ts";
 import { assert } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
@@ -230,7 +231,8 @@ export class Trainer {
   get #rules(): EpochRules {
     const { checkpoint, optimizer, epochs } = this.#job;
     const { stepsPerEpoch } = this;
-    return { policy: checkpoint, learningRate: optimizer.learningRate, stepsPerEpoch, epochs };
+    const data = measuredOn(checkpoint.monitor, this.#sampling);
+    return { policy: checkpoint, data, learningRate: optimizer.learningRate, stepsPerEpoch, epochs };
   }
 
   #sumsOf({ statistics }: Reduction): Sums {

@@ -15,7 +15,7 @@ function history(
   let best: BestSoFar | null = null;
   return Array.from({ length: epochs }, (_, index) => {
     const metrics = metricsOf(index + 1);
-    const judgement = judge(policy, best, { epoch: index + 1, step: index + 1, metrics });
+    const judgement = judge(policy, best, { epoch: index + 1, step: index + 1, metrics, data: "" });
     best = judgement.best;
     return { epoch: index + 1, step: index + 1, metrics, improved: judgement.improved };
   });

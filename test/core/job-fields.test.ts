@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Job, LearningRate } from "../../src/core/job.ts";
 import { jobFields } from "../../src/core/job-fields.ts";
+import { ruleOf } from "../fixtures/checkpoint-rule.ts";
 
 const job: Job = {
   name: "example",
@@ -16,7 +17,7 @@ const job: Job = {
   loss: "meanSquaredError",
   metrics: ["accuracy"],
   clip: null,
-  checkpoint: { monitor: "val_loss", mode: "min" },
+  checkpoint: ruleOf({ monitor: "val_loss", mode: "min" }),
   batchSize: 8,
   epochs: 3,
   test: null,
@@ -37,7 +38,7 @@ const changes: Readonly<Record<keyof Job, readonly [Partial<Job>, string | null]
   loss: [{ loss: "meanAbsoluteError" }, "job.loss"],
   metrics: [{ metrics: [] }, "job.metrics"],
   clip: [{ clip: { globalNorm: 1 } }, "job.clip"],
-  checkpoint: [{ checkpoint: { monitor: "loss", mode: "min" } }, null],
+  checkpoint: [{ checkpoint: ruleOf({ monitor: "loss", mode: "min" }) }, null],
   batchSize: [{ batchSize: 9 }, "job.batchSize"],
   epochs: [{ epochs: 4 }, null],
   test: [{ test: { kind: "csv", path: "c.csv", label: "y" } }, null],
@@ -68,7 +69,7 @@ test("where the learning rate ends with the job, or follows what the job monitor
     const [before, after] = [jobFields(one), jobFields({ ...one, ...change })];
     return Object.keys(after).filter((name) => after[name] !== before[name]);
   };
-  const [longer, other] = [{ epochs: 9 }, { checkpoint: { monitor: "loss", mode: "min" } as const }];
+  const [longer, other] = [{ epochs: 9 }, { checkpoint: ruleOf({ monitor: "loss", mode: "min" }) }];
   assert.deepEqual(differs({ kind: "cosine", initial: 1 }, longer), ["job.epochs"]);
   assert.deepEqual(differs({ kind: "cosine", initial: 1, over: { epochs: 3 } }, longer), []);
   assert.deepEqual(differs({ kind: "exponential", initial: 1, factor: 0.5, every: { epochs: 1 } }, longer), []);

@@ -14,6 +14,7 @@ import {
   text,
   vocabulary,
 } from "../../src/index.ts";
+import { ruleOf } from "../fixtures/checkpoint-rule.ts";
 
 const model: JobDefinition["model"] = (tf) => tf.sequential();
 
@@ -62,7 +63,7 @@ describe("a valid job", () => {
       loss: "categoricalCrossentropy",
       metrics: [],
       clip: null,
-      checkpoint: { monitor: "loss", mode: "min" },
+      checkpoint: ruleOf({ monitor: "loss", mode: "min" }),
       batchSize: 128,
       epochs: 40,
       test: null,
@@ -102,7 +103,7 @@ describe("a valid job", () => {
       loss: "categoricalCrossentropy",
       metrics: ["accuracy"],
       clip: { globalNorm: 1 },
-      checkpoint: { monitor: "val_accuracy", mode: "max" },
+      checkpoint: ruleOf({ monitor: "val_accuracy", mode: "max" }),
       batchSize: 128,
       epochs: 40,
       test: { kind: "text", paths: ["test.txt"], window: 32, stride: 1 },
@@ -110,9 +111,19 @@ describe("a valid job", () => {
     });
   });
 
+  it("knows whether more or less is better of every metric it computes", () => {
+    const metrics = ["accuracy", "meanSquaredError", "meanAbsoluteError"];
+    const modes = ["loss", "val_loss", ...metrics, "val_accuracy"].map((monitor) => {
+      const compile = { ...smallest.compile, metrics };
+      const checkpoint = { monitor, mode: "auto" };
+      return validateJob({ ...smallest, compile, validation: { fraction: 0.5 }, checkpoint }).checkpoint.mode;
+    });
+    assert.deepEqual(modes, ["min", "min", "max", "min", "min", "max"]);
+  });
+
   it("follows val_loss by default where it has a validation split", () => {
     const job = validateJob({ ...smallest, validation: { fraction: 0.5 } });
-    assert.deepEqual(job.checkpoint, { monitor: "val_loss", mode: "min" });
+    assert.deepEqual(job.checkpoint, ruleOf({ monitor: "val_loss", mode: "min" }));
     assert.deepEqual(job.validation, { fraction: 0.5, take: "random" });
   });
 
@@ -374,10 +385,14 @@ describe("a wrong field is named with its path, its value and what was expected"
       'Add "accuracy" to compile.metrics, and validation: { fraction: 0.2 } to the job.',
     ],
     ["checkpoint", { monitor: "los", mode: "min" }, 'checkpoint.monitor is "los"', 'Did you mean "loss"?'],
-    ["checkpoint", { monitor: "loss" }, 'checkpoint.mode is missing; expected "min" or "max".'],
-    ["checkpoint", { monitor: "loss", mode: "auto" }, 'checkpoint.mode is "auto"; expected "min" or "max".'],
-    ["checkpoint", { mode: "min" }, "checkpoint.monitor is missing; expected something that this job computes"],
-    ["checkpoint", "loss", 'checkpoint is "loss"; expected { monitor, mode }'],
+    ["checkpoint", { mode: "least" }, 'checkpoint.mode is "least"; expected "min", "max" or "auto".'],
+    ["checkpoint", { minDelta: -1 }, "checkpoint.minDelta is -1; expected a number, 0 or more."],
+    [
+      "checkpoint",
+      { initialValueThreshold: Number.NaN },
+      "checkpoint.initialValueThreshold is NaN; expected a number.",
+    ],
+    ["checkpoint", "loss", 'checkpoint is "loss"; expected { monitor, mode, … }'],
     ["batchSize", 0, `batchSize is 0; ${wholeFromOne}`],
     ["batchSize", 12.5, `batchSize is 12.5; ${wholeFromOne}`],
     ["batchSize", "128", `batchSize is "128"; ${wholeFromOne}`, "Write the number without quotes: 128."],

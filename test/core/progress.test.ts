@@ -13,6 +13,7 @@ import {
 
 const rules: EpochRules = {
   policy: { monitor: "val_loss", mode: "min" },
+  data: "d",
   learningRate: 0.1,
   stepsPerEpoch: 2,
   epochs: 5,
@@ -76,7 +77,12 @@ test("the best epoch is remembered through worse ones, NaN and equals, and moves
     improved.push(progress.history.at(-1)!.improved);
   }
   assert.deepEqual(improved, [true, false, false, false, true]);
-  assert.deepEqual(progress.best, { epoch: 5, step: 10, value: 2 });
+  assert.deepEqual(progress.best, {
+    epoch: 5,
+    step: 10,
+    value: 2,
+    of: { monitor: "val_loss", mode: "min", data: "d" },
+  });
   assert.deepEqual(
     progress.history.map(({ epoch }) => epoch),
     [1, 2, 3, 4, 5],

@@ -11,12 +11,14 @@ import { isFor } from "../../src/core/records.ts";
 import { clusterStatus } from "../../src/runtime/cluster-status.ts";
 import { openRun, type RunRequest } from "../../src/runtime/open-run.ts";
 import { readRun } from "../../src/runtime/run-reading.ts";
+import { ruleOf } from "../fixtures/checkpoint-rule.ts";
 
 const log = createLog({ stream: process.stderr, format: "text", level: "error" });
 const keys = keysOf("one", 1);
 const request: RunRequest = {
   ...{ job: "one", resume: "auto", shards: null, threads: null, workers: 2, bounds: null, budgetMs: 5000 },
-  ...{ fields: { "job.seed": "7", "job.batchSize": "20" }, epochs: 3, monitor: "loss", mode: "min" },
+  ...{ fields: { "job.seed": "7", "job.batchSize": "20" }, epochs: 3 },
+  checkpoint: ruleOf({ monitor: "loss", mode: "min" }),
   ...{ allowChange: false, defaultThreads: () => 1 },
 };
 const fingerprint = {
@@ -90,5 +92,16 @@ test("a stop is for those of its start and of earlier ones; a coordinator that i
     [first.start, again.start, next.start].map((start) => isFor(stop, start)),
     [true, true, false],
   );
+  store.close();
+});
+
+test("another metric or mode is said at the start, and another threshold is no news", async () => {
+  const { store, client } = await begun();
+  const threshold = { ...request, checkpoint: ruleOf({ monitor: "loss", minDelta: 0.1 }) };
+  assert.deepEqual((await openRun(client, threshold)).notices, []);
+  const { notices } = await openRun(client, { ...request, checkpoint: ruleOf({ monitor: "accuracy" }) });
+  assert.deepEqual(notices, [
+    "What is best was decided by loss (min) and is decided by accuracy (max) from here on: a new line of bests begins, and best moves with the next finite accuracy.",
+  ]);
   store.close();
 });

@@ -59,7 +59,7 @@ function after(epochs: number, more: Partial<ClusterStatus> = {}): ClusterStatus
   let best: BestSoFar | null = null;
   const history = losses.slice(0, epochs).map((loss, index) => {
     const metrics = { accuracy: 0.8 + index / 100, loss: 1 / (index + 1), val_accuracy: 0.75, val_loss: loss };
-    const judgement = judge(policy, best, { epoch: index + 1, step: (index + 1) * 24, metrics });
+    const judgement = judge(policy, best, { epoch: index + 1, step: (index + 1) * 24, metrics, data: "" });
     best = judgement.best;
     return { epoch: index + 1, step: (index + 1) * 24, metrics, improved: judgement.improved };
   });
@@ -466,7 +466,8 @@ test("the mode follows the flag, then the terminal; colour follows NO_COLOR and 
 test("the status table shows state and reason, progress, every process by role and rank, best and latest", () => {
   const other = { workerId: null, rank: null, leader: false, epoch: null, step: null, lease: null };
   const pointer = { id: "b", location: "runs/digits/checkpoints/b", lineage: 1, step: 30, epoch: 1, stepInEpoch: 6 };
-  const digests = { generation: 2, stateDigest: "", weightsDigest: "", manifestSha256: "", monitor: "val_loss" };
+  const of = { monitor: "val_loss", mode: "min", data: "" } as const;
+  const digests = { generation: 2, stateDigest: "", weightsDigest: "", manifestSha256: "", monitor: "val_loss", of };
   const status: ClusterStatus = {
     ...during(2, 6),
     generation: 2,

@@ -274,8 +274,7 @@ export class Cluster {
         budgetMs: this.budget.budgetMs,
         fields: {},
         epochs: job.epochs,
-        monitor: job.monitor,
-        mode: job.mode,
+        checkpoint: tinyJob(job).checkpoint,
         allowChange: false,
         defaultThreads: () => 1,
       });

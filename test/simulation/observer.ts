@@ -241,7 +241,22 @@ export class Observer {
     const latest = store.get(keys.latest);
     const step = latest ? (JSON.parse(latest) as { step: number }).step : null;
     if (step !== reference.final.step) this.#fail("P3", `the job is finished, and latest is ${latest}`);
+    this.#checkBestOfPublished();
     if (disk && disk.reused.length > 0) this.#fail("R8", `checkpoint ids were used twice: ${disk.reused.join(", ")}`);
+  }
+
+  /** R9: best is the best of all boundaries that were published, also if a better one never was. */
+  #checkBestOfPublished(): void {
+    const { store, reference, job, published } = this.#seen;
+    const values = published
+      .filter((epoch) => epoch > 0)
+      .map((epoch) => reference.final.history[epoch - 1]!.metrics[job.monitor]!)
+      .filter((value) => Number.isFinite(value));
+    if (values.length === 0) return;
+    const best = job.mode === "min" ? Math.min(...values) : Math.max(...values);
+    const text = store.get(keys.best);
+    const value = text ? decodeJson<CheckpointPointer>(text).value : null;
+    if (value !== best) this.#fail("R9", `best has ${value}, and ${best} was published`);
   }
 
   fail(invariant: string, why: string): void {

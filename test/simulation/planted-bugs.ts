@@ -31,6 +31,14 @@ export const plantedBugs: readonly PlantedBug[] = [
     seeds: 3000,
   },
   {
+    name: "best follows what was best so far, published or not",
+    rule: "R9",
+    file: "src/runtime/leadership.ts",
+    find: "movesBest(record.checkpoint, state.best?.value ?? null, pointer)",
+    replace: "(point.progress.history.at(-1)?.improved ?? false)",
+    seeds: 6000,
+  },
+  {
     name: "an epoch is committed again",
     rule: "R6",
     file: "src/runtime/leadership.ts",
@@ -139,7 +147,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: "checkpoints are deleted that nobody condemned",
     rule: "R8",
     file: "src/runtime/prune.ts",
-    find: '    if (decodeJson<{ state: string }>(entry.value).state !== "condemned") continue;\n',
+    find: '    if (decodeJson<CheckpointRecord>(entry.value).state !== "condemned") continue;\n',
     replace: "",
     seeds: 100,
   },

@@ -4,6 +4,7 @@
  * it keeps books: one number a sample, raised by that sample's gradient, so the state itself says how often each was
  * used.
  */
+import { checkpointRule } from "../../src/core/checkpoint-validation.ts";
 import type { Fingerprint } from "../../src/core/fingerprint.ts";
 import type { Job } from "../../src/core/job.ts";
 import type { RandomStream } from "../../src/core/random.ts";
@@ -127,12 +128,14 @@ export function tinyData({ trainingSamples, validationSamples }: JobShape): Trai
 }
 
 export function tinyJob(shape: JobShape): Job {
+  const validation = shape.validationSamples > 0 ? ({ fraction: 0.2, take: "random" } as const) : null;
+  const { monitor, mode } = shape;
   return {
     name: "tiny",
     seed: shape.seed,
     data: { kind: "csv", path: "none.csv", label: "none" },
     preprocess: { features: [], label: [] },
-    validation: shape.validationSamples > 0 ? { fraction: 0.2, take: "random" } : null,
+    validation,
     model: () => {
       throw new Error("a simulated job has no model");
     },
@@ -144,7 +147,7 @@ export function tinyJob(shape: JobShape): Job {
     loss: "meanSquaredError",
     metrics: ["meanAbsoluteError"],
     clip: null,
-    checkpoint: { monitor: shape.monitor, mode: shape.mode },
+    checkpoint: checkpointRule({ monitor, mode }, { metrics: ["meanAbsoluteError"], validation }, () => null),
     batchSize: shape.batchSize,
     epochs: shape.epochs,
     test: null,

@@ -3,6 +3,7 @@
  * tree of its own, closed epoch by epoch. What every simulated cluster has to arrive at, to the bit.
  */
 import { createHash } from "node:crypto";
+import { measuredOn } from "../../src/core/checkpoint-policy.ts";
 import { encodeJson } from "../../src/core/json.ts";
 import { afterEpoch, afterStep, initialProgress, type Progress, rateOf, type Sums } from "../../src/core/progress.ts";
 import { RandomStream } from "../../src/core/random.ts";
@@ -39,6 +40,7 @@ export function referenceOf(shape: JobShape): Reference {
   const perEpoch = stepsPerEpoch(shape.trainingSamples, shape.batchSize);
   const rules = {
     policy: job.checkpoint,
+    data: measuredOn(job.checkpoint.monitor, { data: data.digest, seed: job.seed, validation: job.validation }),
     learningRate: job.optimizer.learningRate,
     stepsPerEpoch: perEpoch,
     epochs: job.epochs,

@@ -152,7 +152,7 @@ function startCoordinator(cluster: Cluster): void {
   const main = async () => {
     const { record, keys } = await openRun(coordination, {
       ...{ job: jobName, resume: "auto", shards: shape.shards, threads: 1, workers: shape.shards, bounds: null },
-      ...{ budgetMs: budget.budgetMs, fields: {}, epochs: shape.epochs, monitor: shape.monitor, mode: shape.mode },
+      ...{ budgetMs: budget.budgetMs, fields: {}, epochs: shape.epochs, checkpoint: tinyJob(shape).checkpoint },
       ...{ allowChange: false, defaultThreads: () => 1 },
     });
     const coordinator = new Coordinator({
@@ -254,7 +254,7 @@ class SteppingCompute implements Compute {
       );
     }
     const { checkpoint, optimizer } = tinyJob(this.#shape);
-    const rules = { policy: checkpoint, learningRate: optimizer.learningRate, stepsPerEpoch, epochs };
+    const rules = { policy: checkpoint, data: "none", learningRate: optimizer.learningRate, stepsPerEpoch, epochs };
     this.#progress = afterEpoch(this.#progress, null, rules);
     return { kind: "boundary" };
   }

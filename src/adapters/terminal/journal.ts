@@ -1,4 +1,4 @@
-import { type BestSoFar, type CheckpointPolicy, judge } from "../../core/checkpoint-policy.ts";
+import { type BestSoFar, bestOf, type CheckpointPolicy, judge } from "../../core/checkpoint-policy.ts";
 import type { ClusterStatus, EpochHistory } from "../../core/status.ts";
 
 /** A committed epoch that has not been told yet. */
@@ -29,11 +29,15 @@ export class EpochJournal {
     let best: BestSoFar | null = null;
     for (const record of status.history) {
       const { step } = record;
-      const judgement = judge(this.#policy, best, { epoch: record.epoch, step, metrics: record.metrics });
+      const { epoch, metrics } = record;
+      // What the status tells of `best` is of the data that is there now; that of others is told where it was set aside.
+      const data = "";
+      const before: BestSoFar | null = best && record.setAside ? { ...best, of: record.setAside } : best;
+      const judgement = judge(this.#policy, before, { epoch, step, metrics, data });
       const value = record.metrics[this.#policy.monitor];
       // What was committed decides, also where today's policy would have judged otherwise.
       if (!record.improved) best = judgement.improved ? best : judgement.best;
-      else if (Number.isFinite(value)) best = { epoch: record.epoch, step, value: value! };
+      else if (Number.isFinite(value)) best = { epoch, step, value: value!, of: bestOf(this.#policy, data) };
       if (this.#knows(record)) continue;
       const agreed = judgement.improved === record.improved;
       const verdict = agreed ? judgement.reason : record.improved ? "best saved" : "best stays";

@@ -1,0 +1,45 @@
+/** Checks a job's `checkpoint`: what is best, when checkpoints are written, and how many are kept. */
+import { fieldsOf, finiteNumber, notNegative, oneOf, optional, type Range, wrongField } from "./field-checks.ts";
+import type { CheckpointRule, Job, MetricName } from "./job.ts";
+import { monitorOf } from "./monitor-validation.ts";
+
+export const checkpointFields = ["monitor", "mode", "minDelta", "initialValueThreshold"];
+
+const example = '{ monitor, mode, … }, as in { monitor: "val_loss", mode: "min" }';
+
+/** What "auto" means. A metric that is not here has to be given its mode. */
+const knownModes: Readonly<Record<"loss" | MetricName, "min" | "max" | null>> = {
+  loss: "min",
+  accuracy: "max",
+  meanSquaredError: "min",
+  meanAbsoluteError: "min",
+};
+
+const anyNumber: Range = { words: "a number", contains: () => true };
+
+/** `whereItBelongs` names the place of a field that stands here by mistake. */
+export function checkpointRule(
+  value: unknown,
+  job: Pick<Job, "metrics" | "validation">,
+  whereItBelongs: (name: string) => string | null,
+): CheckpointRule {
+  const fields = fieldsOf(value ?? {}, "checkpoint", checkpointFields, example, whereItBelongs);
+  const monitor =
+    optional(fields.monitor, "checkpoint.monitor", (name, path) => monitorOf(name, path, job)) ??
+    (job.validation === null ? "loss" : "val_loss");
+  return {
+    monitor,
+    mode: modeOf(fields.mode, monitor),
+    minDelta: optional(fields.minDelta, "checkpoint.minDelta", finiteNumber(notNegative)) ?? 0,
+    initialValueThreshold:
+      optional(fields.initialValueThreshold, "checkpoint.initialValueThreshold", finiteNumber(anyNumber)) ?? null,
+  };
+}
+
+function modeOf(value: unknown, monitor: string): "min" | "max" {
+  const mode = optional(value, "checkpoint.mode", oneOf<"min" | "max" | "auto">(["min", "max", "auto"])) ?? "auto";
+  if (mode !== "auto") return mode;
+  const known = knownModes[monitor.replace(/^val_/, "") as keyof typeof knownModes]; // of a name that `monitorOf` has let through
+  if (known) return known;
+  throw wrongField("checkpoint.mode", value, `"min" or "max": nobody knows whether more or less ${monitor} is better`);
+}
