@@ -1,5 +1,6 @@
 /** `npm run bench -- NAME …` runs one benchmark; without a name it says which there are. */
-import { messageOf } from "../src/core/errors.ts";
+import { exitCodes, LockstepError, messageOf } from "../src/core/errors.ts";
+import { nearestName } from "../src/core/nearest-name.ts";
 
 interface Benchmark {
   readonly name: string;
@@ -21,20 +22,41 @@ const benchmarks: readonly Benchmark[] = [
   },
 ];
 
+const help = [
+  "Usage: npm run bench -- NAME [options]",
+  "",
+  ...benchmarks.map((known) => `  ${known.name.padEnd(10)} ${known.summary}`),
+  "",
+].join("\n");
+
 const [name, ...words] = process.argv.slice(2);
 const benchmark = benchmarks.find((known) => known.name === name);
-if (benchmark) {
+const isHelp = (word: string | undefined) => word === "--help" || word === "-h";
+if (name === undefined || isHelp(name) || (benchmark && words.some(isHelp))) process.stdout.write(help);
+else if (benchmark) {
   try {
     await (await benchmark.load()).run(words);
   } catch (error) {
     process.stderr.write(`${messageOf(error)}\n`);
-    process.exitCode = 1;
+    process.exitCode = codeOf(error);
   }
 } else {
-  const lines = benchmarks.map((known) => `  npm run bench -- ${known.name.padEnd(10)} ${known.summary}`);
-  process.stdout.write(`Benchmarks:\n${lines.join("\n")}\n`);
-  if (name !== undefined) {
-    process.stderr.write(`There is no benchmark "${name}".\n`);
-    process.exitCode = 2;
-  }
+  process.stderr.write(`There is no benchmark ${JSON.stringify(name)}; there are ${names()}.\n`);
+  const near = nearestName(
+    name,
+    benchmarks.map((known) => known.name),
+  );
+  if (near) process.stderr.write(`  Did you mean ${near}?\n`);
+  process.exitCode = exitCodes.usage;
+}
+
+function names(): string {
+  return benchmarks.map((known) => known.name).join(", ");
+}
+
+/** As the `lockstep` command's; an option that nobody knows is an error of Node's own. */
+function codeOf(error: unknown): number {
+  if (error instanceof LockstepError) return error.exitCode;
+  const code = (error as { code?: unknown } | null)?.code;
+  return String(code).startsWith("ERR_PARSE_ARGS_") ? exitCodes.usage : exitCodes.internal;
 }

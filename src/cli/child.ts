@@ -41,12 +41,12 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   const messages = new Map<string, unknown>();
   const waiting = new Map<string, ((value: never) => void)[]>();
   let reported: ErrorMessage | null = null;
-  let lastLine = "";
+  let lastWords = "";
   const running = await startProcess({
     program: process.execPath,
     args: [program, ...args],
     onLine: (line) => {
-      lastLine = line;
+      lastWords = wordsOf(line);
       log?.write(`${line}\n`);
       onLine?.(line);
       const warning = warningOf(line);
@@ -67,7 +67,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     const how = exit.signal ? `was ended by ${exit.signal}` : `ended with code ${exit.code}`;
     return new LockstepError(
       "process-failed",
-      `${name} ${how}${lastLine ? `; its last line was: ${lastLine}` : ""}.`,
+      `${name} ${how}${lastWords ? `; the last that it said was: ${lastWords.replace(/\.$/, "")}` : ""}.`,
       logFile ? { hint: `Its log is ${logFile}.` } : {},
     );
   };
@@ -107,12 +107,22 @@ function isError(message: unknown): message is ErrorMessage {
 
 /** The text of a log line of level warn or above; null for everything else. */
 function warningOf(line: string): string | null {
+  const logged = loggedIn(line);
+  return logged?.level === "warn" || logged?.level === "error" ? logged.text : null;
+}
+
+/** A line as a person would say it: of a log line, its message with the reason. */
+function wordsOf(line: string): string {
+  return loggedIn(line)?.text ?? line;
+}
+
+/** What a log line says; null for any other line. */
+function loggedIn(line: string): { readonly level: unknown; readonly text: string } | null {
   if (!line.startsWith("{")) return null;
   try {
     const { level, message, reason, error } = JSON.parse(line) as Record<string, unknown>;
-    if (level !== "warn" && level !== "error") return null;
     const detail = reason ?? error;
-    return typeof detail === "string" ? `${String(message)}: ${detail}` : String(message);
+    return { level, text: typeof detail === "string" ? `${String(message)}: ${detail}` : String(message) };
   } catch {
     return null;
   }

@@ -100,7 +100,7 @@ export function parseCommand(command: Command, words: readonly string[]): Argume
   );
   let parsed: ReturnType<typeof parseArgs>;
   try {
-    parsed = parseArgs({ args: [...words], options, allowPositionals: true, strict: true });
+    parsed = parseArgs({ args: withNegatives(command, words), options, allowPositionals: true, strict: true });
   } catch (error) {
     throw usageError(command, words, error);
   }
@@ -122,6 +122,19 @@ export function parseCommand(command: Command, words: readonly string[]): Argume
     );
   }
   return new Arguments(positionals[0], values);
+}
+
+/** A negative number after an option is its value, which the option may refuse; Node takes it for another option. */
+function withNegatives({ options }: Command, words: readonly string[]): string[] {
+  const takesValue = (word: string) => word.startsWith("--") && (options[nameOf(word)]?.value ?? null) !== null;
+  const joined: string[] = [];
+  for (const word of words) {
+    const before = joined.at(-1) ?? "";
+    if (/^-\d/.test(word) && takesValue(before) && !before.includes("="))
+      joined[joined.length - 1] = `${before}=${word}`;
+    else joined.push(word);
+  }
+  return joined;
 }
 
 export function helpOf(command: Command): string {

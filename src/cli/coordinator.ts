@@ -7,7 +7,7 @@ import { systemClock } from "../adapters/system/clock.ts";
 import { tcpLiveness } from "../adapters/system/liveness.ts";
 import { jobFields } from "../core/job-fields.ts";
 import { Coordinator } from "../runtime/coordinator.ts";
-import { openRun } from "../runtime/open-run.ts";
+import { openRun, workerCounts } from "../runtime/open-run.ts";
 import type { Arguments, Command } from "./command.ts";
 import { addressOf, budgetOf, endpointsOf, onStopSignal, processLog, shared, workersOf } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
@@ -53,10 +53,13 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const listen = addressOf(args, "listen", "127.0.0.1:0");
   const endpoints = endpointsOf(args);
   const epochs = args.whole("epochs", 1) ?? job.epochs;
+  const shards = args.whole("shards", 1) ?? null;
+  // What contradicts itself is refused before etcd is asked for anything.
+  if (shards !== null) workerCounts(workersOf(args), shards);
   const request = {
     job: args.text("job") ?? job.name,
     resume: args.oneOf("resume", ["auto", "never", "same"]) ?? "auto",
-    shards: args.whole("shards", 1) ?? null,
+    shards,
     threads: args.whole("threads", 1) ?? null,
     ...workersOf(args),
     budgetMs: budget.budgetMs,

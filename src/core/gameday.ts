@@ -3,6 +3,7 @@
  * The run is compared with an undisturbed one epoch by epoch, so whatever changes a bit is known by the fault before it.
  */
 import { LockstepError } from "./errors.ts";
+import { nearestName } from "./nearest-name.ts";
 import { orderedMetrics } from "./run-result.ts";
 import { plural, table, wrapList } from "./summary-table.ts";
 
@@ -42,7 +43,10 @@ export function chooseFaults(text: string | undefined): readonly FaultName[] {
   const words = text.split(",").map((word) => word.trim());
   const unknown = words.find((word) => !faultNames.some((name) => name === word));
   if (unknown !== undefined) {
-    throw new LockstepError("usage", `--faults names ${JSON.stringify(unknown)}; there are ${faultNames.join(", ")}.`);
+    const near = nearestName(unknown, faultNames);
+    throw new LockstepError("usage", `--faults names ${JSON.stringify(unknown)}; there are ${faultNames.join(", ")}.`, {
+      ...(near && { hint: `Did you mean ${near}?` }),
+    });
   }
   return faultNames.filter((name) => words.includes(name));
 }

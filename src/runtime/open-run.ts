@@ -160,7 +160,11 @@ function changesOf(old: JobRecord, request: RunRequest): string[] {
     .map((field) => `${field} was ${before[field] ?? "(nothing)"} and is ${wanted[field]}`);
 }
 
-function workerCounts({ workers, bounds }: RunRequest, shards: number): WorkerCounts {
+/** How many workers a start wants, of a run with this many shards; "usage" when there is not a shard for each. */
+export function workerCounts(
+  { workers, bounds }: Pick<RunRequest, "workers" | "bounds">,
+  shards: number,
+): WorkerCounts {
   const most = bounds?.max ?? workers;
   if (most > shards) {
     throw new LockstepError(

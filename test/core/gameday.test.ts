@@ -29,7 +29,9 @@ test("faults are done in gameday's order, and an unknown name is one sentence th
   assert.throws(() => chooseFaults("kill-worker,flood"), {
     code: "usage",
     message: `--faults names "flood"; there are ${faultNames.join(", ")}.`,
+    hint: undefined,
   });
+  assert.throws(() => chooseFaults("kil-worker"), { code: "usage", hint: "Did you mean kill-worker?" });
 });
 
 test("runs are equal when weights and metrics of every epoch are", () => {

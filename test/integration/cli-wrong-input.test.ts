@@ -72,6 +72,18 @@ const cases: readonly WrongInput[] = [
     says: ['--workers is "3:2"'],
   },
   {
+    what: "fewer than no spares",
+    args: launch("--spares", "-1"),
+    code: "usage",
+    says: ['--spares is "-1"; a whole number of at least 0 was expected'],
+  },
+  {
+    what: "more workers than shards, for a coordinator whose etcd does not answer",
+    args: ["coordinator", "job.ts", "--etcd", "http://127.0.0.1:1", "--workers", "5", "--shards", "2"],
+    code: "usage",
+    says: ["5 workers cannot share 2 shards", "at most 2 workers"],
+  },
+  {
     what: "a job file that does not compile",
     args: ["launch", "job.ts"],
     code: "invalid-job",
