@@ -4,10 +4,12 @@ import { tmpdir } from "node:os";
 import { basename, join, relative } from "node:path";
 import { type TestContext, test } from "node:test";
 import { openDirectoryStorage } from "../../src/adapters/fs/checkpoint-storage.ts";
-import { type FileSystem, nodeFileSystem, type OpenFile } from "../../src/adapters/fs/file-system.ts";
+import { nodeFileSystem } from "../../src/adapters/fs/file-system.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { CheckpointError } from "../../src/core/manifest.ts";
 import type { Log } from "../../src/ports/log.ts";
+import { type Call, disturbed, type Interference, systemError } from "../fixtures/disturbed-file-system.ts";
+import { VolatileDisk } from "../fixtures/volatile-disk.ts";
 import { assertSameContent, checkpointStorageContract, content } from "./checkpoint-storage.contract.ts";
 
 checkpointStorageContract("directory", async (context) => {
@@ -41,60 +43,10 @@ function logInto(warnings: string[]): Log {
 
 const quiet = logInto([]);
 
-/** One call to the file system: what it does, and to which path. */
-interface Call {
-  readonly operation: keyof FileSystem | keyof OpenFile;
-  readonly path: string;
-}
-
-interface Interference {
-  /** Called before each call; what it throws, the call fails with. */
-  readonly before?: (call: Call) => unknown;
-  /** What becomes of the buffers of a read or write; fewer of them are a short read or write. */
-  readonly alter?: (call: Call, buffers: readonly Uint8Array[]) => readonly Uint8Array[];
-}
-
-/** The real file system, with something between it and the storage. */
-function disturbed({ before = () => undefined, alter = (_call, buffers) => buffers }: Interference): FileSystem {
-  const real = nodeFileSystem;
-  async function call<T>(operation: Call["operation"], path: string, act: () => Promise<T>): Promise<T> {
-    before({ operation, path });
-    return act();
-  }
-  const file = (inner: OpenFile, path: string): OpenFile => ({
-    sizeBytes: () => call("sizeBytes", path, () => inner.sizeBytes()),
-    write: (buffers, position) =>
-      call("write", path, () => inner.write(alter({ operation: "write", path }, buffers), position)),
-    read: (buffers, position) =>
-      call("read", path, () => inner.read(alter({ operation: "read", path }, buffers), position)),
-    sync: () => call("sync", path, () => inner.sync()),
-    // Closed in any case, so that a test leaks no descriptor.
-    close: async () => {
-      await inner.close();
-      before({ operation: "close", path });
-    },
-  });
-  return {
-    makeDirectory: (path) => call("makeDirectory", path, () => real.makeDirectory(path)),
-    exists: (path) => call("exists", path, () => real.exists(path)),
-    names: (path) => call("names", path, () => real.names(path)),
-    create: (path) => call("create", path, async () => file(await real.create(path), path)),
-    open: (path) => call("open", path, async () => file(await real.open(path), path)),
-    syncDirectory: (path) => call("syncDirectory", path, () => real.syncDirectory(path)),
-    rename: (from, to) => call("rename", from, () => real.rename(from, to)),
-    removeFile: (path) => call("removeFile", path, () => real.removeFile(path)),
-    removeTree: (path) => call("removeTree", path, () => real.removeTree(path)),
-  };
-}
-
-function systemError(code: string, message: string): Error {
-  return Object.assign(new Error(`${code}: ${message}`), { code });
-}
-
 /** Storage on a file system that is only disturbed while `isOn`. */
 async function openDisturbed(directory: string, interference: Interference) {
   const control = { isOn: false };
-  const fileSystem = disturbed({
+  const fileSystem = disturbed(nodeFileSystem, {
     before: (call) => (control.isOn ? interference.before?.(call) : undefined),
     alter: (call, buffers) => (control.isOn && interference.alter ? interference.alter(call, buffers) : buffers),
   });
@@ -368,4 +320,26 @@ test("directory: a place that is no directory, or cannot be made, is refused at 
     });
   }
   assert.equal(await readFile(file, "utf8"), "mine");
+});
+
+// The disk that the crash matrix takes the power from keeps the port's promises like a real one.
+checkpointStorageContract("volatile disk", async () => {
+  const disk = new VolatileDisk();
+  const warnings: string[] = [];
+  const replaceFile = async (id: string, name: string, bytes: Uint8Array) => {
+    await disk.removeTree(`/checkpoints/${id}/${name}`);
+    await (await disk.create(`/checkpoints/${id}/${name}`)).write([bytes], 0);
+  };
+  return {
+    storage: await openDirectoryStorage("/checkpoints", logInto(warnings), disk),
+    warnings,
+    readFile: async (id, name) => {
+      const file = await disk.open(`/checkpoints/${id}/${name}`);
+      const bytes = new Uint8Array(await file.sizeBytes());
+      await file.read([bytes], 0);
+      return bytes;
+    },
+    replaceFile,
+    removeFile: (id, name) => disk.removeFile(`/checkpoints/${id}/${name}`),
+  };
 });

@@ -8,6 +8,7 @@ import { startProcess } from "../../src/adapters/system/child-process.ts";
 import { systemClock } from "../../src/adapters/system/clock.ts";
 import type { Clock } from "../../src/ports/clock.ts";
 import { type FaultyProxy, quietLog, startProxy, startTestEtcd, testLeaseMarginMs, useEtcd } from "../fixtures/etcd.ts";
+import { ManualClock } from "../fixtures/manual-clock.ts";
 import { aborted, coordinationContract, Hints, put, rejectsWith, retry, until } from "./coordination.contract.ts";
 
 /** For clients behind a link that fails: how long a call may wait. */
@@ -337,69 +338,4 @@ class Messages {
     if (this.#arrived.length > 0) return Promise.resolve(this.#arrived.shift());
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
-}
-
-/** A clock that stands still but for `advance` and `run`, which wake sleepers one by one in the order of their times. */
-class ManualClock implements Clock {
-  #nowMs = 0;
-  readonly #sleepers = new Set<{ readonly untilMs: number; readonly wake: () => void }>();
-
-  monotonicMs(): number {
-    return this.#nowMs;
-  }
-
-  wallMs(): number {
-    return this.#nowMs;
-  }
-
-  sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) return reject(signal.reason);
-      const onAbort = (): void => {
-        this.#sleepers.delete(sleeper);
-        reject(signal?.reason);
-      };
-      const wake = (): void => {
-        signal?.removeEventListener("abort", onAbort);
-        resolve();
-      };
-      const sleeper = { untilMs: this.#nowMs + ms, wake };
-      this.#sleepers.add(sleeper);
-      signal?.addEventListener("abort", onAbort, { once: true });
-    });
-  }
-
-  async advance(ms: number): Promise<void> {
-    const untilMs = this.#nowMs + ms;
-    await settled();
-    while (this.#wakeNext(untilMs)) await settled();
-    this.#nowMs = untilMs;
-  }
-
-  /** Lets time run, as fast as it can, until the returned function is called. */
-  run(): () => void {
-    let running = true;
-    const loop = async (): Promise<void> => {
-      for (; running; await settled()) this.#wakeNext(Number.POSITIVE_INFINITY);
-    };
-    void loop();
-    return () => {
-      running = false;
-    };
-  }
-
-  #wakeNext(untilMs: number): boolean {
-    const due = [...this.#sleepers].filter((sleeper) => sleeper.untilMs <= untilMs);
-    const [next] = due.sort((a, b) => a.untilMs - b.untilMs);
-    if (next === undefined) return false;
-    this.#sleepers.delete(next);
-    this.#nowMs = Math.max(this.#nowMs, next.untilMs);
-    next.wake();
-    return true;
-  }
-}
-
-/** Lets everything that is ready run before time goes on. */
-function settled(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
