@@ -94,8 +94,9 @@ async function runLaunch(args: Arguments): Promise<number> {
     const session = await startSession(args, settings, etcd, view, closing);
     const status = await session.status();
     if (status.state === "finished") {
+      const trainOn = status.early ? "change checkpoint.earlyStopping in the job file" : "give a higher --epochs";
       say(
-        `The job "${settings.jobName}" is finished: ${status.epoch} of ${status.epochs} epochs. To train on, give a higher --epochs; to start anew, --resume never.`,
+        `The job "${settings.jobName}" is finished: ${status.early ?? `${status.epoch} of ${status.epochs} epochs`}. To train on, ${trainOn}; to start anew, --resume never.`,
       );
     } else {
       startWorkers(session, settings, args, checked.engine, gpus);
@@ -273,6 +274,7 @@ async function finish(
     test: best ? (evaluation.test[best.id] ?? null) : null,
     testLatest: evaluation.test[latest.id] ?? null,
     generations: last.generation,
+    early: last.early,
     equivalences: last.equivalences,
     directory: relative(process.cwd(), session.runDirectory) || ".",
     report: evaluation.report,

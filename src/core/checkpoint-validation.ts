@@ -1,9 +1,22 @@
 /** Checks a job's `checkpoint`: what is best, when checkpoints are written, and how many are kept. */
-import { fieldsOf, finiteNumber, notNegative, oneOf, optional, type Range, wrongField } from "./field-checks.ts";
+import {
+  type Check,
+  fieldsOf,
+  finiteNumber,
+  isPlainObject,
+  joined,
+  notNegative,
+  oneOf,
+  optional,
+  type Range,
+  wholeNumber,
+  wrongField,
+} from "./field-checks.ts";
+import type { EarlyStopping } from "./early-stopping.ts";
 import type { CheckpointRule, Job, MetricName } from "./job.ts";
 import { monitorOf } from "./monitor-validation.ts";
 
-export const checkpointFields = ["monitor", "mode", "minDelta", "initialValueThreshold"];
+export const checkpointFields = ["monitor", "mode", "minDelta", "initialValueThreshold", "earlyStopping"];
 
 const example = '{ monitor, mode, … }, as in { monitor: "val_loss", mode: "min" }';
 
@@ -33,6 +46,7 @@ export function checkpointRule(
     minDelta: optional(fields.minDelta, "checkpoint.minDelta", finiteNumber(notNegative)) ?? 0,
     initialValueThreshold:
       optional(fields.initialValueThreshold, "checkpoint.initialValueThreshold", finiteNumber(anyNumber)) ?? null,
+    earlyStopping: optional(fields.earlyStopping, "checkpoint.earlyStopping", earlyStopping) ?? null,
   };
 }
 
@@ -43,3 +57,25 @@ function modeOf(value: unknown, monitor: string): "min" | "max" {
   if (known) return known;
   throw wrongField("checkpoint.mode", value, `"min" or "max": nobody knows whether more or less ${monitor} is better`);
 }
+
+const stoppingFields = ["patience", "minDelta", "restoreBest", "startFromEpoch"];
+
+const earlyStopping: Check<EarlyStopping> = (value, path) => {
+  const expected = "{ patience, … }, as in { patience: 5 }";
+  const hint = typeof value === "number" ? `Write { patience: ${value} }.` : undefined;
+  if (!isPlainObject(value)) throw wrongField(path, value, expected, hint);
+  const fields = fieldsOf(value, path, stoppingFields, expected);
+  const at = (name: string) => joined(path, name);
+  if (fields.restoreBest !== undefined && fields.restoreBest !== true) {
+    throw wrongField(
+      at("restoreBest"),
+      fields.restoreBest,
+      "true, or nothing: latest always has the last epoch's weights, best the best ones, and the report is made with best",
+    );
+  }
+  return {
+    patience: wholeNumber(1)(fields.patience, at("patience")),
+    minDelta: optional(fields.minDelta, at("minDelta"), finiteNumber(notNegative)) ?? 0,
+    startFromEpoch: optional(fields.startFromEpoch, at("startFromEpoch"), wholeNumber(0)) ?? 0,
+  };
+};

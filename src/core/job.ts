@@ -1,4 +1,5 @@
 import type * as tfjs from "@tensorflow/tfjs";
+import type { EarlyStopping } from "./early-stopping.ts";
 
 type TensorFlow = typeof tfjs;
 type LayersModel = tfjs.LayersModel;
@@ -109,6 +110,17 @@ export interface CheckpointDefinition {
   readonly minDelta?: number;
   /** The first best has to be better than this. Left out: any finite value will do. */
   readonly initialValueThreshold?: number;
+  /** Ends the run before its last epoch once the monitored metric gets no better. */
+  readonly earlyStopping?: {
+    /** So many epochs in a row without improvement. */
+    readonly patience: number;
+    /** Better by this much or less is no improvement. Default 0. */
+    readonly minDelta?: number;
+    /** `latest` keeps the last epoch's weights and `best` the best ones, whatever this says; so it can only be true. */
+    readonly restoreBest?: true;
+    /** So many epochs are not looked at. Default 0. */
+    readonly startFromEpoch?: number;
+  };
 }
 
 /** With every default filled in. */
@@ -117,6 +129,7 @@ export interface CheckpointRule {
   readonly mode: "min" | "max";
   readonly minDelta: number;
   readonly initialValueThreshold: number | null;
+  readonly earlyStopping: EarlyStopping | null;
 }
 
 export type Clip =

@@ -39,6 +39,13 @@ export function isFor(ending: Ending | null, start: number): boolean {
   return ending !== null && ending.start >= start;
 }
 
+/** The run has reached its end, and its last checkpoint is published. */
+export interface Done {
+  readonly epoch: number;
+  /** Why it has ended before the last epoch that was asked for; null if it has not. */
+  readonly early: string | null;
+}
+
 /**
  * Why a run is only *equivalent*: something that its bits depend on has changed since it began. Without this key, and
  * with an empty list, it is *bit-exact*. Written by the active coordinator with a Forming; nothing is ever taken away.

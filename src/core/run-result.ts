@@ -18,6 +18,8 @@ export interface RunResult {
   /** Metrics of `best` and of `latest` on the test data, under the job file's names; null without test data. */
   readonly test: Readonly<Record<string, number>> | null;
   readonly testLatest: Readonly<Record<string, number>> | null;
+  /** Why the run has ended before the last epoch that was asked for; null if it has not. */
+  readonly early: string | null;
   /** Why the weights are only equivalent to those of an undisturbed run; empty while they are bit-exact. */
   readonly equivalences: readonly string[];
   /** How many memberships the run went through. */
@@ -65,12 +67,12 @@ export function epochRecords(history: readonly EpochHistory[]): EpochRecord[] {
  */
 export function finishedEvent(result: RunResult): Record<string, unknown> {
   const { job, epochs, steps, weightsDigest, best, latest, history, test, testLatest, generations } = result;
-  const { equivalences } = result;
+  const { early, equivalences } = result;
   return {
     ...{ event: "finished", job, epochs, steps, weightsDigest },
     best: best && checkpointFields(best),
     latest: checkpointFields(latest),
-    ...{ history, test, testLatest, generations },
+    ...{ history, test, testLatest, generations, early },
     ...{ exactness: exactnessOf(equivalences), equivalences },
   };
 }

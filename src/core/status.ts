@@ -20,6 +20,8 @@ export interface ClusterStatus {
   readonly history: readonly EpochHistory[];
   readonly best: CheckpointPointer | null;
   readonly latest: CheckpointPointer | null;
+  /** Why a finished run has ended before its last epoch; null if it has not. */
+  readonly early: string | null;
   /** Why the run is only equivalent; empty while it is bit-exact. */
   readonly equivalences: readonly string[];
 }

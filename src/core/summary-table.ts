@@ -14,9 +14,10 @@ export function summaryText(result: RunResult): string {
 }
 
 function headline(result: RunResult): string {
-  const { job, epochs, steps, seconds, generations, weightsDigest, equivalences } = result;
+  const { job, epochs, steps, seconds, generations, weightsDigest, early, equivalences } = result;
   return [
     `${job}: ${plural(epochs, "epoch")}, ${plural(steps, "step")}, ${plural(generations, "generation")}, ${formatDuration(seconds)}`,
+    ...(early === null ? [] : [early]),
     `weights ${weightsDigest}`,
     exactnessOf(equivalences),
     ...equivalences.map((reason) => `  ${printable(reason)}`),
@@ -71,10 +72,13 @@ function filesSection({ directory, curve }: RunResult): string {
   return `Files\n${indent(table(rows))}`;
 }
 
-function nextSection({ job, goOn = { words: ["JOB.ts", "--job", job], epochs: null }, epochs }: RunResult): string {
+function nextSection({ job, goOn = { words: ["JOB.ts", "--job", job], epochs: null }, ...result }: RunResult): string {
+  const { epochs, early } = result;
   const rows = [
     ["see this again", launchCommand(goOn)],
-    ["train on", launchCommand({ ...goOn, epochs: String(Math.max(1, epochs) * 2) })],
+    early === null
+      ? ["train on", launchCommand({ ...goOn, epochs: String(Math.max(1, epochs) * 2) })]
+      : ["train on", "change checkpoint.earlyStopping in the job file, and launch it again"],
   ];
   return `Next\n${indent(table(rows))}`;
 }

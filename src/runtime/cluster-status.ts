@@ -4,6 +4,7 @@ import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import {
   type CoordinatorRecord,
+  type Done,
   type Ending,
   type EpochRecord,
   type Equivalences,
@@ -60,11 +61,12 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     const ending = readValue<Ending>(entries, key);
     return isFor(ending, record.start) ? ending : null;
   });
+  const early = readValue<Done>(entries, keys.done)?.early ?? null;
   return {
     job: record.job,
     state: failed ? "failed" : stateOf(reading, keys, stop !== null),
     // What it cannot go on for matters more than what the membership is at.
-    reason: failed?.reason ?? (stop ? stop.reason : reason),
+    reason: failed?.reason ?? early ?? (stop ? stop.reason : reason),
     generation: generation?.generation ?? 0,
     epoch: committed?.epoch ?? latest?.epoch ?? 0,
     step: Math.max(furthest?.step ?? 0, committed?.state.step ?? 0, latest?.step ?? 0),
@@ -94,6 +96,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     ),
     best: readValue<CheckpointPointer>(entries, keys.best),
     latest,
+    early,
     equivalences: readValue<Equivalences>(entries, keys.equivalences)?.reasons ?? [],
   };
 }

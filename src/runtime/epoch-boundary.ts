@@ -4,6 +4,7 @@
  * everyone goes on when it reads that.
  */
 import type { Divergence } from "../core/divergence.ts";
+import { stoppedEarly } from "../core/early-stopping.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Running } from "../core/membership.ts";
 import type { StatePlace } from "../core/state-order.ts";
@@ -11,7 +12,7 @@ import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { maxUncoveredBoundaries } from "../core/limits.ts";
 import type { Progress } from "../core/progress.ts";
-import type { Arrival, JobRecord } from "../core/records.ts";
+import type { Arrival, Done, JobRecord } from "../core/records.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ComputeInfo } from "../ports/compute.ts";
 import type { Coordination } from "../ports/coordination.ts";
@@ -48,15 +49,16 @@ export class EpochBoundary {
 
   /** Everyone waits until the epoch's record is there; "go on", or why this worker leaves. */
   async pass(state: NamedSnapshot): Promise<"go on" | "finished" | "stopped"> {
-    const { coordination, keys, record, view, leadership, over } = this.#options;
+    const { coordination, keys, view, leadership, over } = this.#options;
     const { progress, point } = this.#pointAt("boundary", state);
+    leadership.ends = point.end;
     const key = keys.epoch(progress.lineage, progress.epoch);
     const known = await this.#patiently(() => readEpoch(coordination, key));
     if (!known) await this.#arrive(point);
     if (!isPublished(view.state, progress)) leadership.add(point);
     const committed = known ?? (await this.#whenRead(() => readEpoch(coordination, key)));
     if (committed.state.digest !== point.state.digest) return this.#diverged(point, committed.state.digest);
-    const last = progress.epoch >= record.epochs;
+    const last = point.end !== null;
     // The record of an earlier stop stays; whoever resumes from that very boundary goes on.
     if (last || (committed.stopping && view.state?.stop !== false)) {
       await view.until((now) => isPublished(now, progress) && (!last || now.done), over);
@@ -101,6 +103,7 @@ export class EpochBoundary {
       ...{ kind, progress, state, weightsDigest },
       name: kind === "boundary" ? `epoch-${progress.epoch}` : `step-${progress.step}`,
       generation: running.value.generation,
+      end: kind === "boundary" ? endOf(progress, record) : null,
       agreed: false,
       content: (identity) => snapshotToContent(snapshot, info, record, { ...identity, state, weightsDigest }),
     };
@@ -155,6 +158,14 @@ export class EpochBoundary {
       await changed;
     }
   }
+}
+
+/** What is written when the run ends with the epoch that was closed last; null if it goes on. */
+function endOf(progress: Progress, { epochs, checkpoint }: JobRecord): Done | null {
+  const { epoch } = progress;
+  if (epoch >= epochs) return { epoch, early: null };
+  const early = stoppedEarly(checkpoint, progress);
+  return early === null ? null : { epoch, early };
 }
 
 function isPublished(state: RunState | null, place: StatePlace): boolean {

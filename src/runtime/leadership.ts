@@ -18,6 +18,7 @@ import {
   type Arrival,
   agreement,
   type CheckpointRecord,
+  type Done,
   type EpochRecord,
   type Equivalences,
   type JobRecord,
@@ -42,6 +43,8 @@ export interface Point {
   readonly progress: Progress;
   readonly state: StateName;
   readonly weightsDigest: string;
+  /** What is written with its checkpoint when the run ends here. */
+  readonly end: Done | null;
   /** The checkpoint's content, made when it is written. */
   readonly content: (identity: CheckpointIdentity) => CheckpointContent;
   /** The whole generation has arrived here with this digest. */
@@ -85,6 +88,8 @@ export class Leadership {
   readonly #forget: () => void;
   /** Oldest first; covered ones are dropped. */
   #points: Point[] = [];
+  /** What is written when the run ends where this worker stands; null while it goes on. */
+  ends: Done | null = null;
   #tending: Promise<void> | null = null;
   #again = false;
   #resigned = false;
@@ -284,7 +289,6 @@ export class Leadership {
     const stored = await storage.write(point.content(identity));
     const pointer = this.#pointer(point, stored);
     const isBest = point.kind === "boundary" && movesBest(record.checkpoint, state.best?.value ?? null, pointer);
-    const finished = point.kind === "boundary" && point.progress.epoch >= record.epochs;
     const { step, epoch, lineage } = point.progress;
     const live: CheckpointRecord = { state: "live", pointer };
     const save: SaveRecord = { step, epoch, weightsDigest: point.weightsDigest, checkpoint: id };
@@ -299,9 +303,7 @@ export class Leadership {
         { kind: "put", key: keys.save(lineage, step), value: encodeJson(save) },
         ...(isBest ? [{ kind: "put" as const, key: keys.best, value: encodeJson(pointer) }] : []),
         { kind: "put", key: keys.checkpoint(id), value: encodeJson(live) },
-        ...(finished
-          ? [{ kind: "put" as const, key: keys.done, value: encodeJson({ epoch: point.progress.epoch }) }]
-          : []),
+        ...(point.end ? [{ kind: "put" as const, key: keys.done, value: encodeJson(point.end) }] : []),
       ],
     );
     if (!succeeded) {
@@ -313,14 +315,14 @@ export class Leadership {
     this.#again = true;
   }
 
-  /** A run whose target was reached before, or lowered, has nothing more to publish: it is done as it is. */
+  /** A run that is over as it stands, as its target was reached before, or lowered, has nothing more to publish. */
   async #finish(state: RunState, token: number): Promise<void> {
-    const { keys, coordination, record } = this.#options;
+    const { keys, coordination } = this.#options;
     const latest = state.latest?.value;
-    if (state.done || !latest || latest.stepInEpoch > 0 || latest.epoch < record.epochs) return;
+    if (state.done || !latest || latest.stepInEpoch > 0 || latest.epoch !== this.ends?.epoch) return;
     await coordination.transact(
       [{ kind: "created-at", key: keys.leader, revision: token }, unchanged(keys.latest, state.latest)],
-      [{ kind: "put", key: keys.done, value: encodeJson({ epoch: latest.epoch }) }],
+      [{ kind: "put", key: keys.done, value: encodeJson(this.ends) }],
     );
     await this.#options.view.refresh();
   }

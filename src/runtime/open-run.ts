@@ -8,7 +8,7 @@ import type { WorkerCounts } from "../core/generation.ts";
 import type { CheckpointRule } from "../core/job.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import { type Keys, keysOf, runKey } from "../core/keys.ts";
-import type { JobRecord } from "../core/records.ts";
+import type { Done, JobRecord } from "../core/records.ts";
 import type { Coordination, Operation } from "../ports/coordination.ts";
 
 export interface RunRequest {
@@ -101,7 +101,8 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
       hint: "Undo the change, or go on with --allow-change (the result is then equivalent, not bit-exact), or start anew with --resume never.",
     });
   }
-  const done = await coordination.get(keys.done);
+  const ended = await coordination.get(keys.done);
+  const done = ended && decodeJson<Done>(ended.value);
   const shards = request.allowChange ? (request.shards ?? old.shards) : old.shards;
   const record: JobRecord = {
     ...old,
@@ -114,13 +115,20 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
     ...(changes.length > 0 ? { shards, threads: request.threads ?? old.threads, fields: request.fields } : {}),
   };
   const operations: Operation[] = [{ kind: "put", key: keys.record, value: encodeJson(record) }];
-  if (done && record.epochs > old.epochs) operations.push({ kind: "delete", key: keys.done });
+  if (done && isOpenAgain(done, old, record)) operations.push({ kind: "delete", key: keys.done });
   const { succeeded } = await coordination.transact(
     [{ kind: "modified-at", key: keys.record, revision: entry.modRevision }],
     operations,
   );
   if (!succeeded) return openRun(coordination, request);
   return { record, keys, resumed: true, notices: noticesOf(old.checkpoint, record.checkpoint) };
+}
+
+/** More epochs, or another rule by which a run that stopped early would stop; the same rule would end it at once. */
+function isOpenAgain({ epoch, early }: Done, before: JobRecord, now: JobRecord): boolean {
+  const ruleOf = ({ checkpoint: { monitor, mode, earlyStopping } }: JobRecord) =>
+    encodeJson({ monitor, mode, earlyStopping });
+  return now.epochs > epoch && (early === null || ruleOf(before) !== ruleOf(now));
 }
 
 /** Another metric or mode begins a new line of bests: what was best before counts no more. */

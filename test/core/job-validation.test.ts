@@ -392,6 +392,22 @@ describe("a wrong field is named with its path, its value and what was expected"
       { initialValueThreshold: Number.NaN },
       "checkpoint.initialValueThreshold is NaN; expected a number.",
     ],
+    ["checkpoint", { earlyStopping: 3 }, "checkpoint.earlyStopping is 3", "Write { patience: 3 }."],
+    [
+      "checkpoint",
+      { earlyStopping: {} },
+      "checkpoint.earlyStopping.patience is missing; expected a whole number, 1 or more.",
+    ],
+    [
+      "checkpoint",
+      { earlyStopping: { patience: 2, restoreBest: false } },
+      "checkpoint.earlyStopping.restoreBest is false; expected true, or nothing: latest always has",
+    ],
+    [
+      "checkpoint",
+      { earlyStopping: { patience: 2, restoreBestWeights: true } },
+      "checkpoint.earlyStopping.restoreBestWeights is not a field that checkpoint.earlyStopping has.",
+    ],
     ["checkpoint", "loss", 'checkpoint is "loss"; expected { monitor, mode, … }'],
     ["batchSize", 0, `batchSize is 0; ${wholeFromOne}`],
     ["batchSize", 12.5, `batchSize is 12.5; ${wholeFromOne}`],

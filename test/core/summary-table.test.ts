@@ -19,6 +19,7 @@ const result: RunResult = {
   history: [{ epoch: 1, loss: 2, val_loss: 2.1 }],
   test: { accuracy: 0.9712, loss: 1.25 },
   testLatest: { accuracy: 0.9651, loss: 1.47 },
+  early: null,
   equivalences: [],
   generations: 2,
   directory: "runs/digits",
@@ -111,12 +112,13 @@ test("the finished event has the documented fields, in their order, and nothing 
     test: { accuracy: null },
     testLatest: result.testLatest,
     generations: 2,
+    early: null,
     exactness: "bit-exact",
     equivalences: [],
   });
   assert.equal(
     Object.keys(event).join(" "),
-    "event job epochs steps weightsDigest best latest history test testLatest generations exactness equivalences",
+    "event job epochs steps weightsDigest best latest history test testLatest generations early exactness equivalences",
   );
 });
 
@@ -137,4 +139,12 @@ test("a table's columns are as wide as their widest cell", () => {
     ),
     "a     number  x\nlong       1",
   );
+});
+
+test("a run that stopped early says so, and how to train on", () => {
+  const early = "stopped early after epoch 12: val_loss has not improved since epoch 7";
+  const text = summaryText({ ...result, early });
+  assert.match(text, /32 s\nstopped early after epoch 12: val_loss has not improved since epoch 7\nweights/);
+  assert.match(text, /train on +change checkpoint\.earlyStopping in the job file, and launch it again/);
+  assert.doesNotMatch(text, /--epochs 24/);
 });

@@ -152,6 +152,7 @@ export class Scene {
       state,
       weightsDigest: `sha256:${sha256(this.values(epoch))}`,
       content: (identity) => this.content(epoch, identity),
+      end: null,
       agreed: false,
     };
   }

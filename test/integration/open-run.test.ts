@@ -7,7 +7,7 @@ import { createLog } from "../../src/adapters/system/log.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { encodeJson } from "../../src/core/json.ts";
 import { keysOf } from "../../src/core/keys.ts";
-import { isFor } from "../../src/core/records.ts";
+import { type Done, isFor } from "../../src/core/records.ts";
 import { clusterStatus } from "../../src/runtime/cluster-status.ts";
 import { openRun, type RunRequest } from "../../src/runtime/open-run.ts";
 import { readRun } from "../../src/runtime/run-reading.ts";
@@ -103,5 +103,25 @@ test("another metric or mode is said at the start, and another threshold is no n
   assert.deepEqual(notices, [
     "What is best was decided by loss (min) and is decided by accuracy (max) from here on: a new line of bests begins, and best moves with the next finite accuracy.",
   ]);
+  store.close();
+});
+
+test("a run that stopped early is trained on by another rule alone; one that reached its end, by more epochs", async () => {
+  const { store, client } = await begun();
+  const rule = (patience: number) => ruleOf({ monitor: "loss", earlyStopping: { patience } });
+  const isDone = async (change: Partial<RunRequest>) => {
+    await openRun(client, { ...request, checkpoint: rule(2), ...change });
+    return (await client.get(keys.done)) !== null;
+  };
+  const end = (done: Done) => client.transact([], [{ kind: "put", key: keys.done, value: encodeJson(done) }]);
+  await isDone({});
+  await end({ epoch: 2, early: "stopped early after epoch 2" });
+  assert.equal(await isDone({}), true);
+  assert.equal(await isDone({ epochs: 30 }), true, "it would stop again");
+  assert.equal(await isDone({ epochs: 2, checkpoint: rule(3) }), true, "it has as many epochs as are asked for");
+  assert.equal(await isDone({ checkpoint: rule(4) }), false);
+  await end({ epoch: 3, early: null });
+  assert.equal(await isDone({ checkpoint: rule(5) }), true);
+  assert.equal(await isDone({ epochs: 4 }), false);
   store.close();
 });

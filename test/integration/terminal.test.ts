@@ -41,6 +41,7 @@ const training: ClusterStatus = {
   history: [],
   best: null,
   latest: null,
+  early: null,
   equivalences: [],
 };
 
@@ -90,6 +91,7 @@ const result: RunResult = {
   history: epochRecords(after(4).history),
   test: null,
   testLatest: null,
+  early: null,
   equivalences: [],
   generations: 2,
   directory: "runs/digits",

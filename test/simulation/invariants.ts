@@ -286,7 +286,7 @@ function checkEpoch(seen: Seen, { key, value }: StoreChange, write: StoreWrite):
       fail("R1", `epoch ${epoch} was committed without the agreement of rank ${rank} of ${generation}`);
     }
   }
-  if (epoch > job.epochs) fail("R6", `epoch ${epoch} of ${job.epochs} was committed`);
+  if (epoch >= reference.boundaries.length) fail("R6", `epoch ${epoch} of ${job.epochs} was committed`);
 }
 
 function checkLatest(seen: Seen, { value }: StoreChange): void {

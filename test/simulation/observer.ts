@@ -234,8 +234,8 @@ export class Observer {
 
   /** When the job is finished: everything is there that the undisturbed run would have left. */
   checkEnd(): void {
-    const { store, reference, job, disk } = this.#seen;
-    for (let epoch = 0; epoch <= job.epochs; epoch++) {
+    const { store, reference, disk } = this.#seen;
+    for (let epoch = 0; epoch < reference.boundaries.length; epoch++) {
       if (!store.has(keys.epoch(1, epoch))) this.#fail("R6", `the job is finished without a record of epoch ${epoch}`);
     }
     const latest = store.get(keys.latest);

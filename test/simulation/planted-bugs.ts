@@ -31,12 +31,12 @@ export const plantedBugs: readonly PlantedBug[] = [
     seeds: 3000,
   },
   {
-    name: "best follows what was best so far, published or not",
-    rule: "R9",
-    file: "src/runtime/leadership.ts",
-    find: "movesBest(record.checkpoint, state.best?.value ?? null, pointer)",
-    replace: "(point.progress.history.at(-1)?.improved ?? false)",
-    seeds: 6000,
+    name: "a run that gets no better trains on",
+    rule: "P1",
+    file: "src/runtime/epoch-boundary.ts",
+    find: "  return early === null ? null : { epoch, early };",
+    replace: "  return early === null || epoch < epochs ? null : { epoch, early };",
+    seeds: 100,
   },
   {
     name: "an epoch is committed again",
@@ -91,8 +91,9 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: "a lost reply is read as a failed transaction",
     rule: "R8",
     file: "src/runtime/leadership.ts",
-    find: "          : []),\n      ],\n    );\n    if (!succeeded) {",
-    replace: "          : []),\n      ],\n    ).catch(() => ({ succeeded: false }));\n    if (!succeeded) {",
+    find: "encodeJson(point.end) }] : []),\n      ],\n    );\n    if (!succeeded) {",
+    replace:
+      "encodeJson(point.end) }] : []),\n      ],\n    ).catch(() => ({ succeeded: false }));\n    if (!succeeded) {",
     seeds: 1000,
   },
   {

@@ -23,6 +23,8 @@ export interface JobShape {
   readonly monitor: string;
   readonly mode: "min" | "max";
   readonly hasSchedule: boolean;
+  /** So many epochs without improvement end the run; null: it trains all. */
+  readonly patience: number | null;
 }
 
 const weights = 5;
@@ -129,7 +131,8 @@ export function tinyData({ trainingSamples, validationSamples }: JobShape): Trai
 
 export function tinyJob(shape: JobShape): Job {
   const validation = shape.validationSamples > 0 ? ({ fraction: 0.2, take: "random" } as const) : null;
-  const { monitor, mode } = shape;
+  const { monitor, mode, patience } = shape;
+  const checkpoint = { monitor, mode, ...(patience === null ? {} : { earlyStopping: { patience } }) };
   return {
     name: "tiny",
     seed: shape.seed,
@@ -147,7 +150,7 @@ export function tinyJob(shape: JobShape): Job {
     loss: "meanSquaredError",
     metrics: ["meanAbsoluteError"],
     clip: null,
-    checkpoint: checkpointRule({ monitor, mode }, { metrics: ["meanAbsoluteError"], validation }, () => null),
+    checkpoint: checkpointRule(checkpoint, { metrics: ["meanAbsoluteError"], validation }, () => null),
     batchSize: shape.batchSize,
     epochs: shape.epochs,
     test: null,

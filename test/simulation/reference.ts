@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { measuredOn } from "../../src/core/checkpoint-policy.ts";
+import { stoppedEarly } from "../../src/core/early-stopping.ts";
 import { encodeJson } from "../../src/core/json.ts";
 import { afterEpoch, afterStep, initialProgress, type Progress, rateOf, type Sums } from "../../src/core/progress.ts";
 import { RandomStream } from "../../src/core/random.ts";
@@ -86,6 +87,7 @@ export function referenceOf(shape: JobShape): Reference {
     states.at(-1)!.digests.push(digest());
     boundaries.push(digest());
     checkBooks(program.values, shape, epoch + 1);
+    if (stoppedEarly(job.checkpoint, progress) !== null) break;
   }
   return { stepsPerEpoch: perEpoch, states, boundaries, final: progress };
 }

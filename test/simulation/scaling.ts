@@ -74,7 +74,7 @@ export async function countEtcd(count: number): Promise<Row> {
       epochs,
       shards: count,
     },
-    ...{ monitor: "loss", mode: "min", hasSchedule: false },
+    ...{ monitor: "loss", mode: "min", hasSchedule: false, patience: null },
   };
   const nobody = { onWriting: () => {}, onWhole: () => {}, onDelete: () => {} };
   const disk = new Disk(world, nobody);

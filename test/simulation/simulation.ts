@@ -53,6 +53,7 @@ function drawShape(chance: Chance, seed: number, shards: number, horizonMs: numb
   const steps = chance.whole(2, 5);
   const epochs = chance.whole(2, 4);
   const hasValidation = chance.is(0.6);
+  const policy = new SeededChance(seed, "policy");
   const job = {
     seed,
     trainingSamples: batchSize * (steps - 1) + chance.whole(1, batchSize),
@@ -61,6 +62,7 @@ function drawShape(chance: Chance, seed: number, shards: number, horizonMs: numb
     monitor: hasValidation && chance.is(0.8) ? "val_loss" : "loss",
     mode: chance.is(0.7) ? ("min" as const) : ("max" as const),
     hasSchedule: chance.is(0.3),
+    patience: policy.is(0.25) ? policy.whole(1, 2) : null,
   };
   return {
     job,
