@@ -19,6 +19,7 @@ execFileSync(
     out,
     "lockstep/v1/control.proto",
     "lockstep/v1/collective.proto",
+    "lockstep/v1/checkpoints.proto",
   ],
   { cwd: root, stdio: "inherit" },
 );

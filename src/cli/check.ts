@@ -1,7 +1,7 @@
 /** `lockstep check`: everything that can be known before training, found out without starting anything. */
 import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
-import { openDirectoryStorage } from "../adapters/fs/checkpoint-storage.ts";
+import { openForReading } from "../adapters/fs/open-for-reading.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
@@ -70,7 +70,7 @@ async function runCheck(args: Arguments): Promise<number> {
   if (job.test) await checkTest();
   const [directory, id] = [args.text("checkpoints"), args.text("checkpoint")];
   if (directory !== undefined && id !== undefined) {
-    const storage = await openDirectoryStorage(resolve(directory), processLog(args));
+    const storage = await openForReading(resolve(directory), processLog(args));
     contentToSnapshot(await storage.load(id), program);
   }
   const steps = stepsPerEpoch(data.trainingSamples, job.batchSize);

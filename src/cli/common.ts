@@ -26,6 +26,10 @@ export const shared = {
     value: "N|MIN:MAX",
     help: "how many workers a start waits for; or with how few it starts and goes on, and how many it takes (default: 1)",
   },
+  replicas: {
+    value: "N",
+    help: "each worker has checkpoints of its own, and N others keep a copy of each (default: 0: all share a directory)",
+  },
   failureBudget: { value: "SECONDS", help: "how long a silence may last before it counts as a failure (default: 5)" },
   logLevel: { value: "LEVEL", help: "debug, info, warn or error (default: info)" },
 } satisfies Record<string, Option>;

@@ -1,7 +1,7 @@
 /** `lockstep evaluate`: loss and metrics of checkpoints on the job's test data, and the job's own report. */
 import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
-import { openDirectoryStorage } from "../adapters/fs/checkpoint-storage.ts";
+import { openForReading } from "../adapters/fs/open-for-reading.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
@@ -55,7 +55,7 @@ async function runEvaluate(args: Arguments): Promise<number> {
     (line) => log.info(line),
   );
   const { job, program } = opened;
-  const storage = await openDirectoryStorage(resolve(directory), log);
+  const storage = await openForReading(resolve(directory), log);
   const dataset = job.test && (await openDataset(job.test, dataDirectory));
   const test: Record<string, Record<string, number>> = {};
   let report: string | null = null;

@@ -11,6 +11,7 @@ import { type EngineChoice, prepareEngine } from "../adapters/tfjs/prepare-engin
 import { lossCurve } from "../core/curve.ts";
 import { exitCodes, LockstepError, messageOf } from "../core/errors.ts";
 import { runKey } from "../core/keys.ts";
+import { checkReplicas } from "../core/replicas.ts";
 import { epochRecords, type ResultCheckpoint, type RunResult } from "../core/run-result.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import { launchCommand } from "../core/summary-table.ts";
@@ -47,6 +48,7 @@ export const launch: Command = {
     data: shared.data,
     directory: { value: "DIR", help: "where the job's files go (default: runs/JOB)" },
     checkpoints: { value: "DIR", help: "where checkpoints go (default: in the run's folder)" },
+    replicas: shared.replicas,
     resume: { value: "auto|never", help: "go on with the newest run, or begin one beside it (default: auto)" },
     "allow-change": { value: null, help: "go on although what decides the bits was changed" },
     threads: { value: "N", help: "compute threads inside a worker (default: cores ÷ S)" },
@@ -136,6 +138,7 @@ async function readSettings(args: Arguments): Promise<Settings> {
   const shards = args.whole("shards", 1);
   args.whole("epochs", 1);
   args.whole("threads", 1);
+  checkReplicas(args.whole("replicas", 0) ?? 0, workers);
   args.oneOf("resume", ["auto", "never"]);
   args.oneOf("log-level", logLevels);
   if (args.text("etcd") !== undefined) parseEndpoints(args.text("etcd")!);

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
-import { openDirectoryStorage } from "../adapters/fs/checkpoint-storage.ts";
+import { openForReading } from "../adapters/fs/open-for-reading.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { createLog } from "../adapters/system/log.ts";
 import { LockstepError } from "../core/errors.ts";
@@ -93,7 +93,7 @@ async function samplingsOf(
     );
   }
   const log = createLog({ stream: process.stderr, format: "text", level: "error" });
-  const storage = await openDirectoryStorage(dirname(latest.location), log);
+  const storage = await openForReading(dirname(latest.location), log);
   const { samplings, step, epoch, samples: used } = progressOf(await storage.load(latest.id));
   // Whoever changes something begins from the newest checkpoint: what it does not know of yet begins there.
   return continueSampling(samplings ?? [], rules, { step, epoch, used });

@@ -22,6 +22,7 @@ import { type Standing, Worker } from "../runtime/worker.ts";
 import type { Arguments } from "./command.ts";
 import { addressOf, applyEnvironment, endpointsOf, newId, onStopSignal, processLog, wishOf } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
+import { openOwnCheckpoints, type OwnCheckpoints } from "./replicas.ts";
 import type { StartedThreads } from "./threads/start-worker-threads.ts";
 
 /** How often the coordinator hears how far this worker is. */
@@ -38,14 +39,20 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
   if (!checkpoints)
     throw new LockstepError(
       "usage",
-      "--checkpoints is missing: the worker needs the directory that all workers share.",
+      "--checkpoints is missing: the worker needs the directory that all workers share; with --replicas, one of its own.",
     );
-  const storage = await openDirectoryStorage(resolve(checkpoints), log);
+  const local = await openDirectoryStorage(resolve(checkpoints), log);
   const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
   const { record, keys } = await findRun(endpoints, jobName, log);
   const budget = failureBudget(record.budgetMs);
   const coordination = connectEtcd(endpoints, budget, log);
+  let own: OwnCheckpoints | null = null;
   try {
+    if (record.replicas > 0) {
+      const wish = { directory: checkpoints, local, name, record, keys, budget, coordination, log };
+      own = await openOwnCheckpoints(args, wish);
+    }
+    const storage = own?.storage ?? local;
     const gpuIndex = choice.device === "gpu" ? (args.whole("gpu", 0) ?? 0) : null;
     applyEnvironment(engineEnvironment(choice, { threads: record.threads, gpuIndex }));
     const reporter = new ProgressReporter(coordination, keys, budget);
@@ -87,6 +94,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       name,
       address: args.text("advertise") ?? threads.address,
       pid: process.pid,
+      store: own?.store ?? null,
       record,
       info: threads.info,
       keys,
@@ -116,6 +124,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       await started.stop();
     }
   } finally {
+    own?.close();
     await coordination.close();
   }
 }

@@ -122,7 +122,7 @@ export async function startSession(
     "coordinator",
     settings.jobPath,
     ...["--etcd", etcd.endpoints.join(","), "--job", settings.jobName],
-    ...passedOn(args, "workers", "shards", "threads", "epochs", "failure-budget", "log-level"),
+    ...passedOn(args, "workers", "shards", "threads", "epochs", "replicas", "failure-budget", "log-level"),
     ...(args.flag("allow-change") ? ["--allow-change"] : []),
     ...resume,
   ];
@@ -223,11 +223,14 @@ export function startWorkers(
 ): void {
   for (let i = 0; i < settings.workers + settings.spares; i++) {
     const gpu = gpus?.[i] ?? null;
-    session.cluster.launch(`worker-${i}`, [
+    const name = `worker-${i}`;
+    // Each has a folder of its own, as if it were on a machine of its own.
+    const checkpoints = session.record.replicas > 0 ? join(session.checkpoints, name) : session.checkpoints;
+    session.cluster.launch(name, [
       "worker",
       settings.jobPath,
-      ...["--etcd", session.endpoints.join(","), "--job", settings.jobName, "--name", `worker-${i}`],
-      ...["--data", settings.dataDirectory, "--checkpoints", session.checkpoints, "--engine", engine],
+      ...["--etcd", session.endpoints.join(","), "--job", settings.jobName, "--name", name],
+      ...["--data", settings.dataDirectory, "--checkpoints", checkpoints, "--engine", engine],
       ...passedOn(args, "device", "log-level"),
       ...(gpu === null ? [] : ["--gpu", String(gpu)]),
     ]);

@@ -15,7 +15,15 @@ export const worker: Command = {
     listen: { value: "HOST:PORT", help: "where peers reach this worker (default: 127.0.0.1:0, any free port)" },
     advertise: { value: "HOST:PORT", help: "what peers are told, where it differs from --listen" },
     data: shared.data,
-    checkpoints: { value: "DIR", help: "where checkpoints are written and read; all workers share it" },
+    checkpoints: {
+      value: "DIR",
+      help: "where checkpoints are written and read; all workers share it, or with --replicas none do",
+    },
+    "store-listen": {
+      value: "HOST:PORT",
+      help: "with --replicas: where others fetch this worker's checkpoints (default: the host of --listen, any free port)",
+    },
+    "store-advertise": { value: "HOST:PORT", help: "what others are told, where it differs from --store-listen" },
     engine: shared.engine,
     device: shared.device,
     gpu: { value: "I", help: "the number of the GPU to use (default: 0)" },

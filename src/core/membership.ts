@@ -24,6 +24,16 @@ export interface Member {
   readonly stepsPerEpoch: number;
   /** Roughly how long its steps take, so that nobody takes a long one for a hang; 0 before the first. */
   readonly stepMs: number;
+  /** Where it has its own checkpoints; null where all workers share one place. */
+  readonly store: Store | null;
+}
+
+/** A worker's own checkpoints, of which it gives others copies, and takes theirs. */
+export interface Store {
+  /** Of the directory: two workers with the same one have one disk between them. */
+  readonly id: string;
+  /** Where it is asked, and asked for copies. */
+  readonly address: string;
 }
 
 export interface Forming {

@@ -23,6 +23,8 @@ export interface JobRecord {
   readonly checkpoint: CheckpointRule;
   readonly lineage: number;
   readonly era: number;
+  /** How many workers beside the leader keep a copy of each checkpoint, each on a disk of its own; 0: all share one place. */
+  readonly replicas: number;
   /** The last start was allowed to change what the bits depend on. */
   readonly mayChange: boolean;
   /** Which start of the run this is, counted from 1; processes that are started again take part in the same one. */

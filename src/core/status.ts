@@ -75,6 +75,8 @@ export interface EpochHistory {
 export interface CheckpointPointer {
   readonly id: string;
   readonly location: string;
+  /** The names of the workers that had it on disks of their own when it was published; absent where all share one place. */
+  readonly holders?: readonly string[];
   readonly lineage: number;
   readonly step: number;
   readonly epoch: number;

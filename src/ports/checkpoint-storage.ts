@@ -8,8 +8,11 @@ export interface CheckpointStorage {
    * nobody yet. Fails without leaving a half-written checkpoint that `load` or `list` would accept.
    */
   write(content: CheckpointContent): Promise<StoredCheckpoint>;
-  /** Reads a checkpoint and verifies size and SHA-256 of every file; "corrupt-checkpoint" names the first that differs. */
-  load(id: string): Promise<CheckpointContent>;
+  /**
+   * Reads a checkpoint and verifies size and SHA-256 of every file; "corrupt-checkpoint" names the first that differs. With a
+   * signal, one that is on a machine which is away is waited for, until the signal is aborted.
+   */
+  load(id: string, over?: AbortSignal): Promise<CheckpointContent>;
   /** The manifests of all whole checkpoints, oldest first by (lineage, era, step). Does not read the tensors. */
   list(): Promise<readonly StoredCheckpoint[]>;
   /** Removes a checkpoint: first its manifest, then the rest. Absent ids are no error. */
@@ -23,6 +26,8 @@ export interface StoredCheckpoint {
   /** SHA-256 of the manifest file, in hex. */
   readonly manifestSha256: string;
   readonly manifest: Manifest;
+  /** The names of the workers that have it on disks of their own, the writer first; absent where all share one place. */
+  readonly holders?: readonly string[];
 }
 
 export interface CheckpointContent {

@@ -181,7 +181,7 @@ export class GenerationMember {
     if (await held.is(source.state)) return;
     const state =
       source.kind === "checkpoint"
-        ? verified(contentToSnapshot(await storage.load(source.id), info), source.state.digest)
+        ? verified(contentToSnapshot(await storage.load(source.id, over), info), source.state.digest)
         : await this.#copyFrom(source.workerId, source.state, over);
     over.throwIfAborted();
     await held.replace(state);

@@ -353,6 +353,7 @@ export class Leadership {
     return {
       id: stored.id,
       location: stored.location,
+      ...(stored.holders && { holders: stored.holders }),
       lineage: point.state.lineage,
       step: progress.step,
       epoch: progress.epoch,

@@ -9,6 +9,7 @@ import type { CheckpointRule } from "../core/job.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import { type Keys, keysOf, runKey } from "../core/keys.ts";
 import type { Done, JobRecord } from "../core/records.ts";
+import { checkReplicas } from "../core/replicas.ts";
 import type { Coordination, Operation } from "../ports/coordination.ts";
 
 export interface RunRequest {
@@ -22,6 +23,8 @@ export interface RunRequest {
   readonly workers: number;
   /** With fewer the run pauses; more than this many stand by. Null: one is enough, and every shard may have its own. */
   readonly bounds: { readonly min: number; readonly max: number } | null;
+  /** How many others keep a copy of each checkpoint; null: as in the run's record, or none for a new one. */
+  readonly replicas: number | null;
   readonly budgetMs: number;
   readonly fields: Readonly<Record<string, string>>;
   readonly epochs: number;
@@ -81,6 +84,7 @@ function newRecord(request: RunRequest, run: number): JobRecord {
     checkpoint,
     lineage: 1,
     era: 1,
+    replicas: replicasFor(request, workers),
     mayChange: false,
     start: 1,
   };
@@ -104,9 +108,11 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
   const ended = await coordination.get(keys.done);
   const done = ended && decodeJson<Done>(ended.value);
   const shards = request.allowChange ? (request.shards ?? old.shards) : old.shards;
+  const workers = workerCounts(request, shards);
   const record: JobRecord = {
     ...old,
-    workers: workerCounts(request, shards),
+    workers,
+    replicas: replicasFor(request, workers, old),
     budgetMs: request.budgetMs,
     epochs: request.epochs,
     checkpoint: request.checkpoint,
@@ -184,4 +190,19 @@ export function workerCounts(
     );
   }
   return { start: workers, min: bounds?.min ?? 1, max: bounds?.max ?? shards };
+}
+
+/** How many copies there are is a matter of each start; whether the workers share one place is not: checkpoints lie there. */
+function replicasFor({ replicas }: RunRequest, { max }: WorkerCounts, old?: JobRecord): number {
+  const before = old && (old.replicas ?? 0);
+  const wanted = replicas ?? before ?? 0;
+  checkReplicas(wanted, max);
+  if (before === undefined || wanted > 0 === before > 0) return wanted;
+  throw new LockstepError(
+    "usage",
+    before > 0
+      ? `--replicas is 0, and run ${old?.run} has its checkpoints on its workers' own disks (--replicas ${before}).`
+      : `--replicas is ${wanted}, and run ${old?.run} has its checkpoints in one directory that all workers share.`,
+    { hint: `Leave out --replicas${before > 0 ? ", or give 1 or more" : ""}; or start a new run with --resume never.` },
+  );
 }

@@ -5,7 +5,7 @@
  */
 import { assert, LockstepError, messageOf } from "../core/errors.ts";
 import { type FailureBudget, slowStepFactor } from "../core/failure-budget.ts";
-import { type Forming, type Generation, type Member, memberIds, type Running } from "../core/membership.ts";
+import { type Forming, type Generation, type Member, memberIds, type Running, type Store } from "../core/membership.ts";
 import type { Keys } from "../core/keys.ts";
 import type { JobRecord, Refusal } from "../core/records.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
@@ -26,6 +26,8 @@ export interface WorkerOptions {
   /** Where peers reach this worker. */
   readonly address: string;
   readonly pid: number;
+  /** Where it has its own checkpoints; null where all workers share one place. */
+  readonly store: Store | null;
   readonly record: JobRecord;
   readonly info: ComputeInfo;
   readonly keys: Keys;
@@ -161,7 +163,7 @@ export class Worker {
 
   /** One admission: from a fresh id to its end. */
   async #admission(): Promise<AdmissionEnd> {
-    const { name, newId, log, address, pid, info, record } = this.#options;
+    const { name, newId, log, address, pid, info, record, store } = this.#options;
     const workerId = `${name}.${newId()}`;
     const { fingerprint, stepsPerEpoch } = info;
     const leaving = this.#draining.signal.aborted;
@@ -176,6 +178,7 @@ export class Worker {
       hasState: false,
       stepsPerEpoch,
       stepMs: 0,
+      store,
     };
     const announcement = new Announcement({ ...this.#options, mayReturn: () => this.#belongs(workerId) }, member);
     await announcement.begin();

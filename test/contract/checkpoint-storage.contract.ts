@@ -171,9 +171,9 @@ export function checkpointStorageContract(
   promise("the list is ordered by lineage, era and step, and empty at first", async ({ storage }) => {
     assert.deepEqual(await storage.list(), []);
     await storage.write(content("a", { lineage: 1, era: 0, step: 5 }));
+    await storage.write(content("d", { lineage: 0, era: 0, step: 100 }));
     await storage.write(content("b", { lineage: 0, era: 1, step: 9 }));
     await storage.write(content("c", { lineage: 0, era: 1, step: 8 }));
-    await storage.write(content("d", { lineage: 0, era: 0, step: 100 }));
     assert.deepEqual(
       (await storage.list()).map(({ id }) => id),
       ["d", "c", "b", "a"],

@@ -15,6 +15,7 @@ const member = (workerId: string, changes: Partial<Member> = {}): Member => ({
   start: 1,
   hasState: true,
   stepsPerEpoch: 10,
+  store: null,
   stepMs: 0,
   ...changes,
 });

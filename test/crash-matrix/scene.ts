@@ -276,7 +276,7 @@ export function sha256(bytes: ArrayBufferView): string {
 function recordOf(run: number): JobRecord {
   return {
     ...{ job: "matrix", run, shards: 2, workers: { start: 1, min: 1, max: 2 }, budgetMs: 5000, threads: 1, fields: {} },
-    ...{ epochs: 100, checkpoint, lineage: 1, era: 1, mayChange: false, start: 1 },
+    ...{ epochs: 100, checkpoint, lineage: 1, era: 1, replicas: 0, mayChange: false, start: 1 },
   };
 }
 

@@ -19,7 +19,7 @@ const request: RunRequest = {
   ...{ job: "one", resume: "auto", shards: null, threads: null, workers: 2, bounds: null, budgetMs: 5000 },
   ...{ fields: { "job.seed": "7", "job.batchSize": "20" }, epochs: 3 },
   checkpoint: ruleOf({ monitor: "loss", mode: "min" }),
-  ...{ allowChange: false, defaultThreads: () => 1 },
+  ...{ replicas: null, allowChange: false, defaultThreads: () => 1 },
 };
 const fingerprint = {
   ...{ ...request.fields, "job.graph": "g", "engine.kind": "native", "engine.threads": "1", shards: "2" },

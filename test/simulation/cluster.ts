@@ -275,6 +275,7 @@ export class Cluster {
         fields: {},
         epochs: job.epochs,
         checkpoint: tinyJob(job).checkpoint,
+        replicas: null,
         allowChange: false,
         defaultThreads: () => 1,
       });
@@ -372,6 +373,7 @@ export class Cluster {
         name: slot.name,
         address,
         pid: slot.starts,
+        store: null,
         record,
         info: tinyInfo(shape, trainer.statisticsCount, trainer.stepsPerEpoch),
         keys,

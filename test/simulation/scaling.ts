@@ -153,7 +153,7 @@ function startCoordinator(cluster: Cluster): void {
     const { record, keys } = await openRun(coordination, {
       ...{ job: jobName, resume: "auto", shards: shape.shards, threads: 1, workers: shape.shards, bounds: null },
       ...{ budgetMs: budget.budgetMs, fields: {}, epochs: shape.epochs, checkpoint: tinyJob(shape).checkpoint },
-      ...{ allowChange: false, defaultThreads: () => 1 },
+      ...{ replicas: null, allowChange: false, defaultThreads: () => 1 },
     });
     const coordinator = new Coordinator({
       ...{ record, keys, coordination, clock, budget, log: trace.logOf(actor.name) },
@@ -181,6 +181,7 @@ function startWorker(cluster: Cluster, i: number) {
         name,
         address: name,
         pid: i,
+        store: null,
         record,
         info: tinyInfo(shape, 3, stepsPerEpoch),
         keys,

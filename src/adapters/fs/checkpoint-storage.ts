@@ -28,14 +28,14 @@ import { decodeState, encodeState } from "./state-json.ts";
 import { accessing, corruptFile, interpreting } from "./storage-errors.ts";
 import { readTensors, tensorParts } from "./tensor-file.ts";
 
-const manifestName = "manifest.json";
+export const manifestName = "manifest.json";
 const weightsName = "weights.safetensors";
 const optimizerName = "optimizer.safetensors";
 const stateName = "state.json";
 const contentNames = [weightsName, optimizerName, stateName];
 
 /** Far above any manifest (some hundred bytes, and some dozen for each member); what is larger is none. */
-const maximumManifestSizeBytes = 16 * 1024 * 1024;
+export const maximumManifestSizeBytes = 16 * 1024 * 1024;
 
 /**
  * Checkpoints in a directory, which may be shared between machines; made if it is not there.

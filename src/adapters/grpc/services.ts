@@ -11,6 +11,7 @@ import { loadSync } from "@grpc/proto-loader";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { maxMessageBytes } from "../../core/limits.ts";
 import { packageRoot } from "../system/package-root.ts";
+import type { ProtoGrpcType as CheckpointsTypes } from "./generated/checkpoints.ts";
 import type { ProtoGrpcType as CollectiveTypes } from "./generated/collective.ts";
 import type { ProtoGrpcType as ControlTypes } from "./generated/control.ts";
 
@@ -23,24 +24,32 @@ function load(file: string): unknown {
 // The generated types describe exactly what proto-loader makes of these files.
 const control = load("control.proto") as ControlTypes;
 const collective = load("collective.proto") as CollectiveTypes;
+const checkpoints = load("checkpoints.proto") as CheckpointsTypes;
 
 export const ControlClient = control.lockstep.v1.Control;
 export const controlService = ControlClient.service;
-export const collectiveService = passRaw(collective.lockstep.v1.Collective.service);
+export const collectiveService = passRaw(collective.lockstep.v1.Collective.service, "Subscribe", "CopyState");
+export const checkpointsService = passRaw(checkpoints.lockstep.v1.Checkpoints.service, "Fetch");
 // Made anew: a client keeps the functions that its service had when it was made.
 export const CollectiveClient = makeClientConstructor(
   collectiveService,
   "Collective",
 ) as unknown as CollectiveConstructor;
 
-type CollectiveConstructor = CollectiveTypes["lockstep"]["v1"]["Collective"];
+export const CheckpointsClient = makeClientConstructor(
+  checkpointsService,
+  "Checkpoints",
+) as unknown as CheckpointsConstructor;
 
-/** `Raw` messages are bytes that no protobuf encoding touches: they pass as they are, without a copy. */
-function passRaw<T extends ServiceDefinition>(service: T): T {
+type CollectiveConstructor = CollectiveTypes["lockstep"]["v1"]["Collective"];
+type CheckpointsConstructor = CheckpointsTypes["lockstep"]["v1"]["Checkpoints"];
+
+/** What these methods answer is bytes that no protobuf encoding touches: they pass as they are, without a copy. */
+function passRaw<T extends ServiceDefinition>(service: T, ...methods: readonly (keyof T & string)[]): T {
   const asIs = (bytes: Buffer) => bytes;
-  for (const method of Object.values(service)) {
-    method.responseSerialize = asIs;
-    method.responseDeserialize = asIs;
+  for (const method of methods) {
+    service[method]!.responseSerialize = asIs;
+    service[method]!.responseDeserialize = asIs;
   }
   return service;
 }

@@ -1,0 +1,66 @@
+/** Checkpoints for whoever only looks at them, on the machine where they are: in one directory, or in each worker's own. */
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { assert } from "../../core/errors.ts";
+import { CheckpointError, compareStates } from "../../core/manifest.ts";
+import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
+import type { Log } from "../../ports/log.ts";
+import { openDirectoryStorage } from "./checkpoint-storage.ts";
+import { storeIdName } from "./store-id.ts";
+
+/**
+ * Opens a directory of checkpoints, and with it the workers' own directories in it, or beside it if it is such a one itself.
+ * Of a checkpoint that lies in several, the first whole copy is taken.
+ */
+export async function openForReading(directory: string, log: Log): Promise<CheckpointStorage> {
+  const root = resolve(directory);
+  const first = await openDirectoryStorage(root, log);
+  const around = isWorkersOwn(root) ? dirname(root) : root;
+  const names = await readdir(around).catch(() => []);
+  const others = names.map((name) => join(around, name)).filter((path) => path !== root && isWorkersOwn(path));
+  if (others.length === 0) return first;
+  return new SeveralStorages([first, ...(await Promise.all(others.map((path) => openDirectoryStorage(path, log))))]);
+}
+
+function isWorkersOwn(path: string): boolean {
+  return existsSync(join(path, storeIdName));
+}
+
+class SeveralStorages implements CheckpointStorage {
+  readonly #storages: readonly CheckpointStorage[];
+
+  constructor(storages: readonly CheckpointStorage[]) {
+    this.#storages = storages;
+  }
+
+  write(): Promise<StoredCheckpoint> {
+    assert(false, "whoever writes a checkpoint writes to a directory of its own");
+  }
+
+  /** Says what is wrong with the first copy, if there is one and no better one. */
+  async load(id: string): Promise<CheckpointContent> {
+    let wrong: CheckpointError | null = null;
+    for (const storage of this.#storages) {
+      try {
+        return await storage.load(id);
+      } catch (error) {
+        if (!(error instanceof CheckpointError)) throw error;
+        if (wrong === null || wrong.problem === "missing") wrong = error;
+      }
+    }
+    throw wrong!;
+  }
+
+  async list(): Promise<readonly StoredCheckpoint[]> {
+    const found = new Map<string, StoredCheckpoint>();
+    for (const storage of this.#storages) {
+      for (const stored of await storage.list()) if (!found.has(stored.id)) found.set(stored.id, stored);
+    }
+    return [...found.values()].sort((a, b) => compareStates(a.manifest, b.manifest) || (a.id < b.id ? -1 : 1));
+  }
+
+  async delete(id: string): Promise<void> {
+    for (const storage of this.#storages) await storage.delete(id);
+  }
+}

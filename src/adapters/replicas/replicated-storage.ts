@@ -1,0 +1,221 @@
+/**
+ * Checkpoints without a directory that all workers share. Each worker has its own; whoever writes a checkpoint has so many
+ * others fetch it, verify it and make it durable before it counts as written; whoever lacks one, or has a damaged one, fetches
+ * it from a worker that has it.
+ */
+import { LockstepError, messageOf } from "../../core/errors.ts";
+import { CheckpointError } from "../../core/manifest.ts";
+import type { Store } from "../../core/membership.ts";
+import type { Holder } from "../../core/replicas.ts";
+import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { Log } from "../../ports/log.ts";
+import type { CheckpointFiles } from "../fs/checkpoint-files.ts";
+import type { CheckpointsConnection, KeepRequest } from "../grpc/checkpoints.ts";
+
+/** What etcd says of a published checkpoint. */
+export interface Published {
+  readonly id: string;
+  readonly manifestSha256: string;
+  /** The names of the workers that had it then. */
+  readonly holders: readonly string[];
+}
+
+/** Who is there, and what is published; read anew for every question. */
+export interface Surroundings {
+  /** Who could keep a copy, in the order in which they are asked. */
+  keepers(): Promise<readonly Holder[]>;
+  /** Who may have it, in the order in which they are asked; and what is known of it, or null. */
+  holdersOf(id: string): Promise<{ readonly published: Published | null; readonly holders: readonly Holder[] }>;
+}
+
+export interface ReplicationOptions {
+  /** The worker's own. */
+  readonly local: CheckpointStorage;
+  readonly files: CheckpointFiles;
+  readonly name: string;
+  readonly store: Store;
+  /** As JOB/NUMBER. */
+  readonly run: string;
+  /** How many others keep a copy. */
+  readonly replicas: number;
+  readonly surroundings: Surroundings;
+  readonly connect: (address: string) => CheckpointsConnection;
+  /** How long until somebody who was not there is looked for again. */
+  readonly pauseMs: number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class ReplicatedStorage implements CheckpointStorage {
+  readonly #options: ReplicationOptions;
+  /** Copies that are being fetched, by id: nobody fetches one twice at a time. */
+  readonly #fetching = new Map<string, Promise<StoredCheckpoint>>();
+
+  /** The latest that it has heard of. */
+  #leader: Pick<KeepRequest, "era" | "fencingToken"> = { era: 0, fencingToken: 0 };
+
+  constructor(options: ReplicationOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when `replicas` others have it too; with fewer only when all who are there have been asked. */
+  async write(content: CheckpointContent): Promise<StoredCheckpoint> {
+    const { local, name, log, replicas, surroundings } = this.#options;
+    this.#noteLeader(content.manifest);
+    const stored = await local.write(content);
+    try {
+      const keepers = await surroundings.keepers();
+      const kept = await this.#haveKept(stored, keepers, replicas);
+      if (kept.length < replicas) {
+        log.warn("a checkpoint has fewer copies than it should have", {
+          ...{ id: stored.id, copies: kept.length, wanted: replicas, asked: keepers.length },
+        });
+      }
+      return { ...stored, holders: [name, ...kept] };
+    } catch (error) {
+      await local.delete(stored.id);
+      throw error;
+    }
+  }
+
+  /**
+   * From here, or else from whoever has it. With a signal it is waited for while a worker is away that had it when it was
+   * published; without, what nobody has now is "missing". A damaged copy is replaced by a good one, and only by that.
+   */
+  async load(id: string, over?: AbortSignal): Promise<CheckpointContent> {
+    const { local, log } = this.#options;
+    try {
+      return await local.load(id);
+    } catch (error) {
+      if (!(error instanceof CheckpointError) || !["missing", "corrupt"].includes(error.problem)) throw error;
+      if (error.problem === "corrupt") {
+        log.error("the copy of a checkpoint here is damaged; it is replaced by another worker's", {
+          id,
+          reason: error.message,
+        });
+      }
+      await this.#fetchFromAnyone(id, error, over);
+    }
+    return local.load(id);
+  }
+
+  /** Those that are here. */
+  list(): Promise<readonly StoredCheckpoint[]> {
+    return this.#options.local.list();
+  }
+
+  /** Here. Every holder deletes its own, see runtime/own-checkpoints.ts. */
+  delete(id: string): Promise<void> {
+    return this.#options.local.delete(id);
+  }
+
+  /** Has the checkpoint here, as a leader asks; "fenced-off" once there is a later one. */
+  async keep(request: KeepRequest, onReceived: (bytes: number) => void, over: AbortSignal): Promise<void> {
+    this.#noteLeader(request);
+    const { id, manifestSha256, address } = request;
+    if (await this.#options.files.holds(id, manifestSha256)) return;
+    await this.#fetch(id, manifestSha256, address, over, onReceived);
+  }
+
+  #noteLeader({ era, fencingToken }: Pick<KeepRequest, "era" | "fencingToken">): void {
+    const known = this.#leader;
+    if ((era - known.era || fencingToken - known.fencingToken) < 0) {
+      throw new LockstepError(
+        "fenced-off",
+        `There is a later leader (era ${known.era}, token ${known.fencingToken}) than the one that asks (era ${era}, token ${fencingToken}).`,
+      );
+    }
+    this.#leader = { era, fencingToken };
+  }
+
+  /** Asks one after the other, as many at a time as are needed; returns the names of those who have it. */
+  async #haveKept(stored: StoredCheckpoint, keepers: readonly Holder[], wanted: number): Promise<readonly string[]> {
+    const left = [...keepers];
+    const askUntilKept = async (): Promise<string | null> => {
+      for (let keeper = left.shift(); keeper; keeper = left.shift()) {
+        if (await this.#askToKeep(stored, keeper)) return keeper.name;
+      }
+      return null;
+    };
+    const kept = await Promise.all(Array.from({ length: wanted }, askUntilKept));
+    return kept.filter((name) => name !== null);
+  }
+
+  async #askToKeep({ id, manifestSha256, manifest }: StoredCheckpoint, keeper: Holder): Promise<boolean> {
+    const { connect, log, run, store } = this.#options;
+    const connection = connect(keeper.store.address);
+    try {
+      const { era, fencingToken } = manifest;
+      await connection.keep({ run, id, manifestSha256, address: store.address, era, fencingToken });
+      return true;
+    } catch (error) {
+      // Somebody else leads: nothing that is written here will be published.
+      if (error instanceof LockstepError && error.code === "fenced-off") throw error;
+      log.warn("a worker does not keep a copy of a checkpoint; the next one is asked", {
+        ...{ id, worker: keeper.name, reason: messageOf(error) },
+      });
+      return false;
+    } finally {
+      connection.close();
+    }
+  }
+
+  /** @param absence what is wrong with the copy here, which is thrown when there is no better one */
+  async #fetchFromAnyone(id: string, absence: CheckpointError, over?: AbortSignal): Promise<void> {
+    const { log, surroundings, clock, pauseMs } = this.#options;
+    for (let said = false; ; said = true) {
+      const { published, holders } = await surroundings.holdersOf(id);
+      /** Who has been asked and has none that is whole. */
+      const without = [this.#options.name];
+      for (const { name, store } of holders) {
+        try {
+          await this.#fetch(id, published?.manifestSha256 ?? null, store.address, over);
+          log.info("fetched a checkpoint from another worker", { id, worker: name });
+          return;
+        } catch (error) {
+          over?.throwIfAborted();
+          const isItsFault = error instanceof CheckpointError && ["missing", "corrupt"].includes(error.problem);
+          if (error instanceof CheckpointError && !isItsFault) throw error;
+          if (isItsFault) without.push(name);
+          log.warn("a checkpoint was not got from another worker", { id, worker: name, reason: messageOf(error) });
+        }
+      }
+      const away = published?.holders.filter((name) => !without.includes(name)) ?? [];
+      if (!over || away.length === 0) throw away.length === 0 ? absence : nobodyThere(id, away, absence);
+      if (!said)
+        log.warn("a checkpoint is on no worker that is there; waiting for one that has it", {
+          id,
+          holders: away.join(" "),
+        });
+      await clock.sleep(pauseMs, over);
+    }
+  }
+
+  async #fetch(
+    id: string,
+    manifestSha256: string | null,
+    address: string,
+    over?: AbortSignal,
+    onReceived?: (bytes: number) => void,
+  ): Promise<StoredCheckpoint> {
+    const known = this.#fetching.get(id);
+    if (known) return known;
+    const { connect, files, run } = this.#options;
+    const connection = connect(address);
+    const source = (file: string) => connection.fetch({ run, id, file }, over);
+    const fetching = files.copy(id, manifestSha256, source, onReceived).finally(() => {
+      connection.close();
+      this.#fetching.delete(id);
+    });
+    this.#fetching.set(id, fetching);
+    return fetching;
+  }
+}
+
+function nobodyThere(id: string, away: readonly string[], cause: CheckpointError): CheckpointError {
+  return new CheckpointError("missing", `No worker that is there has the checkpoint ${id}.`, {
+    hint: `Start one of those that kept it: ${away.join(", ")}.`,
+    cause,
+  });
+}

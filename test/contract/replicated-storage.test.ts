@@ -1,0 +1,269 @@
+/** Checkpoints on each worker's own disk: the promises of the port, and what is promised when workers and disks die. */
+import assert from "node:assert/strict";
+import { readdir, readFile, rm, unlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { type FileSystem, nodeFileSystem } from "../../src/adapters/fs/file-system.ts";
+import { connectCheckpoints, serveCheckpoints } from "../../src/adapters/grpc/checkpoints.ts";
+import { LockstepError } from "../../src/core/errors.ts";
+import { CheckpointError } from "../../src/core/manifest.ts";
+import type { CheckpointStorage } from "../../src/ports/checkpoint-storage.ts";
+import { openCluster, type ReplicatingWorker } from "../fixtures/replicating-workers.ts";
+import { assertSameContent, checkpointStorageContract, content } from "./checkpoint-storage.contract.ts";
+
+const fileNames = ["weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"];
+
+// What damages one copy damages all of them here: with one whole copy left there would be nothing to refuse.
+checkpointStorageContract("replicated", async (context) => {
+  const cluster = await openCluster(context, 1);
+  const writer = await cluster.start("w0");
+  const keeper = await cluster.start("w1");
+  const directories = [writer.directory, keeper.directory];
+  const each = (act: (path: string) => Promise<void>) => async (id: string, name: string) => {
+    const outcomes = await Promise.allSettled(directories.map((directory) => act(join(directory, id, name))));
+    // One copy may have been taken already.
+    if (outcomes.every(({ status }) => status === "rejected")) throw new Error(`no copy of ${id} has a ${name}`);
+  };
+  const storage: CheckpointStorage = {
+    write: async (written) => {
+      const { holders, ...stored } = await writer.storage.write(written);
+      assert.deepEqual(holders, ["w0", "w1"]);
+      cluster.publish({ ...stored, holders });
+      return stored;
+    },
+    load: (id) => writer.storage.load(id),
+    list: () => writer.storage.list(),
+    // Each holder deletes its own.
+    delete: async (id) => {
+      await keeper.storage.delete(id);
+      await writer.storage.delete(id);
+    },
+  };
+  return {
+    storage,
+    warnings: writer.said,
+    readFile: async (id, name) => new Uint8Array(await readFile(join(writer.directory, id, name))),
+    replaceFile: (id, name, bytes) => each((path) => writeFile(path, bytes))(id, name),
+    removeFile: each(unlink),
+  };
+});
+
+async function flipBit(worker: ReplicatingWorker, id: string, name: string): Promise<void> {
+  const path = join(worker.directory, id, name);
+  const bytes = await readFile(path);
+  bytes[bytes.length >> 1]! ^= 4;
+  await writeFile(path, bytes);
+}
+
+const visible = async (worker: ReplicatingWorker) =>
+  (await readdir(worker.directory)).filter((name) => name !== ".store").sort();
+
+test("what is written lies whole with as many others as it should when it counts as written", async (context) => {
+  const cluster = await openCluster(context, 2);
+  const workers: ReplicatingWorker[] = [];
+  for (const name of ["w0", "w1", "w2", "w3"]) workers.push(await cluster.start(name));
+  const stored = await workers[0]!.storage.write(content("one"));
+  assert.deepEqual(stored.holders, ["w0", "w1", "w2"]);
+  for (const worker of workers.slice(0, 3)) {
+    assertSameContent(await worker.local.load("one"), content("one"));
+    for (const name of fileNames) {
+      const own = await readFile(join(workers[0]!.directory, "one", name));
+      assert.deepEqual(await readFile(join(worker.directory, "one", name)), own);
+    }
+  }
+  assert.deepEqual(await visible(workers[3]!), []);
+  assert.deepEqual(workers[0]!.said, []);
+});
+
+test("with fewer workers there are fewer copies, and that is said", async (context) => {
+  const cluster = await openCluster(context, 2);
+  const alone = await cluster.start("w0");
+  assert.deepEqual((await alone.storage.write(content("one"))).holders, ["w0"]);
+  await cluster.start("w1");
+  assert.deepEqual((await alone.storage.write(content("two"))).holders, ["w0", "w1"]);
+  assert.deepEqual(alone.said, Array(2).fill("a checkpoint has fewer copies than it should have"));
+});
+
+/** A file system at which something happens when a file of a checkpoint is made. */
+function whenCreating(name: string, then: () => Promise<never>): FileSystem {
+  return { ...nodeFileSystem, create: (path) => (path.endsWith(name) ? then() : nodeFileSystem.create(path)) };
+}
+
+test("for a keeper that dies while it receives, another one keeps a copy", async (context) => {
+  const cluster = await openCluster(context, 1);
+  const writer = await cluster.start("w0");
+  let died = 0;
+  const dying: ReplicatingWorker = await cluster.start("w1", {
+    fileSystem: whenCreating("optimizer.safetensors", () => {
+      died++;
+      dying.die();
+      return new Promise((_, reject) => context.after(() => reject(new Error("the test is over"))));
+    }),
+  });
+  const spare = await cluster.start("w2");
+  const stored = await writer.storage.write(content("one"));
+  assert.equal(died, 1, "it died in the middle");
+  assert.deepEqual(stored.holders, ["w0", "w2"]);
+  assertSameContent(await spare.local.load("one"), content("one"));
+  assert.deepEqual(await dying.local.list(), [], "half a checkpoint is none");
+  assert.match(writer.said[0]!, /does not keep a copy/);
+});
+
+test("for a keeper whose disk is full, another one keeps a copy; nothing is left where it was full", async (context) => {
+  const cluster = await openCluster(context, 1);
+  const writer = await cluster.start("w0");
+  const full = await cluster.start("w1", {
+    fileSystem: whenCreating("state.json", () =>
+      Promise.reject(Object.assign(new Error("no space"), { code: "ENOSPC" })),
+    ),
+  });
+  await cluster.start("w2");
+  assert.deepEqual((await writer.storage.write(content("one"))).holders, ["w0", "w2"]);
+  assert.deepEqual(await visible(full), []);
+});
+
+test("a keeper of another run, at an address that was another worker's, is passed over", async (context) => {
+  const cluster = await openCluster(context, 1);
+  const writer = await cluster.start("w0");
+  const other = await cluster.start("w1", { run: "letters/7" });
+  await cluster.start("w2");
+  assert.deepEqual((await writer.storage.write(content("one"))).holders, ["w0", "w2"]);
+  assert.deepEqual(await visible(other), []);
+});
+
+test("promise 4: whoever has been replaced as leader writes nothing, and nobody keeps anything for it", async (context) => {
+  const cluster = await openCluster(context, 1);
+  const former = await cluster.start("w0");
+  const fenced = (error: unknown) =>
+    error instanceof LockstepError && error.code === "fenced-off" && /later leader/.test(error.message);
+  const keeper = await cluster.start("w1");
+  const later = { era: 1, fencingToken: 30 };
+  assert.ok(await keeper.storage.write(content("later", later)));
+  await assert.rejects(former.storage.write(content("late", { era: 1, fencingToken: 17 })), fenced);
+  former.die();
+  // It comes back without having heard of anybody.
+  const again = await cluster.start("w0", { directory: former.directory });
+  await assert.rejects(again.storage.write(content("later-still", { era: 1, fencingToken: 29 })), fenced);
+  assert.deepEqual(await visible(again), ["later"]);
+  // Another era begins its tokens anew.
+  assert.deepEqual((await again.storage.write(content("new-era", { era: 2, fencingToken: 5 }))).holders, ["w0", "w1"]);
+});
+
+test("a worker that has lost its disk fetches what it lacks, and has it from then on", async (context) => {
+  const cluster = await openCluster(context, 1);
+  const writer = await cluster.start("w0");
+  await cluster.start("w1");
+  cluster.publish(await writer.storage.write(content("one")));
+  await rm(join(writer.directory, "one"), { recursive: true });
+  assertSameContent(await writer.storage.load("one"), content("one"));
+  assertSameContent(await writer.local.load("one"), content("one"));
+  const stranger = await cluster.start("w2");
+  assertSameContent(await stranger.storage.load("one"), content("one"));
+});
+
+for (const name of fileNames) {
+  test(`a damaged ${name} is replaced by another worker's, loudly; another damaged copy is not taken`, async (context) => {
+    const cluster = await openCluster(context, 2);
+    const writer = await cluster.start("w0");
+    const [damaged, whole] = [await cluster.start("w1"), await cluster.start("w2")];
+    cluster.publish(await writer.storage.write(content("one")));
+    await flipBit(writer, "one", name);
+    await flipBit(damaged, "one", name);
+    assertSameContent(await writer.storage.load("one"), content("one"));
+    assertSameContent(await writer.local.load("one"), content("one"));
+    assert.match(writer.said[0]!, /damaged/);
+    assert.match(writer.said[1]!, /not got from another worker/);
+    assert.deepEqual(await visible(writer), ["one"], "nothing else is left");
+    assertSameContent(await whole.local.load("one"), content("one"));
+  });
+}
+
+test("where every copy is damaged it is corrupt, and the copy here is left as it is", async (context) => {
+  const cluster = await openCluster(context, 1);
+  const [writer, keeper] = [await cluster.start("w0"), await cluster.start("w1")];
+  cluster.publish(await writer.storage.write(content("one")));
+  for (const worker of [writer, keeper]) await flipBit(worker, "one", "weights.safetensors");
+  const over = new AbortController().signal;
+  await assert.rejects(writer.storage.load("one", over), { code: "corrupt-checkpoint" });
+  assert.deepEqual(await visible(writer), ["one"]);
+});
+
+test("what is on no worker that is there is waited for; whoever does not wait hears who has it", async (context) => {
+  const cluster = await openCluster(context, 1);
+  const [writer, keeper] = [await cluster.start("w0"), await cluster.start("w1")];
+  cluster.publish(await writer.storage.write(content("one")));
+  writer.die();
+  keeper.die();
+  let pauses = 0;
+  const newcomer = await cluster.start("w2", {
+    clock: {
+      monotonicMs: () => 0,
+      wallMs: () => 0,
+      sleep: async () => {
+        pauses++;
+        if (pauses === 3) await cluster.start("w1", { directory: keeper.directory });
+      },
+    },
+  });
+  await assert.rejects(newcomer.storage.load("one"), (error) => {
+    assert.ok(error instanceof CheckpointError);
+    assert.equal(error.problem, "missing");
+    assert.match(error.hint ?? "", /w0, w1/);
+    return true;
+  });
+  assertSameContent(await newcomer.storage.load("one", new AbortController().signal), content("one"));
+  assert.equal(pauses, 3);
+  assert.equal(newcomer.said.filter((line) => /waiting for one that has it/.test(line)).length, 1);
+});
+
+test("whoever waits for a checkpoint stops when it is not wanted any more", async (context) => {
+  const cluster = await openCluster(context, 1);
+  const newcomer = await cluster.start("w2");
+  cluster.published.set("one", { id: "one", manifestSha256: "0".repeat(64), holders: ["w0"] });
+  const over = new AbortController();
+  const waiting = newcomer.storage.load("one", over.signal);
+  over.abort(new Error("over"));
+  await assert.rejects(waiting, /over/);
+});
+
+test("staging folders of a worker that died are removed when it comes back", async (context) => {
+  const cluster = await openCluster(context, 0);
+  const staged = new Promise<ReplicatingWorker>((resolve) => {
+    const dying = cluster.start("w0", {
+      fileSystem: whenCreating("state.json", async () => {
+        resolve(await dying);
+        return new Promise(() => {});
+      }),
+    });
+    void dying.then((worker) => worker.storage.write(content("one")));
+  });
+  const worker = await staged;
+  assert.match((await visible(worker))[0]!, /^\.staging-one-/);
+  await worker.files.removeStagings();
+  assert.deepEqual(await visible(worker), []);
+});
+
+test("a file is read from the disk as fast as it is taken, and no faster", async (context) => {
+  const partCount = 300;
+  let given = 0;
+  const server = await serveCheckpoints("127.0.0.1:0", 5000, {
+    keep: () => Promise.resolve(),
+    async *fetch() {
+      for (; given < partCount; given++) yield new Uint8Array(1024 * 1024);
+    },
+  });
+  context.after(() => server.close());
+  const connection = connectCheckpoints(server.address, 5000, 5000);
+  let taken = 0;
+  let most = 0;
+  for await (const part of connection.fetch({ run: "digits/1", id: "one", file: "weights.safetensors" })) {
+    assert.equal(part.length, 1024 * 1024);
+    taken++;
+    most = Math.max(most, given - taken);
+    // Whoever takes them has other things to do in between.
+    for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
+  }
+  connection.close();
+  assert.equal(taken, partCount);
+  assert.ok(most > 0 && most < 100, `${most} parts were under way`);
+});

@@ -1,0 +1,141 @@
+/** A launch whose workers share no directory: kills, a lost disk, a damaged one, and what cannot be asked for. */
+import assert from "node:assert/strict";
+import { watch } from "node:fs";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { ClusterStatus } from "../../src/core/status.ts";
+import { finished, type LaunchEvent, startLaunch, testFolder, whenGone } from "../fixtures/running-launch.ts";
+
+const epochs = 12;
+const job = (name: string) => ["--job", name, "--shards", "3", "--epochs", String(epochs)];
+const limit = { timeout: 240_000 };
+
+/** The result of a run that nothing disturbed, with one directory; every other must equal it to the bit. */
+let undisturbed: LaunchEvent;
+
+test("an undisturbed run of one worker finishes", limit, async (context) => {
+  const launch = startLaunch(context, await testFolder(context), [...job("undisturbed"), "--workers", "1"]);
+  assert.equal(await launch.exited, 0, launch.errors());
+  undisturbed = finished(launch);
+});
+
+function assertSame(result: LaunchEvent): void {
+  assert.equal(result.weightsDigest, undisturbed.weightsDigest);
+  assert.deepEqual(result.history, undisturbed.history);
+  assert.deepEqual(result.test, undisturbed.test);
+}
+
+const storeOf = (folder: string, worker: string) => join(folder, "run", "run-1", "checkpoints", worker);
+const logOf = (folder: string, worker: string) => readFile(join(folder, "run", "logs", `${worker}.log`), "utf8");
+const underWay = (epoch: number) => (now: ClusterStatus) => now.epoch >= epoch && (now.running?.stepInEpoch ?? 0) > 2;
+
+/** Kills all processes of a launch at once; returns what was published then. */
+async function killEverything(launch: ReturnType<typeof startLaunch>, epoch: number) {
+  const status = await launch.whenStatus(underWay(epoch));
+  const pids = [...status.processes.map(({ pid }) => pid!), launch.pid];
+  for (const pid of pids) process.kill(pid, "SIGKILL");
+  await launch.exited;
+  await whenGone(pids);
+  return status.latest!;
+}
+
+test(
+  "promises 1 and 3: everything is killed and a holder's disk is lost; the next launch goes on from the other copy",
+  limit,
+  async (context) => {
+    const folder = await testFolder(context);
+    const words = [...job("lost"), "--workers", "3", "--replicas", "1"];
+    const { holders } = await killEverything(startLaunch(context, folder, words), 2);
+    assert.equal(holders?.length, 2);
+    await rm(storeOf(folder, holders[0]!), { recursive: true });
+    const next = startLaunch(context, folder, ["--job", "lost", "--epochs", String(epochs), "--workers", "3"]);
+    assert.equal(await next.exited, 0, next.errors());
+    assertSame(finished(next));
+    assert.match(await logOf(folder, holders[0]!), /fetched a checkpoint from another worker/);
+    const latest = (finished(next).latest as { path: string }).path.split("/").at(-1)!;
+    const having = [];
+    for (const worker of ["worker-0", "worker-1", "worker-2"]) {
+      if ((await readdir(storeOf(folder, worker))).includes(latest)) having.push(worker);
+    }
+    assert.equal(having.length, 2, "the next launch keeps as many copies as the one before");
+  },
+);
+
+test(
+  "promises 1 and 3: everything is killed and a disk has damaged its copy; it is replaced by another worker's, loudly",
+  limit,
+  async (context) => {
+    const folder = await testFolder(context);
+    const words = [...job("damaged"), "--workers", "3", "--replicas", "2"];
+    const { id, holders } = await killEverything(startLaunch(context, folder, words), 2);
+    assert.equal(holders?.length, 3);
+    const path = join(storeOf(folder, holders[1]!), id, "weights.safetensors");
+    const whole = await readFile(path);
+    const damaged = Buffer.from(whole);
+    damaged[damaged.length >> 1]! ^= 16;
+    await writeFile(path, damaged);
+    const next = startLaunch(context, folder, ["--job", "damaged", "--epochs", String(epochs), "--workers", "3"]);
+    assert.equal(await next.exited, 0, next.errors());
+    assertSame(finished(next));
+    assert.match(await logOf(folder, holders[1]!), /"error".*the copy of a checkpoint here is damaged/);
+    assert.match(await logOf(folder, holders[1]!), /fetched a checkpoint from another worker/);
+  },
+);
+
+test(
+  "promise 1: a worker is killed while it receives a copy; another one keeps it, to the same bits",
+  limit,
+  async (context) => {
+    const folder = await testFolder(context);
+    const launch = startLaunch(context, folder, [...job("receiving"), "--workers", "3", "--replicas", "1"]);
+    const status = await launch.whenStatus(({ epoch, state, processes }) => {
+      return epoch >= 1 && state === "training" && processes.filter(({ role }) => role === "worker").length === 3;
+    });
+    const nameOf = (workerId: string | null) => workerId?.split(".")[0] ?? "";
+    const leader = nameOf(status.processes.find((process) => process.leader)!.workerId);
+    const isPassedOver = async () => /does not keep a copy/.test(await logOf(folder, leader));
+    let kills = 0;
+    for (const { role, workerId, pid } of status.processes) {
+      const name = nameOf(workerId);
+      if (role !== "worker" || name === leader) continue;
+      let target: number | null = pid;
+      const watcher = watch(storeOf(folder, name), (_, file) => {
+        const victim = target;
+        if (!file?.startsWith(".staging-") || victim === null || kills === 5) return;
+        process.kill(victim, "SIGKILL");
+        kills++;
+        target = null;
+        const restarted = ({ processes }: ClusterStatus) =>
+          processes.find((other) => nameOf(other.workerId) === name && other.pid !== victim);
+        // Should it have been too late, the next checkpoint is waited for.
+        void isPassedOver().then(async (isDone) => {
+          if (isDone) return;
+          const back = await launch.whenStatus((now) => restarted(now) !== undefined).catch(() => null);
+          target = (back && restarted(back)?.pid) ?? null;
+        });
+      });
+      context.after(() => watcher.close());
+    }
+    assert.equal(await launch.exited, 0, launch.errors());
+    assertSame(finished(launch));
+    assert.ok(await isPassedOver(), `a worker was killed in the middle; ${kills} kills`);
+  },
+);
+
+test("what contradicts itself is refused, with a sentence that says what to do", limit, async (context) => {
+  const folder = await testFolder(context);
+  const wrong = startLaunch(context, folder, ["--job", "wrong", "--workers", "2", "--replicas", "3"]);
+  assert.equal(await wrong.exited, 2);
+  assert.match(
+    wrong.errors(),
+    /--replicas is 3: so many workers beside the leader keep a copy.*takes 2 workers at most/,
+  );
+  assert.match(wrong.errors(), /at most --replicas 1/);
+  const shared = startLaunch(context, folder, ["--job", "wrong", "--workers", "2", "--epochs", "1"]);
+  assert.equal(await shared.exited, 0, shared.errors());
+  const moved = startLaunch(context, folder, ["--job", "wrong", "--workers", "2", "--epochs", "2", "--replicas", "1"]);
+  assert.equal(await moved.exited, 2);
+  assert.match(moved.errors(), /run 1 has its checkpoints in one directory that all workers share/);
+  assert.match(moved.errors(), /--resume never/);
+});
