@@ -3,6 +3,8 @@ import {
   type Check,
   fieldsOf,
   finiteNumber,
+  flag,
+  positive,
   isPlainObject,
   joined,
   notNegative,
@@ -14,9 +16,18 @@ import {
 } from "./field-checks.ts";
 import type { EarlyStopping } from "./early-stopping.ts";
 import type { CheckpointRule, Job, MetricName } from "./job.ts";
+import type { KeepRule } from "./retention.ts";
 import { monitorOf } from "./monitor-validation.ts";
 
-export const checkpointFields = ["monitor", "mode", "minDelta", "initialValueThreshold", "earlyStopping"];
+export const checkpointFields = [
+  "keep",
+  "saveBestOnly",
+  "monitor",
+  "mode",
+  "minDelta",
+  "initialValueThreshold",
+  "earlyStopping",
+];
 
 const example = '{ monitor, mode, … }, as in { monitor: "val_loss", mode: "min" }';
 
@@ -46,6 +57,7 @@ export function checkpointRule(
     minDelta: optional(fields.minDelta, "checkpoint.minDelta", finiteNumber(notNegative)) ?? 0,
     initialValueThreshold:
       optional(fields.initialValueThreshold, "checkpoint.initialValueThreshold", finiteNumber(anyNumber)) ?? null,
+    keep: keepRule(fields.keep, optional(fields.saveBestOnly, "checkpoint.saveBestOnly", flag) ?? false),
     earlyStopping: optional(fields.earlyStopping, "checkpoint.earlyStopping", earlyStopping) ?? null,
   };
 }
@@ -56,6 +68,26 @@ function modeOf(value: unknown, monitor: string): "min" | "max" {
   const known = knownModes[monitor.replace(/^val_/, "") as keyof typeof knownModes]; // of a name that `monitorOf` has let through
   if (known) return known;
   throw wrongField("checkpoint.mode", value, `"min" or "max": nobody knows whether more or less ${monitor} is better`);
+}
+
+/** With `saveBestOnly` only `latest` is kept beside what is best: a run could not go on without it. */
+function keepRule(value: unknown, bestOnly: boolean): KeepRule {
+  const path = "checkpoint.keep";
+  const expected = "{ last, best, everyHours }, as in { last: 3, best: 2 }";
+  const hint = typeof value === "number" ? `Write { last: ${value} }.` : undefined;
+  if (value !== undefined && !isPlainObject(value)) throw wrongField(path, value, expected, hint);
+  const { last, best, everyHours } = fieldsOf(value ?? {}, path, ["last", "best", "everyHours"], expected);
+  const count = (field: unknown, name: string) => optional(field, joined(path, name), wholeNumber(1));
+  const rule = {
+    last: count(last, "last") ?? (bestOnly ? 1 : 2),
+    best: count(best, "best") ?? 1,
+    everyHours: optional(everyHours, joined(path, "everyHours"), finiteNumber(positive)) ?? null,
+  };
+  const [name, other] = rule.last > 1 ? ["last", last] : ["everyHours", everyHours];
+  if (bestOnly && other !== undefined) {
+    throw wrongField(joined(path, name), other, "none, since saveBestOnly keeps nothing but best and latest");
+  }
+  return rule;
 }
 
 const stoppingFields = ["patience", "minDelta", "restoreBest", "startFromEpoch"];

@@ -1,5 +1,6 @@
 import type * as tfjs from "@tensorflow/tfjs";
 import type { EarlyStopping } from "./early-stopping.ts";
+import type { KeepRule } from "./retention.ts";
 
 type TensorFlow = typeof tfjs;
 type LayersModel = tfjs.LayersModel;
@@ -110,6 +111,13 @@ export interface CheckpointDefinition {
   readonly minDelta?: number;
   /** The first best has to be better than this. Left out: any finite value will do. */
   readonly initialValueThreshold?: number;
+  /**
+   * How many checkpoints stay: the `last` newest (2, `latest` among them), the `best` best (1), and, if given, one in
+   * `everyHours`. `latest`, `best` and what is pinned always stay.
+   */
+  readonly keep?: { readonly last?: number; readonly best?: number; readonly everyHours?: number };
+  /** Nothing stays but `latest`, which a run goes on from, and `best`, or the `keep.best` best. */
+  readonly saveBestOnly?: boolean;
   /** Ends the run before its last epoch once the monitored metric gets no better. */
   readonly earlyStopping?: {
     /** So many epochs in a row without improvement. */
@@ -129,6 +137,7 @@ export interface CheckpointRule {
   readonly mode: "min" | "max";
   readonly minDelta: number;
   readonly initialValueThreshold: number | null;
+  readonly keep: KeepRule;
   readonly earlyStopping: EarlyStopping | null;
 }
 

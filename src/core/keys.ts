@@ -33,6 +33,9 @@ export interface Keys {
   readonly members: string;
   readonly refusals: string;
   readonly checkpoints: string;
+  /** All pins of all checkpoints, each under its checkpoint's id. */
+  readonly pins: string;
+  pin(id: string, name: string): string;
   member(workerId: string): string;
   refusal(workerId: string): string;
   reports(generation: number): string;
@@ -80,6 +83,8 @@ export function keysOf(job: string, run: number): Keys {
     members: at("members", ""),
     refusals: at("now", "refusals", ""),
     checkpoints: at("checkpoints", ""),
+    pins: at("pins", ""),
+    pin: (id, name) => at("pins", id, name),
     member: (workerId) => at("members", workerId),
     refusal: (workerId) => at("now", "refusals", workerId),
     reports: (generation) => at("reports", generation, ""),

@@ -90,6 +90,14 @@ export interface EpochRecord {
 export interface CheckpointRecord {
   readonly state: "live" | "condemned";
   readonly pointer: CheckpointPointer;
+  /** Wall-clock time of writing: for people, and for what is kept one in so many hours. */
+  readonly writtenAtMs: number;
+}
+
+/** A checkpoint with a pin is not condemned. That of a reader is leased; an operator's stays until it is taken away. */
+export interface Pin {
+  /** Who pinned it, or why; for people. */
+  readonly note: string;
 }
 
 /** A published checkpoint, remembered also when it is deleted. */

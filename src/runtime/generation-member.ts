@@ -11,7 +11,7 @@ import type { Keys } from "../core/keys.ts";
 import type { Progress } from "../core/progress.ts";
 import type { JobRecord } from "../core/records.ts";
 import type { Report, StateName } from "../core/state-order.ts";
-import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
+import type { CheckpointContent, CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ComputeInfo, Exchange } from "../ports/compute.ts";
 import type { Coordination } from "../ports/coordination.ts";
@@ -20,6 +20,7 @@ import { EpochBoundary } from "./epoch-boundary.ts";
 import { type HeldState, type NamedSnapshot, verified } from "./held-state.ts";
 import type { Leadership } from "./leadership.ts";
 import { patiently, unlessAborted } from "./patience.ts";
+import { withReaderPin } from "./pins.ts";
 import type { RunView, Versioned } from "./run-view.ts";
 import { contentToSnapshot } from "./state.ts";
 
@@ -176,16 +177,22 @@ export class GenerationMember {
 
   /** Brings this worker to the state that the generation starts from. */
   async #takeState({ source }: Running, over: AbortSignal): Promise<void> {
-    const { held, record, log, storage, info } = this.#options;
+    const { held, record, log, info } = this.#options;
     if (source.kind === "seed") return held.initialize({ lineage: record.lineage, era: record.era });
     if (await held.is(source.state)) return;
     const state =
       source.kind === "checkpoint"
-        ? verified(contentToSnapshot(await storage.load(source.id, over), info), source.state.digest)
+        ? verified(contentToSnapshot(await this.#load(source.id, over), info), source.state.digest)
         : await this.#copyFrom(source.workerId, source.state, over);
     over.throwIfAborted();
     await held.replace(state);
     log.info("took the state", { step: state.name.step, from: source.kind === "member" ? source.workerId : source.id });
+  }
+
+  /** It is not deleted meanwhile, whoever publishes another. */
+  #load(id: string, over: AbortSignal): Promise<CheckpointContent> {
+    const { storage } = this.#options;
+    return withReaderPin({ ...this.#options, signal: over }, id, () => storage.load(id, over));
   }
 
   /** What does not arrive, or arrives as something else, leaves the generation with a broken link. */

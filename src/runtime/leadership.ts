@@ -30,7 +30,7 @@ import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Lease, Operation, Watch } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
-import { pruneCheckpoints } from "./prune.ts";
+import { pruneCheckpoints, removeUnpublished } from "./prune.ts";
 import { type RunState, type RunView, readEpoch, unchanged, type Versioned } from "./run-view.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
 
@@ -90,6 +90,8 @@ export class Leadership {
   #points: Point[] = [];
   /** What is written when the run ends where this worker stands; null while it goes on. */
   ends: Done | null = null;
+  /** The token under which storage was searched for what earlier leaders have left; 0 before. */
+  #tidiedUnder = 0;
   #tending: Promise<void> | null = null;
   #again = false;
   #resigned = false;
@@ -280,7 +282,8 @@ export class Leadership {
     const { keys, coordination, storage, record, log, newId, clock } = this.#options;
     const id = `${record.job}-${record.run}-step-${String(point.progress.step).padStart(8, "0")}-g${running.value.generation}-t${token}-${newId()}`;
     const members = running.value.members.map((member) => member.workerId);
-    const writtenAt = new Date(clock.wallMs()).toISOString();
+    const writtenAtMs = clock.wallMs();
+    const writtenAt = new Date(writtenAtMs).toISOString();
     // Written before this generation ran, so whatever made the run equivalent is in what is read now.
     const entry = await coordination.get(keys.equivalences);
     const equivalences = entry ? decodeJson<Equivalences>(entry.value).reasons : [];
@@ -290,13 +293,15 @@ export class Leadership {
     const pointer = this.#pointer(point, stored);
     const isBest = point.kind === "boundary" && movesBest(record.checkpoint, state.best?.value ?? null, pointer);
     const { step, epoch, lineage } = point.progress;
-    const live: CheckpointRecord = { state: "live", pointer };
+    const live: CheckpointRecord = { state: "live", pointer, writtenAtMs };
     const save: SaveRecord = { step, epoch, weightsDigest: point.weightsDigest, checkpoint: id };
     const { succeeded } = await coordination.transact(
       [
         { kind: "created-at", key: keys.leader, revision: token },
         unchanged(keys.latest, state.latest),
         unchanged(keys.best, state.best),
+        // Whoever leads next may have condemned it, not knowing of a transaction that was still on its way.
+        { kind: "absent", key: keys.checkpoint(id) },
       ],
       [
         { kind: "put", key: keys.latest, value: encodeJson(pointer) },
@@ -311,7 +316,12 @@ export class Leadership {
       await storage.delete(id);
     } else log.info("published", { id, step: point.progress.step, best: isBest });
     await this.#options.view.refresh();
-    if (succeeded) await pruneCheckpoints(this.#options, this.#options.view.state, token);
+    if (succeeded) {
+      const now = this.#options.view.state;
+      await pruneCheckpoints(this.#options, now, token);
+      if (this.#tidiedUnder !== token) await removeUnpublished(this.#options, now, token);
+      this.#tidiedUnder = token;
+    }
     this.#again = true;
   }
 

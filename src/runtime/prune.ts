@@ -4,50 +4,99 @@
  */
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import type { CheckpointRecord } from "../core/records.ts";
-import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
-import type { Coordination } from "../ports/coordination.ts";
+import type { CheckpointRecord, JobRecord } from "../core/records.ts";
+import { keptCheckpoints } from "../core/retention.ts";
+import type { CheckpointPointer } from "../core/status.ts";
+import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
+import type { Condition, Coordination } from "../ports/coordination.ts";
+import { readPins } from "./pins.ts";
 import { type RunState, unchanged } from "./run-view.ts";
 
 export interface PruneOptions {
+  readonly record: JobRecord;
   readonly keys: Keys;
   readonly coordination: Coordination;
   readonly storage: CheckpointStorage;
 }
 
-/** Condemns and deletes what is neither `latest`, `best`, nor the newest before `latest`. */
-export async function pruneCheckpoints(
-  { keys, coordination, storage }: PruneOptions,
-  state: RunState | null,
-  token: number,
-): Promise<void> {
+/** Condemns and deletes what the job does not keep. */
+export async function pruneCheckpoints(options: PruneOptions, state: RunState | null, token: number): Promise<void> {
+  const { keys, coordination, record } = options;
   if (!state?.latest) return;
   const { entries } = await coordination.list(keys.checkpoints);
-  const checkpoints = entries.map((entry) => ({
-    id: entry.key.slice(keys.checkpoints.length),
-    modRevision: entry.modRevision,
-    ...decodeJson<CheckpointRecord>(entry.value),
-  }));
-  const kept = new Set([state.latest.value.id, state.best?.value.id]);
-  const older = checkpoints
-    .filter(({ id, state: phase }) => phase === "live" && !kept.has(id))
-    .sort((a, b) => b.pointer.step - a.pointer.step);
-  for (const { id, pointer, modRevision } of older.slice(1)) {
-    const condemned: CheckpointRecord = { state: "condemned", pointer };
-    const { succeeded } = await coordination.transact(
-      [
-        { kind: "created-at", key: keys.leader, revision: token },
-        { kind: "modified-at", key: keys.checkpoint(id), revision: modRevision },
-        unchanged(keys.latest, state.latest),
-        unchanged(keys.best, state.best),
-      ],
-      [{ kind: "put", key: keys.checkpoint(id), value: encodeJson(condemned) }],
-    );
-    if (!succeeded) return;
+  // After the records: of a pin that comes later than this, the record's revision tells.
+  const pinned = new Set((await readPins(options)).keys());
+  const live = entries
+    .map((entry) => ({ modRevision: entry.modRevision, ...decodeJson<CheckpointRecord>(entry.value) }))
+    .filter((checkpoint) => checkpoint.state === "live");
+  const [latest, best] = [state.latest.value, state.best?.value ?? null];
+  const kept = keptCheckpoints(record.checkpoint.keep, live, { latest, best, pinned });
+  for (const { modRevision, ...checkpoint } of live) {
+    const { id } = checkpoint.pointer;
+    if (kept.has(id)) continue;
+    const isAsItWas: Condition = { kind: "modified-at", key: keys.checkpoint(id), revision: modRevision };
+    if (!(await condemn(options, checkpoint, isAsItWas, state, token))) break;
   }
-  // Only what is condemned is deleted: it can never be published again, so nobody can be too late.
-  const { entries: after } = await coordination.list(keys.checkpoints);
-  for (const entry of after) {
+  await deleteCondemned(options);
+}
+
+/**
+ * Condemns and deletes what an earlier leader has written and not published. It cannot publish it any more, as its token is
+ * not the leader's; and whatever it sent before and is still under way finds the key. Nothing beyond `latest` is touched, nor
+ * anything of another run or era: storage may know more than an etcd whose data were lost.
+ */
+export async function removeUnpublished(options: PruneOptions, state: RunState | null, token: number): Promise<void> {
+  const { keys, coordination, storage, record } = options;
+  if (!state?.latest) return;
+  const latest = state.latest.value;
+  const stored = await storage.list();
+  const { entries } = await coordination.list(keys.checkpoints);
+  const known = new Set(entries.map(({ key }) => key.slice(keys.checkpoints.length)));
+  for (const one of stored) {
+    const { job, run, era, lineage, step, fencingToken, writtenAt } = one.manifest;
+    const isOurs = job === record.job && run === String(record.run) && era === record.era;
+    const isCovered = lineage < latest.lineage || (lineage === latest.lineage && step <= latest.step);
+    if (!isOurs || !isCovered || fencingToken >= token || known.has(one.id)) continue;
+    const pointer = pointerOf(one, latest);
+    const isUnpublished: Condition = { kind: "absent", key: keys.checkpoint(one.id) };
+    const left: CheckpointRecord = { state: "live", pointer, writtenAtMs: Date.parse(writtenAt) };
+    if (!(await condemn(options, left, isUnpublished, state, token))) break;
+  }
+  await deleteCondemned(options);
+}
+
+/** What was never published has no value that anything could be compared with. */
+function pointerOf({ id, location, manifestSha256, manifest }: StoredCheckpoint, latest: CheckpointPointer) {
+  const { lineage, step, epoch, stepInEpoch, generation, stateDigest, weightsDigest } = manifest;
+  const { monitor, of } = latest;
+  const place = { lineage, step, epoch, stepInEpoch, generation };
+  return { id, location, ...place, stateDigest, weightsDigest, manifestSha256, monitor, of, value: null };
+}
+
+async function condemn(
+  { keys, coordination }: PruneOptions,
+  checkpoint: CheckpointRecord,
+  condition: Condition,
+  state: RunState,
+  token: number,
+): Promise<boolean> {
+  const condemned: CheckpointRecord = { ...checkpoint, state: "condemned" };
+  const { succeeded } = await coordination.transact(
+    [
+      { kind: "created-at", key: keys.leader, revision: token },
+      condition,
+      unchanged(keys.latest, state.latest),
+      unchanged(keys.best, state.best),
+    ],
+    [{ kind: "put", key: keys.checkpoint(checkpoint.pointer.id), value: encodeJson(condemned) }],
+  );
+  return succeeded;
+}
+
+/** Only what is condemned is deleted: it can never be published again, so nobody can be too late. */
+async function deleteCondemned({ keys, coordination, storage }: PruneOptions): Promise<void> {
+  const { entries } = await coordination.list(keys.checkpoints);
+  for (const entry of entries) {
     if (decodeJson<CheckpointRecord>(entry.value).state !== "condemned") continue;
     await storage.delete(entry.key.slice(keys.checkpoints.length));
     await coordination.transact(

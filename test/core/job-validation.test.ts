@@ -121,6 +121,14 @@ describe("a valid job", () => {
     assert.deepEqual(modes, ["min", "min", "max", "min", "min", "max"]);
   });
 
+  it("keeps best, latest and the one before it by default, and with saveBestOnly not even that one", () => {
+    const keepOf = (checkpoint: object) => validateJob({ ...smallest, checkpoint }).checkpoint.keep;
+    assert.deepEqual(keepOf({}), { last: 2, best: 1, everyHours: null });
+    assert.deepEqual(keepOf({ saveBestOnly: true }), { last: 1, best: 1, everyHours: null });
+    assert.deepEqual(keepOf({ saveBestOnly: true, keep: { best: 3 } }), { last: 1, best: 3, everyHours: null });
+    assert.deepEqual(keepOf({ keep: { last: 5, everyHours: 0.5 } }), { last: 5, best: 1, everyHours: 0.5 });
+  });
+
   it("follows val_loss by default where it has a validation split", () => {
     const job = validateJob({ ...smallest, validation: { fraction: 0.5 } });
     assert.deepEqual(job.checkpoint, ruleOf({ monitor: "val_loss", mode: "min" }));
@@ -391,6 +399,21 @@ describe("a wrong field is named with its path, its value and what was expected"
       "checkpoint",
       { initialValueThreshold: Number.NaN },
       "checkpoint.initialValueThreshold is NaN; expected a number.",
+    ],
+    ["checkpoint", { keep: 3 }, "checkpoint.keep is 3; expected { last, best, everyHours }", "Write { last: 3 }."],
+    ["checkpoint", { keep: { last: 0 } }, "checkpoint.keep.last is 0; expected a whole number, 1 or more."],
+    ["checkpoint", { keep: { everyHours: 0 } }, "checkpoint.keep.everyHours is 0; expected a number above 0."],
+    ["checkpoint", { keep: { worst: 1 } }, "checkpoint.keep.worst is not a field that checkpoint.keep has."],
+    ["checkpoint", { saveBestOnly: "yes" }, 'checkpoint.saveBestOnly is "yes"; expected true or false.'],
+    [
+      "checkpoint",
+      { saveBestOnly: true, keep: { last: 3 } },
+      "checkpoint.keep.last is 3; expected none, since saveBestOnly keeps nothing but best and latest.",
+    ],
+    [
+      "checkpoint",
+      { saveBestOnly: true, keep: { everyHours: 2 } },
+      "checkpoint.keep.everyHours is 2; expected none, since saveBestOnly keeps nothing but best and latest.",
     ],
     ["checkpoint", { earlyStopping: 3 }, "checkpoint.earlyStopping is 3", "Write { patience: 3 }."],
     [

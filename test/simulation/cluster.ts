@@ -6,6 +6,7 @@ import { type FailureBudget, failureBudget } from "../../src/core/failure-budget
 import { Coordinator } from "../../src/runtime/coordinator.ts";
 import { FreezableCompute } from "../../src/runtime/freezable-compute.ts";
 import { openRun } from "../../src/runtime/open-run.ts";
+import { pin } from "../../src/runtime/pins.ts";
 import { PeerExchange } from "../../src/runtime/peer-exchange.ts";
 import { Trainer } from "../../src/runtime/trainer.ts";
 import { Worker } from "../../src/runtime/worker.ts";
@@ -70,6 +71,7 @@ export class Cluster {
   readonly #parts: ClusterParts;
   readonly #chance: Chance;
   #ids = 0;
+  #pins = 0;
   #isHealed = false;
   readonly #ends: EndsOfProcesses;
   /** Workers wait for the first coordinator that has looked at the run. */
@@ -181,6 +183,16 @@ export class Cluster {
   /** Ctrl-C: everyone is asked to leave. */
   drainAll(): boolean {
     return this.namesOf("worker").filter((name) => this.drain(name)).length > 0;
+  }
+
+  /** As `lockstep checkpoints pin` does, in a process of its own; too late for one that is condemned. */
+  pin(id: string): void {
+    const { world } = this.#parts;
+    const actor = new Actor(`operator~${++this.#pins}`);
+    world.trace.note(actor.name, `pins ${id}`);
+    pin({ coordination: this.#client(actor, 0), keys }, id, actor.name, { note: "kept on purpose" }).catch(
+      (error: unknown) => world.trace.note(actor.name, `has not pinned it: ${String(error)}`),
+    );
   }
 
   drain(name: string): boolean {

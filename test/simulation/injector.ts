@@ -141,6 +141,8 @@ export class Injector {
         if (workers.length >= mostWorkers) return false;
         cluster.add("worker", `w${cluster.slots.size + 1}`);
         return this.#note("one more worker is started");
+      case "pin":
+        return this.#pin(fault);
       case "disk-failing":
         if (worker === null) return false;
         disk.failing.add(worker);
@@ -153,6 +155,18 @@ export class Injector {
         });
         return this.#note(`the disk is slow for ${forMs} ms`);
     }
+  }
+
+  /** An operator pins one of the checkpoints that are there. */
+  #pin({ target }: Fault): boolean {
+    const { observer, cluster } = this.#parts;
+    const id = nth(
+      [...observer.store.keys()].filter((key) => key.startsWith(keys.checkpoints)),
+      target,
+    );
+    if (id === null) return false;
+    cluster.pin(id.slice(keys.checkpoints.length));
+    return true;
   }
 
   /** One bit of one copy, once. */

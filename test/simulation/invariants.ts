@@ -83,8 +83,13 @@ export function checkWrite(seen: Seen, write: StoreWrite): void {
         checkFence(seen, write, name);
         break;
       case "checkpoints":
+        // Whoever pins writes the record as it is.
+        if (change.value === seen.store.get(change.key)) break;
         checkFence(seen, write, name);
         checkCheckpoint(seen, change, write);
+        break;
+      case "pins":
+        checkPin(seen, change, write, rest[0] ?? "");
         break;
       case "done":
         if (change.value !== null) checkFence(seen, write, name);
@@ -364,10 +369,28 @@ function checkCheckpoint(seen: Seen, { key, value }: StoreChange, write: StoreWr
   if (stateOf(value) === "live" && before) fail("R8", `${write.author} published ${key} again`);
   if (stateOf(value) !== "condemned") return;
   const id = key.slice(keys.checkpoints.length);
+  const pins = pinsOf(seen, id);
+  if (pins.length > 0) fail("R8", `${write.author} condemned ${id}, which has the pin ${short(pins[0]!)}`);
   for (const pointer of [keys.latest, keys.best]) {
     const named = valueAfter(seen, write, pointer);
     if (named && decodeJson<CheckpointPointer>(named).id === id) fail("R8", `${write.author} condemned ${id}`);
   }
+}
+
+/** R8: only what is live can be pinned, and pinning moves its record's revision. */
+function checkPin(seen: Seen, { key, value }: StoreChange, write: StoreWrite, id: string): void {
+  if (value === null) return;
+  const record = seen.store.get(keys.checkpoint(id));
+  if (!record || (JSON.parse(record) as { state: string }).state !== "live") {
+    seen.fail("R8", `${write.author} pinned ${id} (${short(key)}), which is ${record ?? "not published"}`);
+  }
+  if (!write.changes.some((change) => change.key === keys.checkpoint(id))) {
+    seen.fail("R8", `${write.author} pinned ${id} and left its record's revision as it was`);
+  }
+}
+
+export function pinsOf({ store }: Pick<Seen, "store">, id: string): string[] {
+  return [...store.keys()].filter((key) => key.startsWith(keys.pin(id, "")));
 }
 
 function valueAfter({ store }: Seen, { changes }: StoreWrite, key: string): string | null {

@@ -11,7 +11,7 @@ import type { StateSnapshot } from "../../src/ports/transport.ts";
 import type { WorkerEnd } from "../../src/runtime/worker.ts";
 import type { Disk } from "./disk.ts";
 import type { StoreWrite } from "./etcd.ts";
-import { checkWrite, type Seen, short } from "./invariants.ts";
+import { checkWrite, pinsOf, type Seen, short } from "./invariants.ts";
 import { checkStep, checkStop, checkTaken } from "./process-invariants.ts";
 import type { JobShape } from "./program.ts";
 import type { Reference } from "./reference.ts";
@@ -64,6 +64,8 @@ export class Observer {
   /** Told of every moment, with the process it belongs to. */
   onMoment: (moment: Moment, process: string) => void = () => {};
   #stopWasAsked = false;
+  /** Who wrote which checkpoint. */
+  readonly #writers = new Map<string, string>();
   readonly #trace: Trace;
   readonly #seen: Seen;
 
@@ -171,6 +173,7 @@ export class Observer {
 
   writing(process: string, id: string): void {
     this.#trace.note(process, `writes ${id}`);
+    this.#writers.set(id, process);
     this.onMoment("writing", process);
   }
 
@@ -188,7 +191,13 @@ export class Observer {
         this.#fail("R8", `${process} deletes ${id}, which ${short(pointer)} names`);
       }
     }
+    const pins = pinsOf(this.#seen, id);
+    if (pins.length > 0) this.#fail("R8", `${process} deletes ${id}, which has the pin ${short(pins[0]!)}`);
     const state = store.get(keys.checkpoint(id));
+    // Its own, which could not be published, a leader may take away at once.
+    if (!state && this.#seen.disk?.wholeOf(id) && this.#writers.get(id) !== process) {
+      this.#fail("R8", `${process} deletes ${id}, which nobody condemned`);
+    }
     if (state && (JSON.parse(state) as { state: string }).state !== "condemned") {
       this.#fail("R8", `${process} deletes ${id}, which is ${state}`);
     }

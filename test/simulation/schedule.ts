@@ -34,6 +34,7 @@ export const supportedFaults = {
   drain: true,
   "drain-all": true,
   "scale-up": true,
+  pin: true,
   "disk-failing": true,
   "disk-slow": true,
 } as const;
