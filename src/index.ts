@@ -1,6 +1,8 @@
-/** What a job file imports from "lockstep". */
+/** What a job file imports from "lockstep", and a program that uses what a job has trained. */
+import type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
 import type { CsvSource, JobDefinition, TextSource, Transform } from "./core/job.ts";
 
+export type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
 export { LockstepError } from "./core/errors.ts";
 export type {
   Clip,
@@ -74,4 +76,17 @@ export function oneHot(classes?: number): Transform {
 /** Gives each sample another shape with as many values, as `reshape([8, 8, 1])`. */
 export function reshape(shape: readonly number[]): Transform {
   return { kind: "reshape", shape };
+}
+
+/**
+ * Reads one checkpoint, after every hash in it was verified: its manifest, and its weights as named arrays. With `into`,
+ * a model of the same layers has them afterwards: `loadCheckpoint(folder, { tf, model })`.
+ * Throws a LockstepError: "corrupt-checkpoint" names the file that is not what was written; "incompatible" says what of
+ * the model does not fit, or that a newer lockstep wrote the checkpoint.
+ * @param folder the checkpoint's own folder, which has a manifest.json
+ */
+export async function loadCheckpoint(folder: string, into?: LoadIntoModel): Promise<LoadedCheckpoint> {
+  // Only whoever calls it needs it: a job file, which imports this module too, does not.
+  const { loadCheckpointFolder } = await import("./adapters/fs/load-checkpoint.ts");
+  return loadCheckpointFolder(folder, into ?? null);
 }

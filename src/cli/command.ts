@@ -1,18 +1,35 @@
 /** What a command is: one table says which options it knows, and both the parser and the help are made from it. */
 import { parseArgs } from "node:util";
 import { LockstepError, messageOf } from "../core/errors.ts";
+import { nearestName } from "../core/nearest-name.ts";
 
 export interface Command {
   readonly name: string;
   /** One line, for the list of commands. */
   readonly summary: string;
   /** The word after the command, for instance "JOB.ts"; null when there is none. */
-  readonly argument: { readonly name: string; readonly help: string } | null;
+  readonly argument: Argument | null;
   readonly options: Readonly<Record<string, Option>>;
   /** More for `--help`: what it does, an example. */
   readonly details?: string;
   /** Runs the command; resolves to the exit code. */
   run(args: Arguments): Promise<number>;
+}
+
+export interface Argument {
+  readonly name: string;
+  readonly help: string;
+  /** How many words there may be, from none on; left out, there is exactly one. */
+  readonly most?: number;
+}
+
+/** Commands of two words, as `checkpoints list`. */
+export interface CommandGroup {
+  readonly name: string;
+  readonly summary: string;
+  readonly details?: string;
+  /** By the second word; loaded when it is typed. */
+  readonly commands: Readonly<Record<string, () => Promise<Command>>>;
 }
 
 export interface Option {
@@ -23,21 +40,23 @@ export interface Option {
 }
 
 export class Arguments {
-  readonly #argument: string | undefined;
+  /** The words after the command. */
+  readonly words: readonly string[];
   readonly #values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>;
 
   constructor(
-    argument: string | undefined,
+    words: readonly string[],
     values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>,
   ) {
-    this.#argument = argument;
+    this.words = words;
     this.#values = values;
   }
 
-  /** The word after the command. */
+  /** The one word after the command. */
   get argument(): string {
-    if (this.#argument === undefined) throw new LockstepError("internal", "This command takes no argument.");
-    return this.#argument;
+    const [word] = this.words;
+    if (word === undefined) throw new LockstepError("internal", "This command takes no argument.");
+    return word;
   }
 
   flag(name: string): boolean {
@@ -105,23 +124,50 @@ export function parseCommand(command: Command, words: readonly string[]): Argume
     throw usageError(command, words, error);
   }
   const { positionals, values } = parsed;
-  if (values.help) return new Arguments(undefined, { help: true });
-  const expected = command.argument ? 1 : 0;
-  if (positionals.length > expected) {
+  if (values.help) return new Arguments([], { help: true });
+  const most = command.argument ? (command.argument.most ?? 1) : 0;
+  if (positionals.length > most) {
+    const takes = ["no argument", "one argument"][most] ?? `at most ${most} arguments`;
     throw new LockstepError(
       "usage",
-      `\`lockstep ${command.name}\` takes ${expected === 0 ? "no argument" : "one argument"}, but was given ${positionals.join(" ")}.`,
+      `\`lockstep ${command.name}\` takes ${takes}, but was given ${positionals.join(" ")}.`,
       helpHint(command),
     );
   }
-  if (command.argument && positionals.length === 0) {
+  if (command.argument && command.argument.most === undefined && positionals.length === 0) {
     throw new LockstepError(
       "usage",
       `\`lockstep ${command.name}\` needs ${command.argument.name}: ${command.argument.help}.`,
       helpHint(command),
     );
   }
-  return new Arguments(positionals[0], values);
+  return new Arguments(positionals, values);
+}
+
+/** The command that a group's second word means. */
+export async function commandOf(group: CommandGroup, word: string): Promise<Command> {
+  const load = Object.hasOwn(group.commands, word) ? group.commands[word] : undefined;
+  if (load) return load();
+  const near = nearestName(word, Object.keys(group.commands));
+  throw new LockstepError("usage", `There is no command "${group.name} ${word}".`, {
+    hint: near ? `Did you mean \`lockstep ${group.name} ${near}\`?` : `See \`lockstep ${group.name} --help\`.`,
+  });
+}
+
+export async function helpOfGroup({ name, summary, details, commands }: CommandGroup): Promise<string> {
+  const all = await Promise.all(Object.entries(commands).map(async ([word, load]) => [word, await load()] as const));
+  return [
+    summary,
+    "",
+    `Usage: lockstep ${name} COMMAND [options]`,
+    "",
+    "Commands:",
+    ...all.map(([word, command]) => `  ${word.padEnd(8)}  ${command.summary}`),
+    "",
+    `\`lockstep ${name} COMMAND --help\` tells more.`,
+    ...(details ? ["", details] : []),
+    "",
+  ].join("\n");
 }
 
 /** A negative number after an option is its value, which the option may refuse; Node takes it for another option. */

@@ -105,7 +105,11 @@ export function wishOf(args: Arguments): { engine: "auto" | EngineKind; device: 
 /** Where relative data paths lead: --data, else the folder `data` beside the job file, else the job file's own. */
 export function dataDirectoryOf(args: Arguments, jobDirectory: string): string {
   const given = args.text("data");
-  if (given !== undefined) return resolve(given);
+  return given !== undefined ? resolve(given) : dataBeside(jobDirectory);
+}
+
+/** Where a job's data are when nobody says otherwise. */
+export function dataBeside(jobDirectory: string): string {
   const beside = join(jobDirectory, "data");
   return existsSync(beside) ? beside : jobDirectory;
 }

@@ -1,21 +1,25 @@
 /** `lockstep evaluate`: loss and metrics of checkpoints on the job's test data, and the job's own report. */
+import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
-import { openForReading } from "../adapters/fs/open-for-reading.ts";
-import { loadJob } from "../adapters/job-file/load-job.ts";
-import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
-import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
+import type { Job } from "../core/job.ts";
 import { RandomStream } from "../core/random.ts";
 import { applyTransforms, invertIndex, outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
-import { evaluate as evaluateDataset } from "../runtime/evaluation.ts";
-import { readLedger } from "../runtime/read-ledger.ts";
+import type { Dataset } from "../ports/dataset.ts";
 import { seededWhile } from "../ports/seeded.ts";
-import { contentToSnapshot, preprocessingOf } from "../runtime/state.ts";
+import { evaluate as evaluateDataset } from "../runtime/evaluation.ts";
+import { preprocessingOf } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
-import { applyEnvironment, dataDirectoryOf, processLog, shared, wishOf } from "./common.ts";
-import { etcdOfJob, withEtcdOf } from "./etcd-of-job.ts";
-import { type OpenedProgram, openProgram } from "./open-program.ts";
+import { dataDirectoryOf, shared } from "./common.ts";
+import { whichCheckpoints } from "./find-checkpoints.ts";
+import {
+  chooseCheckpoints,
+  computing,
+  type OpenedCheckpoint,
+  openCheckpoint,
+  useCheckpoint,
+} from "./open-checkpoint.ts";
 
 export interface Evaluation {
   /** Metrics on the test data by checkpoint id; empty without test data. */
@@ -29,53 +33,37 @@ export const evaluate: Command = {
   summary: "Evaluate checkpoints on the job's test data, and make the job's report with the first of them.",
   argument: { name: "JOB.ts", help: "the job file" },
   options: {
-    checkpoints: { value: "DIR", help: "where the checkpoints are (default: where the newest run has them)" },
-    checkpoint: { value: "ID", help: "which one; may be given several times (default: best)", multiple: true },
-    job: shared.job,
-    ...etcdOfJob,
-    data: shared.data,
-    engine: shared.engine,
-    device: shared.device,
-    threads: { value: "N", help: "compute threads (default: as in the run, or 1)" },
+    checkpoint: {
+      value: "ID",
+      help: "best, latest, an id or a part of it; may be given several times (default: best)",
+      multiple: true,
+    },
+    data: { value: "DIR|FILE", help: `${shared.data.help}; or a file to evaluate on instead of the job's test data` },
+    ...whichCheckpoints,
+    ...computing,
     shards: { value: "S", help: "logical shards (default: as in the run, or 1)" },
-    "log-level": shared.logLevel,
   },
+  details: `Example:
+  lockstep evaluate digits.ts --checkpoint best --checkpoint latest
+
+Samples go through the pre-processing that is in the checkpoint; training data is not needed.`,
   run: runEvaluate,
 };
 
 async function runEvaluate(args: Arguments): Promise<number> {
-  const { directory, ids, threads, shards } = await whatToEvaluate(args);
-  const log = processLog(args);
-  const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
-  applyEnvironment(engineEnvironment(choice, { threads, gpuIndex: choice.device === "gpu" ? 0 : null }));
-  const jobPath = resolve(args.argument);
-  const dataDirectory = dataDirectoryOf(args, dirname(jobPath));
-  const opened = await openProgram(
-    { jobPath, dataDirectory, choice, mayFallBack: args.text("engine") === undefined, threads, epochs: null },
-    (line) => log.info(line),
-  );
+  const jobFile = args.argument;
+  const { found, ids } = await chooseCheckpoints(args, jobFile, args.list("checkpoint"));
+  const shards = args.whole("shards", 1) ?? found.etcd?.record.shards ?? 1;
+  const opened = await openCheckpoint(args, jobFile, found, ids[0]!);
   const { job, program } = opened;
-  const storage = await openForReading(resolve(directory), log);
-  const dataset = job.test && (await openDataset(job.test, dataDirectory));
+  const report = job.report ? await reportOf(opened) : null;
+  const dataset = await testData(args, job, dirname(resolve(jobFile)));
   const test: Record<string, Record<string, number>> = {};
-  let report: string | null = null;
-  const layout = {
-    weightCount: program.weightCount,
-    trainableCount: program.trainableCount,
-    slotNames: program.slotNames,
-    parameters: program.parameters,
-  };
-  for (const [i, id] of ids.entries()) {
-    const content = await storage.load(id);
-    const preprocessing = preprocessingOf(content);
-    program.load(contentToSnapshot(content, layout).values);
-    if (i === 0 && job.report) report = await reportOf(opened, preprocessing);
-    if (dataset)
-      test[id] = evaluateDataset(program, preprocessing, dataset, {
-        seed: job.seed,
-        shards,
-        batchSize: job.batchSize,
-      });
+  for (const id of dataset ? ids : []) {
+    const content = id === ids[0] ? opened.content : await found.storage.load(id);
+    useCheckpoint(opened, content);
+    const settings = { seed: job.seed, shards, batchSize: job.batchSize };
+    test[id] = evaluateDataset(program, fitting(preprocessingOf(content), dataset!, id), dataset!, settings);
   }
   const evaluation: Evaluation = { test, report };
   if (process.send) process.send({ event: "evaluated", ...evaluation });
@@ -83,39 +71,30 @@ async function runEvaluate(args: Arguments): Promise<number> {
   return 0;
 }
 
-interface Target {
-  readonly directory: string;
-  readonly ids: readonly string[];
-  readonly threads: number;
-  readonly shards: number;
+/** The job's test data, or a file of the same kind as its training data; null where there is neither. */
+async function testData(args: Arguments, job: Job, jobDirectory: string): Promise<Dataset | null> {
+  const given = args.text("data");
+  if (given === undefined || !statSync(given, { throwIfNoEntry: false })?.isFile()) {
+    return job.test && openDataset(job.test, dataDirectoryOf(args, jobDirectory));
+  }
+  const path = resolve(given);
+  return openDataset(job.data.kind === "csv" ? { ...job.data, path } : { ...job.data, paths: [path] }, jobDirectory);
 }
 
-/** The checkpoints that are named, or the best one of the job's newest run. */
-async function whatToEvaluate(args: Arguments): Promise<Target> {
-  const directory = args.text("checkpoints");
-  const ids = args.list("checkpoint");
-  const [threads, shards] = [args.whole("threads", 1), args.whole("shards", 1)];
-  if (directory && ids.length > 0) return { directory, ids, threads: threads ?? 1, shards: shards ?? 1 };
-  const job = args.text("job") ?? (await loadJob(args.argument)).job.name;
-  return withEtcdOf(args, job, async (etcd) => {
-    const { record, pointers } = await readLedger(etcd, job, null);
-    const pointer = pointers.best ?? pointers.latest;
-    if (!pointer) throw new LockstepError("usage", `Run ${record.run} of "${job}" has no checkpoint yet.`);
-    return {
-      directory: directory ?? dirname(pointer.location),
-      ids: ids.length > 0 ? ids : [pointer.id],
-      threads: threads ?? record.threads,
-      shards: shards ?? record.shards,
-    };
-  });
+/** Pre-processing that takes such samples. */
+function fitting(preprocessing: Preprocessing, dataset: Dataset, id: string): Preprocessing {
+  const [has, wants] = [dataset.features.shape, preprocessing.features.shape];
+  if (has.join() === wants.join()) return preprocessing;
+  throw new LockstepError(
+    "invalid-data",
+    `The data has ${has.join(" × ")} features a sample, and the checkpoint ${id} was trained with ${wants.join(" × ")}.`,
+    { hint: "Both need the same columns." },
+  );
 }
 
-async function reportOf(
-  { engine, job, program }: OpenedProgram,
-  { features, label }: Preprocessing,
-): Promise<string | null> {
+async function reportOf({ engine, job, program, preprocessing }: OpenedCheckpoint): Promise<string | null> {
   const { tf } = engine;
-  program.useWeights();
+  const { features, label } = preprocessing;
   const random = new RandomStream(job.seed, "report");
   const { shape } = features;
   return seededWhile(random, async () =>

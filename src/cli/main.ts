@@ -5,14 +5,16 @@ import { join } from "node:path";
 import { packageRoot } from "../adapters/system/package-root.ts";
 import { withSourcePlaces } from "../adapters/system/source-places.ts";
 import { exitCodes, LockstepError, messageOf } from "../core/errors.ts";
-import { type Command, helpOf, parseCommand } from "./command.ts";
+import { type Command, type CommandGroup, commandOf, helpOf, helpOfGroup, parseCommand } from "./command.ts";
 
 /** By name; loaded when it is typed, since a process that is started again should not wait for what it does not use. */
-const commands: Readonly<Record<string, () => Promise<Command>>> = {
+const commands: Readonly<Record<string, () => Promise<Command | CommandGroup>>> = {
   launch: async () => (await import("./launch.ts")).launch,
   status: async () => (await import("./status.ts")).status,
   check: async () => (await import("./check.ts")).check,
   evaluate: async () => (await import("./evaluate.ts")).evaluate,
+  predict: async () => (await import("./predict.ts")).predict,
+  checkpoints: async () => (await import("./checkpoints.ts")).checkpoints,
   ledger: async () => (await import("./ledger.ts")).ledger,
   "verify-exact": async () => (await import("./verify-exact.ts")).verifyExact,
   gameday: async () => (await import("./gameday.ts")).gameday,
@@ -40,8 +42,22 @@ async function main(words: readonly string[]): Promise<number> {
       hint: near ? `Did you mean \`lockstep ${near}\`?` : "See `lockstep --help`.",
     });
   }
-  const command = await load();
-  const args = parseCommand(command, rest);
+  const found = await load();
+  if ("commands" in found) return runOf(found, rest);
+  return runCommand(found, rest);
+}
+
+async function runOf(group: CommandGroup, words: readonly string[]): Promise<number> {
+  const [word, ...rest] = words;
+  if (word === undefined || word === "--help" || word === "-h" || word === "help") {
+    process.stdout.write(await helpOfGroup(group));
+    return word === undefined ? exitCodes.usage : 0;
+  }
+  return runCommand(await commandOf(group, word), rest);
+}
+
+async function runCommand(command: Command, words: readonly string[]): Promise<number> {
+  const args = parseCommand(command, words);
   if (args.flag("help")) {
     process.stdout.write(helpOf(command));
     return 0;

@@ -16,6 +16,7 @@ import { jobFields } from "../core/job-fields.ts";
 import { encodeJson } from "../core/json.ts";
 import { arithmeticVersion } from "../core/limits.ts";
 import { RandomStream } from "../core/random.ts";
+import { outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
 import type { Engine } from "../ports/engine.ts";
 import { PreparedData } from "../runtime/prepared-data.ts";
 import { type Batch, TrainingProgram } from "../runtime/training-program.ts";
@@ -45,6 +46,13 @@ export interface OpenedJob {
   readonly sourceDigest: string;
 }
 
+/** A job's model for samples that are pre-processed as a checkpoint says. */
+export interface OpenedModel {
+  readonly job: Job;
+  readonly engine: Engine;
+  readonly program: TrainingProgram;
+}
+
 export interface OpenedProgram extends OpenedJob {
   readonly engine: Engine;
   readonly program: TrainingProgram;
@@ -59,6 +67,35 @@ export async function openJob({ jobPath, dataDirectory }: JobRequest): Promise<O
   return { job, data, sourceDigest };
 }
 
+/** Opens what can evaluate and predict: it needs no training data, since a checkpoint knows what was learned from it. */
+export async function openModel(
+  { jobPath, ...request }: EngineRequest & Pick<JobRequest, "jobPath">,
+  { features, label }: Preprocessing,
+): Promise<OpenedModel> {
+  const { job } = await loadJob(jobPath);
+  const shapes = { features: outputShape(features), label: outputShape(label) };
+  const openWith = async (choice: EngineChoice) => {
+    const engine = await openEngine(choice, { threads: request.threads });
+    return { job, engine, program: new TrainingProgram(engine, job, shapes) };
+  };
+  try {
+    const first = await openWith(request.choice);
+    const { engine, program } = first;
+    const sample = {
+      count: 1,
+      features: new Float32Array(sizeOf(shapes.features)),
+      label: new Float32Array(sizeOf(shapes.label)),
+    };
+    const sums = new Float64Array(program.sumNames.length);
+    const missing = probeKernels(engine, () => program.validate(sample, new RandomStream(0, "validation"), sums));
+    if (missing === null) return first;
+    if (!request.mayFallBack || request.choice.kind !== "wasm") throw lacks(request.choice.kind, missing);
+    return await openWith({ ...request.choice, kind: "cpu" });
+  } catch (error) {
+    throw describeJobError(error, jobPath);
+  }
+}
+
 /** `opening` is the job, where somebody has begun to open it. */
 export async function openProgram(
   request: ProgramRequest,
@@ -71,13 +108,7 @@ export async function openProgram(
   const missing = ofTheJob(() => probe(first));
   if (missing === null) return first;
   if (!request.mayFallBack || request.choice.kind !== "wasm") {
-    throw new LockstepError(
-      "engine-unavailable",
-      `The engine "${request.choice.kind}" cannot train this model: it lacks ${missing}.`,
-      {
-        hint: "Choose another with --engine, or leave it out.",
-      },
-    );
+    throw lacks(request.choice.kind, missing);
   }
   say(
     `The WebAssembly engine lacks ${missing}, which this model needs; the pure JavaScript engine trains it instead, slowly.`,
@@ -98,6 +129,16 @@ export async function openProgram(
       throw describeJobError(error, request.jobPath);
     }
   }
+}
+
+function lacks(kind: string, kernel: string): LockstepError {
+  return new LockstepError(
+    "engine-unavailable",
+    `The engine "${kind}" cannot compute this model: it lacks ${kernel}.`,
+    {
+      hint: "Choose another with --engine, or leave it out.",
+    },
+  );
 }
 
 /** Takes one step's gradients and validates on one sample: what is missing is found before the first step, not in it. */

@@ -15,6 +15,16 @@ export function nearestName(name: string, candidates: readonly string[]): string
   return nearestDistance <= limit ? nearest : null;
 }
 
+/** Of the candidates, those that `name` is nearest to, however far: the nearest first, and at most `count`. */
+export function nearestNames(name: string, candidates: readonly string[], count: number): readonly string[] {
+  const wanted = simplified(name);
+  return candidates
+    .map((candidate) => ({ candidate, distance: distanceBetween(wanted, simplified(candidate)) }))
+    .sort((a, b) => a.distance - b.distance)
+    .slice(0, count)
+    .map(({ candidate }) => candidate);
+}
+
 function simplified(name: string): string {
   return name.toLowerCase().replace(/[-_\s]/g, "");
 }

@@ -44,3 +44,17 @@ function shortExponential(value: number): string {
   const [mantissa = "", exponent = ""] = value.toExponential(3).split("e");
   return `${mantissa.replace(/\.?0+$/, "")}e${exponent.replace("+", "")}`;
 }
+
+/** A size in bytes with three digits: "312 B", "4.56 kB", "301 MB". */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`;
+  const units = ["kB", "MB", "GB", "TB", "PB"];
+  let unit = 0;
+  let value = bytes / 1000;
+  // Not 1000: what would round up to "1000 kB" is "1.00 MB".
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${value.toPrecision(3)} ${units[unit]}`;
+}

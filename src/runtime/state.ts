@@ -1,10 +1,10 @@
 /** The replicated state: its digest, and how it becomes a checkpoint and comes back. */
 import { createHash } from "node:crypto";
 import { LockstepError } from "../core/errors.ts";
-import type { StateName } from "../core/state-order.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Progress } from "../core/progress.ts";
 import type { JobRecord } from "../core/records.ts";
+import type { StateName } from "../core/state-order.ts";
 import type { Preprocessing } from "../core/transforms.ts";
 import type { CheckpointContent, NamedTensor } from "../ports/checkpoint-storage.ts";
 import type { ComputeInfo } from "../ports/compute.ts";
@@ -94,34 +94,64 @@ export function preprocessingOf({ state }: CheckpointContent): Preprocessing {
   return (state as CheckpointState).preprocessing; // written by snapshotToContent, verified by its hash
 }
 
+/** The digests of what a checkpoint holds, computed from it alone: they must be those that its manifest names. */
+export function digestsOf({ weights, optimizer, state }: CheckpointContent): { weights: string; state: string } {
+  const { progress } = state as CheckpointState; // written by snapshotToContent, verified by its hash
+  const hash = createHash("sha256");
+  for (const { values } of weights) hash.update(bytesOf(values));
+  const weightsDigest = `sha256:${hash.copy().digest("hex")}`;
+  // A state's row holds the weights, and then the slots, in the order in which both are written.
+  for (const { values } of optimizer) hash.update(bytesOf(values));
+  return { weights: weightsDigest, state: `sha256:${hash.update(progress).digest("hex")}` };
+}
+
+type Layout = Pick<ComputeInfo, "weightCount" | "trainableCount" | "slotNames" | "parameters">;
+
 /** The state in a checkpoint, in this model's layout; refuses one that was made by another model or optimizer. */
-export function contentToSnapshot(
-  content: CheckpointContent,
-  info: Pick<ComputeInfo, "weightCount" | "trainableCount" | "slotNames" | "parameters">,
-): StateSnapshot {
+export function contentToSnapshot(content: CheckpointContent, info: Layout): StateSnapshot {
   const { progress } = content.state as CheckpointState; // written by snapshotToContent, verified by its hash
+  const hint = "Undo the change of the model or the optimizer in the job file, or start a new run with --resume never.";
   const values = new Float32Array(info.weightCount + info.slotNames.length * info.trainableCount);
-  const misfit = (has: string, wants: string) =>
-    new LockstepError("incompatible", `The checkpoint ${content.manifest.id} has ${has}, where the job ${wants}.`, {
-      hint: "Undo the change of the model or the optimizer in the job file, or start a new run with --resume never.",
-    });
-  const take = (tensors: readonly NamedTensor[], name: string, shape: readonly number[], offset: number) => {
-    const tensor = tensors.find((candidate) => candidate.name === name);
-    if (tensor?.shape.join() !== shape.join()) {
-      throw misfit(`${tensor ? `[${tensor.shape.join(", ")}]` : "nothing"} for ${name}`, `has [${shape.join(", ")}]`);
-    }
-    values.set(tensor.values, offset);
-  };
+  const take = taker(content, values, hint);
+  takeWeights(content, info, take);
   for (const { name, shape, offset } of info.parameters) {
-    take(content.weights, name, shape, offset);
     if (offset >= info.trainableCount) continue;
     for (const [i, slot] of info.slotNames.entries()) {
       take(content.optimizer, `${slot}/${name}`, shape, info.weightCount + i * info.trainableCount + offset);
     }
   }
-  const extra = content.weights.find((tensor) => info.parameters.every(({ name }) => name !== tensor.name));
-  if (extra) throw misfit(`the weight ${extra.name}`, "has none of that name");
   return { progress: encodeJson(decodeJson(progress)), values };
+}
+
+/** The weights in a checkpoint as a row of state whose slots are zero: for whoever does not train, whatever trained it. */
+export function contentToWeights(content: CheckpointContent, info: Layout): Float32Array {
+  const values = new Float32Array(info.weightCount + info.slotNames.length * info.trainableCount);
+  takeWeights(content, info, taker(content, values, "Use the job file that the checkpoint was trained with."));
+  return values;
+}
+
+type Take = (tensors: readonly NamedTensor[], name: string, shape: readonly number[], offset: number) => void;
+
+function taker({ manifest: { id } }: CheckpointContent, values: Float32Array, hint: string): Take {
+  return (tensors, name, shape, offset) => {
+    const tensor = tensors.find((candidate) => candidate.name === name);
+    if (tensor?.shape.join() !== shape.join()) {
+      const has = `${tensor ? `[${tensor.shape.join(", ")}]` : "nothing"} for ${name}`;
+      throw misfit(id, has, `has [${shape.join(", ")}]`, hint);
+    }
+    values.set(tensor.values, offset);
+  };
+}
+
+function takeWeights({ manifest: { id }, weights }: CheckpointContent, { parameters }: Layout, take: Take): void {
+  for (const { name, shape, offset } of parameters) take(weights, name, shape, offset);
+  const extra = weights.find((tensor) => parameters.every(({ name }) => name !== tensor.name));
+  const hint = "Use the job file that the checkpoint was trained with.";
+  if (extra) throw misfit(id, `the weight ${extra.name}`, "has none of that name", hint);
+}
+
+function misfit(id: string, has: string, wants: string, hint: string): LockstepError {
+  return new LockstepError("incompatible", `The checkpoint ${id} has ${has}, where the job ${wants}.`, { hint });
 }
 
 function bytesOf(values: Float32Array): Uint8Array {

@@ -26,9 +26,21 @@ test("every command has a --help that exits 0 and says what it is for", limit, a
     assert.ok(stdout.includes(`Usage: lockstep ${name}`), stdout);
     const [summary = ""] = stdout.split("\n");
     assert.ok(overview.stdout.includes(`${name} `) && overview.stdout.includes(summary), `${name} is in the overview`);
-    options.set(name, new Set(Array.from(stdout.matchAll(/^ {2}(--[a-z-]+)/gm), ([, option]) => option!)));
+    options.set(name, optionsIn(stdout));
+    const [, list] = /^Commands:\n((?: {2}.*\n)+)/m.exec(stdout) ?? [];
+    for (const [, word] of list?.matchAll(/^ {2}([a-z]+) /gm) ?? []) {
+      const second = await theUser().run(name, word!, "--help");
+      assert.deepEqual([second.code, second.stderr], [0, ""], `${name} ${word}`);
+      assert.ok(second.stdout.includes(`Usage: lockstep ${name} ${word}`), second.stdout);
+      options.set(`${name} ${word}`, optionsIn(second.stdout));
+    }
   }
+  assert.ok(options.has("checkpoints list"), "commands of two words are known");
 });
+
+function optionsIn(help: string): Set<string> {
+  return new Set(Array.from(help.matchAll(/^ {2}(--[a-z-]+)/gm), ([, option]) => option!));
+}
 
 test("what the documents tell to type is what the commands know", () => {
   const wrong: string[] = [];
@@ -39,7 +51,8 @@ test("what the documents tell to type is what the commands know", () => {
     )) {
       const typed = rest.match(/(?<=\s|\[)--[a-z][a-z-]*/g) ?? [];
       // Prose has "lockstep is …" too; a command is meant where an option follows, or the name is one.
-      const known = options.get(command!);
+      const second = /^ ([a-z]+)\b/.exec(rest)?.[1];
+      const known = options.get(`${command} ${second}`) ?? options.get(command!);
       if (known === undefined && typed.length > 0) wrong.push(`${file}: there is no command in: ${line}`);
       for (const option of typed) {
         if (known && option !== "--help" && !known.has(option)) wrong.push(`${file}: ${command} has no ${option}`);

@@ -85,7 +85,7 @@ function linesOf(content: string): string[] {
 }
 
 /** Where an error is: lines count from 1, and the header is line 1. */
-function place(file: string, lineIndex: number): string {
+export function place(file: string, lineIndex: number): string {
   return `${file}, line ${lineIndex + 1}`;
 }
 
@@ -126,7 +126,7 @@ function missingLabelHint(columns: readonly string[], label: string): string {
   return "Name one of the columns as the label.";
 }
 
-function ragged(file: string, lineIndex: number, line: string, cells: number, columns: number): LockstepError {
+export function ragged(file: string, lineIndex: number, line: string, cells: number, columns: number): LockstepError {
   const where = place(file, lineIndex);
   if (line.trim() === "") return new LockstepError("invalid-data", `${where} is blank; expected ${columns} cells.`);
   return new LockstepError(
@@ -135,7 +135,7 @@ function ragged(file: string, lineIndex: number, line: string, cells: number, co
   );
 }
 
-function notANumber(where: string, column: string, cell: string): LockstepError {
+export function notANumber(where: string, column: string, cell: string): LockstepError {
   if (cell.trim() === "") {
     return new LockstepError("invalid-data", `${where}, column "${column}" is empty; expected a number.`, {
       hint: "Fill in missing values, or leave out such rows, before training.",

@@ -15,15 +15,20 @@ export async function readDataFile(file: string): Promise<Buffer> {
   } catch (cause) {
     throw unreadable(file, cause);
   }
-  if (isUtf16(bytes)) {
-    throw new LockstepError("invalid-data", `The data file ${file} is UTF-16 text; expected UTF-8.`, {
-      hint: "Save it as UTF-8.",
-    });
-  }
+  refuseUtf16(file, bytes);
   return bytes;
 }
 
-function unreadable(file: string, cause: unknown): LockstepError {
+/** `bytes`: the file, or its beginning. */
+export function refuseUtf16(file: string, bytes: Uint8Array): void {
+  if (!isUtf16(bytes)) return;
+  throw new LockstepError("invalid-data", `The data file ${file} is UTF-16 text; expected UTF-8.`, {
+    hint: "Save it as UTF-8.",
+  });
+}
+
+/** What kept a data file from being read, as an error that says what to do. */
+export function unreadable(file: string, cause: unknown): LockstepError {
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   switch (code) {
     case "ENOENT":
@@ -43,6 +48,6 @@ function unreadable(file: string, cause: unknown): LockstepError {
 }
 
 /** A byte-order mark of two bytes, which spreadsheet programs write for "Unicode text". */
-function isUtf16(bytes: Buffer): boolean {
+function isUtf16(bytes: Uint8Array): boolean {
   return (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff);
 }

@@ -21,7 +21,8 @@ export interface LoadedJob {
   readonly digest: string;
 }
 
-const extensions = [".ts", ".mts", ".js", ".mjs"];
+/** What a job file may be. */
+export const jobExtensions: readonly string[] = [".ts", ".mts", ".js", ".mjs"];
 
 /**
  * Loads a job file: an ES module in TypeScript or JavaScript whose default export is a job. In the file,
@@ -41,10 +42,10 @@ export async function loadJob(jobPath: string): Promise<LoadedJob> {
 }
 
 async function checkFile(file: string, written: string): Promise<void> {
-  if (!extensions.includes(path.extname(file))) {
+  if (!jobExtensions.includes(path.extname(file))) {
     throw new LockstepError(
       "invalid-job",
-      `The job file ${written} is no module; expected a ${extensions.join(", ")} file.`,
+      `The job file ${written} is no module; expected a ${jobExtensions.join(", ")} file.`,
     );
   }
   let isFile: boolean;

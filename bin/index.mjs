@@ -1,0 +1,5 @@
+// `import … from "lockstep"` in plain JavaScript, where nothing translates TypeScript: the compiled form of src/index.ts.
+import { builtModule } from "./build.mjs";
+
+export const { csv, defineJob, loadCheckpoint, LockstepError, oneHot, reshape, scale, standardize, text, vocabulary } =
+  await import(await builtModule("index"));

@@ -1,0 +1,79 @@
+/** A checkpoint's folder, read for a program that uses what was trained. */
+import { statSync } from "node:fs";
+import { basename, dirname, resolve } from "node:path";
+import { LockstepError } from "../../core/errors.ts";
+import { isPlainName } from "../../core/manifest.ts";
+import { applyTransforms, invertIndex, outputShape, type Preprocessing, sizeOf } from "../../core/transforms.ts";
+import type { CheckpointContent, NamedTensor } from "../../ports/checkpoint-storage.ts";
+import type { LayersModel, TensorFlow } from "../../ports/engine.ts";
+import type { Log } from "../../ports/log.ts";
+import { openDirectoryStorage } from "./checkpoint-storage.ts";
+
+export interface LoadedCheckpoint {
+  /** Of which job, run and state it is, with digests, metrics and the reasons why it is only equivalent, if it is. */
+  readonly manifest: CheckpointContent["manifest"];
+  /** In the order of the model's own weights. */
+  readonly weights: readonly NamedTensor[];
+  /** Rows of raw values, as the training data has them, as the model's input: the checkpoint's pre-processing. */
+  encodeFeatures(rows: readonly (readonly number[])[]): { readonly values: Float32Array; readonly shape: number[] };
+  /** The raw value of the label that an output index stands for. */
+  decodeLabel(index: number): number;
+}
+
+/** A model of the same layers, and the TensorFlow.js that it was made with. */
+export interface LoadIntoModel {
+  readonly tf: TensorFlow;
+  readonly model: LayersModel;
+}
+
+/** Verifies size and SHA-256 of every file before it gives anything, or puts the weights into a model. */
+export async function loadCheckpointFolder(folder: string, into: LoadIntoModel | null): Promise<LoadedCheckpoint> {
+  const directory = resolve(folder);
+  const id = basename(directory);
+  if (!isPlainName(id) || !statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new LockstepError(
+      "usage",
+      `There is no checkpoint ${directory}; a folder with a manifest.json was expected.`,
+    );
+  }
+  const { manifest, weights, state } = await (await openDirectoryStorage(dirname(directory), silent)).load(id);
+  const { features, label } = (state as { preprocessing: Preprocessing }).preprocessing; // as lockstep wrote it: its hash is right
+  if (into) fill(into, weights, id);
+  return {
+    manifest,
+    weights,
+    decodeLabel: (index) => invertIndex(label, index),
+    encodeFeatures(rows) {
+      const width = sizeOf(features.shape);
+      const wrong = rows.findIndex((row) => row.length !== width);
+      if (wrong >= 0) {
+        throw new LockstepError("usage", `Row ${wrong} has ${rows[wrong]!.length} values; the model takes ${width}.`);
+      }
+      const values = applyTransforms(features, Float32Array.from(rows.flat()), rows.length);
+      return { values, shape: [rows.length, ...outputShape(features)] };
+    },
+  };
+}
+
+/** By position: names have numbers in them that depend on how many layers a process has made. All weights, or none. */
+function fill({ tf, model }: LoadIntoModel, weights: readonly NamedTensor[], id: string): void {
+  const misfit = (what: string) =>
+    new LockstepError("incompatible", `The checkpoint ${id} does not fit the model: ${what}.`, {
+      hint: "Make the model as the job file does.",
+    });
+  if (weights.length !== model.weights.length) {
+    throw misfit(`it has ${weights.length} weights, and the model ${model.weights.length}`);
+  }
+  for (const [i, { name, shape }] of weights.entries()) {
+    const weight = model.weights[i]!;
+    if (weight.shape.join() !== shape.join()) {
+      throw misfit(`${name} has the shape [${shape.join(", ")}], and ${weight.name} [${weight.shape.join(", ")}]`);
+    }
+  }
+  const tensors = weights.map(({ values, shape }) => tf.tensor(values, [...shape]));
+  model.setWeights(tensors);
+  tf.dispose(tensors);
+}
+
+/** What is wrong is thrown. */
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, with: () => silent };

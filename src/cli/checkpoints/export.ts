@@ -1,0 +1,124 @@
+/** `lockstep checkpoints export`: a checkpoint's model for other programs. */
+import { existsSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { exportTensors } from "../../adapters/fs/export-tensors.ts";
+import { exportModel } from "../../adapters/tfjs/export-model.ts";
+import { LockstepError, messageOf } from "../../core/errors.ts";
+import { formatBytes, formatCount } from "../../core/number-format.ts";
+import { exactnessOf } from "../../core/records.ts";
+import type { CheckpointContent } from "../../ports/checkpoint-storage.ts";
+import type { Arguments, Command } from "../command.ts";
+import {
+  type FoundCheckpoints,
+  findCheckpoints,
+  resolveCheckpoint,
+  whichCheckpoints,
+  wordsOf,
+} from "../find-checkpoints.ts";
+import { computing, openCheckpoint } from "../open-checkpoint.ts";
+
+const formats = ["tfjs", "safetensors"] as const;
+
+export const exportCheckpoint: Command = {
+  name: "checkpoints export",
+  summary: "Write a checkpoint's model for TensorFlow.js in browsers and Node, or its weights for Python.",
+  argument: {
+    name: "[JOB.ts] ID",
+    help: "the job file, which tfjs needs for the model; and the checkpoint: best, latest, an id or a part of it",
+    most: 2,
+  },
+  options: {
+    to: { value: "FORMAT", help: "tfjs: model.json and weight shards; safetensors: one file with the weights" },
+    output: { value: "PATH", help: "the folder (tfjs) or file (safetensors) to make (default: named after the id)" },
+    ...whichCheckpoints,
+    ...computing,
+  },
+  details: `Examples:
+  lockstep checkpoints export digits.ts best --to tfjs --output public/model
+  lockstep checkpoints export best --job digits --to safetensors --output digits.safetensors
+
+tf.loadLayersModel("https://…/model.json") opens the first; model.getUserDefinedMetadata() then tells which checkpoint it
+was, and what to do to raw values before they go in. safetensors.numpy.load_file("digits.safetensors") opens the second.
+Every hash is verified first, and nothing that is there is written over.`,
+  run: runExport,
+};
+
+async function runExport(args: Arguments): Promise<number> {
+  const { jobFile, ids } = wordsOf(args);
+  const format = args.oneOf("to", formats);
+  if (format === undefined) {
+    throw new LockstepError("usage", "--to is missing: to which format, tfjs or safetensors?");
+  }
+  const [word] = ids;
+  if (word === undefined || ids.length > 1) {
+    throw new LockstepError("usage", "Which checkpoint? One was expected: best, latest, an id, or a part of one.", {
+      hint: "`lockstep checkpoints list` tells which there are.",
+    });
+  }
+  if (format === "tfjs" && jobFile === null) {
+    throw new LockstepError(
+      "usage",
+      "--to tfjs needs the job file: the model's layers are in it, and not in checkpoints.",
+      {
+        hint: `As in \`lockstep checkpoints export JOB.ts ${word} --to tfjs\`.`,
+      },
+    );
+  }
+  const found = await findCheckpoints(args, jobFile);
+  const id = resolveCheckpoint(found, word);
+  const path = resolve(args.text("output") ?? (format === "tfjs" ? `${id}-tfjs` : `${id}.safetensors`));
+  if (existsSync(path)) {
+    throw new LockstepError("usage", `${path} is there already; nothing is written over.`, {
+      hint: "Give another --output, or remove it first.",
+    });
+  }
+  if (!existsSync(dirname(path))) {
+    throw new LockstepError("usage", `There is no folder ${dirname(path)} to write into.`, {
+      hint: "Make it, or give another --output.",
+    });
+  }
+  const lines = format === "tfjs" ? await toTfjs(args, jobFile!, found, id, path) : await toTensors(found, id, path);
+  process.stdout.write(`${lines.join("\n")}\n`);
+  return 0;
+}
+
+async function toTfjs(
+  args: Arguments,
+  jobFile: string,
+  found: FoundCheckpoints,
+  id: string,
+  path: string,
+): Promise<string[]> {
+  const { engine, program, content, preprocessing } = await openCheckpoint(args, jobFile, found, id);
+  const metadata = { lockstep: { ...described(content), preprocessing } };
+  const files = await writing(path, () => exportModel(engine.tf, program.model, path, metadata));
+  const size = formatBytes(files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
+  return [`${id}: ${formatCount(program.weightCount)} weights, ${size}, in ${join(path, "model.json")}`];
+}
+
+async function toTensors({ storage }: FoundCheckpoints, id: string, path: string): Promise<string[]> {
+  const content = await storage.load(id);
+  const { equivalences, ...rest } = described(content);
+  const texts = Object.entries(rest).map(([name, value]) => [name, String(value)] as const);
+  const metadata = { ...Object.fromEntries(texts), equivalences: equivalences.join("; ") };
+  const sizeBytes = await writing(path, () => exportTensors(path, content.weights, metadata));
+  return [`${id}: ${formatCount(content.weights.length)} tensors, ${formatBytes(sizeBytes)}, in ${path}`];
+}
+
+/** Where the weights come from, for whoever finds them somewhere else. */
+function described({ manifest }: CheckpointContent) {
+  const { id, job, run, step, epoch, weightsDigest, equivalences } = manifest;
+  return { checkpoint: id, job, run, step, epoch, weightsDigest, exactness: exactnessOf(equivalences), equivalences };
+}
+
+async function writing<T>(path: string, write: () => Promise<T>): Promise<T> {
+  try {
+    return await write();
+  } catch (error) {
+    if (error instanceof LockstepError) throw error;
+    throw new LockstepError("usage", `${path} cannot be written: ${messageOf(error)}.`, {
+      hint: "Give another --output.",
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,138 @@
+/** `lockstep checkpoints verify`: reads checkpoints back and compares every hash; with --replay, trains on and compares. */
+import { exitCodes, LockstepError, messageOf } from "../../core/errors.ts";
+import { CheckpointError } from "../../core/manifest.ts";
+import { formatBytes } from "../../core/number-format.ts";
+import { digestsOf } from "../../runtime/state.ts";
+import type { Arguments, Command } from "../command.ts";
+import { shared } from "../common.ts";
+import {
+  type FoundCheckpoints,
+  findCheckpoints,
+  resolveCheckpoint,
+  whichCheckpoints,
+  wordsOf,
+} from "../find-checkpoints.ts";
+import { replayCheckpoint } from "./replay.ts";
+
+export const verify: Command = {
+  name: "checkpoints verify",
+  summary: "Read checkpoints back and compare every hash; or train on from one, and compare with the run's digests.",
+  argument: {
+    name: "[JOB.ts] [ID…]",
+    help: "the job file, needed for --replay; and which checkpoints: best, latest, ids or parts of one (default: all)",
+    most: 1000,
+  },
+  options: {
+    ...whichCheckpoints,
+    replay: { value: "N", help: "restore one checkpoint, train N steps here, and compare with the recorded digests" },
+    data: shared.data,
+    engine: { ...shared.engine, help: "native, wasm or cpu (default: the one of the run)" },
+    json: { value: null, help: "one JSON line a checkpoint, or a digest" },
+  },
+  details: `Examples:
+  lockstep checkpoints verify --job digits
+  lockstep checkpoints verify digits.ts latest --replay 20
+
+Exit code 0 if all is as it was written and recorded; 10 if a checkpoint is corrupt or missing; 11 if training again came to other
+weights; 9 if the job or this machine is another one than the checkpoint's, so that nothing can be compared.`,
+  run: runVerify,
+};
+
+async function runVerify(args: Arguments): Promise<number> {
+  const { jobFile, ids: words } = wordsOf(args);
+  const steps = args.whole("replay", 1);
+  if (steps !== undefined && (words.length !== 1 || jobFile === null)) {
+    throw new LockstepError("usage", "--replay needs the job file and one checkpoint.", {
+      hint: "As in `lockstep checkpoints verify JOB.ts latest --replay 20`.",
+    });
+  }
+  const found = await findCheckpoints(args, jobFile);
+  const named = words.map((word) => resolveCheckpoint(found, word));
+  const ids = named.length > 0 ? named : allOf(found);
+  const findings: Finding[] = [];
+  for (const id of ids) {
+    const finding = await verifyOne(found, id);
+    findings.push(finding);
+    print(args, { event: "verified", ...finding }, lineOf(finding));
+  }
+  const bad = findings.filter(({ verdict }) => verdict !== "whole");
+  if (ids.length > 1 && !args.flag("json")) {
+    const verdict = bad.length === 0 ? "all are whole" : `${bad.length} ${bad.length === 1 ? "is" : "are"} not whole`;
+    process.stdout.write(`\n${ids.length} checkpoints: ${verdict}.\n`);
+  }
+  if (bad.some(({ verdict }) => verdict !== "unreadable")) return exitCodes["corrupt-checkpoint"];
+  if (bad.length > 0) return exitCodes.internal;
+  if (steps === undefined) return 0;
+  return replayCheckpoint(args, { found, id: ids[0]!, jobFile: jobFile!, steps }, (line, text) =>
+    print(args, line, text),
+  );
+}
+
+interface Whole {
+  readonly id: string;
+  readonly verdict: "whole";
+  readonly sizeBytes: number;
+  readonly files: number;
+  /** Whether etcd knows this checkpoint's manifest by its hash; null where etcd was not asked, or knows nothing of it. */
+  readonly asPublished: boolean | null;
+}
+
+interface NotWhole {
+  readonly id: string;
+  readonly verdict: "corrupt" | "missing" | "unreadable";
+  readonly reason: string;
+}
+
+type Finding = Whole | NotWhole;
+
+/** Those that are there, and those that should be: what is published and neither condemned nor in storage is missing. */
+function allOf({ stored, corrupt, etcd }: FoundCheckpoints): readonly string[] {
+  const there = [...stored.map(({ id }) => id), ...corrupt.keys()];
+  const live = [...(etcd?.records ?? [])].flatMap(([id, { state }]) => (state === "live" ? [id] : []));
+  return [...new Set([...there, ...live])];
+}
+
+async function verifyOne({ storage, stored, etcd }: FoundCheckpoints, id: string): Promise<Finding> {
+  try {
+    const content = await storage.load(id);
+    const { manifest } = content;
+    const digests = digestsOf(content);
+    for (const [what, computed, written] of [
+      ["weights", digests.weights, manifest.weightsDigest],
+      ["state", digests.state, manifest.stateDigest],
+    ] as const) {
+      if (computed !== written) {
+        throw new CheckpointError(
+          "corrupt",
+          `The ${what} of checkpoint ${id} have the digest ${computed}, and its manifest says ${written}.`,
+        );
+      }
+    }
+    const one = stored.find((candidate) => candidate.id === id);
+    const published = etcd?.records.get(id)?.pointer.manifestSha256;
+    if (one && published !== undefined && published !== one.manifestSha256) {
+      throw new CheckpointError(
+        "corrupt",
+        `The manifest of checkpoint ${id} has the SHA-256 ${one.manifestSha256}, and ${published} was published.`,
+      );
+    }
+    const files = one?.manifest.files ?? [];
+    const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
+    return { id, verdict: "whole", sizeBytes, files: files.length, asPublished: published === undefined ? null : true };
+  } catch (error) {
+    if (!(error instanceof LockstepError)) throw error;
+    const problem = error instanceof CheckpointError ? error.problem : "unreadable";
+    const verdict = problem === "corrupt" || problem === "missing" ? problem : "unreadable";
+    return { id, verdict, reason: messageOf(error) };
+  }
+}
+
+function lineOf(finding: Finding): string {
+  if (finding.verdict !== "whole") return `${finding.id}  ${finding.verdict.toUpperCase()}: ${finding.reason}`;
+  const { id, sizeBytes, files, asPublished } = finding;
+  return `${id}  whole: ${files} files, ${formatBytes(sizeBytes)}${asPublished ? ", as published" : ""}`;
+}
+
+function print(args: Arguments, line: object, text: string): void {
+  process.stdout.write(args.flag("json") ? `${JSON.stringify(line)}\n` : `${text}\n`);
+}

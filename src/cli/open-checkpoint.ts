@@ -1,0 +1,65 @@
+/** A checkpoint's model, ready to evaluate, predict or be exported. */
+import { resolve } from "node:path";
+import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
+import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
+import type { Preprocessing } from "../core/transforms.ts";
+import type { CheckpointContent } from "../ports/checkpoint-storage.ts";
+import { contentToWeights, preprocessingOf } from "../runtime/state.ts";
+import type { Arguments } from "./command.ts";
+import { applyEnvironment, shared, wishOf } from "./common.ts";
+import { type FoundCheckpoints, findCheckpoints, resolveCheckpoint } from "./find-checkpoints.ts";
+import { type OpenedModel, openModel } from "./open-program.ts";
+
+/** The options that say what computes. */
+export const computing = {
+  engine: shared.engine,
+  device: shared.device,
+  threads: { value: "N", help: "compute threads (default: as in the run, or 1)" },
+};
+
+export interface ChosenCheckpoints {
+  readonly found: FoundCheckpoints;
+  readonly ids: readonly string[];
+}
+
+/** The checkpoints of --checkpoint; without it `best`, or `latest` where nothing is best. */
+export async function chooseCheckpoints(
+  args: Arguments,
+  jobFile: string,
+  words: readonly string[],
+): Promise<ChosenCheckpoints> {
+  const isPlain = words.length > 0 && words.every((word) => word !== "best" && word !== "latest");
+  // An id in a folder says it all.
+  const found = await findCheckpoints(args, isPlain && args.text("checkpoints") !== undefined ? null : jobFile);
+  if (words.length > 0) return { found, ids: words.map((word) => resolveCheckpoint(found, word)) };
+  return { found, ids: [resolveCheckpoint(found, found.etcd && !found.etcd.pointers.best ? "latest" : "best")] };
+}
+
+export interface OpenedCheckpoint extends OpenedModel {
+  readonly content: CheckpointContent;
+  readonly preprocessing: Preprocessing;
+}
+
+/** Loads and verifies a checkpoint, and opens the job's model with its weights. */
+export async function openCheckpoint(
+  args: Arguments,
+  jobFile: string,
+  { storage, etcd }: FoundCheckpoints,
+  id: string,
+): Promise<OpenedCheckpoint> {
+  const content = await storage.load(id);
+  const threads = args.whole("threads", 1) ?? etcd?.record.threads ?? 1;
+  const choice = await prepareEngine(wishOf(args), (line) => void process.stderr.write(`${line}\n`));
+  applyEnvironment(engineEnvironment(choice, { threads, gpuIndex: choice.device === "gpu" ? 0 : null }));
+  const preprocessing = preprocessingOf(content);
+  const request = { jobPath: resolve(jobFile), choice, threads, mayFallBack: args.text("engine") === undefined };
+  const opened = await openModel(request, preprocessing);
+  useCheckpoint(opened, content);
+  return { ...opened, content, preprocessing };
+}
+
+/** Puts a checkpoint's weights into the model; refuses one that was made by another model. */
+export function useCheckpoint({ program }: Pick<OpenedModel, "program">, content: CheckpointContent): void {
+  program.load(contentToWeights(content, program));
+  program.useWeights();
+}

@@ -1,0 +1,166 @@
+/** `lockstep predict`: the outputs of a checkpoint's model for rows of raw values, and what they say the label is. */
+import { createWriteStream } from "node:fs";
+import { rename, rm } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import type { Writable } from "node:stream";
+import { featureNames, isJsonLines, readRows } from "../adapters/data/rows.ts";
+import { LockstepError, messageOf } from "../core/errors.ts";
+import type { Job } from "../core/job.ts";
+import { float32Text, type LabelValue, meaningOf, type OutputMeaning } from "../core/prediction.ts";
+import { plural } from "../core/summary-table.ts";
+import { sizeOf } from "../core/transforms.ts";
+import { openPredictor } from "../runtime/prediction.ts";
+import type { Arguments, Command } from "./command.ts";
+import { dataBeside } from "./common.ts";
+import { whichCheckpoints } from "./find-checkpoints.ts";
+import { chooseCheckpoints, computing, openCheckpoint } from "./open-checkpoint.ts";
+
+/** Rows that are computed at once: a fixed number, since sums over a batch may round by its size. */
+const batchRows = 256;
+
+export const predict: Command = {
+  name: "predict",
+  summary: "Predict the label of raw rows with a checkpoint, and write the model's outputs.",
+  argument: { name: "JOB.ts", help: "the job file" },
+  options: {
+    checkpoint: { value: "ID", help: "best, latest, an id or a part of it (default: best)" },
+    data: { value: "FILE", help: "rows as the training data has them, as CSV or JSON lines; the label may be missing" },
+    output: { value: "FILE", help: "where predictions go, as CSV or JSON lines (default: standard output)" },
+    ...whichCheckpoints,
+    ...computing,
+  },
+  details: `Example:
+  lockstep predict digits.ts --checkpoint best --data new.csv --output predicted.csv
+
+Reads and writes row by row, so files may be of any size. Rows go through the pre-processing that is in the checkpoint.
+CSV has a header row, and its columns are found by their names where the training data is at hand; files that end in
+.jsonl, .ndjson or .json have a list of numbers, or a record of them by name, in each line; for a job that reads text, a text, whose last
+characters are used. Written are the predicted label in its own values, and each output of the model.`,
+  run: runPredict,
+};
+
+async function runPredict(args: Arguments): Promise<number> {
+  const file = args.text("data");
+  if (file === undefined) throw new LockstepError("usage", "--data is missing: which file has the rows?");
+  const jobFile = args.argument;
+  const word = args.text("checkpoint");
+  const { found, ids } = await chooseCheckpoints(args, jobFile, word === undefined ? [] : [word]);
+  const opened = await openCheckpoint(args, jobFile, found, ids[0]!);
+  const { job, engine, program, preprocessing } = opened;
+  const { features, label } = preprocessing;
+  const predictor = openPredictor(engine, program.model, features, job.seed);
+  const meaning = meaningOf(label, job.loss, predictor.outputs);
+  const width = sizeOf(features.shape);
+  const names = await featureNames(job.data, width, dataBeside(dirname(resolve(jobFile))));
+  if (names === null && job.data.kind === "csv" && !isJsonLines(file)) {
+    say("The training data is not at hand, so columns are taken in the order of the file.");
+  }
+  const output = args.text("output");
+  const write = (isJsonLines(output ?? file) ? jsonWriter : csvWriter)(job, meaning, predictor.outputs);
+  const onUnused = (columns: readonly string[]) => say(`Columns that the model does not take: ${columns.join(", ")}.`);
+  let rows = 0;
+  await writing(output, async (stream) => {
+    for await (const { count, values } of readRows(
+      resolve(file),
+      { source: job.data, width, names },
+      batchRows,
+      onUnused,
+    )) {
+      const outputs = predictor.predict(values, count);
+      // Not before the first rows: what is wrong with the file is then all that is said.
+      await put(stream, `${rows === 0 ? write.heading : ""}${write.rows(outputs, count)}`);
+      rows += count;
+    }
+    if (rows === 0) await put(stream, write.heading);
+  });
+  if (output !== undefined) say(`${plural(rows, "row")} predicted with ${ids[0]}, in ${resolve(output)}.`);
+  return 0;
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+interface RowWriter {
+  readonly heading: string;
+  rows(outputs: Float32Array, count: number): string;
+}
+
+function csvWriter(job: Job, meaning: OutputMeaning, outputs: number): RowWriter {
+  const names = outputNames(job, meaning, outputs);
+  const isPredicted = meaning.classes !== null || outputs === 1;
+  return {
+    heading: `${[...(isPredicted ? ["predicted"] : []), ...names].map(csvCell).join(",")}\n`,
+    rows(values, count) {
+      let text = "";
+      for (let row = 0; row < count; row++) {
+        const made = values.subarray(row * outputs, (row + 1) * outputs);
+        const predicted = labelText(job, meaning.predict(made));
+        if (isPredicted) text += `${csvCell(predicted === null ? "" : String(predicted))},`;
+        text += `${Array.from(made, float32Text).join(",")}\n`;
+      }
+      return text;
+    },
+  };
+}
+
+/** NaN and the infinities, which JSON has not, are null. */
+function jsonWriter(job: Job, meaning: OutputMeaning, outputs: number): RowWriter {
+  const names = outputNames(job, meaning, outputs);
+  return {
+    heading: "",
+    rows(values, count) {
+      let text = "";
+      for (let row = 0; row < count; row++) {
+        const made = values.subarray(row * outputs, (row + 1) * outputs);
+        const numbers = Array.from(made, (value) => (Number.isFinite(value) ? float32Text(value) : "null"));
+        const pairs = numbers.map((number, i) => `${JSON.stringify(names[i])}:${number}`);
+        text += `{"predicted":${JSON.stringify(labelText(job, meaning.predict(made)))},"outputs":{${pairs.join(",")}}}\n`;
+      }
+      return text;
+    },
+  };
+}
+
+function outputNames(job: Job, { classes }: OutputMeaning, outputs: number): readonly string[] {
+  if (classes === null) return Array.from({ length: outputs }, (_, i) => (outputs === 1 ? "output" : `output ${i}`));
+  return classes.map((value) => String(labelText(job, value)));
+}
+
+/** A label of text is a character; others are numbers. */
+function labelText(job: Job, value: LabelValue | null): string | number | null {
+  if (value === null || value === "other") return value;
+  return job.data.kind === "text" ? String.fromCharCode(value) : Number(float32Text(value));
+}
+
+function csvCell(text: string): string {
+  return /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** Into a file that has its name only once it is whole; or to standard output. */
+async function writing(output: string | undefined, use: (stream: Writable) => Promise<void>): Promise<void> {
+  if (output === undefined) return use(process.stdout);
+  const path = resolve(output);
+  const staged = `${path}.${process.pid}.partial`;
+  const stream = createWriteStream(staged, { flags: "wx" });
+  const failed = new Promise<never>((_, reject) => stream.once("error", reject));
+  try {
+    await Promise.race([use(stream), failed]);
+    await Promise.race([new Promise<void>((done) => stream.end(done)), failed]);
+    await rename(staged, path);
+  } catch (error) {
+    stream.destroy();
+    await rm(staged, { force: true });
+    if (error instanceof LockstepError) throw error;
+    throw new LockstepError("usage", `The predictions cannot be written to ${path}: ${messageOf(error)}.`, {
+      hint: "Give another file with --output.",
+      cause: error,
+    });
+  }
+}
+
+/** Waits for a slow reader, so that memory holds one piece at a time. */
+async function put(stream: Writable, text: string): Promise<void> {
+  if (text === "" || stream.write(text)) return;
+  await new Promise<void>((drained) => stream.once("drain", drained));
+}

@@ -1,0 +1,64 @@
+/** What the outputs of a model stand for: the label's pre-processing backwards. */
+import type { LossName } from "./job.ts";
+import { type FittedTransforms, invertIndex } from "./transforms.ts";
+
+export interface OutputMeaning {
+  /** Of each output: the value of the label that it is the score of. Null where outputs are no classes. */
+  readonly classes: readonly LabelValue[] | null;
+  /** What a row's outputs say that the label is, in the label's own values; null where they say nothing. */
+  predict(outputs: ArrayLike<number>): LabelValue | null;
+}
+
+/** "other" stands for every value that the label's vocabulary does not know. */
+export type LabelValue = number | "other";
+
+/** `outputs`: how many numbers the model makes of one row. */
+export function meaningOf(label: FittedTransforms, loss: LossName, outputs: number): OutputMeaning {
+  const oneHot = label.steps.find((step) => step.kind === "one-hot");
+  const isClasses = loss === "sparseCategoricalCrossentropy" || oneHot?.classes === outputs;
+  if (isClasses && outputs > 1) {
+    const classes = Array.from({ length: outputs }, (_, index) => inverted(label, index) ?? "other");
+    return { classes, predict: (row) => classes[largest(row)] ?? null };
+  }
+  if (outputs !== 1) return { classes: null, predict: () => null };
+  if (loss === "binaryCrossentropy") {
+    return { classes: null, predict: (row) => inverted(label, halfOf(row[0]!)) };
+  }
+  return { classes: null, predict: (row) => inverted(label, row[0]!) };
+}
+
+/** Null for what stands for no value, as the 0 of a vocabulary does, and for NaN. */
+function inverted(label: FittedTransforms, value: number): number | null {
+  if (Number.isNaN(value)) return null;
+  try {
+    return Math.fround(invertIndex(label, value));
+  } catch {
+    return null;
+  }
+}
+
+function halfOf(score: number): number {
+  if (Number.isNaN(score)) return Number.NaN;
+  return score > 0.5 ? 1 : 0;
+}
+
+/** The first of the largest; −1 where one is NaN, since then nothing is the largest. */
+function largest(row: ArrayLike<number>): number {
+  let found = 0;
+  for (let i = 0; i < row.length; i++) {
+    if (Number.isNaN(row[i])) return -1;
+    if (row[i]! > row[found]!) found = i;
+  }
+  return found;
+}
+
+/** A decimal of six to nine digits that is read back as the same float32. */
+export function float32Text(value: number): string {
+  if (!Number.isFinite(value)) return String(value);
+  if (Object.is(value, -0)) return "-0";
+  for (let digits = 6; digits < 9; digits++) {
+    const text = String(Number(value.toPrecision(digits)));
+    if (Math.fround(Number(text)) === value) return text;
+  }
+  return String(Number(value.toPrecision(9)));
+}
