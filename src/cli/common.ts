@@ -8,6 +8,7 @@ import { LockstepError } from "../core/errors.ts";
 import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
 import type { Device, EngineKind } from "../ports/engine.ts";
 import type { Log, LogLevel } from "../ports/log.ts";
+import type { RunRequest } from "../runtime/open-run.ts";
 import type { Arguments, Option } from "./command.ts";
 
 export const engineKinds = ["native", "wasm", "cpu"] as const satisfies readonly EngineKind[];
@@ -96,6 +97,20 @@ export function workersOf(args: Arguments): {
     );
   }
   return { workers: min!, bounds: text.includes(":") ? { min: min!, max: max! } : null };
+}
+
+/** `--resume`: a word, or the id of a checkpoint; `words` are allowed beside those that everybody may say. */
+export function resumeOf(args: Arguments, ...words: "same"[]): RunRequest["resume"] {
+  const text = args.text("resume") ?? "auto";
+  const known = ["auto", "never", ...words].find((word) => word === text);
+  if (known !== undefined) return known as "auto" | "never" | "same"; // one of those above
+  if (text === "best" || text === "latest" || /^[A-Za-z0-9._-]+-step-\d+-[A-Za-z0-9-]+$/.test(text)) {
+    return { checkpoint: text };
+  }
+  throw new LockstepError(
+    "usage",
+    `--resume is ${JSON.stringify(text)}; one of ${["auto", "never", "best", "latest", ...words].join(", ")}, or a checkpoint's id was expected.`,
+  );
 }
 
 export function wishOf(args: Arguments): { engine: "auto" | EngineKind; device: "auto" | Device } {

@@ -7,9 +7,9 @@ import { systemClock } from "../adapters/system/clock.ts";
 import { tcpLiveness } from "../adapters/system/liveness.ts";
 import { jobFields } from "../core/job-fields.ts";
 import { Coordinator } from "../runtime/coordinator.ts";
-import { openRun, workerCounts } from "../runtime/open-run.ts";
+import { openRunWhenLeft, workerCounts } from "../runtime/open-run.ts";
 import type { Arguments, Command } from "./command.ts";
-import { addressOf, budgetOf, endpointsOf, onStopSignal, processLog, shared, workersOf } from "./common.ts";
+import { addressOf, budgetOf, endpointsOf, onStopSignal, processLog, resumeOf, shared, workersOf } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
 
 /** Time for what was said last to get through. */
@@ -29,8 +29,8 @@ export const coordinator: Command = {
     listen: { value: "HOST:PORT", help: "where status is served (default: 127.0.0.1:0, any free port)" },
     advertise: { value: "HOST:PORT", help: "what others are told, where it differs from --listen" },
     resume: {
-      value: "auto|never|same",
-      help: "go on with the newest run, or begin one beside it; same: no new start, but another coordinator of it (default: auto)",
+      value: "auto|never|best|latest|ID|same",
+      help: "go on with the newest run (auto), from the best, latest or that checkpoint of it, or begin one beside it (never); same: no new start, but another coordinator of it",
     },
     replicas: shared.replicas,
     "allow-change": { value: null, help: "go on although what decides the bits was changed" },
@@ -59,7 +59,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   if (shards !== null) workerCounts(workersOf(args), shards);
   const request = {
     job: args.text("job") ?? job.name,
-    resume: args.oneOf("resume", ["auto", "never", "same"]) ?? "auto",
+    resume: resumeOf(args, "same"),
     shards,
     threads: args.whole("threads", 1) ?? null,
     ...workersOf(args),
@@ -75,7 +75,10 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const server = await serveControl(listen, () => handler);
   const coordination = connectEtcd(endpoints, budget, log);
   try {
-    const { record, keys, resumed, notices } = await openRun(coordination, request);
+    const { record, keys, resumed, notices } = await openRunWhenLeft(coordination, request, {
+      clock: systemClock,
+      budget,
+    });
     const address = args.text("advertise") ?? server.address;
     const running = new Coordinator({
       record,

@@ -19,7 +19,7 @@ import { readLedger } from "../runtime/read-ledger.ts";
 import { startChild } from "./child.ts";
 import type { Arguments, Command } from "./command.ts";
 import { defaultMaxRestarts } from "./cluster.ts";
-import { budgetOf, dataDirectoryOf, logLevels, parseEndpoints, shared, wishOf, workersOf } from "./common.ts";
+import { budgetOf, dataDirectoryOf, logLevels, parseEndpoints, resumeOf, shared, wishOf, workersOf } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
 import type { Evaluation } from "./evaluate.ts";
 import {
@@ -49,7 +49,10 @@ export const launch: Command = {
     directory: { value: "DIR", help: "where the job's files go (default: runs/JOB)" },
     checkpoints: { value: "DIR", help: "where checkpoints go (default: in the run's folder)" },
     replicas: shared.replicas,
-    resume: { value: "auto|never", help: "go on with the newest run, or begin one beside it (default: auto)" },
+    resume: {
+      value: "auto|never|best|latest|ID",
+      help: "go on with the newest run (auto), from the best, latest or that checkpoint of it, or begin one beside it (never)",
+    },
     "allow-change": { value: null, help: "go on although what decides the bits was changed" },
     threads: { value: "N", help: "compute threads inside a worker (default: cores ÷ S)" },
     engine: shared.engine,
@@ -105,7 +108,9 @@ async function runLaunch(args: Arguments): Promise<number> {
     }
     const last = await session.follow(stop);
     if (last.state === "failed")
-      throw new LockstepError("diverged", last.reason, { hint: `The logs are in ${session.logDirectory}.` });
+      throw new LockstepError(last.failure ?? "diverged", last.reason, {
+        hint: `The logs are in ${session.logDirectory}.`,
+      });
     if (last.state === "stopped") {
       view.update(last);
       say(stoppedLine(last, settings, stop.requested));
@@ -139,7 +144,7 @@ async function readSettings(args: Arguments): Promise<Settings> {
   args.whole("epochs", 1);
   args.whole("threads", 1);
   checkReplicas(args.whole("replicas", 0) ?? 0, workers);
-  args.oneOf("resume", ["auto", "never"]);
+  resumeOf(args);
   args.oneOf("log-level", logLevels);
   if (args.text("etcd") !== undefined) parseEndpoints(args.text("etcd")!);
   if (args.text("etcd") !== undefined && args.text("etcd-members") !== undefined) {

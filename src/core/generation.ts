@@ -7,14 +7,15 @@
  * `decide` looks at everything the coordinator can read and says what to do now, and why. It keeps no memory of
  * events: a hint that is lost or doubled changes nothing.
  */
+import { baseOf, beginningOf, type StateView, usable } from "./beginning.ts";
 import { type Suspicion, unreachable } from "./broken-links.ts";
-import { describeDivergence, type Divergence, divergenceOf, isValid, outvoted, type Replay } from "./divergence.ts";
+import { describeDivergence, type Divergence, divergenceOf, outvoted, type Replay } from "./divergence.ts";
 import { assert } from "./errors.ts";
 import { slowStepFactor } from "./failure-budget.ts";
 import { continued, type Fingerprint, refusalOf, withChanges } from "./fingerprint.ts";
-import { type Forming, type Generation, type Member, memberIds, type Running, type Source } from "./membership.ts";
+import { type Forming, type Generation, type Member, memberIds, type Running } from "./membership.ts";
 import { shardsOfRank } from "./reduce-tree.ts";
-import { compareStates, type Report, type StateName } from "./state-order.ts";
+import { compareStates } from "./state-order.ts";
 
 /** How many workers a run wants. */
 export interface WorkerCounts {
@@ -26,7 +27,7 @@ export interface WorkerCounts {
   readonly max: number;
 }
 
-export interface ClusterView {
+export interface ClusterView extends StateView {
   /** This coordinator's fencing token. */
   readonly coordinator: number;
   readonly shards: number;
@@ -35,8 +36,6 @@ export interface ClusterView {
   readonly fingerprint: Fingerprint | null;
   /** This start may change what the bits depend on (--allow-change). */
   readonly mayChange: boolean;
-  /** Why the run is only equivalent, so far; empty while it is bit-exact. */
-  readonly equivalences: readonly string[];
   /**
    * This coordinator has been active for longer than any lease lasts, so a member whose key is there is alive. Before,
    * it may be the key of a cluster that was killed as a whole, after which the job may be started with changes.
@@ -49,15 +48,10 @@ export interface ClusterView {
   /** Ids that were refused or evicted; never admitted again. */
   readonly refused: ReadonlySet<string>;
   readonly generation: Generation | null;
-  /** Reports to the current generation. */
-  readonly reports: readonly Report[];
   /** Links of the current generation that do not work, as one end says. */
   readonly suspicions: readonly Suspicion[];
   /** Members of the running generation have compared their states, and they differ. */
   readonly divergence: Divergence | null;
-  /** The last replay that a divergence led to. */
-  readonly replay: Replay | null;
-  readonly latest: Latest | null;
   readonly done: boolean;
   /** This start of the run cannot go on. */
   readonly failed: boolean;
@@ -65,14 +59,6 @@ export interface ClusterView {
   /** How long the current generation has been forming, as this coordinator saw it. */
   readonly formingForMs: number;
   readonly formingLimitMs: number;
-}
-
-/** The newest published checkpoint. */
-export interface Latest {
-  readonly id: string;
-  /** The generation that published it. */
-  readonly generation: number;
-  readonly state: StateName;
 }
 
 export type Decision =
@@ -88,10 +74,11 @@ export type Decision =
       /** As in the view, unless this generation goes back. */
       readonly replay: Replay | null;
     }
+  /** Its origin is the view's, unless this generation has to go back behind what was published. */
   | { readonly kind: "run"; readonly running: Running; readonly reason: string }
   /** Nobody would be left to go on: the members stop together and publish their state. */
   | { readonly kind: "stop"; readonly reason: string }
-  | { readonly kind: "fail"; readonly reason: string };
+  | { readonly kind: "fail"; readonly reason: string; readonly code: "diverged" | "corrupt-checkpoint" };
 
 /** A worker that is left out against its will. Its id is never admitted again. */
 export interface Eviction {
@@ -212,6 +199,9 @@ function whileRunning(view: ClusterView, running: Running): Decision {
     if (remaining.length === 0) return wait(`nobody is left to go on: ${describe(lost)}`);
     return form(view, lost, describe(lost));
   }
+  const { source } = running;
+  const used = view.checkpoints.find(({ id }) => source.kind === "checkpoint" && source.id === id);
+  if (used && used.setAside !== null) return form(view, new Map(), `${used.id} is set aside: ${used.setAside}`);
   const ids = new Set(memberIds(running));
   const newcomers = admissible(view, new Set()).filter(({ workerId }) => !ids.has(workerId));
   if (newcomers.length > 0 && !view.stopRequested) {
@@ -221,25 +211,27 @@ function whileRunning(view: ClusterView, running: Running): Decision {
   return wait(running.paused ? `paused: ${length} of at least ${view.workers.min} workers are here` : "running");
 }
 
-/** States differ: everyone returns to `latest` and computes again, without those who are outvoted. */
+/** States differ: everyone returns to what was published last and computes again, without those who are outvoted. */
 function goBack(view: ClusterView, divergence: Divergence): Decision {
-  const { latest, replay } = view;
+  const { replay } = view;
+  const base = baseOf(view);
   const reason = describeDivergence(divergence);
-  if (!latest) return { kind: "fail", reason: `${reason}; no checkpoint is there to go back to` };
+  if (!base) return { kind: "fail", code: "diverged", reason: `${reason}; no checkpoint is there to go back to` };
   const lost = losses(view, memberIds(view.generation));
   const others = admissible(view, new Set([...lost.keys(), ...outvoted(divergence)]));
   // Somebody has to be there who replays.
   const wrong = others.length > 0 ? outvoted(divergence) : [];
   const undecided = wrong.length === 0;
-  if (undecided && replay?.undecided && compareStates(replay.from, latest.state) === 0) {
+  if (undecided && replay?.undecided && compareStates(replay.from, base.state) === 0) {
     return {
       kind: "fail",
-      reason: `${reason}, for the second time after step ${latest.state.step}, and nobody can tell who is right`,
+      code: "diverged",
+      reason: `${reason}, for the second time after step ${base.state.step}, and nobody can tell who is right`,
     };
   }
   for (const id of wrong) lost.set(id, `has another state than the others at ${divergence.place}`);
   const generation = (view.generation?.generation ?? 0) + 1;
-  const decision = form({ ...view, replay: { generation, from: latest.state, reason, undecided } }, lost, reason);
+  const decision = form({ ...view, replay: { generation, from: base.state, reason, undecided } }, lost, reason);
   if (decision.kind !== "form") return decision;
   const diverged = ({ workerId }: Eviction) => wrong.includes(workerId);
   return { ...decision, evicted: decision.evicted.map((one) => (diverged(one) ? { ...one, kind: "diverged" } : one)) };
@@ -328,6 +320,8 @@ function run(view: ClusterView, forming: Forming): Decision {
   const reports = usable(view);
   const divergence = divergenceOf(reports, view.latest?.state ?? null);
   if (divergence) return goBack(view, divergence);
+  const beginning = beginningOf(view, reports);
+  if ("fail" in beginning) return { kind: "fail", code: "corrupt-checkpoint", reason: beginning.fail };
   const world = forming.members.length;
   return {
     kind: "run",
@@ -340,33 +334,10 @@ function run(view: ClusterView, forming: Forming): Decision {
         rank,
         shards: shardsOfRank(view.shards, world, rank),
       })),
-      source: sourceOf(view, reports),
+      ...beginning,
       paused: world < view.workers.min,
     },
   };
-}
-
-/**
- * The reports whose states may be gone on from: not those that a replay has voided. Once a run is only equivalent, equal
- * steps are no longer equal states, so that nothing counts but what the last generation that ran has.
- */
-function usable({ reports, replay, latest, equivalences }: ClusterView): readonly Report[] {
-  const lastRan = Math.max(latest?.generation ?? 0, ...reports.map(({ trainedIn }) => trainedIn));
-  return reports.filter(
-    (report) => isValid(report, replay) && (equivalences.length === 0 || report.trainedIn === lastRan),
-  );
-}
-
-/** The highest state of the reports and `latest`; the seed only when there is neither. */
-function sourceOf({ latest }: ClusterView, reports: readonly Report[]): Source {
-  let highest: { workerId: string; state: StateName } | null = null;
-  for (const { workerId, state } of reports) {
-    if (state && (!highest || compareStates(state, highest.state) > 0)) highest = { workerId, state };
-  }
-  if (latest && (!highest || compareStates(latest.state, highest.state) > 0)) {
-    return { kind: "checkpoint", id: latest.id, state: latest.state };
-  }
-  return highest ? { kind: "member", ...highest } : { kind: "seed" };
 }
 
 function describe(lost: ReadonlyMap<string, string>): string {

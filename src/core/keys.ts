@@ -8,6 +8,11 @@ export interface Keys {
   readonly now: string;
   /** What the run is: see JobRecord. Written by the coordinator. */
   readonly record: string;
+  /** Where the lineage under way begins: see Origin. Absent in the first. */
+  readonly origin: string;
+  /** The beginnings of all lineages but the first. */
+  readonly lineages: string;
+  lineage(lineage: number): string;
   /** The fingerprint that every worker must have. */
   readonly fingerprint: string;
   /** Why the run is only equivalent; absent while it is bit-exact. */
@@ -48,10 +53,12 @@ export interface Keys {
   readonly arrived: string;
   arrivals(generation: number, point: string): string;
   arrival(generation: number, point: string, rank: number): string;
-  epochs(lineage: number): string;
+  /** The records of all lineages. */
+  readonly epochs: string;
   epoch(lineage: number, epoch: number): string;
   checkpoint(id: string): string;
-  saves(lineage: number): string;
+  /** Those of all lineages. */
+  readonly saves: string;
   save(lineage: number, step: number): string;
 }
 
@@ -69,6 +76,9 @@ export function keysOf(job: string, run: number): Keys {
     committed: at("now", "committed"),
     arrived: at("arrive", ""),
     record: at("record"),
+    origin: at("origin"),
+    lineages: at("lineages", ""),
+    lineage: (lineage) => at("lineages", String(lineage).padStart(6, "0")),
     fingerprint: at("fingerprint"),
     equivalences: at("equivalences"),
     coordinator: at("coordinator"),
@@ -94,11 +104,11 @@ export function keysOf(job: string, run: number): Keys {
     divergence: (generation) => at("divergence", generation),
     arrivals: (generation, point) => at("arrive", generation, point, ""),
     arrival: (generation, point, rank) => at("arrive", generation, point, rank),
-    epochs: (lineage) => at("epochs", lineage, ""),
+    epochs: at("epochs", ""),
     // Padded, so that etcd's key order is the epochs' order.
     epoch: (lineage, epoch) => at("epochs", lineage, String(epoch).padStart(8, "0")),
     checkpoint: (id) => at("checkpoints", id),
-    saves: (lineage) => at("saves", lineage, ""),
+    saves: at("saves", ""),
     save: (lineage, step) => at("saves", lineage, String(step).padStart(12, "0")),
   };
 }

@@ -1,3 +1,4 @@
+import type { Opening } from "./origin.ts";
 import { LockstepError, type LockstepErrorOptions } from "./errors.ts";
 
 /**
@@ -28,6 +29,8 @@ export interface Manifest {
   readonly fingerprint: Readonly<Record<string, string>>;
   /** Why the weights are only equivalent to those of an undisturbed run; empty while they are bit-exact. */
   readonly equivalences: readonly string[];
+  /** Lineages and eras that were opened on the way here, and why; oldest first, without the first. */
+  readonly openings: readonly Opening[];
   /** The worker ids of the generation, in rank order. */
   readonly members: readonly string[];
   /** The metrics of the epoch that ended at this step, by name; null in the middle of an epoch. */
@@ -166,6 +169,10 @@ const fields: { readonly [Name in keyof Manifest]: Field } = {
     expected: "a list of reasons",
     accepts: (value) => Array.isArray(value) && value.every((reason) => typeof reason === "string"),
   },
+  openings: {
+    expected: "a list of the beginnings of lineages",
+    accepts: (value) => Array.isArray(value) && value.every(isOpening),
+  },
   members: {
     expected: "a list of worker ids",
     accepts: (value) => Array.isArray(value) && value.every(words.accepts),
@@ -193,6 +200,16 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+function isOpening(value: unknown): value is Opening {
+  return (
+    isRecord(value) &&
+    Object.keys(value).length === 5 &&
+    [value.lineage, value.era, value.step].every(count.accepts) &&
+    (value.checkpoint === null || isPlainName(value.checkpoint)) &&
+    words.accepts(value.reason)
+  );
+}
+
 function isFile(value: unknown): value is ManifestFile {
   return (
     isRecord(value) &&
@@ -206,6 +223,11 @@ function isFile(value: unknown): value is ManifestFile {
 /** A field in its written form: stable order inside, and nothing that JSON would lose. */
 function written(name: keyof Manifest, manifest: Manifest): unknown {
   if (name === "files") return manifest.files.map(({ name, sizeBytes, sha256 }) => ({ name, sizeBytes, sha256 }));
+  if (name === "openings") {
+    return manifest.openings.map(({ lineage, era, step, checkpoint, reason }) => ({
+      ...{ lineage, era, step, checkpoint, reason },
+    }));
+  }
   if (name === "fingerprint") return sortedByKey(manifest.fingerprint, (text) => text);
   if (name === "metrics" && manifest.metrics !== null) return sortedByKey(manifest.metrics, writeNumber);
   return manifest[name];

@@ -1,5 +1,6 @@
 /** Who is in: what workers announce, and the values of the generation key. */
 import type { Fingerprint } from "./fingerprint.ts";
+import type { Origin } from "./origin.ts";
 import type { Range } from "./sampler.ts";
 import type { StateName } from "./state-order.ts";
 
@@ -56,6 +57,8 @@ export interface Running {
   readonly generation: number;
   readonly members: readonly RunningMember[];
   readonly source: Source;
+  /** The lineage and the era that its members are in: whoever takes a state from before moves it there. */
+  readonly origin: Origin;
   /** Too few are left: they take and publish the state, and wait. */
   readonly paused: boolean;
 }

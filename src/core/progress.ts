@@ -6,6 +6,7 @@ import type { BestSoFar, CheckpointPolicy } from "./checkpoint-policy.ts";
 import { judge } from "./checkpoint-policy.ts";
 import type { StatePlace } from "./state-order.ts";
 import type { LearningRate } from "./job.ts";
+import type { Opening } from "./origin.ts";
 import { continueSampling, type LedgerRules, type Sampling } from "./ledger.ts";
 import { plateauAfterEpoch, initialPlateau, learningRateAt, type PlateauState } from "./learning-rate.ts";
 import type { EpochHistory } from "./status.ts";
@@ -23,13 +24,15 @@ export interface Progress extends StatePlace {
   readonly samplings: readonly Sampling[];
   /** How a learning rate that follows a metric stands; null for any other, and before the first epoch is closed. */
   readonly plateau: PlateauState | null;
+  /** Lineages and eras that were opened on the way here, oldest first; not the first of them. */
+  readonly openings: readonly Opening[];
 }
 
 /** Before the first step. */
 export function initialProgress(lineage: number, era: number): Progress {
   const place = { lineage, era, step: 0, epoch: 0 };
   const counts = { stepInEpoch: 0, samples: 0 };
-  return { ...place, ...counts, totals: {}, history: [], best: null, samplings: [], plateau: null };
+  return { ...place, ...counts, totals: {}, history: [], best: null, samplings: [], plateau: null, openings: [] };
 }
 
 /** Sums over samples: of one step, or of a validation pass. */

@@ -1,5 +1,6 @@
 /** The values of the keys in etcd, other than membership (generation.ts) and the pointers (status.ts). */
 import type { BestOf } from "./checkpoint-policy.ts";
+import type { ErrorCode } from "./errors.ts";
 import type { WorkerCounts } from "./generation.ts";
 import type { CheckpointRule } from "./job.ts";
 import type { StateName } from "./state-order.ts";
@@ -21,8 +22,6 @@ export interface JobRecord {
   /** Fields that may change from start to start without changing what has been trained. */
   readonly epochs: number;
   readonly checkpoint: CheckpointRule;
-  readonly lineage: number;
-  readonly era: number;
   /** How many workers beside the leader keep a copy of each checkpoint, each on a disk of its own; 0: all share one place. */
   readonly replicas: number;
   /** The last start was allowed to change what the bits depend on. */
@@ -35,6 +34,8 @@ export interface JobRecord {
 export interface Ending {
   readonly start: number;
   readonly reason: string;
+  /** Of a failure: the error that every process ends with. */
+  readonly code?: ErrorCode;
 }
 
 export function isFor(ending: Ending | null, start: number): boolean {
@@ -84,14 +85,17 @@ export interface EpochRecord {
 }
 
 /**
- * A published checkpoint that has not been deleted. *Live*: it may be gone on from, pinned and published again. *Condemned*:
- * never again, and anyone may delete it, however late. From live to condemned it goes once.
+ * A published checkpoint that has not been deleted. *Live*: it may be gone on from and pinned. *Condemned*: never again, and
+ * anyone may delete it, however late. *Set aside*: it was read to the end and is not what was written; it stays where it is,
+ * for people. From live it goes once, and never back.
  */
 export interface CheckpointRecord {
-  readonly state: "live" | "condemned";
+  readonly state: "live" | "condemned" | "set-aside";
   readonly pointer: CheckpointPointer;
   /** Wall-clock time of writing: for people, and for what is kept one in so many hours. */
   readonly writtenAtMs: number;
+  /** What a worker found wrong with it, where it was set aside. */
+  readonly reason?: string;
 }
 
 /** A checkpoint with a pin is not condemned. That of a reader is leased; an operator's stays until it is taken away. */
@@ -102,6 +106,8 @@ export interface Pin {
 
 /** A published checkpoint, remembered also when it is deleted. */
 export interface SaveRecord {
+  readonly lineage: number;
+  readonly era: number;
   readonly epoch: number;
   readonly step: number;
   readonly weightsDigest: string;

@@ -1,4 +1,6 @@
 import type { BestOf } from "./checkpoint-policy.ts";
+import type { ErrorCode } from "./errors.ts";
+import type { StateName } from "./state-order.ts";
 
 /** What a job is doing, as the active coordinator tells it. `status --json` prints this and nothing else. */
 export interface ClusterStatus {
@@ -6,6 +8,8 @@ export interface ClusterStatus {
   readonly state: ClusterState;
   /** Why it is in this state, as a sentence. */
   readonly reason: string;
+  /** Of a run that failed: what kind of error it ends with, as in the documented exit codes; else null. */
+  readonly failure: ErrorCode | null;
   /** 0 before the first membership. */
   readonly generation: number;
   /** Completed epochs; steps committed since the beginning. */
@@ -71,6 +75,11 @@ export interface EpochHistory {
   readonly setAside?: BestOf;
 }
 
+/** The state that a published checkpoint holds. */
+export function stateOf({ lineage, era, step, epoch, stateDigest }: CheckpointPointer): StateName {
+  return { lineage, era, step, epoch, digest: stateDigest };
+}
+
 /** The value of the `best` and `latest` keys: one complete, verified checkpoint. */
 export interface CheckpointPointer {
   readonly id: string;
@@ -78,6 +87,7 @@ export interface CheckpointPointer {
   /** The names of the workers that had it on disks of their own when it was published; absent where all share one place. */
   readonly holders?: readonly string[];
   readonly lineage: number;
+  readonly era: number;
   readonly step: number;
   readonly epoch: number;
   readonly stepInEpoch: number;

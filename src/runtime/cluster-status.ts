@@ -67,6 +67,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     state: failed ? "failed" : stateOf(reading, keys, stop !== null),
     // What it cannot go on for matters more than what the membership is at.
     reason: failed?.reason ?? early ?? (stop ? stop.reason : reason),
+    failure: failed ? (failed.code ?? "diverged") : null,
     generation: generation?.generation ?? 0,
     epoch: committed?.epoch ?? latest?.epoch ?? 0,
     step: Math.max(furthest?.step ?? 0, committed?.state.step ?? 0, latest?.step ?? 0),

@@ -4,6 +4,7 @@
  * pure `decide` what to do, does it in one transaction, and reads again. Losing it stops nothing until the membership
  * has to change.
  */
+import type { PublishedCheckpoint } from "../core/beginning.ts";
 import { LockstepError, messageOf } from "../core/errors.ts";
 import type { Divergence, Replay } from "../core/divergence.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
@@ -12,8 +13,8 @@ import { type ClusterView, type Decision, decide, type Eviction } from "../core/
 import { memberIds } from "../core/membership.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import { type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
-import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
+import { type CheckpointRecord, type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
+import { type CheckpointPointer, type ClusterStatus, stateOf } from "../core/status.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Entry, Lease, Operation } from "../ports/coordination.ts";
 import type { Liveness } from "../ports/liveness.ts";
@@ -22,7 +23,7 @@ import { AbsentMembers } from "./absent-members.ts";
 import { goneAmong } from "./gone-members.ts";
 import { clusterStatus, type WorkerProgress } from "./cluster-status.ts";
 import { Decoder } from "./decoder.ts";
-import { equivalencesOf, operationsOf } from "./decision-operations.ts";
+import { bestLeft, bestSoFar, conditionsOf, equivalencesOf, operationsOf } from "./decision-operations.ts";
 import { litterOf, type RunReading, readRun, readValue } from "./run-reading.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
 
@@ -153,7 +154,7 @@ export class Coordinator {
   async #turn(): Promise<boolean> {
     const { coordination, keys } = this.#options;
     const { entries } = await coordination.list(keys.prefix);
-    const reading = readRun(entries, keys, this.#options.record.lineage, this.#decoder);
+    const reading = readRun(entries, keys, this.#decoder);
     this.#reading = reading;
     this.#forgetProgress(reading);
     this.#stepsPerEpoch = reading.members[0]?.stepsPerEpoch ?? this.#stepsPerEpoch;
@@ -246,6 +247,7 @@ export class Coordinator {
       this.#forming = { generation: generation.generation, sinceMs: clock.monotonicMs() };
     }
     const latest = readValue<CheckpointPointer>(entries, keys.latest);
+    const checkpoints = reading.checkpoints.map(published);
     return {
       coordinator: token,
       shards: record.shards,
@@ -265,14 +267,11 @@ export class Coordinator {
       suspicions: reading.suspicions,
       divergence: generation && readValue<Divergence>(entries, keys.divergence(generation.generation)),
       replay: readValue<Replay>(entries, keys.replay),
-      latest: latest && {
-        id: latest.id,
-        generation: latest.generation,
-        state: {
-          ...{ lineage: latest.lineage, era: record.era, step: latest.step, epoch: latest.epoch },
-          digest: latest.stateDigest,
-        },
-      },
+      origin: reading.origin,
+      earlier: reading.earlier,
+      latest: latest && (checkpoints.find(({ id }) => id === latest.id) ?? published({ pointer: latest })),
+      checkpoints,
+      best: bestSoFar(bestLeft(reading, keys)),
       done: entries.has(keys.done),
       failed: isFor(readValue<Ending>(entries, keys.failed), record.start),
       stopRequested: this.#isStopping(reading),
@@ -299,23 +298,8 @@ export class Coordinator {
   /** Carries a decision out in one transaction that only the active coordinator can win. */
   async #act(decision: Exclude<Decision, { kind: "wait" }>, reading: RunReading, token: number): Promise<boolean> {
     const { coordination, keys, log } = this.#options;
-    const known = reading.entries.get(keys.generation);
     const active: Condition = { kind: "created-at", key: keys.coordinator, revision: token };
-    const conditions: Condition[] = [
-      active,
-      known
-        ? { kind: "modified-at", key: keys.generation, revision: known.modRevision }
-        : { kind: "absent", key: keys.generation },
-    ];
-    if (decision.kind === "form") {
-      // Who became leader since the reading may be one of those that are left out.
-      const leader = reading.entries.get(keys.leader);
-      conditions.push(
-        leader
-          ? { kind: "modified-at", key: keys.leader, revision: leader.modRevision }
-          : { kind: "absent", key: keys.leader },
-      );
-    }
+    const conditions = [active, ...conditionsOf(decision, reading, keys)];
     const operations = operationsOf(decision, reading, keys, this.#record.start);
     const { succeeded } = await coordination.transact(conditions, operations);
     if (!succeeded) return true; // something changed meanwhile: look again
@@ -342,6 +326,12 @@ export class Coordinator {
           world: decision.running.members.length,
           source: describeSource(decision.running.source),
         });
+        if (decision.running.origin.lineage !== reading.origin.lineage) {
+          const { lineage, from, reason: why } = decision.running.origin;
+          log.error("what was published cannot be gone on from; a new lineage begins", {
+            ...{ lineage, step: from?.state.step ?? 0, reason: why },
+          });
+        }
         break;
       case "refuse":
         log.warn("refused", { worker: decision.workerId, reason });
@@ -382,6 +372,11 @@ export class Coordinator {
       stepsPerEpoch: this.#stepsPerEpoch,
     });
   }
+}
+
+function published({ pointer, reason }: Pick<CheckpointRecord, "pointer" | "reason">): PublishedCheckpoint {
+  const { id, generation } = pointer;
+  return { id, generation, state: stateOf(pointer), setAside: reason ?? null };
 }
 
 function describeSource(source: { kind: string; workerId?: string; id?: string }): string {

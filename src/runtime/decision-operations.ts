@@ -1,10 +1,14 @@
 /** What the coordinator writes when it carries a decision out: the operations of one transaction. */
+import { type BestSoFar, isSameBest, movesBest } from "../core/checkpoint-policy.ts";
 import type { Decision, Eviction } from "../core/generation.ts";
 import { encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { memberIds, type Running } from "../core/membership.ts";
-import type { Ending, Equivalences, LeaderRecord, Refusal } from "../core/records.ts";
-import type { Operation } from "../ports/coordination.ts";
+import type { Origin } from "../core/origin.ts";
+import type { Ending, Equivalences, JobRecord, LeaderRecord, Refusal } from "../core/records.ts";
+import { compareStates } from "../core/state-order.ts";
+import type { CheckpointPointer } from "../core/status.ts";
+import type { Condition, Operation } from "../ports/coordination.ts";
 import { litterOf, type RunReading, readValue } from "./run-reading.ts";
 import { sweptAtOnce } from "./sweep.ts";
 
@@ -26,9 +30,9 @@ export function operationsOf(
     key: keys.refusal(workerId),
     value: encodeJson(value),
   });
-  const ending = (key: string, reason: string): Operation => {
-    const value: Ending = { start, reason };
-    return { kind: "put", key, value: encodeJson(value) };
+  const ending = (key: string, value: Omit<Ending, "start">): Operation => {
+    const ended: Ending = { start, ...value };
+    return { kind: "put", key, value: encodeJson(ended) };
   };
   switch (decision.kind) {
     case "refuse":
@@ -53,12 +57,14 @@ export function operationsOf(
     case "run":
       return [
         { kind: "put", key: keys.generation, value: encodeJson(decision.running) },
-        ...beyondReach(decision.running, reading, keys).map((key): Operation => ({ kind: "delete", key })),
+        ...(opensLineage(decision.running, reading)
+          ? openingOf(decision.running.origin, reading, keys)
+          : beyondReach(decision.running, reading, keys).map((key): Operation => ({ kind: "delete", key }))),
       ];
     case "stop":
-      return [ending(keys.stop, decision.reason)];
+      return [ending(keys.stop, { reason: decision.reason })];
     case "fail":
-      return [ending(keys.failed, decision.reason)];
+      return [ending(keys.failed, { reason: decision.reason, code: decision.code })];
   }
 }
 
@@ -79,5 +85,64 @@ export function equivalencesOf({ entries }: RunReading, keys: Keys): readonly st
 function beyondReach({ source }: Running, reading: RunReading, keys: Keys): string[] {
   if (source.kind === "seed" || equivalencesOf(reading, keys).length === 0) return [];
   const { lineage, epoch } = source.state;
-  return reading.epochs.filter((record) => record.epoch > epoch).map((record) => keys.epoch(lineage, record.epoch));
+  return reading.epochs
+    .filter((record) => record.state.lineage === lineage && record.epoch > epoch)
+    .map((record) => keys.epoch(lineage, record.epoch));
+}
+
+/** What must be as it was read, or else everything is to be looked at again. */
+export function conditionsOf(decision: Decision, { entries, ...reading }: RunReading, keys: Keys): Condition[] {
+  const asRead = (key: string): Condition => {
+    const entry = entries.get(key);
+    return entry ? { kind: "modified-at", key, revision: entry.modRevision } : { kind: "absent", key };
+  };
+  const conditions = [asRead(keys.generation), asRead(keys.origin)];
+  // Who became leader since the reading may be one of those that are left out.
+  if (decision.kind === "form") conditions.push(asRead(keys.leader));
+  if (decision.kind === "run" && opensLineage(decision.running, reading)) {
+    const { checkpoint } = decision.running.origin.from ?? { checkpoint: null };
+    // The leader of the generation before may publish until the next one runs, and condemn what was live.
+    conditions.push(asRead(keys.latest), asRead(keys.best));
+    if (checkpoint !== null) conditions.push(asRead(keys.checkpoint(checkpoint)));
+  }
+  return conditions;
+}
+
+function opensLineage(running: Running, { origin }: Pick<RunReading, "origin">): boolean {
+  return running.origin.lineage !== origin.lineage;
+}
+
+/** `best` stays what it is, unless it was set aside. */
+function openingOf(origin: Origin, reading: RunReading, keys: Keys): Operation[] {
+  const value = encodeJson(origin);
+  const known = readValue<CheckpointPointer>(reading.entries, keys.best);
+  const best = bestLeft(reading, keys);
+  return [
+    { kind: "put", key: keys.origin, value },
+    { kind: "put", key: keys.lineage(origin.lineage), value },
+    ...(best && best.id !== known?.id ? [{ kind: "put" as const, key: keys.best, value: encodeJson(best) }] : []),
+    ...(known && !best ? [{ kind: "delete" as const, key: keys.best }] : []),
+  ];
+}
+
+/** What `best` names; where that is set aside, the best of those that are left. */
+export function bestLeft({ entries, checkpoints }: RunReading, keys: Keys): CheckpointPointer | null {
+  const best = readValue<CheckpointPointer>(entries, keys.best);
+  const record = readValue<JobRecord>(entries, keys.record);
+  if (!best || !record) return null;
+  const isWhole = checkpoints.some(({ state, pointer }) => state === "live" && pointer.id === best.id);
+  if (isWhole) return best;
+  return checkpoints
+    .filter(({ state }) => state === "live")
+    .map(({ pointer }) => pointer)
+    .filter(({ of }) => isSameBest(of, best.of))
+    .sort((a, b) => compareStates(a, b))
+    .reduce<CheckpointPointer | null>((top, one) => (movesBest(record.checkpoint, top, one) ? one : top), null);
+}
+
+/** What the policy has to know of a published checkpoint. */
+export function bestSoFar(pointer: CheckpointPointer | null): BestSoFar | null {
+  if (!pointer || pointer.value === null) return null;
+  const { epoch, step, value, of } = pointer;
+  return { epoch, step, value, of };
 }

@@ -11,6 +11,7 @@ import type { StatePlace } from "../core/state-order.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { maxUncoveredBoundaries } from "../core/limits.ts";
+import { isSince } from "../core/origin.ts";
 import type { Progress } from "../core/progress.ts";
 import type { Arrival, Done, JobRecord } from "../core/records.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -64,9 +65,10 @@ export class EpochBoundary {
       await view.until((now) => isPublished(now, progress) && (!last || now.done), over);
       return last ? "finished" : "stopped";
     }
-    // Step 0 is published before step 1; later, training runs ahead of its checkpoints by a bounded number.
+    // What a lineage begins with is published in it before its first step, as step 0 is; later, training runs ahead of its
+    // checkpoints by a bounded number.
     const limit = progress.step === 0 ? 0 : maxUncoveredBoundaries;
-    await view.until(({ latest }) => leadership.uncovered <= limit && latest, over);
+    await view.until(({ latest }) => leadership.uncovered <= limit && latest && isSince(latest.value, progress), over);
     return "go on";
   }
 

@@ -8,10 +8,11 @@ import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Forming, Generation, Running } from "../core/membership.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
+import { isSince } from "../core/origin.ts";
 import type { Progress } from "../core/progress.ts";
 import type { JobRecord } from "../core/records.ts";
 import type { Report, StateName } from "../core/state-order.ts";
-import type { CheckpointContent, CheckpointStorage } from "../ports/checkpoint-storage.ts";
+import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ComputeInfo, Exchange } from "../ports/compute.ts";
 import type { Coordination } from "../ports/coordination.ts";
@@ -19,10 +20,9 @@ import type { Log } from "../ports/log.ts";
 import { EpochBoundary } from "./epoch-boundary.ts";
 import { type HeldState, type NamedSnapshot, verified } from "./held-state.ts";
 import type { Leadership } from "./leadership.ts";
+import { loadState } from "./load-state.ts";
 import { patiently, unlessAborted } from "./patience.ts";
-import { withReaderPin } from "./pins.ts";
-import type { RunView, Versioned } from "./run-view.ts";
-import { contentToSnapshot } from "./state.ts";
+import type { RunState, RunView, Versioned } from "./run-view.ts";
 
 export interface GenerationMemberOptions {
   readonly record: JobRecord;
@@ -83,7 +83,7 @@ export class GenerationMember {
   /** Trains until this worker's time is over; resolves with the reason, or never while only the generation ends. */
   async train(running: Versioned<Running>, over: AbortSignal): Promise<"finished" | "stopped"> {
     const { held, log, leadership, view, workerId } = this.#options;
-    await this.#takeState(running.value, over);
+    await this.#takeState(running, over);
     this.#hasState = true;
     held.trainedIn = this.#number;
     held.isCopy = false;
@@ -107,6 +107,8 @@ export class GenerationMember {
         const next = await boundary.pass(state);
         if (next !== "go on") return next;
       }
+      // What a lineage begins with is published in it before its first step.
+      else if (!isSinceBeginning(view.state, running.value)) await boundary.publishNow(state);
       if (running.value.paused) return boundary.passPause(state);
       // Whoever ended the generation froze the trainer; a run now would thaw it.
       over.throwIfAborted();
@@ -176,23 +178,24 @@ export class GenerationMember {
   }
 
   /** Brings this worker to the state that the generation starts from. */
-  async #takeState({ source }: Running, over: AbortSignal): Promise<void> {
-    const { held, record, log, info } = this.#options;
-    if (source.kind === "seed") return held.initialize({ lineage: record.lineage, era: record.era });
-    if (await held.is(source.state)) return;
-    const state =
-      source.kind === "checkpoint"
-        ? verified(contentToSnapshot(await this.#load(source.id, over), info), source.state.digest)
-        : await this.#copyFrom(source.workerId, source.state, over);
-    over.throwIfAborted();
-    await held.replace(state);
-    log.info("took the state", { step: state.name.step, from: source.kind === "member" ? source.workerId : source.id });
-  }
-
-  /** It is not deleted meanwhile, whoever publishes another. */
-  #load(id: string, over: AbortSignal): Promise<CheckpointContent> {
-    const { storage } = this.#options;
-    return withReaderPin({ ...this.#options, signal: over }, id, () => storage.load(id, over));
+  async #takeState({ value: { source, origin }, modRevision }: Versioned<Running>, over: AbortSignal): Promise<void> {
+    const { held, log } = this.#options;
+    if (source.kind === "seed") return held.initialize(origin);
+    if (!(await held.is(source.state))) {
+      const state =
+        source.kind === "checkpoint"
+          ? await loadState(
+              this.#options,
+              { id: source.id, digest: source.state.digest, generation: modRevision },
+              over,
+            )
+          : await this.#copyFrom(source.workerId, source.state, over);
+      over.throwIfAborted();
+      await held.replace(state);
+      const from = source.kind === "member" ? source.workerId : source.id;
+      log.info("took the state", { step: state.name.step, from });
+    }
+    await held.begin(origin);
   }
 
   /** What does not arrive, or arrives as something else, leaves the generation with a broken link. */
@@ -208,6 +211,11 @@ export class GenerationMember {
       return untilAborted(over);
     }
   }
+}
+
+function isSinceBeginning(state: RunState | null, { origin }: Running): boolean {
+  const latest = state?.latest;
+  return latest ? isSince(latest.value, origin) : false;
 }
 
 function isBoundary({ snapshot }: NamedSnapshot): boolean {

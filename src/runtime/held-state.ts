@@ -3,6 +3,9 @@
  * promise, so a state is named only after the trainer has been frozen, and nothing changes it until it is thawed.
  */
 import { LockstepError } from "../core/errors.ts";
+import { decodeJson, encodeJson } from "../core/json.ts";
+import { begun, type Origin } from "../core/origin.ts";
+import type { Progress } from "../core/progress.ts";
 import { compareStates, type StateName } from "../core/state-order.ts";
 import type { Assignment, Compute, RunOutcome } from "../ports/compute.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
@@ -61,6 +64,14 @@ export class HeldState {
   async initialize(place: { lineage: number; era: number }): Promise<void> {
     if (!this.#has) await this.#compute.initialize(place);
     this.#has = true;
+  }
+
+  /** Moves the state that is held into the lineage that begins with it; nothing to do for one that is in it. */
+  async begin(origin: Origin): Promise<void> {
+    const { snapshot } = (await this.frozen())!;
+    const progress = decodeJson<Progress>(snapshot.progress);
+    const there = begun(progress, origin);
+    if (there !== progress) await this.replace(named({ ...snapshot, progress: encodeJson(there) }));
   }
 
   async replace(state: NamedSnapshot): Promise<void> {

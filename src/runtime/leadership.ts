@@ -292,9 +292,9 @@ export class Leadership {
     const stored = await storage.write(point.content(identity));
     const pointer = this.#pointer(point, stored);
     const isBest = point.kind === "boundary" && movesBest(record.checkpoint, state.best?.value ?? null, pointer);
-    const { step, epoch, lineage } = point.progress;
+    const { step, epoch, lineage, era } = point.progress;
     const live: CheckpointRecord = { state: "live", pointer, writtenAtMs };
-    const save: SaveRecord = { step, epoch, weightsDigest: point.weightsDigest, checkpoint: id };
+    const save: SaveRecord = { lineage, era, step, epoch, weightsDigest: point.weightsDigest, checkpoint: id };
     const { succeeded } = await coordination.transact(
       [
         { kind: "created-at", key: keys.leader, revision: token },
@@ -365,6 +365,7 @@ export class Leadership {
       location: stored.location,
       ...(stored.holders && { holders: stored.holders }),
       lineage: point.state.lineage,
+      era: point.state.era,
       step: progress.step,
       epoch: progress.epoch,
       stepInEpoch: progress.stepInEpoch,
@@ -390,5 +391,5 @@ function isStale(point: Point, generation: number): boolean {
 
 /** Whether what is published is this state or a later one. A pause may publish an epoch's last step before it is closed. */
 export function covers(published: CheckpointPointer, state: StatePlace): boolean {
-  return compareStates({ ...published, era: state.era }, state) >= 0;
+  return compareStates(published, state) >= 0;
 }

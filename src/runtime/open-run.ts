@@ -3,19 +3,28 @@
  * is compared here, field by field.
  */
 import { LockstepError } from "../core/errors.ts";
+import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Fingerprint } from "../core/fingerprint.ts";
 import type { WorkerCounts } from "../core/generation.ts";
 import type { CheckpointRule } from "../core/job.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import { type Keys, keysOf, runKey } from "../core/keys.ts";
+import type { Origin } from "../core/origin.ts";
 import type { Done, JobRecord } from "../core/records.ts";
 import { checkReplicas } from "../core/replicas.ts";
-import type { Coordination, Operation } from "../ports/coordination.ts";
+import { type CheckpointPointer, stateOf } from "../core/status.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
+import { bestSoFar } from "./decision-operations.ts";
+import { type RunReading, readRun, readValue } from "./run-reading.ts";
 
 export interface RunRequest {
   readonly job: string;
-  /** "never": a new run beside the old ones; "same": no start, but a process of the last one that is started again. */
-  readonly resume: "auto" | "never" | "same";
+  /**
+   * "never": a new run beside the old ones; "same": no start, but a process of the last one that is started again. From
+   * a checkpoint other than `latest` the run goes back, in a new lineage: "best", or a checkpoint's id.
+   */
+  readonly resume: "auto" | "never" | "same" | { readonly checkpoint: string };
   /** Null: as in the run's record, or the default for a new one. */
   readonly shards: number | null;
   readonly threads: number | null;
@@ -43,10 +52,37 @@ export interface OpenedRun {
   readonly notices: readonly string[];
 }
 
+/** As `openRun`; but a cluster that was killed a moment ago may keep its keys for as long as a lease lives. */
+export async function openRunWhenLeft(
+  coordination: Coordination,
+  request: RunRequest,
+  { clock, budget }: { readonly clock: Clock; readonly budget: FailureBudget },
+): Promise<OpenedRun> {
+  const untilMs = clock.monotonicMs() + 2 * budget.leaseTtlMs;
+  for (;;) {
+    try {
+      return await openRun(coordination, request);
+    } catch (error) {
+      const isThere = error instanceof LockstepError && error.code === "job-running";
+      if (!isThere || clock.monotonicMs() > untilMs) throw error;
+      await clock.sleep(budget.watchMs);
+    }
+  }
+}
+
 /** Reads the record of the job's newest run, or writes one. */
 export async function openRun(coordination: Coordination, request: RunRequest): Promise<OpenedRun> {
   const current = await coordination.get(runKey(request.job));
   const number = current ? Number(current.value) : 0;
+  if (number === 0 && typeof request.resume === "object") {
+    throw new LockstepError(
+      "usage",
+      `The job "${request.job}" has no run yet, so there is no checkpoint to resume from.`,
+      {
+        hint: "Start it without --resume.",
+      },
+    );
+  }
   if (number === 0 || request.resume === "never") {
     const record = newRecord(request, number + 1);
     const keys = keysOf(request.job, record.run);
@@ -82,8 +118,6 @@ function newRecord(request: RunRequest, run: number): JobRecord {
     fields,
     epochs,
     checkpoint,
-    lineage: 1,
-    era: 1,
     replicas: replicasFor(request, workers),
     mayChange: false,
     start: 1,
@@ -120,14 +154,19 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
     start: old.start + (request.resume === "same" ? 0 : 1),
     ...(changes.length > 0 ? { shards, threads: request.threads ?? old.threads, fields: request.fields } : {}),
   };
-  const operations: Operation[] = [{ kind: "put", key: keys.record, value: encodeJson(record) }];
-  if (done && isOpenAgain(done, old, record)) operations.push({ kind: "delete", key: keys.done });
+  const opening = await openingOf(coordination, keys, request, { was: old.shards, is: shards });
+  const operations: Operation[] = [{ kind: "put", key: keys.record, value: encodeJson(record) }, ...opening.operations];
+  const from = opening.origin?.from?.state;
+  const isBehind = from !== undefined && from.epoch < record.epochs;
+  if (done && (isBehind || isOpenAgain(done, old, record))) operations.push({ kind: "delete", key: keys.done });
   const { succeeded } = await coordination.transact(
-    [{ kind: "modified-at", key: keys.record, revision: entry.modRevision }],
+    [{ kind: "modified-at", key: keys.record, revision: entry.modRevision }, ...opening.conditions],
     operations,
   );
   if (!succeeded) return openRun(coordination, request);
-  return { record, keys, resumed: true, notices: noticesOf(old.checkpoint, record.checkpoint) };
+  const notices = noticesOf(old.checkpoint, record.checkpoint);
+  if (opening.origin) notices.unshift(`Lineage ${opening.origin.lineage} begins: ${opening.origin.reason}.`);
+  return { record, keys, resumed: true, notices };
 }
 
 /** More epochs, or another rule by which a run that stopped early would stop; the same rule would end it at once. */
@@ -143,6 +182,86 @@ function noticesOf(before: CheckpointRule, now: CheckpointRule): string[] {
   return [
     `What is best was decided by ${before.monitor} (${before.mode}) and is decided by ${now.monitor} (${now.mode}) from here on: a new line of bests begins, and best moves with the next finite ${now.monitor}.`,
   ];
+}
+
+interface OpeningChange {
+  readonly origin: Origin | null;
+  readonly conditions: readonly Condition[];
+  readonly operations: readonly Operation[];
+}
+
+const noOpening: OpeningChange = { origin: null, conditions: [], operations: [] };
+
+/**
+ * A new lineage, where this start goes back on purpose or has another S. Everything that it is decided by is compared
+ * again when it is written; and nobody may be training, as the members would be taken from under their own feet.
+ */
+async function openingOf(
+  coordination: Coordination,
+  keys: Keys,
+  { job, resume }: RunRequest,
+  shards: { was: number; is: number },
+): Promise<OpeningChange> {
+  const wanted = typeof resume === "object" ? resume.checkpoint : null;
+  if (wanted === null && shards.was === shards.is) return noOpening;
+  const { entries } = await coordination.list(keys.prefix);
+  const reading = readRun(entries, keys);
+  const pointer = (key: string) => readValue<CheckpointPointer>(reading.entries, key);
+  const [latest, best] = [pointer(keys.latest), pointer(keys.best)];
+  // S decides how sums are split, and no step was taken yet.
+  if (wanted === null && !latest) return noOpening;
+  const from = wanted === null || wanted === "latest" ? latest : findCheckpoint(wanted, reading, best, job);
+  if (!from) throw noCheckpoint(wanted ?? "latest", job, reading);
+  if (wanted !== null && from.id === latest?.id) return noOpening;
+  if (reading.members.length > 0) {
+    const who = reading.members.map(({ name }) => name).join(", ");
+    throw new LockstepError("job-running", `The run is being trained by ${who}, so it cannot begin a new lineage.`, {
+      hint: "Stop it first, for instance with Ctrl-C in its launch.",
+    });
+  }
+  const why =
+    wanted === null
+      ? `S was ${shards.was} and is ${shards.is}`
+      : `resumed from ${wanted === "best" ? `best (${from.id})` : from.id} at step ${from.step}, where latest was at step ${latest?.step ?? 0}`;
+  const origin: Origin = {
+    ...{ lineage: reading.origin.lineage + 1, era: reading.origin.era, reason: why },
+    ...{ from: { checkpoint: from.id, state: stateOf(from) }, best: bestSoFar(best) },
+  };
+  const asRead = (key: string): Condition => {
+    const entry = reading.entries.get(key);
+    return entry ? { kind: "modified-at", key, revision: entry.modRevision } : { kind: "absent", key };
+  };
+  const value = encodeJson(origin);
+  return {
+    origin,
+    // The record of the checkpoint too: it must still be live.
+    conditions: [keys.origin, keys.generation, keys.latest, keys.best, keys.checkpoint(from.id)].map(asRead),
+    operations: [keys.origin, keys.lineage(origin.lineage)].map((key) => ({ kind: "put", key, value })),
+  };
+}
+
+function findCheckpoint(
+  wanted: string,
+  { checkpoints }: RunReading,
+  best: CheckpointPointer | null,
+  job: string,
+): CheckpointPointer | null {
+  const id = wanted === "best" ? best?.id : wanted;
+  const found = checkpoints.find(({ pointer }) => pointer.id === id);
+  if (found?.state === "set-aside") {
+    throw new LockstepError("corrupt-checkpoint", `The checkpoint ${id} of "${job}" was set aside: ${found.reason}`, {
+      hint: "Name another one: lockstep checkpoints list shows them.",
+    });
+  }
+  return found?.pointer ?? null;
+}
+
+function noCheckpoint(wanted: string, job: string, { checkpoints }: RunReading): LockstepError {
+  const ids = checkpoints.map(({ pointer }) => pointer.id);
+  const there = ids.length === 0 ? "It has none." : `It has ${ids.join(", ")}.`;
+  return new LockstepError("usage", `The newest run of "${job}" has no checkpoint ${wanted}. ${there}`, {
+    hint: "Name one of these, best or latest.",
+  });
 }
 
 /**

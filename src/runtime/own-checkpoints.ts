@@ -64,7 +64,7 @@ export async function deleteUnneeded({ coordination, keys, record, storage, log 
   for (const { id, manifest } of await storage.list()) {
     if (manifest.job !== record.job || manifest.run !== String(record.run)) continue;
     const state = stateOf.get(id);
-    const isBehind = compareStates(manifest, { ...latest, era: record.era }) <= 0;
+    const isBehind = compareStates(manifest, latest) <= 0;
     if (state !== "condemned" && !(state === undefined && isBehind)) continue;
     await storage.delete(id);
     log.info("deleted a checkpoint that nobody needs any more", { id });

@@ -54,7 +54,7 @@ export async function removeUnpublished(options: PruneOptions, state: RunState |
   const known = new Set(entries.map(({ key }) => key.slice(keys.checkpoints.length)));
   for (const one of stored) {
     const { job, run, era, lineage, step, fencingToken, writtenAt } = one.manifest;
-    const isOurs = job === record.job && run === String(record.run) && era === record.era;
+    const isOurs = job === record.job && run === String(record.run) && era === latest.era;
     const isCovered = lineage < latest.lineage || (lineage === latest.lineage && step <= latest.step);
     if (!isOurs || !isCovered || fencingToken >= token || known.has(one.id)) continue;
     const pointer = pointerOf(one, latest);
@@ -67,9 +67,9 @@ export async function removeUnpublished(options: PruneOptions, state: RunState |
 
 /** What was never published has no value that anything could be compared with. */
 function pointerOf({ id, location, manifestSha256, manifest }: StoredCheckpoint, latest: CheckpointPointer) {
-  const { lineage, step, epoch, stepInEpoch, generation, stateDigest, weightsDigest } = manifest;
+  const { lineage, era, step, epoch, stepInEpoch, generation, stateDigest, weightsDigest } = manifest;
   const { monitor, of } = latest;
-  const place = { lineage, step, epoch, stepInEpoch, generation };
+  const place = { lineage, era, step, epoch, stepInEpoch, generation };
   return { id, location, ...place, stateDigest, weightsDigest, manifestSha256, monitor, of, value: null };
 }
 

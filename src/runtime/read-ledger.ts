@@ -3,6 +3,7 @@ import { LockstepError } from "../core/errors.ts";
 import type { Fingerprint } from "../core/fingerprint.ts";
 import { decodeJson } from "../core/json.ts";
 import { keysOf, runKey } from "../core/keys.ts";
+import { isOnTheWay } from "../core/origin.ts";
 import type { Equivalences, JobRecord, SaveRecord } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
 import type { Coordination } from "../ports/coordination.ts";
@@ -39,15 +40,22 @@ export async function readLedger(coordination: Coordination, job: string, run: n
   }
   const record = decodeJson<JobRecord>(entry.value);
   const { entries: listed } = await coordination.list(keys.prefix);
-  const { entries: known, epochs } = readRun(listed, keys, record.lineage);
-  const saves = listed.filter(({ key }) => key.startsWith(keys.saves(record.lineage)));
+  const { entries: known, epochs, origin, earlier } = readRun(listed, keys);
+  const saves = listed
+    .filter(({ key }) => key.startsWith(keys.saves))
+    .map(({ value }) => decodeJson<SaveRecord>(value))
+    .filter((save) => isOnTheWay(save, origin, earlier));
   const entries: LedgerEntry[] = [
     ...epochs.map(
       ({ epoch, state, weightsDigest }): LedgerEntry => ({
         ...{ event: "boundary", epoch, step: state.step, weightsDigest, checkpoint: null },
       }),
     ),
-    ...saves.map(({ value }): LedgerEntry => ({ event: "save", ...decodeJson<SaveRecord>(value) })),
+    ...saves.map(
+      ({ epoch, step, weightsDigest, checkpoint }): LedgerEntry => ({
+        ...{ event: "save", epoch, step, weightsDigest, checkpoint },
+      }),
+    ),
   ];
   return {
     record,

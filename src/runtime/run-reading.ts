@@ -3,7 +3,8 @@ import type { Suspicion } from "../core/broken-links.ts";
 import type { Generation, Member } from "../core/membership.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import type { EpochRecord } from "../core/records.ts";
+import { firstOrigin, isOnTheWay, type Origin } from "../core/origin.ts";
+import type { CheckpointRecord, EpochRecord } from "../core/records.ts";
 import type { Report } from "../core/state-order.ts";
 import type { Entry } from "../ports/coordination.ts";
 import { Decoder } from "./decoder.ts";
@@ -13,27 +14,45 @@ export interface RunReading {
   readonly entries: ReadonlyMap<string, Entry>;
   readonly members: readonly Member[];
   readonly refused: ReadonlySet<string>;
+  readonly origin: Origin;
+  /** The beginnings of lineages before. */
+  readonly earlier: readonly Origin[];
+  /** Of every epoch the record on the way to what is trained now; oldest first. */
   readonly epochs: readonly EpochRecord[];
+  /** Published, and not condemned. */
+  readonly checkpoints: readonly CheckpointRecord[];
   readonly generation: Generation | null;
   readonly reports: readonly Report[];
   readonly suspicions: readonly Suspicion[];
 }
 
 /** Whoever reads again and again gives the same decoder each time. */
-export function readRun(list: readonly Entry[], keys: Keys, lineage: number, decoder = new Decoder()): RunReading {
+export function readRun(list: readonly Entry[], keys: Keys, decoder = new Decoder()): RunReading {
   const entries = new Map(list.map((entry) => [entry.key, entry]));
   decoder.keep(entries);
   const under = (prefix: string) => list.filter((entry) => entry.key.startsWith(prefix));
   const found = entries.get(keys.generation);
   const generation = found ? decoder.decode<Generation>(found) : null;
   const number = generation?.generation ?? 0;
+  const beginning = entries.get(keys.origin);
+  const origin = beginning ? decoder.decode<Origin>(beginning) : firstOrigin;
+  const earlier = under(keys.lineages).map((entry) => decoder.decode<Origin>(entry));
   return {
     entries,
     members: [...under(keys.members)]
       .sort((a, b) => a.createRevision - b.createRevision)
       .map((entry) => decoder.decode<Member>(entry)),
     refused: new Set(under(keys.refusals).map((entry) => entry.key.slice(keys.refusals.length))),
-    epochs: under(keys.epochs(lineage)).map((entry) => decoder.decode<EpochRecord>(entry)),
+    origin,
+    earlier,
+    epochs: epochsOnTheWay(
+      under(keys.epochs).map((entry) => decoder.decode<EpochRecord>(entry)),
+      origin,
+      earlier,
+    ),
+    checkpoints: under(keys.checkpoints)
+      .map((entry) => decoder.decode<CheckpointRecord>(entry))
+      .filter(({ state }) => state !== "condemned"),
     generation,
     reports: under(keys.reports(number)).map((entry) => decoder.decode<Report>(entry)),
     suspicions: under(keys.suspicions(number)).map((entry) => {
@@ -41,6 +60,16 @@ export function readRun(list: readonly Entry[], keys: Keys, lineage: number, dec
       return { suspect, by };
     }),
   };
+}
+
+/** A lineage commits the boundary that it begins at again. */
+function epochsOnTheWay(records: readonly EpochRecord[], origin: Origin, earlier: readonly Origin[]): EpochRecord[] {
+  const byEpoch = new Map<number, EpochRecord>();
+  for (const record of records) {
+    if (!isOnTheWay(record.state, origin, earlier)) continue;
+    if (record.state.lineage >= (byEpoch.get(record.epoch)?.state.lineage ?? 0)) byEpoch.set(record.epoch, record);
+  }
+  return [...byEpoch.values()].sort((a, b) => a.epoch - b.epoch);
 }
 
 /** What the current generation leaves behind when the next one forms. */

@@ -28,7 +28,7 @@ export interface RunState {
   readonly stop: boolean;
   readonly done: boolean;
   /** Why this start of the run cannot go on, or null. */
-  readonly failed: string | null;
+  readonly failed: Ending | null;
   readonly refusal: Refusal | null;
 }
 
@@ -159,7 +159,7 @@ export class RunView {
       best: versioned<CheckpointPointer>(entries.get(best)),
       stop: ending(stop) !== null,
       done: entries.has(done),
-      failed: ending(failed)?.reason ?? null,
+      failed: ending(failed),
       refusal: refusal ? decodeJson<Refusal>(refusal.value) : null,
     };
   }

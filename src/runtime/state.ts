@@ -67,6 +67,7 @@ export function snapshotToContent(
       weightsDigest: identity.weightsDigest,
       fingerprint: info.fingerprint,
       equivalences: identity.equivalences,
+      openings: progress.openings,
       members: identity.members,
       metrics: ended?.metrics ?? null,
       writtenAt: identity.writtenAt,

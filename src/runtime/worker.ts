@@ -7,7 +7,7 @@ import { assert, LockstepError, messageOf } from "../core/errors.ts";
 import { type FailureBudget, slowStepFactor } from "../core/failure-budget.ts";
 import { type Forming, type Generation, type Member, memberIds, type Running, type Store } from "../core/membership.ts";
 import type { Keys } from "../core/keys.ts";
-import type { JobRecord, Refusal } from "../core/records.ts";
+import type { Ending, JobRecord, Refusal } from "../core/records.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Compute, ComputeInfo, Exchange, StepReport } from "../ports/compute.ts";
@@ -60,7 +60,7 @@ type AdmissionEnd = WorkerEnd | "evicted";
 type Next =
   | { readonly kind: "member" | "observer"; readonly generation: Versioned<Generation> }
   | { readonly kind: "refused"; readonly refusal: Refusal }
-  | { readonly kind: "failed"; readonly reason: string }
+  | { readonly kind: "failed"; readonly ending: Ending }
   | { readonly kind: "drained"; readonly generation: Versioned<Generation> | null }
   | { readonly kind: "left out" | "finished" | "stopped" };
 
@@ -215,7 +215,7 @@ export class Worker {
         case "refused":
           return this.#refused(next.refusal);
         case "failed":
-          throw new LockstepError("diverged", next.reason);
+          throw new LockstepError(next.ending.code ?? "diverged", next.ending.reason);
         case "left out":
           if (this.#draining.signal.aborted) return "drained";
           log.warn("left out of the generation; joining again as a new incarnation");
@@ -240,7 +240,7 @@ export class Worker {
   }
 
   #next(state: RunState, workerId: string): Next | null {
-    if (state.failed !== null) return { kind: "failed", reason: state.failed };
+    if (state.failed) return { kind: "failed", ending: state.failed };
     if (state.refusal) return { kind: "refused", refusal: state.refusal };
     if (state.done) return { kind: "finished" };
     const { generation } = state;

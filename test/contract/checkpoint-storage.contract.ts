@@ -49,6 +49,7 @@ export function content(id: string, changes: Partial<CheckpointContent["manifest
       weightsDigest: `sha256:${"b".repeat(64)}`,
       fingerprint: { shards: "4" },
       equivalences: ["job.batchSize was 64 and is 32"],
+      openings: [],
       members: ["worker-0.k3"],
       metrics: { loss: Number.NaN, val_loss: 0.61 },
       writtenAt: "2025-01-31T12:00:00.000Z",

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type ClusterView, decide, type Latest } from "../../src/core/generation.ts";
+import type { PublishedCheckpoint } from "../../src/core/beginning.ts";
+import { type ClusterView, decide } from "../../src/core/generation.ts";
 import type { Forming, Member, Running } from "../../src/core/membership.ts";
+import { firstOrigin, type Origin } from "../../src/core/origin.ts";
 import type { Report, StateName } from "../../src/core/state-order.ts";
 
 const fingerprint = { "job.seed": "7", shards: "4" };
@@ -38,7 +40,11 @@ const empty: ClusterView = {
   suspicions: [],
   divergence: null,
   replay: null,
+  origin: firstOrigin,
+  earlier: [],
   latest: null,
+  checkpoints: [],
+  best: null,
   done: false,
   failed: false,
   stopRequested: false,
@@ -50,6 +56,7 @@ const running = (ids: string[], generation = 3): Running => ({
   generation,
   members: ids.map((workerId, rank) => ({ workerId, rank, address: "a:1", shards: { begin: rank, end: rank + 1 } })),
   source: { kind: "seed" },
+  origin: firstOrigin,
   paused: false,
 });
 const forming = (ids: string[], coordinator = 5): Forming => {
@@ -62,7 +69,9 @@ const report = (workerId: string, its: StateName | null, trainedIn = its ? 2 : 0
   trainedIn,
   isCopy: false,
 });
-const latest = (step: number, generation = 1): Latest => ({ id: "c", generation, state: state(step) });
+const latest = (step: number, generation = 1): PublishedCheckpoint => ({
+  ...{ id: "c", generation, state: state(step), setAside: null },
+});
 const ids = ({ members }: Forming) => members.map(({ workerId }) => workerId);
 const formed = (view: ClusterView) => {
   const decision = decide(view);
@@ -184,7 +193,7 @@ test("a generation runs only when every member has reported, and covers every sh
 
 test("the source is the highest state among the reports and latest, and never the seed once there is one", () => {
   const view = { ...empty, members: [member("a"), member("b")], generation: forming(["a", "b"]) };
-  const sourceOf = (a: StateName | null, b: StateName | null, latest: Latest | null) => {
+  const sourceOf = (a: StateName | null, b: StateName | null, latest: PublishedCheckpoint | null) => {
     const decision = decide({
       ...view,
       latest,
@@ -432,7 +441,7 @@ test("rule 1: a newcomer's copy of a wrong state is no second vote for it", () =
   const reports = [report("a", state(5, "flipped")), report("b", state(5)), report("c", state(5, "flipped"))];
   const copied = reports.map((one) => ({ ...one, isCopy: one.workerId === "c" }));
   const view = {
-    ...{ ...empty, latest: { id: "l", generation: 2, state: state(3) }, generation: forming(["a", "b", "c"]) },
+    ...{ ...empty, latest: { ...latest(3, 2), id: "l" }, generation: forming(["a", "b", "c"]) },
     members: ["a", "b", "c"].map((id) => member(id)),
   };
   assert.deepEqual(
@@ -474,4 +483,87 @@ test("the fewest are left out that clear the broken links: the dead one, or one 
   assert.deepEqual(staying(["a", "b"], ["c", "b"], ["b", "c"]), ["a", "c"], "the one with the most broken links");
   const all = ["a", "b", "c"].flatMap((by) => ["a", "b", "c"].map((suspect): [string, string] => [by, suspect]));
   assert.deepEqual(staying(...all), ["a"], "never everybody");
+});
+
+const checkpoint = (id: string, step: number, setAside: string | null = null, lineage = 1): PublishedCheckpoint => ({
+  ...{ id, generation: 1, state: { ...state(step), lineage }, setAside },
+});
+
+test("rule 15: what is set aside is no source; who has the state in memory is", () => {
+  const broken = checkpoint("c9", 9, "its SHA-256 is another");
+  const view = {
+    ...{ ...empty, generation: forming(["a", "b"]), members: [member("a"), member("b")] },
+    ...{ latest: broken, checkpoints: [checkpoint("c5", 5), broken] },
+  };
+  const held = decide({ ...view, reports: [report("a", state(9)), report("b", null)] });
+  assert.ok(held.kind === "run");
+  assert.deepEqual(held.running.source, { kind: "member", workerId: "a", state: state(9) });
+  assert.equal(held.running.origin, firstOrigin);
+});
+
+test("rules 11 and 15: when nobody has what was set aside, the newest that is whole begins a new lineage", () => {
+  const broken = checkpoint("c9", 9, "its SHA-256 is another");
+  const best = { epoch: 1, step: 5, value: 0.5, of: { monitor: "loss", mode: "min", data: "d" } } as const;
+  const view = {
+    ...{ ...empty, generation: forming(["a", "b"]), members: [member("a"), member("b")], best },
+    ...{
+      latest: broken,
+      checkpoints: [checkpoint("c3", 3), checkpoint("c5", 5), checkpoint("c7", 7, "cut off"), broken],
+    },
+    reports: [report("a", null), report("b", null)],
+  };
+  const back = decide(view);
+  assert.ok(back.kind === "run");
+  assert.deepEqual(back.running.source, { kind: "checkpoint", id: "c5", state: state(5) });
+  const reason = "c9 is set aside: its SHA-256 is another";
+  const from = { checkpoint: "c5", state: state(5) };
+  assert.deepEqual(back.running.origin, { lineage: 2, era: 1, from, reason, best });
+  // Somebody who is behind what was published, and before what is whole, is still nearer.
+  const sleeper = decide({ ...view, reports: [report("a", state(8)), report("b", null)] });
+  assert.ok(sleeper.kind === "run");
+  assert.deepEqual(sleeper.running.source, { kind: "member", workerId: "a", state: state(8) });
+  assert.deepEqual(sleeper.running.origin.from, { checkpoint: null, state: state(8) });
+  // None is left: the run does not silently begin anew.
+  const none = decide({ ...view, checkpoints: [broken] });
+  assert.ok(none.kind === "fail");
+  assert.match(none.reason, /c9 is set aside: its SHA-256 is another; and no other checkpoint is whole/);
+});
+
+test("rule 15: a generation that goes on from what is set aside is formed anew", () => {
+  const source = { kind: "checkpoint", id: "c9", state: state(9) } as const;
+  const view = {
+    ...{ ...empty, generation: { ...running(["a", "b"]), source }, members: [member("a"), member("b")] },
+    latest: checkpoint("c9", 9, "cut off"),
+  };
+  assert.equal(decide({ ...view, checkpoints: [checkpoint("c9", 9)] }).kind, "wait");
+  assert.match(formed({ ...view, checkpoints: [view.latest] }).forming.reason, /c9 is set aside: cut off/);
+});
+
+test("rule 11: in a new lineage nothing of the old one is gone on from but what it begins with", () => {
+  const origin: Origin = {
+    ...{ lineage: 2, era: 1, from: { checkpoint: "c5", state: state(5) }, reason: "resumed from c5", best: null },
+  };
+  const view = {
+    ...{ ...empty, generation: forming(["a", "b"]), members: [member("a"), member("b")], origin },
+    ...{ latest: checkpoint("c9", 9), checkpoints: [checkpoint("c5", 5), checkpoint("c9", 9)] },
+  };
+  // A sleeper of the old lineage is further on, and does not count.
+  const begins = decide({ ...view, reports: [report("a", state(20)), report("b", null)] });
+  assert.ok(begins.kind === "run");
+  assert.deepEqual(begins.running.source, { kind: "checkpoint", id: "c5", state: state(5) });
+  assert.equal(begins.running.origin, origin);
+  const own = { ...state(6), lineage: 2 };
+  const goesOn = decide({ ...view, reports: [report("a", state(20)), report("b", own)] });
+  assert.ok(goesOn.kind === "run");
+  assert.deepEqual(goesOn.running.source, { kind: "member", workerId: "b", state: own });
+  // A divergence before anything is published in it goes back to its beginning, and voids all of it.
+  const other = { ...own, digest: "sha256:other" };
+  const { replay } = formed({ ...view, reports: [report("a", own), report("b", other)] });
+  assert.deepEqual(replay?.from, state(5));
+  // What it begins with is gone: behind it there may be something.
+  const nobody = [report("a", null), report("b", null)];
+  const lost = decide({ ...view, reports: nobody, checkpoints: [checkpoint("c3", 3), view.latest] });
+  assert.ok(lost.kind === "run");
+  assert.deepEqual(lost.running.source, { kind: "checkpoint", id: "c3", state: state(3) });
+  assert.equal(lost.running.origin.lineage, 3);
 });

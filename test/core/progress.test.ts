@@ -49,6 +49,7 @@ test("a run begins with nothing done and nothing best, at the place it was given
     best: null,
     samplings: [],
     plateau: null,
+    openings: [],
   });
 });
 

@@ -10,7 +10,7 @@ const hourMs = 3_600_000;
 function checkpoint(epoch: number, value: number | null, more: Partial<CheckpointPointer> = {}): Keepable {
   const digests = { stateDigest: "", weightsDigest: "", manifestSha256: "" };
   const of = { monitor: "val_loss", mode: "min", data: "d" } as const;
-  const place = { lineage: 1, step: 10 * epoch, epoch, stepInEpoch: 0, generation: 1 };
+  const place = { lineage: 1, era: 1, step: 10 * epoch, epoch, stepInEpoch: 0, generation: 1 };
   const pointer = { id: `e${epoch}`, location: "", ...place, ...digests, monitor: "val_loss", value, of, ...more };
   return { pointer, writtenAtMs: epoch * hourMs };
 }

@@ -10,6 +10,7 @@ import { messageOf } from "../../src/core/errors.ts";
 import { decodeJson, encodeJson } from "../../src/core/json.ts";
 import { type Keys, keysOf } from "../../src/core/keys.ts";
 import type { Running } from "../../src/core/membership.ts";
+import { firstOrigin } from "../../src/core/origin.ts";
 import { afterEpoch, initialProgress, type Progress } from "../../src/core/progress.ts";
 import type { Arrival, JobRecord } from "../../src/core/records.ts";
 import type { CheckpointContent, CheckpointStorage } from "../../src/ports/checkpoint-storage.ts";
@@ -103,6 +104,7 @@ export class Scene {
       generation: this.#generation,
       members,
       source: { kind: "seed" },
+      origin: firstOrigin,
       paused: false,
     };
     await this.observer.transact([], [{ kind: "put", key: this.keys.generation, value: encodeJson(running) }]);
@@ -178,6 +180,7 @@ export class Scene {
         weightsDigest: `sha256:${sha256(values)}`,
         fingerprint: {},
         equivalences: [],
+        openings: [],
         members: identity.members,
         metrics: progress.history.at(-1)?.metrics ?? null,
         writtenAt: identity.writtenAt,
@@ -276,7 +279,7 @@ export function sha256(bytes: ArrayBufferView): string {
 function recordOf(run: number): JobRecord {
   return {
     ...{ job: "matrix", run, shards: 2, workers: { start: 1, min: 1, max: 2 }, budgetMs: 5000, threads: 1, fields: {} },
-    ...{ epochs: 100, checkpoint, lineage: 1, era: 1, replicas: 0, mayChange: false, start: 1 },
+    ...{ epochs: 100, checkpoint, replicas: 0, mayChange: false, start: 1 },
   };
 }
 

@@ -173,16 +173,7 @@ async function throughDisk(
   };
   const record: JobRecord = {
     ...{ job: job.name, run: 1, shards: 2, workers: { start: 2, min: 1, max: 2 }, budgetMs: 5000, threads: 1 },
-    ...{
-      fields: {},
-      epochs: job.epochs,
-      checkpoint: job.checkpoint,
-      lineage: 1,
-      era: 1,
-      replicas: 0,
-      mayChange: false,
-      start: 1,
-    },
+    ...{ fields: {}, epochs: job.epochs, checkpoint: job.checkpoint, replicas: 0, mayChange: false, start: 1 },
   };
   const storage = await openDirectoryStorage(
     await testFolder(context),

@@ -31,6 +31,7 @@ const training: ClusterStatus = {
   job: "digits",
   state: "training",
   reason: "all 3 workers have joined",
+  failure: null,
   generation: 1,
   epoch: 0,
   step: 0,
@@ -467,7 +468,8 @@ test("the mode follows the flag, then the terminal; colour follows NO_COLOR and 
 
 test("the status table shows state and reason, progress, every process by role and rank, best and latest", () => {
   const other = { workerId: null, rank: null, leader: false, epoch: null, step: null, lease: null };
-  const pointer = { id: "b", location: "runs/digits/checkpoints/b", lineage: 1, step: 30, epoch: 1, stepInEpoch: 6 };
+  const location = "runs/digits/checkpoints/b";
+  const pointer = { id: "b", location, lineage: 1, era: 1, step: 30, epoch: 1, stepInEpoch: 6 };
   const of = { monitor: "val_loss", mode: "min", data: "" } as const;
   const digests = { generation: 2, stateDigest: "", weightsDigest: "", manifestSha256: "", monitor: "val_loss", of };
   const status: ClusterStatus = {

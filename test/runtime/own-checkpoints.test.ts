@@ -17,7 +17,7 @@ import { content } from "../contract/checkpoint-storage.contract.ts";
 
 const keys = keysOf("digits", 1);
 // Nothing else of the record is looked at.
-const record = { job: "digits", run: 1, lineage: 1, era: 1 } as JobRecord;
+const record = { job: "digits", run: 1 } as JobRecord;
 const quiet: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, with: () => quiet };
 
 async function open(context: TestContext) {

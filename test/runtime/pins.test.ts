@@ -25,7 +25,7 @@ const record = { job: "one", run: 1, checkpoint: ruleOf({ keep: { last: 1 } }) }
 function pointer(id: string, step: number): CheckpointPointer {
   const digests = { stateDigest: "", weightsDigest: "", manifestSha256: "" };
   const of = { monitor: "val_loss", mode: "min", data: "d" } as const;
-  const place = { lineage: 1, step, epoch: step, stepInEpoch: 0, generation: 1 };
+  const place = { lineage: 1, era: 1, step, epoch: step, stepInEpoch: 0, generation: 1 };
   return { id, location: "", ...place, ...digests, monitor: "val_loss", value: null, of };
 }
 

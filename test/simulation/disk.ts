@@ -24,6 +24,8 @@ export class Disk {
   readonly #chance: Chance;
   readonly #whole = new Map<string, Whole>();
   readonly #events: DiskEvents;
+  /** Ids whose bytes are not those that were written. */
+  readonly corrupt = new Set<string>();
   /** Ids that were ever begun; none may be begun twice. */
   readonly #begun = new Set<string>();
   /** Slots whose writes fail. */
@@ -69,6 +71,9 @@ export class Disk {
         await wait(15);
         const whole = this.#whole.get(id);
         if (!whole) throw new CheckpointError("missing", `There is no checkpoint ${id}.`);
+        if (this.corrupt.has(id)) {
+          throw new CheckpointError("corrupt", `A file of ${id} has another SHA-256 than was written.`);
+        }
         return copyOf(whole.content);
       },
       list: async () => {

@@ -1,6 +1,7 @@
 /** Does what a schedule says, counts what really happened, and mends everything when the faults are over. */
 import { type Generation, memberIds } from "../../src/core/membership.ts";
 import { decodeJson } from "../../src/core/json.ts";
+import type { CheckpointPointer } from "../../src/core/status.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Disk } from "./disk.ts";
 import { fairWeather, type SimulatedEtcd, type Weather } from "./etcd.ts";
@@ -148,6 +149,8 @@ export class Injector {
         disk.failing.add(worker);
         this.#later(forMs, () => disk.failing.delete(worker));
         return this.#note(`writes of ${worker} fail for ${forMs} ms`);
+      case "corrupt-latest":
+        return this.#corruptLatest();
       case "disk-slow":
         disk.slowness = 40;
         this.#later(forMs, () => {
@@ -187,6 +190,21 @@ export class Injector {
     // Of one that forms with a newcomer, only one may have the state.
     const members = generation?.kind === "running" ? memberIds(generation) : [];
     return store.has(keys.latest) && members.length > 1 && members.some((id) => id.startsWith(`${worker}.`));
+  }
+
+  /** What `latest` names is not any more what was written; something before it is whole. */
+  #corruptLatest(): boolean {
+    const { disk, observer } = this.#parts;
+    const latest = observer.store.get(keys.latest);
+    if (!latest) return false;
+    const { id } = decodeJson<CheckpointPointer>(latest);
+    const others = [...observer.store].filter(([key, value]) => {
+      const other = key.startsWith(keys.checkpoints) ? key.slice(keys.checkpoints.length) : id;
+      return other !== id && value.includes('"live"') && !disk.corrupt.has(other) && disk.wholeOf(other) !== null;
+    });
+    if (others.length === 0 || disk.corrupt.size > 0) return false;
+    disk.corrupt.add(id);
+    return this.#note(`${id} is corrupt`);
   }
 
   #leader(): string | null {

@@ -4,7 +4,15 @@
  */
 import { type Forming, type Generation, memberIds, type Running } from "../../src/core/membership.ts";
 import { decodeJson, encodeJson } from "../../src/core/json.ts";
-import type { Arrival, CoordinatorRecord, EpochRecord, LeaderRecord, Refusal } from "../../src/core/records.ts";
+import type { Origin } from "../../src/core/origin.ts";
+import type {
+  Arrival,
+  CheckpointRecord,
+  CoordinatorRecord,
+  EpochRecord,
+  LeaderRecord,
+  Refusal,
+} from "../../src/core/records.ts";
 import { compareStates, type Report } from "../../src/core/state-order.ts";
 import type { CheckpointPointer } from "../../src/core/status.ts";
 import type { Disk } from "./disk.ts";
@@ -46,8 +54,9 @@ export interface Seen {
   readonly fail: (invariant: string, why: string) => void;
 }
 
-/** "paused": below MIN. "back": enough came back. "spared": somebody stands by beyond MAX or S, and is not left out. */
-export type Standing = "paused" | "back" | "spared";
+/** "paused": below MIN. "back": enough came back. "spared": somebody stands by beyond MAX or S, and is
+ * not left out. "behind": a new lineage began behind what was published. */
+export type Standing = "paused" | "back" | "spared" | "behind";
 
 export function checkWrite(seen: Seen, write: StoreWrite): void {
   for (const change of write.changes) {
@@ -75,7 +84,11 @@ export function checkWrite(seen: Seen, write: StoreWrite): void {
         checkFence(seen, write, name);
         checkLatest(seen, change);
         break;
+      case "origin":
+        checkOrigin(seen, change, write);
+        break;
       case "best":
+        if (opensLineage(write)) break;
         checkFence(seen, write, name);
         checkBest(seen, change, write);
         break;
@@ -85,7 +98,8 @@ export function checkWrite(seen: Seen, write: StoreWrite): void {
       case "checkpoints":
         // Whoever pins writes the record as it is.
         if (change.value === seen.store.get(change.key)) break;
-        checkFence(seen, write, name);
+        if (isSetAside(change.value)) checkSetAside(seen, change, write.author);
+        else checkFence(seen, write, name);
         checkCheckpoint(seen, change, write);
         break;
       case "pins":
@@ -100,6 +114,46 @@ export function checkWrite(seen: Seen, write: StoreWrite): void {
       case "failed":
         if (change.value !== null) seen.fail("P6", `the run failed: ${change.value}`);
     }
+  }
+}
+
+function opensLineage({ changes }: StoreWrite): boolean {
+  return changes.some(({ key }) => key === keys.origin);
+}
+
+function isSetAside(value: string | null): boolean {
+  return value !== null && decodeJson<CheckpointRecord>(value).state === "set-aside";
+}
+
+/** R11, P3: a lineage follows the one before, from a state that is whole, and says why; `best` names what is whole. */
+function checkOrigin(seen: Seen, { value }: StoreChange, write: StoreWrite): void {
+  const { store, fail, disk } = seen;
+  if (value === null) {
+    fail("R11", "the beginning of the lineage was deleted");
+    return;
+  }
+  const { lineage, from, reason } = decodeJson<Origin>(value);
+  const before = store.get(keys.origin);
+  const last = before ? decodeJson<Origin>(before).lineage : 1;
+  seen.note("behind");
+  if (lineage !== last + 1 || reason === "") fail("R11", `lineage ${lineage} follows ${last}, because of "${reason}"`);
+  if (valueAfter(seen, write, keys.lineage(lineage)) !== value) fail("R11", `lineage ${lineage} is not written down`);
+  const named = from?.checkpoint;
+  if (named && (disk?.corrupt.has(named) || !disk?.wholeOf(named)))
+    fail("R15", `lineage ${lineage} begins at ${named}`);
+  const best = valueAfter(seen, write, keys.best);
+  const isBad = best !== null && isSetAside(store.get(keys.checkpoint(decodeJson<CheckpointPointer>(best).id)) ?? null);
+  if (isBad) fail("P3", `best names ${best}, which is set aside`);
+}
+
+/** R15: only what was read and is corrupt, and only by a member of the generation that goes on from it. */
+function checkSetAside({ store, disk, newestIds, fail }: Seen, { key }: StoreChange, author: string | null): void {
+  const id = key.slice(keys.checkpoints.length);
+  if (!disk?.corrupt.has(id)) fail("R15", `${author} sets ${id} aside, which is whole`);
+  const text = store.get(keys.generation);
+  const now = text ? decodeJson<Generation>(text) : null;
+  if (now?.kind !== "running" || !memberIds(now).includes(newestIds.get(author ?? "") ?? "")) {
+    fail("R15", `${author} sets ${id} aside, and is no member of ${text}`);
   }
 }
 
@@ -213,6 +267,11 @@ function checkRunning(seen: Seen, forming: Forming, running: Running): void {
   const { source } = running;
   const latest = store.get(keys.latest);
   const pointer = latest ? decodeJson<CheckpointPointer>(latest) : null;
+  const origin = store.get(keys.origin);
+  const lineage = origin ? decodeJson<Origin>(origin).lineage : 1;
+  if (running.origin.lineage > lineage && !isSetAside(store.get(keys.checkpoint(pointer?.id ?? "")) ?? null)) {
+    fail("R11", `generation ${running.generation} goes back behind ${pointer?.id}, which is not set aside`);
+  }
   for (const id of ids) {
     const report = store.get(keys.report(running.generation, id));
     if (!report) {
@@ -221,11 +280,15 @@ function checkRunning(seen: Seen, forming: Forming, running: Running): void {
     }
     const { state } = decodeJson<Report>(report);
     if (seen.flipped.size > 0) continue;
-    if (state && (source.kind === "seed" || compareStates(source.state, state) < 0)) {
+    if (state?.lineage !== running.origin.lineage) continue;
+    if (source.kind === "seed" || compareStates(source.state, state) < 0) {
       fail("R2", `generation ${running.generation} goes on from ${describe(source)}, and ${id} is at ${state.step}`);
     }
   }
-  if (pointer && (source.kind === "seed" || source.state.step < pointer.step)) {
+  if (
+    pointer?.lineage === running.origin.lineage &&
+    (source.kind === "seed" || compareStates(source.state, pointer) < 0)
+  ) {
     fail("R2", `generation ${running.generation} goes on from ${describe(source)}, and latest is ${pointer.step}`);
   }
 }
@@ -250,7 +313,11 @@ function checkReport(seen: Seen, { key, value }: StoreChange, author: string | n
   if (isCopy) seen.copies.add(workerId);
   if (seen.owners.get(workerId) !== author) seen.fail("P4", `${author} reports as ${workerId}`);
   checkStandsAt(seen, author ?? "", decodeJson<Report>(value));
-  if (state && seen.flipped.size === 0 && !seen.reference.states[state.step]?.digests.includes(state.digest)) {
+  if (
+    state?.lineage === 1 &&
+    seen.flipped.size === 0 &&
+    !seen.reference.states[state.step]?.digests.includes(state.digest)
+  ) {
     seen.fail("P1", `${author} reports a state of step ${state.step} that is not the undisturbed run's (${key})`);
   }
 }
@@ -272,7 +339,8 @@ function checkEpoch(seen: Seen, { key, value }: StoreChange, write: StoreWrite):
   }
   const record = decodeJson<EpochRecord>(value);
   const { epoch, state, generation } = record;
-  if (state.digest !== reference.boundaries[epoch] || state.step !== epoch * reference.stepsPerEpoch) {
+  const isSame = state.lineage > 1 || state.digest === reference.boundaries[epoch];
+  if (!isSame || state.step !== epoch * reference.stepsPerEpoch) {
     fail("P1", `epoch ${epoch} was committed with a state that is not the undisturbed run's`);
   }
   const history = epoch > 0 ? reference.final.history[epoch - 1] : undefined;
@@ -303,11 +371,11 @@ function checkLatest(seen: Seen, { value }: StoreChange): void {
   const pointer = decodeJson<CheckpointPointer>(value);
   const before = store.get(keys.latest);
   const old = before ? decodeJson<CheckpointPointer>(before) : null;
-  if (old && compareStates({ ...old, era: 1 }, { ...pointer, era: 1 }) >= 0) {
+  if (old && compareStates(old, pointer) >= 0) {
     fail("R9", `latest went from step ${old.step} of epoch ${old.epoch} to ${pointer.step} of ${pointer.epoch}`);
   }
   checkWhole(seen, pointer);
-  if (!reference.states[pointer.step]?.digests.includes(pointer.stateDigest)) {
+  if (pointer.lineage === 1 && !reference.states[pointer.step]?.digests.includes(pointer.stateDigest)) {
     fail("P1", `latest names a state of step ${pointer.step} that is not the undisturbed run's`);
   }
   if (pointer.stepInEpoch > 0) return;

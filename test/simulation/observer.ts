@@ -35,6 +35,8 @@ export interface Bounds {
 export interface SeenProcess {
   /** Null before it has a state. */
   step: number | null;
+  /** That state's. */
+  lineage: number;
   /** The highest generation that it sent a report to. */
   reported: number;
   /** The generation that its trainer runs for; null while it stands still. */
@@ -154,6 +156,7 @@ export class Observer {
     this.#trace.note(process, `has the state of step ${step}`);
     if (!this.violation) checkTaken(this.#seen, process, seen, progress, values);
     seen.step = step;
+    seen.lineage = progress?.lineage ?? 1;
   }
 
   /** Its trainer runs for a generation, or has come to an end. */
@@ -244,8 +247,10 @@ export class Observer {
   /** When the job is finished: everything is there that the undisturbed run would have left. */
   checkEnd(): void {
     const { store, reference, disk } = this.#seen;
+    const lineages = [1, ...[...store.keys()].filter((key) => key.startsWith(keys.lineages)).map((_, i) => i + 2)];
     for (let epoch = 0; epoch < reference.boundaries.length; epoch++) {
-      if (!store.has(keys.epoch(1, epoch))) this.#fail("R6", `the job is finished without a record of epoch ${epoch}`);
+      if (!lineages.some((lineage) => store.has(keys.epoch(lineage, epoch))))
+        this.#fail("R6", `the job is finished without a record of epoch ${epoch}`);
     }
     const latest = store.get(keys.latest);
     const step = latest ? (JSON.parse(latest) as { step: number }).step : null;
@@ -275,7 +280,7 @@ export class Observer {
   #process(name: string): SeenProcess {
     let process = this.#seen.processes.get(name);
     if (!process) {
-      process = { step: null, reported: 0, trainsIn: null, missesPeerIn: 0, isGone: false };
+      process = { step: null, lineage: 1, reported: 0, trainsIn: null, missesPeerIn: 0, isGone: false };
       this.#seen.processes.set(name, process);
     }
     return process;

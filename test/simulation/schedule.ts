@@ -37,6 +37,7 @@ export const supportedFaults = {
   pin: true,
   "disk-failing": true,
   "disk-slow": true,
+  "corrupt-latest": true,
 } as const;
 
 export type FaultKind = keyof typeof supportedFaults;
@@ -66,11 +67,14 @@ const moments: readonly Moment[] = [
   "published",
 ];
 
+/** Drawn by themselves. */
+const special: readonly FaultKind[] = ["flip-bit", "damaged-copy", "corrupt-latest"];
+
 export const allKinds = Object.keys(supportedFaults) as FaultKind[];
 
 /** Lease and failure budget are 3 to 5 s, so what lasts is drawn on both sides of that. */
 export function drawSchedule(chance: Chance, horizonMs: number): Fault[] {
-  const kinds = allKinds.filter((kind) => supportedFaults[kind] && kind !== "flip-bit" && kind !== "damaged-copy");
+  const kinds = allKinds.filter((kind) => supportedFaults[kind] && !special.includes(kind));
   // Nobody dies: when the one that is wrong dies first, nobody is left to see it (no checksums in each contribution yet).
   if (chance.is(0.05)) {
     const flip = draw(chance, "flip-bit", horizonMs);
@@ -83,6 +87,15 @@ export function drawSchedule(chance: Chance, horizonMs: number): Fault[] {
   const faults = Array.from({ length: count }, () => draw(chance, chance.pick(few), horizonMs));
   // Beside the others, which make copies necessary.
   if (chance.is(0.15)) faults.push(draw(chance, "damaged-copy", horizonMs));
+  // Nobody looks at it before everybody is gone.
+  if (chance.is(0.12)) {
+    const atMs = Math.round(chance.between(0, horizonMs));
+    const on = chance.is(0.8) ? { moment: "published" as const, afterMs: Math.round(chance.between(0, 60)) } : null;
+    const at = (kind: FaultKind): Fault => ({ ...draw(chance, kind, horizonMs), atMs, on });
+    // What a lineage begins with may take its time.
+    if (chance.is(0.5)) faults.push({ ...at("disk-slow"), forMs: 15_000 });
+    faults.push(at("corrupt-latest"), at("kill-all"));
+  }
   return faults.sort((a, b) => a.atMs - b.atMs);
 }
 

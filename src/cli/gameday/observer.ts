@@ -20,19 +20,17 @@ const pollMs = 500;
 
 export class Observer {
   readonly keys: Keys;
-  readonly #record: JobRecord;
   readonly #coordination: Coordination;
 
   constructor(coordination: Coordination, record: JobRecord) {
     this.#coordination = coordination;
-    this.#record = record;
     this.keys = keysOf(record.job, record.run);
   }
 
   async read(): Promise<Observation> {
     const { keys } = this;
     const { entries } = await this.#coordination.list(keys.prefix);
-    const reading = readRun(entries, keys, this.#record.lineage);
+    const reading = readRun(entries, keys);
     const leader = reading.entries.get(keys.leader);
     return {
       ...reading,
@@ -82,10 +80,9 @@ export class Observer {
   /** Of every epoch's record and every save: problems with how often it was written. */
   async writtenOnce(): Promise<readonly string[]> {
     const { entries } = await this.read();
-    const { lineage } = this.#record;
     const twice = (entry: Entry) => entry.createRevision !== entry.modRevision;
     return [...entries.values()]
-      .filter(({ key }) => key.startsWith(this.keys.epochs(lineage)) || key.startsWith(this.keys.saves(lineage)))
+      .filter(({ key }) => key.startsWith(this.keys.epochs) || key.startsWith(this.keys.saves))
       .filter(twice)
       .map(({ key }) => `${key} was written more than once`);
   }

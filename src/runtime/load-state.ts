@@ -1,0 +1,104 @@
+/**
+ * Taking a state out of a checkpoint. *Unreadable is not corrupt*: what is absent, or cannot be read, is waited for, since
+ * it may be whole. What was read to the end and is not what was written is set aside, in etcd, with the reason; the
+ * coordinator then finds another state to go on from. Nothing is deleted.
+ */
+import type { FailureBudget } from "../core/failure-budget.ts";
+import { LockstepError, messageOf } from "../core/errors.ts";
+import { decodeJson, encodeJson } from "../core/json.ts";
+import type { Keys } from "../core/keys.ts";
+import { CheckpointError } from "../core/manifest.ts";
+import type { CheckpointRecord } from "../core/records.ts";
+import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { ComputeInfo } from "../ports/compute.ts";
+import type { Coordination } from "../ports/coordination.ts";
+import type { Log } from "../ports/log.ts";
+import { type NamedSnapshot, verified } from "./held-state.ts";
+import { withReaderPin } from "./pins.ts";
+import { patiently, unlessAborted } from "./patience.ts";
+import { contentToSnapshot } from "./state.ts";
+
+export interface LoadOptions {
+  readonly info: ComputeInfo;
+  readonly keys: Keys;
+  readonly budget: FailureBudget;
+  readonly coordination: Coordination;
+  readonly storage: CheckpointStorage;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly workerId: string;
+}
+
+export interface Wanted {
+  readonly id: string;
+  /** Of the state that it must hold. */
+  readonly digest: string;
+  /** The revision of the generation key that asks for it. */
+  readonly generation: number;
+}
+
+/** Rejects when `over` is aborted, and when the checkpoint does not fit this worker's model. */
+export async function loadState(options: LoadOptions, wanted: Wanted, over: AbortSignal): Promise<NamedSnapshot> {
+  const { info, storage, clock, log, budget } = options;
+  for (let said = ""; ; ) {
+    try {
+      const content = await unlessAborted(
+        withReaderPin({ ...options, signal: over }, wanted.id, () => storage.load(wanted.id, over)),
+        over,
+      );
+      return verifiedAs(contentToSnapshot(content, info), wanted);
+    } catch (error) {
+      over.throwIfAborted();
+      if (!(error instanceof CheckpointError)) throw error;
+      if (error.problem === "corrupt") {
+        await setAside(options, wanted, error.message, over);
+        // The next generation says what to go on from.
+        return unlessAborted(new Promise<never>(() => {}), over);
+      }
+      if (error.message !== said) {
+        log.warn("the state cannot be read yet; waiting for it", { checkpoint: wanted.id, reason: error.message });
+      }
+      said = error.message;
+    }
+    await clock.sleep(budget.pollMs, over);
+  }
+}
+
+function verifiedAs(snapshot: NamedSnapshot["snapshot"], { id, digest }: Wanted): NamedSnapshot {
+  try {
+    return verified(snapshot, digest);
+  } catch (error) {
+    throw new CheckpointError("corrupt", `The checkpoint ${id} is another one: ${messageOf(error)}`);
+  }
+}
+
+/** Only from live, and only as a member of the generation that asks for it: a fenced record. */
+async function setAside(
+  options: LoadOptions,
+  { id, generation }: Wanted,
+  reason: string,
+  over: AbortSignal,
+): Promise<void> {
+  const { coordination, keys, clock, log, budget, workerId } = options;
+  log.error("a checkpoint is corrupt and set aside", { checkpoint: id, reason });
+  const key = keys.checkpoint(id);
+  const attempt = async (): Promise<boolean> => {
+    const entry = await coordination.get(key);
+    if (!entry) throw new LockstepError("corrupt-checkpoint", `${reason} And etcd knows nothing of this checkpoint.`);
+    const record = decodeJson<CheckpointRecord>(entry.value);
+    if (record.state !== "live") return true;
+    const aside: CheckpointRecord = { ...record, state: "set-aside", reason: `${workerId} says: ${reason}` };
+    const { succeeded } = await coordination.transact(
+      [
+        { kind: "modified-at", key: keys.generation, revision: generation },
+        { kind: "modified-at", key, revision: entry.modRevision },
+      ],
+      [{ kind: "put", key, value: encodeJson(aside) }],
+    );
+    return succeeded;
+  };
+  const parts = { clock, log, pauseMs: budget.pollMs / 4, signal: over };
+  // When the generation is over that asked for it, `over` ends this.
+  while (!(await patiently(parts, "setting a checkpoint aside", attempt))) await clock.sleep(parts.pauseMs, over);
+}
