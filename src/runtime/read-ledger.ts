@@ -14,6 +14,8 @@ export interface RunLedger {
   /** Of the whole dataset; null before the first membership. */
   readonly dataDigest: string | null;
   readonly equivalences: readonly string[];
+  /** The lineage under way; the entries are those on the way to it. */
+  readonly lineage: number;
   readonly pointers: { readonly best: CheckpointPointer | null; readonly latest: CheckpointPointer | null };
   /** In order of steps; a boundary before the save that covers it. */
   readonly entries: readonly LedgerEntry[];
@@ -61,6 +63,7 @@ export async function readLedger(coordination: Coordination, job: string, run: n
     record,
     dataDigest: readValue<Fingerprint>(known, keys.fingerprint)?.["data.digest"] ?? null,
     equivalences: readValue<Equivalences>(known, keys.equivalences)?.reasons ?? [],
+    lineage: origin.lineage,
     pointers: { best: readValue(known, keys.best), latest: readValue(known, keys.latest) },
     entries: entries.sort((a, b) => a.step - b.step || a.event.localeCompare(b.event)),
   };

@@ -5,9 +5,11 @@ import { MemoryCoordination } from "../../src/adapters/memory/coordination.ts";
 import { systemClock } from "../../src/adapters/system/clock.ts";
 import { createLog } from "../../src/adapters/system/log.ts";
 import { LockstepError } from "../../src/core/errors.ts";
-import { encodeJson } from "../../src/core/json.ts";
+import { decodeJson, encodeJson } from "../../src/core/json.ts";
 import { keysOf } from "../../src/core/keys.ts";
 import { type Done, isFor } from "../../src/core/records.ts";
+import type { Origin } from "../../src/core/origin.ts";
+import type { CheckpointPointer } from "../../src/core/status.ts";
 import { clusterStatus } from "../../src/runtime/cluster-status.ts";
 import { openRun, type RunRequest } from "../../src/runtime/open-run.ts";
 import { readRun } from "../../src/runtime/run-reading.ts";
@@ -24,6 +26,12 @@ const request: RunRequest = {
 const fingerprint = {
   ...{ ...request.fields, "job.graph": "g", "engine.kind": "native", "engine.threads": "1", shards: "2" },
 };
+
+const pointer = (id: string, step: number): CheckpointPointer => ({
+  ...{ id, location: id, lineage: 1, era: 1, step, epoch: 1, stepInEpoch: 0, generation: 1 },
+  ...{ stateDigest: `sha256:${step}`, weightsDigest: "", manifestSha256: "", monitor: "loss", value: 0.5 },
+  of: { monitor: "loss", mode: "min", data: "d" },
+});
 
 async function begun() {
   const store = new MemoryCoordination({ clock: systemClock, log, leaseMarginMs: 100 });
@@ -123,5 +131,61 @@ test("a run that stopped early is trained on by another rule alone; one that rea
   await end({ epoch: 3, early: null });
   assert.equal(await isDone({ checkpoint: rule(5) }), true);
   assert.equal(await isDone({ epochs: 4 }), false);
+  store.close();
+});
+
+test("rule 20: another S opens a lineage from latest; a run of which nothing is published has nothing to go back to", async () => {
+  const { store, client } = await begun();
+  const wider = { ...request, shards: 4, allowChange: true };
+  await openRun(client, wider);
+  assert.equal(await client.get(keys.origin), null);
+  await client.transact(
+    [],
+    [
+      { kind: "put", key: keys.latest, value: encodeJson(pointer("c1", 7)) },
+      { kind: "put", key: keys.checkpoint("c1"), value: encodeJson({ state: "live", pointer: pointer("c1", 7) }) },
+    ],
+  );
+  const { notices } = await openRun(client, wider);
+  assert.deepEqual(notices, ["Lineage 2 begins: S was 2 and is 4."]);
+  const origin = decodeJson<Origin>((await client.get(keys.origin))!.value);
+  assert.deepEqual([origin.lineage, origin.from?.checkpoint], [2, "c1"]);
+  store.close();
+});
+
+test("rule 11: nobody goes back while somebody trains, nor to what is set aside; latest itself is no way back", async () => {
+  const { store, client } = await begun();
+  const live = (id: string, step: number) =>
+    ({
+      kind: "put",
+      key: keys.checkpoint(id),
+      value: encodeJson({ state: "live", pointer: pointer(id, step) }),
+    }) as const;
+  const aside = { state: "set-aside", pointer: pointer("c2", 8), reason: "w1.a says: cut off" };
+  await client.transact(
+    [],
+    [
+      { kind: "put", key: keys.latest, value: encodeJson(pointer("c3", 9)) },
+      { kind: "put", key: keys.best, value: encodeJson({ ...pointer("c1", 7), value: 0.25 }) },
+      ...[live("c1", 7), live("c3", 9), { kind: "put" as const, key: keys.checkpoint("c2"), value: encodeJson(aside) }],
+      { kind: "put", key: keys.done, value: encodeJson({ epoch: 3, early: null }) },
+      { kind: "put", key: keys.member("w1.a"), value: encodeJson({ workerId: "w1.a", name: "w1" }) },
+    ],
+  );
+  const back = (checkpoint: string) => openRun(client, { ...request, resume: { checkpoint } });
+  assert.deepEqual((await back("latest")).notices, []);
+  assert.deepEqual((await back("c3")).notices, []);
+  const isRunning = (error: unknown) => error instanceof LockstepError && error.code === "job-running";
+  await assert.rejects(back("best"), (error) => isRunning(error) && /trained by w1/.test(String(error)));
+  await client.transact([], [{ kind: "delete", key: keys.member("w1.a") }]);
+  await assert.rejects(back("c2"), /The checkpoint c2 of "one" was set aside: w1\.a says: cut off/);
+  await assert.rejects(back("c4"), /has no checkpoint c4\. It has c1, c2, c3\./);
+  assert.equal(await client.get(keys.origin), null);
+  const { notices } = await back("best");
+  assert.deepEqual(notices, ["Lineage 2 begins: resumed from best (c1) at step 7, where latest was at step 9."]);
+  const origin = decodeJson<Origin>((await client.get(keys.origin))!.value);
+  assert.deepEqual([origin.from?.state.step, origin.best?.value], [7, 0.25]);
+  assert.deepEqual((await client.get(keys.lineage(2)))?.value, encodeJson(origin));
+  assert.equal(await client.get(keys.done), null, "there is something to train again");
   store.close();
 });

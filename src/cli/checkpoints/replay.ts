@@ -78,7 +78,7 @@ export async function replayCheckpoint(
 /** What is recorded for the N steps after the checkpoint; to train for nothing is refused. */
 function within(steps: number, manifest: Manifest, { etcd, stored }: FoundCheckpoints): readonly Recorded[] {
   const { job, run, step } = manifest;
-  const ledger = etcd && { lineage: etcd.record.lineage, entries: etcd.entries };
+  const ledger = etcd && { lineage: etcd.lineage, entries: etcd.entries };
   const later = stored.map((one) => one.manifest).filter((one) => one.job === job && one.run === run);
   const all = recordedAfter(manifest, ledger, later);
   const reached = all.filter((one) => one.step <= step + steps);
