@@ -85,7 +85,8 @@ async function samplingsOf(
   const change = known?.equivalences.find((reason) => decideSamples.includes(changedField(reason)));
   const latest = known?.pointers.latest;
   if (change === undefined || !latest) return whole;
-  if (!existsSync(latest.location)) {
+  // Where each worker has its own, another one's folder may be on this machine.
+  if (!existsSync(latest.location) && latest.holders === undefined) {
     throw new LockstepError(
       "incompatible",
       `Where ${change} is told by the checkpoint ${latest.id}, which is not at ${latest.location}.`,

@@ -4,7 +4,7 @@ import { CheckpointFiles } from "../adapters/fs/checkpoint-files.ts";
 import { storeIdOf } from "../adapters/fs/store-id.ts";
 import { connectCheckpoints, serveCheckpoints } from "../adapters/grpc/checkpoints.ts";
 import { Keeper } from "../adapters/replicas/keeper.ts";
-import { ReplicatedStorage, type Surroundings } from "../adapters/replicas/replicated-storage.ts";
+import { type Published, ReplicatedStorage, type Surroundings } from "../adapters/replicas/replicated-storage.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { assert } from "../core/errors.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
@@ -12,6 +12,7 @@ import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import type { Generation, Member, Store } from "../core/membership.ts";
 import type { CheckpointRecord, JobRecord } from "../core/records.ts";
+import type { CheckpointPointer } from "../core/status.ts";
 import { holdersBeside, keepersBeside } from "../core/replicas.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Coordination } from "../ports/coordination.ts";
@@ -92,12 +93,19 @@ function surroundingsOf(own: Store, keys: Keys, coordination: Coordination): Sur
       const generation = await coordination.get(keys.generation);
       return keepersBeside(own, await members(), generation && decodeJson<Generation>(generation.value));
     },
+    async published() {
+      const { entries } = await coordination.list(keys.checkpoints);
+      const records = entries.map(({ value }) => decodeJson<CheckpointRecord>(value));
+      return records.filter(({ state }) => state === "live").map(({ pointer }) => publishedOf(pointer));
+    },
     async holdersOf(id) {
       const entry = await coordination.get(keys.checkpoint(id));
-      const pointer = entry && decodeJson<CheckpointRecord>(entry.value).pointer;
-      const names = pointer?.holders ?? [];
-      const published = pointer && { id, manifestSha256: pointer.manifestSha256, holders: names };
-      return { published, holders: holdersBeside(own, await members(), names) };
+      const published = entry && publishedOf(decodeJson<CheckpointRecord>(entry.value).pointer);
+      return { published, holders: holdersBeside(own, await members(), published?.holders ?? []) };
     },
   };
+}
+
+function publishedOf({ id, manifestSha256, holders = [] }: CheckpointPointer): Published {
+  return { id, manifestSha256, holders };
 }

@@ -149,6 +149,31 @@ test("promise 4: whoever has been replaced as leader writes nothing, and nobody 
   assert.deepEqual((await again.storage.write(content("new-era", { era: 2, fencingToken: 5 }))).holders, ["w0", "w1"]);
 });
 
+test("with the next checkpoint those before it get the copies that they have lost with their holders", async (context) => {
+  const cluster = await openCluster(context, 1);
+  const [first, second] = [await cluster.start("w0"), await cluster.start("w1")];
+  cluster.publish(await first.storage.write(content("one")));
+  first.die();
+  const third = await cluster.start("w2");
+  // Led by one that has it, and by one that has not: either way two of those who are there have it afterwards.
+  await second.storage.write(content("two", { step: 50, fencingToken: 18 }));
+  await whenThere(third, "one");
+  second.die();
+  const fourth = await cluster.start("w3");
+  await fourth.storage.write(content("three", { step: 60, fencingToken: 19 }));
+  await whenThere(fourth, "one");
+  assertSameContent(await fourth.local.load("one"), content("one"));
+  // One that has lost its disk counts no more, whatever its name.
+  third.die();
+  const again = await cluster.start("w2", { directory: `${third.directory}-new` });
+  await fourth.storage.write(content("four", { step: 70, fencingToken: 19 }));
+  await whenThere(again, "one");
+});
+
+async function whenThere({ local }: ReplicatingWorker, id: string): Promise<void> {
+  while (!(await local.list()).some((stored) => stored.id === id)) await new Promise(setImmediate);
+}
+
 test("a worker that has lost its disk fetches what it lacks, and has it from then on", async (context) => {
   const cluster = await openCluster(context, 1);
   const writer = await cluster.start("w0");

@@ -10,17 +10,18 @@ import { openDirectoryStorage } from "./checkpoint-storage.ts";
 import { storeIdName } from "./store-id.ts";
 
 /**
- * Opens a directory of checkpoints, and with it the workers' own directories in it, or beside it if it is such a one itself.
- * Of a checkpoint that lies in several, the first whole copy is taken.
+ * Opens a directory of checkpoints, and with it the workers' own directories in it, or beside it if it is, or was, such a one
+ * itself. Of a checkpoint that lies in several, the first whole copy is taken.
  */
 export async function openForReading(directory: string, log: Log): Promise<CheckpointStorage> {
   const root = resolve(directory);
-  const first = await openDirectoryStorage(root, log);
-  const around = isWorkersOwn(root) ? dirname(root) : root;
+  const around = isWorkersOwn(root) || !existsSync(root) ? dirname(root) : root;
   const names = await readdir(around).catch(() => []);
   const others = names.map((name) => join(around, name)).filter((path) => path !== root && isWorkersOwn(path));
-  if (others.length === 0) return first;
-  return new SeveralStorages([first, ...(await Promise.all(others.map((path) => openDirectoryStorage(path, log))))]);
+  // One that is lost is not made anew, if there are others.
+  const first = existsSync(root) || others.length === 0 ? [root] : [];
+  const storages = await Promise.all([...first, ...others].map((path) => openDirectoryStorage(path, log)));
+  return storages.length === 1 ? storages[0]! : new SeveralStorages(storages);
 }
 
 function isWorkersOwn(path: string): boolean {

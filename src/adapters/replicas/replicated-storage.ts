@@ -3,6 +3,7 @@
  * others fetch it, verify it and make it durable before it counts as written; whoever lacks one, or has a damaged one, fetches
  * it from a worker that has it.
  */
+import { createHash } from "node:crypto";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { CheckpointError } from "../../core/manifest.ts";
 import type { Store } from "../../core/membership.ts";
@@ -11,6 +12,7 @@ import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../
 import type { Clock } from "../../ports/clock.ts";
 import type { Log } from "../../ports/log.ts";
 import type { CheckpointFiles } from "../fs/checkpoint-files.ts";
+import { manifestName } from "../fs/checkpoint-storage.ts";
 import type { CheckpointsConnection, KeepRequest } from "../grpc/checkpoints.ts";
 
 /** What etcd says of a published checkpoint. */
@@ -25,6 +27,8 @@ export interface Published {
 export interface Surroundings {
   /** Who could keep a copy, in the order in which they are asked. */
   keepers(): Promise<readonly Holder[]>;
+  /** All that is published and not condemned. */
+  published(): Promise<readonly Published[]>;
   /** Who may have it, in the order in which they are asked; and what is known of it, or null. */
   holdersOf(id: string): Promise<{ readonly published: Published | null; readonly holders: readonly Holder[] }>;
 }
@@ -47,13 +51,21 @@ export interface ReplicationOptions {
   readonly log: Log;
 }
 
+type Worker = Pick<Holder, "name" | "store">;
+
+/** Under which right somebody asks. */
+type Leader = Pick<KeepRequest, "era" | "fencingToken">;
+
 export class ReplicatedStorage implements CheckpointStorage {
   readonly #options: ReplicationOptions;
   /** Copies that are being fetched, by id: nobody fetches one twice at a time. */
   readonly #fetching = new Map<string, Promise<StoredCheckpoint>>();
 
+  /** The stores of which this worker knows that they have a published checkpoint, by its id. */
+  readonly #known = new Map<string, Set<string>>();
+  #isCompleting = false;
   /** The latest that it has heard of. */
-  #leader: Pick<KeepRequest, "era" | "fencingToken"> = { era: 0, fencingToken: 0 };
+  #leader: Leader = { era: 0, fencingToken: 0 };
 
   constructor(options: ReplicationOptions) {
     this.#options = options;
@@ -72,6 +84,7 @@ export class ReplicatedStorage implements CheckpointStorage {
           ...{ id: stored.id, copies: kept.length, wanted: replicas, asked: keepers.length },
         });
       }
+      void this.#completeEarlier(content.manifest, keepers);
       return { ...stored, holders: [name, ...kept] };
     } catch (error) {
       await local.delete(stored.id);
@@ -118,7 +131,7 @@ export class ReplicatedStorage implements CheckpointStorage {
     await this.#fetch(id, manifestSha256, address, over, onReceived);
   }
 
-  #noteLeader({ era, fencingToken }: Pick<KeepRequest, "era" | "fencingToken">): void {
+  #noteLeader({ era, fencingToken }: Leader): void {
     const known = this.#leader;
     if ((era - known.era || fencingToken - known.fencingToken) < 0) {
       throw new LockstepError(
@@ -134,7 +147,8 @@ export class ReplicatedStorage implements CheckpointStorage {
     const left = [...keepers];
     const askUntilKept = async (): Promise<string | null> => {
       for (let keeper = left.shift(); keeper; keeper = left.shift()) {
-        if (await this.#askToKeep(stored, keeper)) return keeper.name;
+        if (await this.#askToKeep(stored.manifest, { ...stored, address: this.#options.store.address }, keeper))
+          return keeper.name;
       }
       return null;
     };
@@ -142,12 +156,75 @@ export class ReplicatedStorage implements CheckpointStorage {
     return kept.filter((name) => name !== null);
   }
 
-  async #askToKeep({ id, manifestSha256, manifest }: StoredCheckpoint, keeper: Holder): Promise<boolean> {
-    const { connect, log, run, store } = this.#options;
+  /** Beside training: has copies made of those published before that too few workers which are there have. */
+  async #completeEarlier(leader: Leader, keepers: readonly Holder[]): Promise<void> {
+    const { surroundings, log } = this.#options;
+    if (this.#isCompleting) return;
+    this.#isCompleting = true;
+    try {
+      const published = await surroundings.published();
+      for (const id of this.#known.keys()) if (!published.some((other) => other.id === id)) this.#known.delete(id);
+      for (const checkpoint of published) await this.#complete(checkpoint, leader, keepers);
+    } catch (error) {
+      // Tried again with the next checkpoint.
+      log.warn("a published checkpoint has fewer copies than it should have", { reason: messageOf(error) });
+    } finally {
+      this.#isCompleting = false;
+    }
+  }
+
+  async #complete(
+    { id, manifestSha256, holders }: Published,
+    leader: Leader,
+    keepers: readonly Holder[],
+  ): Promise<void> {
+    const { name, store, replicas, log } = this.#options;
+    const known = this.#known.get(id) ?? new Set<string>();
+    this.#known.set(id, known);
+    // By its store and not by its name: it may have lost its disk since.
+    const has = (worker: Worker) => known.has(worker.store.id);
+    const isNamed = (worker: Worker) => Number(holders.includes(worker.name));
+    const everyone: readonly Worker[] = [{ name, store }, ...keepers].sort((a, b) => isNamed(b) - isNamed(a));
+    const isEnough = () => everyone.filter(has).length > replicas;
+    for (const worker of everyone.filter((other) => !has(other))) {
+      if (!isEnough() && (await this.#saysToHave(id, manifestSha256, worker))) known.add(worker.store.id);
+    }
+    const address = everyone.find(has)?.store.address;
+    for (const worker of everyone.filter((other) => !has(other))) {
+      if (isEnough() || address === undefined) return;
+      const isOwn = worker.store.id === store.id;
+      if (isOwn) await this.#fetch(id, manifestSha256, address);
+      else if (!(await this.#askToKeep(leader, { id, manifestSha256, address }, worker))) continue;
+      known.add(worker.store.id);
+      log.info("a published checkpoint has one copy more", { id, worker: worker.name });
+    }
+  }
+
+  /** Some have got copies later than etcd tells, and some that it tells of have lost theirs. */
+  async #saysToHave(id: string, manifestSha256: string, { name, store }: Worker): Promise<boolean> {
+    const { connect, files, run } = this.#options;
+    const connection = name === this.#options.name ? null : connect(store.address);
+    const file = manifestName;
+    try {
+      const hash = createHash("sha256");
+      for await (const part of connection?.fetch({ run, id, file }) ?? files.read(id, file)) hash.update(part);
+      return hash.digest("hex") === manifestSha256;
+    } catch {
+      return false; // it has none, or is gone: both are no copy
+    } finally {
+      connection?.close();
+    }
+  }
+
+  async #askToKeep(
+    { era, fencingToken }: Leader,
+    { id, manifestSha256, address }: Pick<KeepRequest, "id" | "manifestSha256" | "address">,
+    keeper: Worker,
+  ): Promise<boolean> {
+    const { connect, log, run } = this.#options;
     const connection = connect(keeper.store.address);
     try {
-      const { era, fencingToken } = manifest;
-      await connection.keep({ run, id, manifestSha256, address: store.address, era, fencingToken });
+      await connection.keep({ run, id, manifestSha256, address, era, fencingToken });
       return true;
     } catch (error) {
       // Somebody else leads: nothing that is written here will be published.

@@ -56,7 +56,7 @@ function pointerTable({ best, latest }: ClusterStatus): string {
           formatCount(pointer.epoch),
           formatCount(pointer.step),
           pointer.value === null ? "–" : `${pointer.monitor} ${formatValue(pointer.value)}`,
-          pointer.location,
+          pointer.holders ? `${pointer.id} on ${pointer.holders.join(", ")}` : pointer.location,
         ];
   return table([["checkpoint", "epoch", "step", "value", "where"], row("best", best), row("latest", latest)], [1, 2]);
 }
