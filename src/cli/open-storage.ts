@@ -1,7 +1,7 @@
 /** Where checkpoints are kept, from how a person names the place. */
 import { existsSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { openForReading } from "../adapters/fs/open-for-reading.ts";
+import { openForReading, workersFoldersIn } from "../adapters/fs/open-for-reading.ts";
 import { LockstepError } from "../core/errors.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Log } from "../ports/log.ts";
@@ -10,6 +10,8 @@ import type { Log } from "../ports/log.ts";
 export async function openStorage(location: string, log: Log): Promise<CheckpointStorage> {
   const directory = resolve(location);
   const stat = statSync(directory, { throwIfNoEntry: false });
+  // A worker may have lost its folder, and another one's be here.
+  if (!stat && (await workersFoldersIn(dirname(directory))).length > 0) return openForReading(directory, log);
   if (!stat) {
     throw new LockstepError("usage", `There is no folder ${directory} with checkpoints.`, {
       hint: "Name it with --checkpoints, or the job's folder with --directory.",

@@ -1,16 +1,19 @@
 /** Checkpoints on each worker's own disk: the promises of the port, and what is promised when workers and disks die. */
 import assert from "node:assert/strict";
 import { readdir, readFile, rm, unlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { type FileSystem, nodeFileSystem } from "../../src/adapters/fs/file-system.ts";
+import { openForReading } from "../../src/adapters/fs/open-for-reading.ts";
 import { connectCheckpoints, serveCheckpoints } from "../../src/adapters/grpc/checkpoints.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { CheckpointError } from "../../src/core/manifest.ts";
 import type { CheckpointStorage } from "../../src/ports/checkpoint-storage.ts";
+import type { Log } from "../../src/ports/log.ts";
 import { openCluster, type ReplicatingWorker } from "../fixtures/replicating-workers.ts";
 import { assertSameContent, checkpointStorageContract, content } from "./checkpoint-storage.contract.ts";
 
+const quiet: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, with: () => quiet };
 const fileNames = ["weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"];
 
 // What damages one copy damages all of them here: with one whole copy left there would be nothing to refuse.
@@ -266,6 +269,29 @@ test("staging folders of a worker that died are removed when it comes back", asy
   assert.match((await visible(worker))[0]!, /^\.staging-one-/);
   await worker.files.removeStagings();
   assert.deepEqual(await visible(worker), []);
+});
+
+test("whoever only looks finds a checkpoint in any worker's folder, the lost and the damaged ones aside", async (context) => {
+  const cluster = await openCluster(context, 2);
+  const workers = [await cluster.start("w0"), await cluster.start("w1"), await cluster.start("w2")] as const;
+  await workers[0].storage.write(content("one"));
+  await workers[1].local.write(content("two", { step: 50 }));
+  const around = dirname(workers[0].directory);
+  for (const place of [around, workers[0].directory]) {
+    const storage = await openForReading(place, quiet);
+    assert.deepEqual(
+      (await storage.list()).map(({ id }) => id),
+      ["one", "two"],
+    );
+    assertSameContent(await storage.load("two"), content("two", { step: 50 }));
+    await assert.rejects(storage.load("three"), /There is no checkpoint "three"/);
+  }
+  await rm(workers[0].directory, { recursive: true });
+  await flipBit(workers[1], "one", "state.json");
+  assertSameContent(await (await openForReading(workers[0].directory, quiet)).load("one"), content("one"));
+  await flipBit(workers[2], "one", "state.json");
+  await assert.rejects((await openForReading(around, quiet)).load("one"), { code: "corrupt-checkpoint" });
+  assert.deepEqual((await readdir(around)).sort(), ["w1", "w2"], "the lost one is not made anew");
 });
 
 test("a file is read from the disk as fast as it is taken, and no faster", async (context) => {

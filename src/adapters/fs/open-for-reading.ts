@@ -16,12 +16,17 @@ import { storeIdName } from "./store-id.ts";
 export async function openForReading(directory: string, log: Log): Promise<CheckpointStorage> {
   const root = resolve(directory);
   const around = isWorkersOwn(root) || !existsSync(root) ? dirname(root) : root;
-  const names = await readdir(around).catch(() => []);
-  const others = names.map((name) => join(around, name)).filter((path) => path !== root && isWorkersOwn(path));
+  const others = (await workersFoldersIn(around)).filter((path) => path !== root);
   // One that is lost is not made anew, if there are others.
   const first = existsSync(root) || others.length === 0 ? [root] : [];
   const storages = await Promise.all([...first, ...others].map((path) => openDirectoryStorage(path, log)));
   return storages.length === 1 ? storages[0]! : new SeveralStorages(storages);
+}
+
+/** The workers' own directories in this one. */
+export async function workersFoldersIn(directory: string): Promise<readonly string[]> {
+  const names = await readdir(directory).catch(() => []);
+  return names.map((name) => join(directory, name)).filter(isWorkersOwn);
 }
 
 function isWorkersOwn(path: string): boolean {
