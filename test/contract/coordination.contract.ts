@@ -13,13 +13,20 @@ export interface CoordinationSetup {
   revokeUnseen(leaseId: string): Promise<void>;
   /** Keeps a lease alive in the store from now on, without its holder's doing, until it is revoked. */
   keepWhole(leaseId: string): Promise<void>;
+  /** Forgets everything that was before the store's newest revision. */
+  compact(): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface FaultyClient {
   readonly client: Coordination;
-  /** "cut": nothing passes; "loses-replies": calls take effect, unseen; "whole": all is well again. */
-  setLink(link: "whole" | "cut" | "loses-replies"): void;
+  /**
+   * "cut": nothing passes; "loses-replies": calls take effect, unseen; "stalled": nothing is taken, and nothing is lost;
+   * "whole": all is well again.
+   */
+  setLink(link: "whole" | "cut" | "loses-replies" | "stalled"): void;
+  /** Why its watches were interrupted, as it said. */
+  interruptions(): readonly string[];
 }
 
 export interface ContractOptions {
@@ -389,6 +396,33 @@ export function coordinationContract(name: string, { setUp, ttlMs, marginMs }: C
         await hinted;
       }
       watch.close();
+    });
+
+    test("a watch that fell behind is ended by a compaction of what it lacks, and is set up again: it hints, and hints on", async () => {
+      const prefix = newPrefix();
+      const { client, setLink, interruptions } = await setup.connectFaulty();
+      const hints = new Hints();
+      client.watch(prefix, neverPollMs, hints.count);
+      await hints.next();
+      setLink("stalled");
+      // More than anything on the way would hold: the store itself has to keep what the watch was not told.
+      const value = "x".repeat(4096);
+      const writes = Array.from({ length: 400 }, (_, i) => store.transact([], [put(`${prefix}${i}`, value)]));
+      await Promise.all(writes);
+      await setup.compact();
+      setLink("whole");
+      for (;;) {
+        const hinted = hints.next();
+        if (interruptions().some((reason) => /compacted up to revision \d+/.test(reason))) break;
+        await hinted;
+      }
+      // The first hint may be that of the new watch; by the second it tells of changes.
+      for (const name of ["a", "b"]) {
+        const hinted = hints.next();
+        await store.transact([], [put(prefix + name, "1")]);
+        await hinted;
+      }
+      await client.close();
     });
 
     test("a watch hints without any change, at least every pollMs", async () => {

@@ -7,6 +7,7 @@ import { MemoryCoordination } from "../../src/adapters/memory/coordination.ts";
 import { startProcess } from "../../src/adapters/system/child-process.ts";
 import { systemClock } from "../../src/adapters/system/clock.ts";
 import type { Clock } from "../../src/ports/clock.ts";
+import type { Log } from "../../src/ports/log.ts";
 import { type FaultyProxy, quietLog, startProxy, startTestEtcd, testLeaseMarginMs, useEtcd } from "../fixtures/etcd.ts";
 import { ManualClock } from "../fixtures/manual-clock.ts";
 import { aborted, coordinationContract, Hints, put, rejectsWith, retry, until } from "./coordination.contract.ts";
@@ -26,11 +27,13 @@ coordinationContract("in memory", {
     return {
       connect: () => store.connect(),
       connectFaulty: async () => {
-        const client = store.connect();
-        return { client, setLink: (link) => client.setLink(link) };
+        const { log, interruptions } = watchLog();
+        const client = store.connect(log);
+        return { client, setLink: (link) => client.setLink(link), interruptions };
       },
       revokeUnseen: async (leaseId) => store.revoke(leaseId),
       keepWhole: async (leaseId) => void keepAlive(() => Promise.resolve(store.renew(leaseId)), clock, 500),
+      compact: async () => store.compact(),
       close: async () => {
         store.close();
         stop();
@@ -51,8 +54,9 @@ coordinationContract("etcd", {
       connectFaulty: async () => {
         const proxy = await startProxy(etcd.endpoint);
         proxies.push(proxy);
-        const client = etcd.connect({ endpoints: [proxy.endpoint], requestTimeoutMs: impatientMs });
-        return { client, setLink: (link) => proxy.setLink(link) };
+        const { log, interruptions } = watchLog();
+        const client = etcd.connect({ endpoints: [proxy.endpoint], requestTimeoutMs: impatientMs, log });
+        return { client, setLink: (link) => proxy.setLink(link), interruptions };
       },
       revokeUnseen: (leaseId) => revoke(etcd.endpoint, leaseId),
       keepWhole: async (leaseId) => {
@@ -60,6 +64,7 @@ coordinationContract("etcd", {
         await client.leaseClient.leaseTimeToLive({ ID: leaseId });
         void keepAlive(() => renew(client, leaseId), systemClock, 500).finally(() => client.close());
       },
+      compact: () => compact(etcd.endpoint),
       close: async () => {
         await etcd.stop();
         await Promise.all(proxies.map((proxy) => proxy.close()));
@@ -258,6 +263,22 @@ async function revoke(endpoint: string, leaseId: string): Promise<void> {
   const client = new Etcd3({ hosts: endpoint });
   await client.leaseClient.leaseRevoke({ ID: leaseId });
   client.close();
+}
+
+async function compact(endpoint: string): Promise<void> {
+  const client = new Etcd3({ hosts: endpoint });
+  const { header } = await client.kv.range({ key: Buffer.from("/") });
+  await client.kv.compact({ revision: header.revision, physical: true });
+  client.close();
+}
+
+/** A log that keeps why watches were interrupted. */
+function watchLog(): { log: Log; interruptions: () => readonly string[] } {
+  const reasons: string[] = [];
+  const debug: Log["debug"] = (message, fields) => {
+    if (message === "watch interrupted") reasons.push(String(fields?.reason));
+  };
+  return { log: { ...quietLog, debug }, interruptions: () => reasons };
 }
 
 /** Starts a TypeScript program given as text; imports are relative to this file. */

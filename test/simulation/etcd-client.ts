@@ -2,6 +2,7 @@
 import { setMaxListeners } from "node:events";
 import { startHints } from "../../src/adapters/etcd/hints.ts";
 import { KeptLease } from "../../src/adapters/etcd/lease.ts";
+import { keepWatching } from "../../src/adapters/etcd/watch.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import type { FailureBudget } from "../../src/core/failure-budget.ts";
 import type { Clock } from "../../src/ports/clock.ts";
@@ -17,6 +18,7 @@ import type {
 } from "../../src/ports/coordination.ts";
 import type { Log } from "../../src/ports/log.ts";
 import type { SimulatedEtcd } from "./etcd.ts";
+import { SimulatedConnections } from "./etcd-watch.ts";
 import { type Actor, slotOf, type World } from "./world.ts";
 
 interface Request {
@@ -47,10 +49,14 @@ export class SimulatedEtcdClient implements Coordination {
   readonly #options: EtcdClientOptions;
   readonly #closed = new AbortController();
   readonly #leases = new Map<string, KeptLease>();
+  readonly #connections: SimulatedConnections;
   #packet: Packet | null = null;
 
   constructor(options: EtcdClientOptions) {
     this.#options = options;
+    const { world, etcd, actor } = options;
+    const probe = () => this.#call(() => null);
+    this.#connections = new SimulatedConnections({ world, etcd, actor, probe, delayMs: () => this.#delayMs() });
     // One listener a watch; Node would take the eleventh for a leak.
     setMaxListeners(0, this.#closed.signal);
   }
@@ -106,29 +112,13 @@ export class SimulatedEtcdClient implements Coordination {
   }
 
   watch(prefix: string, pollMs: number, onHint: () => void): Watch {
-    const { etcd, world, actor, clock } = this.#options;
+    const { clock, log, etcd, actor } = this.#options;
     const closed = new AbortController();
-    this.#closed.signal.addEventListener("abort", () => closed.abort());
-    const hint = startHints({ clock, pollMs, onHint, signal: closed.signal });
-    const link = etcd.linkOf(slotOf(actor));
-    let pending = false;
-    const soon = (): void => {
-      const { hintLost, hintDoubled, hintLateMs } = etcd.weather;
-      if (pending || !link.from || etcd.chance.is(hintLost)) return;
-      pending = true;
-      etcd.counts.hints++;
-      const delayMs = this.#delayMs() + (hintLateMs > 0 ? etcd.chance.between(0, hintLateMs) : 0);
-      world.after(delayMs, actor, () => {
-        pending = false;
-        hint();
-      });
-      if (etcd.chance.is(hintDoubled)) world.after(delayMs * 3, actor, hint);
-    };
-    const forget = etcd.onHint((key) => {
-      if (key === null || key.startsWith(prefix)) soon();
-    });
-    closed.signal.addEventListener("abort", forget);
-    soon();
+    const signal = AbortSignal.any([closed.signal, this.#closed.signal]);
+    etcd.wantWatches(actor, 1);
+    signal.addEventListener("abort", () => etcd.wantWatches(actor, -1), { once: true });
+    const hint = startHints({ clock, pollMs, onHint, signal });
+    void keepWatching({ connections: this.#connections, prefix, hint, clock, log, signal });
     return { close: () => closed.abort() };
   }
 
@@ -168,7 +158,10 @@ export class SimulatedEtcdClient implements Coordination {
       isAnswered = true;
       requests.forEach(tell);
     };
-    const fail = (reason: string) => answer(({ reject }) => reject(unavailable(reason)));
+    const fail = (reason: string) => {
+      if (!isAnswered) this.#connections.failed();
+      answer(({ reject }) => reject(unavailable(reason)));
+    };
     let timer = world.after(timeoutMs, actor, () => fail(`no answer within ${Math.round(timeoutMs)} ms`));
     // A broken connection is noticed at once, a silent one only by its deadline.
     const failEarly = (reason: string) => {

@@ -1,12 +1,13 @@
 /**
  * An etcd cluster in virtual time: the in-memory store that passes etcd's own contract tests, and between it and its
  * clients everything that goes wrong: lost and late requests, replies that are lost after the fact, hints that never
- * come, outages, elections. Its clock is its own: while nobody leads, no lease ends.
+ * come, outages, elections, compactions. Its clock is its own: while nobody leads, no lease ends.
  */
 import { MemoryCoordination } from "../../src/adapters/memory/coordination.ts";
 import type { Condition, Operation, TransactionResult } from "../../src/ports/coordination.ts";
+import type { SimulatedStream } from "./etcd-watch.ts";
 import type { Chance } from "./random.ts";
-import type { World } from "./world.ts";
+import type { Actor, World } from "./world.ts";
 
 /** One write as the store saw it; the author is null where a lease ended by itself. */
 export interface StoreWrite {
@@ -47,20 +48,33 @@ export interface EtcdLink {
   from: boolean;
 }
 
+/** A watch is set up anew within this once etcd answers: a call that was under way runs into its deadline, a pause follows. */
+export const deafMs = 4000;
+
 export class SimulatedEtcd {
   readonly store: MemoryCoordination;
   readonly weather: Weather = { ...fairWeather };
   readonly chance: Chance;
   readonly counts = { reads: 0, transactions: 0, writes: 0, hints: 0 };
+  /** Those that watch, or ask for it. */
+  readonly streams = new Set<SimulatedStream>();
+  /** Told of a process that keeps waiting on a watch although it was told that it is over. */
+  onDeaf: (actor: Actor) => void = () => {};
+  /** So many watches have been ended by a compaction. */
+  compacted = 0;
   readonly #world: World;
   readonly #links = new Map<string, EtcdLink>();
   readonly #leases = new Set<string>();
-  readonly #hinted = new Set<(key: string | null) => void>();
+  /** How many watches each process wants, and since when that many. */
+  readonly #wanted = new Map<Actor, { readonly count: number; readonly sinceMs: number }>();
+  /** Places whose watches take nothing. */
+  readonly #stalled = new Set<string>();
   #onWrite: (write: StoreWrite) => void = () => {};
   /** Whose request is being applied. */
   #author: string | null = null;
   #down = false;
   #answersAtMs = 0;
+  #upAtMs = 0;
   #stoodStillMs = 0;
   #standsStillSinceMs: number | null = null;
 
@@ -86,7 +100,6 @@ export class SimulatedEtcd {
     };
     this.store = new MemoryCoordination({ clock, log: world.trace.logOf("etcd"), leaseMarginMs: 0 });
     this.store.listen((key) => {
-      for (const hint of this.#hinted) hint(key);
       if (this.#author !== null) return;
       this.#tell({ author: null, changes: [{ key, value: null }], revision: 0 });
     });
@@ -108,7 +121,9 @@ export class SimulatedEtcd {
 
   heal(process: string): void {
     Object.assign(this.linkOf(process), { to: true, from: true });
-    this.#reconnect();
+    this.#stalled.delete(process);
+    // What lost something on its way ends now.
+    for (const stream of this.#streamsOf(process)) stream.break();
   }
 
   /** Whether requests are answered now, and otherwise from when on; null while etcd is down. */
@@ -116,9 +131,48 @@ export class SimulatedEtcd {
     return this.#down ? null : Math.max(this.#answersAtMs, this.#world.nowMs);
   }
 
-  onHint(hint: (key: string | null) => void): () => void {
-    this.#hinted.add(hint);
-    return () => this.#hinted.delete(hint);
+  /** A process asks for one more watch, or for one fewer. */
+  wantWatches(actor: Actor, change: number): void {
+    const count = (this.#wanted.get(actor)?.count ?? 0) + change;
+    this.#wanted.set(actor, { count, sinceMs: this.#world.nowMs });
+  }
+
+  /** Processes that are there and have lacked a watch for longer than setting one up takes when nothing goes wrong. */
+  deafProcesses(): string[] {
+    const isWatching = (actor: Actor, stream: SimulatedStream) => stream.actor === actor && stream.isWatching;
+    return [...this.#wanted].flatMap(([actor, { count, sinceMs }]) => {
+      if (actor.isDead || actor.stopper || this.#world.nowMs - sinceMs < deafMs) return [];
+      const watching = [...this.streams].filter((stream) => isWatching(actor, stream)).length;
+      return watching < count ? [`${actor.name} has ${watching} of ${count} watches`] : [];
+    });
+  }
+
+  /** When the last outage ends, or ended. */
+  get upAtMs(): number {
+    return this.#upAtMs;
+  }
+
+  isStalled(slot: string): boolean {
+    return this.#stalled.has(slot);
+  }
+
+  /** The watches of one place take nothing and fall behind, until `compactBefore`. */
+  stall(slot: string): void {
+    this.#stalled.add(slot);
+    for (const stream of this.#streamsOf(slot)) stream.hold();
+  }
+
+  /** Forgets all history, and lets the watches of one place go on; returns how many of them that has ended. */
+  compactBefore(slot: string): number {
+    const before = this.compacted;
+    this.store.compact();
+    this.#stalled.delete(slot);
+    for (const stream of this.#streamsOf(slot)) stream.release();
+    return this.compacted - before;
+  }
+
+  #streamsOf(slot: string): SimulatedStream[] {
+    return [...this.streams].filter((stream) => stream.slot === slot);
   }
 
   transact(author: string, conditions: readonly Condition[], then: readonly Operation[]): TransactionResult {
@@ -158,11 +212,12 @@ export class SimulatedEtcd {
   goDown(ms: number): void {
     this.#down = true;
     this.#stand();
+    this.#upAtMs = this.#world.nowMs + ms;
+    for (const stream of [...this.streams]) stream.break();
     this.#world.after(ms, null, () => {
       this.#down = false;
       this.#move();
       this.#renewAll();
-      this.#reconnect();
     });
   }
 
@@ -187,10 +242,6 @@ export class SimulatedEtcd {
 
   #renewAll(): void {
     for (const id of this.#leases) if (this.store.renew(id) === 0) this.#leases.delete(id);
-  }
-
-  #reconnect(): void {
-    for (const hint of this.#hinted) hint(null);
   }
 
   #tell(write: StoreWrite): void {

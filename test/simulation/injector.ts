@@ -128,6 +128,9 @@ export class Injector {
         return this.#weather({ hintLateMs: 1500 }, forMs);
       case "etcd-hints-doubled":
         return this.#weather({ hintDoubled: 1 }, forMs);
+      case "etcd-compaction":
+        this.#compact(fault, [...workers, ...coordinators]);
+        return false; // counted when a watch was hit
       case "cut-peers":
       case "cut-peers-one-way":
         return worker !== null && this.#cutPeers(fault, worker, workers);
@@ -223,6 +226,20 @@ export class Injector {
       for (const name of Object.keys(change) as (keyof Weather)[]) weather[name] = 0;
     });
     return this.#note(`etcd: ${JSON.stringify(change)} for ${forMs} ms`);
+  }
+
+  /** The watches of one process take nothing for a while, and what they lack is compacted away before they go on. */
+  #compact({ kind, target, forMs }: Fault, names: readonly string[]): void {
+    const name = nth(names, target);
+    if (name === null) return;
+    const { etcd, observer } = this.#parts;
+    etcd.stall(name);
+    this.#later(forMs, () => {
+      const ended = etcd.compactBefore(name);
+      if (ended === 0) return;
+      this.#note(`a compaction ends ${ended} watches of ${name}`);
+      observer.injected(kind);
+    });
   }
 
   /** From one worker to one other, or to all others. */

@@ -64,6 +64,14 @@ export const plantedBugs: readonly PlantedBug[] = [
     seeds: 500,
   },
   {
+    name: "a watch that a compaction has ended is waited on for ever",
+    rule: "P6",
+    file: "src/adapters/etcd/watch.ts",
+    find: `if (response.canceled) return reject(new Error(\`etcd cancelled the watch: \${whyCancelled(response)}\`));`,
+    replace: "if (response.canceled) return;",
+    seeds: 1000,
+  },
+  {
     name: "a step is applied before all totals are there",
     rule: "P1",
     file: "src/runtime/all-reduce.ts",

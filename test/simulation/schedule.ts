@@ -27,6 +27,7 @@ export const supportedFaults = {
   "etcd-hints-lost": true,
   "etcd-hints-late": true,
   "etcd-hints-doubled": true,
+  "etcd-compaction": true,
   "cut-peers": true,
   "cut-peers-one-way": true,
   "cut-etcd": true,

@@ -5,7 +5,7 @@
 import { failureBudget } from "../../src/core/failure-budget.ts";
 import { Cluster, type ClusterShape } from "./cluster.ts";
 import { Disk } from "./disk.ts";
-import { SimulatedEtcd } from "./etcd.ts";
+import { deafMs, SimulatedEtcd } from "./etcd.ts";
 import { withGuards } from "./guards.ts";
 import { Injector } from "./injector.ts";
 import { Network } from "./network.ts";
@@ -93,6 +93,7 @@ export function simulate({ seed, shape, horizonMs, schedule }: Scenario): Promis
     onUnhandled((reason) => observer.fail("P6", `an unhandled rejection ends a process: ${reason}`));
     const etcd = new SimulatedEtcd(world);
     etcd.observe((write) => observer.wrote(write));
+    etcd.onDeaf = ({ name }) => observer.fail("P6", `${name} waits on a watch that a compaction has ended`);
     const network = new Network(world, shape.budgetMs / 2);
     const disk = new Disk(world, {
       onWriting: (process, id) => observer.writing(process, id),
@@ -107,6 +108,13 @@ export function simulate({ seed, shape, horizonMs, schedule }: Scenario): Promis
     const hangs = schedule.filter(({ kind }) => kind === "hang").length;
     const deadlineMs = horizonMs + healingMs + 2 * stepsOf(shape) * shape.stepMs + hangs * hangMs;
     world.at(horizonMs, null, () => injector.healAll());
+    const checkWatches = () => {
+      const wholeMs = etcd.upAtMs + deafMs;
+      if (world.nowMs < wholeMs) return void world.at(wholeMs, null, checkWatches);
+      const deaf = etcd.deafProcesses();
+      if (deaf.length > 0) observer.fail("P6", `watches were not set up again: ${deaf.join(", ")}`);
+    };
+    world.at(horizonMs + deafMs, null, checkWatches);
     world.at(deadlineMs, null, () => {
       if (!isDone()) observer.fail("P6", `not finished at ${Math.round(deadlineMs)} ms: ${standing(observer)}`);
     });

@@ -1,12 +1,32 @@
-import type { IWatchRequest } from "etcd3";
+import type { IRequestStream, IWatchRequest, IWatchResponse } from "etcd3";
 import type { Clock } from "../../ports/clock.ts";
 import type { Log } from "../../ports/log.ts";
-import type { Connection, EtcdConnections } from "./connections.ts";
 import { reasonOf } from "./errors.ts";
 import { prefixRange } from "./requests.ts";
 
-export interface WatchLoopOptions {
-  readonly connections: EtcdConnections;
+/** A stream of etcd3's that watches. */
+export interface WatchStream extends IRequestStream<IWatchRequest> {
+  on(event: "data", listener: (response: WatchResponse) => void): unknown;
+  on(event: "end", listener: () => void): unknown;
+  on(event: "error", listener: (error: Error) => void): unknown;
+}
+
+export type WatchResponse = Pick<IWatchResponse, "created" | "canceled" | "cancel_reason" | "compact_revision">;
+
+/** What the loop needs of a connection to etcd. */
+export interface WatchConnection {
+  readonly client: { readonly watchClient: { watch(): Promise<WatchStream> } };
+  readonly lost: AbortSignal;
+}
+
+/** Connections to etcd, one at a time; `Of` is what they are. */
+export interface WatchConnections<Of extends WatchConnection> {
+  reach(): Promise<Of>;
+  giveUp(connection: Of, reason: string): void;
+}
+
+export interface WatchLoopOptions<Of extends WatchConnection> {
+  readonly connections: WatchConnections<Of>;
   readonly prefix: string;
   readonly hint: () => void;
   readonly clock: Clock;
@@ -19,9 +39,10 @@ const longestRetryMs = 500;
 
 /**
  * Keeps an etcd watch on a prefix and gives a hint whenever it is (re)created and whenever it tells of a change. It
- * watches from the moment of its creation on: whoever reads after that hint has missed nothing.
+ * watches from the moment of its creation on: whoever reads after that hint has missed nothing. So nothing is lost either
+ * when etcd ends a watch because it compacted what that had not been told yet: the next one begins with now.
  */
-export async function keepWatching(options: WatchLoopOptions): Promise<void> {
+export async function keepWatching<Of extends WatchConnection>(options: WatchLoopOptions<Of>): Promise<void> {
   const { connections, clock, log, prefix, signal } = options;
   let retryMs = firstRetryMs;
   while (!signal.aborted) {
@@ -39,7 +60,11 @@ export async function keepWatching(options: WatchLoopOptions): Promise<void> {
 }
 
 /** Resolves when the watch was ended from here, and rejects when it broke. */
-async function follow(connection: Connection, options: WatchLoopOptions, onCreated: () => void): Promise<void> {
+async function follow<Of extends WatchConnection>(
+  connection: Of,
+  options: WatchLoopOptions<Of>,
+  onCreated: () => void,
+): Promise<void> {
   const { connections, prefix, hint, signal } = options;
   const stream = await connection.client.watchClient.watch();
   const ended = new AbortController();
@@ -56,7 +81,7 @@ async function follow(connection: Connection, options: WatchLoopOptions, onCreat
       });
       stream.on("end", () => reject(new Error("etcd ended the watch")));
       stream.on("data", (response) => {
-        if (response.canceled) return reject(new Error(`etcd cancelled the watch: ${response.cancel_reason}`));
+        if (response.canceled) return reject(new Error(`etcd cancelled the watch: ${whyCancelled(response)}`));
         if (response.created) onCreated();
         hint();
       });
@@ -71,4 +96,9 @@ async function follow(connection: Connection, options: WatchLoopOptions, onCreat
     ended.abort();
     stop();
   }
+}
+
+function whyCancelled({ compact_revision, cancel_reason }: WatchResponse): string {
+  // "0" where nothing was compacted; etcd gives no reason in words where something was.
+  return Number(compact_revision) > 0 ? `compacted up to revision ${compact_revision}` : cancel_reason;
 }

@@ -17,6 +17,7 @@ import type {
 import type { Log } from "../../ports/log.ts";
 import { startHints } from "../etcd/hints.ts";
 import { KeptLease } from "../etcd/lease.ts";
+import { type StoreWatch, type StoreWatchListener, StoreWatches } from "./store-watches.ts";
 
 export interface MemoryCoordinationOptions {
   readonly clock: Clock;
@@ -42,6 +43,7 @@ export class MemoryCoordination {
   #sorted: string[] | null = null;
   readonly #leases = new Map<string, StoredLease>();
   readonly #listeners = new Set<(key: string) => void>();
+  readonly #watches = new StoreWatches();
   /** As in etcd, an empty store is at revision 1. */
   #revision = 1;
   #leasesGranted = 0;
@@ -51,8 +53,8 @@ export class MemoryCoordination {
   }
 
   /** A new client; as separate from the others as a process of its own. */
-  connect(): MemoryClient {
-    return new MemoryClient(this, this.#options);
+  connect(log = this.#options.log): MemoryClient {
+    return new MemoryClient(this, { ...this.#options, log });
   }
 
   /** Ends the timers of all leases. */
@@ -123,6 +125,16 @@ export class MemoryCoordination {
     return () => this.#listeners.delete(onChange);
   }
 
+  /** A watch as the store keeps it, from now on. */
+  watch(prefix: string, listener: StoreWatchListener): StoreWatch {
+    return this.#watches.open(prefix, listener);
+  }
+
+  /** Forgets what was before this revision, or before the current one: watches that still need it are over. */
+  compact(revision = this.#revision): void {
+    this.#watches.compactedRevision = revision;
+  }
+
   #holds(condition: Condition): boolean {
     const entry = this.#entries.get(condition.key);
     switch (condition.kind) {
@@ -150,7 +162,10 @@ export class MemoryCoordination {
       if (operation.kind === "delete") this.#entries.delete(operation.key);
       else this.#put(operation.key, operation.value, operation.lease?.id ?? null);
     }
-    for (const { key } of changing) for (const listener of [...this.#listeners]) listener(key);
+    for (const { key } of changing) {
+      for (const listener of [...this.#listeners]) listener(key);
+      this.#watches.tell(key, this.#revision);
+    }
   }
 
   #put(key: string, value: string, leaseId: string | null): void {
@@ -173,6 +188,12 @@ export class MemoryCoordination {
   }
 }
 
+/**
+ * "cut": nothing reaches the store and no hint comes; "loses-replies": calls take effect, but the client is not told;
+ * "stalled": nothing passes for now, and nothing is lost; "whole": all is well.
+ */
+export type MemoryLink = "whole" | "cut" | "loses-replies" | "stalled";
+
 /** One client, whose link to the store can fail as a network does. */
 export class MemoryClient implements Coordination {
   readonly #store: MemoryCoordination;
@@ -180,20 +201,24 @@ export class MemoryClient implements Coordination {
   readonly #closed = new AbortController();
   readonly #leases = new Set<KeptLease>();
   readonly #reconnected = new Set<() => void>();
-  #link: "whole" | "cut" | "loses-replies" = "whole";
+  readonly #watches = new Set<StoreWatch>();
+  #link: MemoryLink = "whole";
+  /** What waits for the end of a stalled link. */
+  #stalled: (() => void)[] = [];
 
   constructor(store: MemoryCoordination, options: MemoryCoordinationOptions) {
     this.#store = store;
     this.#options = options;
   }
 
-  /**
-   * "cut": nothing reaches the store and no hint comes; "loses-replies": calls take effect, but the client is not told;
-   * "whole": all is well again.
-   */
-  setLink(link: "whole" | "cut" | "loses-replies"): void {
+  setLink(link: MemoryLink): void {
+    const wasStalled = this.#link === "stalled";
     this.#link = link;
-    if (link === "whole") for (const hint of this.#reconnected) hint();
+    if (link === "stalled") for (const watch of this.#watches) watch.hold();
+    else if (wasStalled) {
+      for (const goOn of this.#stalled.splice(0)) goOn();
+      for (const watch of [...this.#watches]) watch.release();
+    } else if (link === "whole") for (const hint of this.#reconnected) hint();
   }
 
   get(key: string): Promise<Entry | null> {
@@ -258,15 +283,24 @@ export class MemoryClient implements Coordination {
         hint();
       });
     };
-    const unlisten = this.#store.listen((key) => {
-      if (key.startsWith(prefix)) hintSoon();
-    });
+    let watch: StoreWatch;
+    const create = (): void => {
+      watch = this.#store.watch(prefix, { onChange: hintSoon, onCompacted });
+      this.#watches.add(watch);
+      hintSoon();
+    };
+    const onCompacted = (revision: number): void => {
+      this.#options.log.debug("watch interrupted", { prefix, reason: `compacted up to revision ${revision}` });
+      this.#watches.delete(watch);
+      create();
+    };
     this.#reconnected.add(hintSoon);
     signal.addEventListener("abort", () => {
-      unlisten();
+      watch.close();
+      this.#watches.delete(watch);
       this.#reconnected.delete(hintSoon);
     });
-    hintSoon();
+    create();
     return { close: () => closed.abort() };
   }
 
@@ -279,6 +313,7 @@ export class MemoryClient implements Coordination {
     this.#checkOpen();
     // The request's way to the store, and below the answer's way back: other calls get in between.
     await Promise.resolve();
+    while (this.#link === "stalled") await new Promise<void>((resolve) => this.#stalled.push(resolve));
     if (this.#link === "cut") throw unavailable("the link to the store is cut");
     const result = apply();
     await Promise.resolve();
