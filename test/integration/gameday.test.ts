@@ -16,6 +16,8 @@ const proofs: Readonly<Record<FaultName, RegExp>> = {
   "kill-leader-writing": /its half of the checkpoint of step \d+ is still there; worker-\d was elected/,
   "kill-coordinator": /ended by SIGKILL; two epochs were committed without one/,
   "kill-coordinator-standby": /coordinator-2 was active after \d+ ms/,
+  "kill-coordinator-worker":
+    /coordinator \(pid \d+\) and worker-\d \(pid \d+\) ended by SIGKILL; generation \d+ stood for \d{4,} ms, .* ran \d+ ms after/,
   "kill-two": /worker-\d \(pid \d+\) and worker-\d \(pid \d+\) ended by SIGKILL/,
   "kill-all-but-one": /worker-\d \(pid \d+\) and worker-\d \(pid \d+\) ended by SIGKILL/,
   "kill-all-workers": /3 new processes went on from latest, step \d+/,
@@ -26,6 +28,8 @@ const proofs: Readonly<Record<FaultName, RegExp>> = {
   "stop-leader": /its lease ran out and epoch \d+ was committed without it; awake, it said ".*joining again/,
   "cut-peers": /[1-9]\d* bytes were swallowed .* epoch \d+ was committed without worker-\d/,
   "cut-one-way": /[1-9]\d* bytes were swallowed .* epoch \d+ was committed without worker-\d/,
+  "cut-one-way-in": /[1-9]\d* bytes were swallowed .* epoch \d+ was committed without worker-\d/,
+  "cut-etcd-one-way": /[1-9]\d* bytes were swallowed .* epoch \d+ was committed without worker-\d/,
   "cut-etcd": /[1-9]\d* bytes were swallowed .* epoch \d+ was committed without worker-\d/,
   hang: /has not contributed for \d+ ms.*itself answered and said "evicted/,
   "flip-bit": /was flipped after step \d+; the workers' states differ at .*all went back to step \d+/,
@@ -42,7 +46,10 @@ const groups: readonly (readonly [promise: string, faults: readonly FaultName[]]
   ],
   [
     "promises 1, 2 and 6: coordinators and several workers at once are killed",
-    ["kill-coordinator", "kill-coordinator-standby", "kill-two", "kill-all-but-one", "kill-all-workers"],
+    [
+      ...(["kill-coordinator", "kill-coordinator-standby", "kill-coordinator-worker"] as const),
+      ...(["kill-two", "kill-all-but-one", "kill-all-workers"] as const),
+    ],
   ],
   [
     "promises 1, 4 and 6: etcd is away in part and as a whole; a worker and the leader sleep for longer than their leases",
@@ -50,7 +57,7 @@ const groups: readonly (readonly [promise: string, faults: readonly FaultName[]]
   ],
   [
     "promises 1, 4 and 6: a worker is cut off from its peers and from etcd, and one hangs",
-    ["cut-peers", "cut-one-way", "cut-etcd", "hang"],
+    ["cut-peers", "cut-one-way", "cut-one-way-in", "cut-etcd", "cut-etcd-one-way", "hang"],
   ],
   [
     "promises 1, 2 and 7: bits flip, the cluster grows and shrinks, workers leave, and one never gets going",

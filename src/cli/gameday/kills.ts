@@ -203,6 +203,40 @@ export async function killCoordinatorStandby(scene: Scene): Promise<Told> {
   };
 }
 
+/** Nobody stands by: a change of membership waits until the coordinator is back. */
+export async function killCoordinatorWorker(scene: Scene): Promise<Told> {
+  const { cluster } = scene;
+  const { keys } = cluster.observer;
+  const before = await scene.whole();
+  const victim = followerOf(before);
+  await scene.midEpoch(victim, before);
+  const { atMs, proof } = await scene.kill("coordinator", victim);
+  const id = before.members.get(victim)!;
+  const survivors = othersOf(before, victim);
+  const saysSo = (by: string) => keys.suspicion(before.generation, id, before.members.get(by)!);
+  // Its own key is gone as well: there is nobody who could decide anything.
+  await scene.until(`word of ${victim}, and the end of the coordinator's lease`, ({ entries }) =>
+    survivors.every((by) => entries.has(saysSo(by))) && !entries.has(keys.coordinator) ? true : null,
+  );
+  const backMs = systemClock.wallMs();
+  const { generation } = await cluster.observer.read();
+  const isUnchanged = generation?.kind === "running" && generation.generation === before.generation;
+  scene.check(isUnchanged, "the membership changed without a coordinator");
+  cluster.processes.release("coordinator");
+  const active = await scene.line("a coordinator", backMs, (line) => line.message === "active coordinator");
+  const { times, stepsLost } = await scene.recovered(atMs, before, survivors);
+  const changeMs = times.form === null ? null : atMs + times.form - active.atMs;
+  scene.checkTime("the membership change, once a coordinator was active", changeMs, membershipMs);
+  scene.checkKept(before, await scene.bringBack(victim), survivors);
+  return {
+    target: `coordinator, ${victim}`,
+    proof: `${proof}; generation ${before.generation} stood for ${backMs - atMs} ms, and the next one ran ${changeMs} ms after a coordinator was active again`,
+    times,
+    stepsLost,
+    details: { takeoverMs: active.atMs - backMs, ...(changeMs !== null && { changeMs }) },
+  };
+}
+
 export async function killTwo(scene: Scene): Promise<Told> {
   const before = await scene.whole();
   return killSeveral(scene, before, [before.leader, followerOf(before)]);

@@ -27,6 +27,7 @@ import {
   killAllWorkers,
   killCoordinator,
   killCoordinatorStandby,
+  killCoordinatorWorker,
   killLeader,
   killLeaderArrival,
   killLeaderWriting,
@@ -36,7 +37,7 @@ import {
 } from "./kills.ts";
 import { defaultLimitMs } from "./logbook.ts";
 import { Scene, type Told } from "./scene.ts";
-import { cutEtcd, cutOneWay, cutPeers, stopLeader, stopWorker } from "./silences.ts";
+import { cutEtcd, cutEtcdOneWay, cutOneWay, cutOneWayIn, cutPeers, stopLeader, stopWorker } from "./silences.ts";
 
 const faults: Readonly<Record<FaultName, (scene: Scene) => Promise<Told>>> = {
   "kill-worker": killWorker,
@@ -46,6 +47,7 @@ const faults: Readonly<Record<FaultName, (scene: Scene) => Promise<Told>>> = {
   "kill-leader-writing": killLeaderWriting,
   "kill-coordinator": killCoordinator,
   "kill-coordinator-standby": killCoordinatorStandby,
+  "kill-coordinator-worker": killCoordinatorWorker,
   "kill-two": killTwo,
   "kill-all-but-one": killAllButOne,
   "kill-all-workers": killAllWorkers,
@@ -56,7 +58,9 @@ const faults: Readonly<Record<FaultName, (scene: Scene) => Promise<Told>>> = {
   "stop-leader": stopLeader,
   "cut-peers": cutPeers,
   "cut-one-way": cutOneWay,
+  "cut-one-way-in": cutOneWayIn,
   "cut-etcd": cutEtcd,
+  "cut-etcd-one-way": cutEtcdOneWay,
   hang,
   "flip-bit": flipBit,
   scale,

@@ -62,11 +62,21 @@ export async function cutOneWay(scene: Scene): Promise<Told> {
   return cut(scene, "peers, one way", (victim, peers) => peers.map((peer) => [victim, peer] as const));
 }
 
+/** It reaches the others, and hears nothing of them. */
+export async function cutOneWayIn(scene: Scene): Promise<Told> {
+  return cut(scene, "peers, the other way", (victim, peers) => peers.map((peer) => [peer, victim] as const));
+}
+
 export async function cutEtcd(scene: Scene): Promise<Told> {
   return cut(scene, "etcd", (victim) => [
     [victim, "etcd"],
     ["etcd", victim],
   ]);
+}
+
+/** It is told of every change, and can write nothing itself. */
+export async function cutEtcdOneWay(scene: Scene): Promise<Told> {
+  return cut(scene, "etcd, one way", (victim) => [[victim, "etcd"]]);
 }
 
 async function cut(
@@ -77,7 +87,7 @@ async function cut(
   if (!socketOwnersAreKnown) throw new NotHere("which process a connection comes from is known on Linux only");
   const { network } = scene.cluster;
   const before = await scene.whole();
-  if (before.members.size < 3 && from !== "etcd") {
+  if (before.members.size < 3 && !from.startsWith("etcd")) {
     throw new NotHere("of two workers, nobody can tell which one is cut off; it needs three");
   }
   const victim = followerOf(before);
