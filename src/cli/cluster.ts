@@ -93,6 +93,11 @@ export class LocalCluster {
     return this.#givenUp.has(name);
   }
 
+  /** All that were given up, in the order of their names. */
+  givenUp(): readonly string[] {
+    return [...this.#givenUp].sort();
+  }
+
   /** Should a process of this name end, it is not started again before it is released. */
   hold(name: string): void {
     if (this.#held.has(name)) return;

@@ -44,7 +44,10 @@ export interface Settings {
 /** The etcd that a job uses, and the processes that were started for it. */
 export interface JobEtcd {
   readonly endpoints: readonly string[];
+  /** As they are now: one that ended is started again. */
   readonly pids: readonly number[];
+  /** Called when one was started again. */
+  onRestart: () => void;
 }
 
 export async function openEtcdServer(
@@ -63,7 +66,7 @@ export async function openEtcdServer(
     } finally {
       await probe.close();
     }
-    return { endpoints, pids: [] };
+    return { endpoints, pids: [], onRestart: () => {} };
   }
   const program = await prepareEtcd(say);
   const log = createLog({ stream: { write: (text: string) => say(text.trimEnd()) }, format: "text", level: "warn" });
@@ -79,6 +82,7 @@ export async function openEtcdServer(
       say("etcd ended; starting it again on its data.");
       etcd?.members[index]
         ?.restart()
+        .then(() => job.onRestart())
         .catch((error: unknown) => say(`etcd could not be started again: ${messageOf(error)}`));
     },
   });
@@ -87,7 +91,14 @@ export async function openEtcdServer(
     stopping = true;
     await started.stop();
   });
-  return { endpoints: etcd.endpoints, pids: etcd.members.map(({ pid }) => pid) };
+  const job: JobEtcd = {
+    endpoints: etcd.endpoints,
+    get pids() {
+      return started.members.map(({ pid }) => pid);
+    },
+    onRestart: () => {},
+  };
+  return job;
 }
 
 /** The cluster while it runs. */
@@ -136,8 +147,8 @@ export async function startSession(
     words,
     (ready) => void follower.move(ready.address),
   );
-  const follower = new ControlFollower(address, async (at) => {
-    await registerRun({
+  const register = (at: string) =>
+    registerRun({
       job: settings.jobName,
       run: record.run,
       pid: process.pid,
@@ -146,12 +157,15 @@ export async function startSession(
       coordinator: at,
       etcdPids: etcd.pids,
     });
-  });
+  const follower = new ControlFollower(address, register);
   closing.push(async () => follower.close());
   const runDirectory = join(settings.directory, `run-${record.run}`);
   const checkpoints = checkpointsOf(args, runDirectory);
   await mkdir(runDirectory, { recursive: true });
   await follower.move(address);
+  etcd.onRestart = () => {
+    register(follower.address).catch((error: unknown) => view.say(messageOf(error)));
+  };
   closing.push(() => forgetRun(settings.jobName));
   view.say(
     `Run ${record.run} of "${record.job}": ${settings.workers} workers, ${record.shards} shards, ${record.threads} thread${record.threads === 1 ? "" : "s"} each; files in ${relative(process.cwd(), runDirectory) || "."}`,
@@ -166,7 +180,7 @@ export async function startSession(
     logDirectory,
     endpoints: etcd.endpoints,
     status,
-    follow: (stop) => follow(status, follower, cluster, view, stop),
+    follow: (stop) => follow({ status, follower, cluster, view, stop, record, settings, logDirectory }),
   };
 }
 
@@ -184,16 +198,19 @@ interface CoordinatorReady {
 /** The connection to the coordinator, which may come back at another address. */
 class ControlFollower {
   control: ControlConnection;
+  address: string;
   readonly #onMove: (address: string) => Promise<void>;
 
   constructor(address: string, onMove: (address: string) => Promise<void>) {
     this.control = connectControl(address, controlDeadlineMs);
+    this.address = address;
     this.#onMove = onMove;
   }
 
   async move(address: string): Promise<void> {
     this.control.close();
     this.control = connectControl(address, controlDeadlineMs);
+    this.address = address;
     await this.#onMove(address);
   }
 
@@ -242,16 +259,26 @@ function passedOn(args: Arguments, ...names: readonly string[]): string[] {
   return names.flatMap((name) => (args.text(name) === undefined ? [] : [`--${name}`, args.text(name)!]));
 }
 
-async function follow(
-  status: () => Promise<ClusterStatus>,
-  follower: ControlFollower,
-  cluster: LocalCluster,
-  view: LaunchView,
-  stop: StopRequest,
-): Promise<ClusterStatus> {
+interface Following {
+  readonly status: () => Promise<ClusterStatus>;
+  readonly follower: ControlFollower;
+  readonly cluster: LocalCluster;
+  readonly view: LaunchView;
+  readonly stop: StopRequest;
+  readonly record: JobRecord;
+  readonly settings: Settings;
+  readonly logDirectory: string;
+}
+
+async function follow(following: Following): Promise<ClusterStatus> {
+  const { status, follower, cluster, view, stop } = following;
+  let complaint: string | null = null;
   for (;;) {
     const now = await status();
     view.update(now);
+    const lack = lackOf(now, following);
+    if (lack !== null && lack !== complaint) view.say(lack);
+    complaint = lack;
     if (now.state === "finished" || now.state === "failed" || now.state === "stopped") {
       await cluster.finish("worker-", graceMs);
       return now;
@@ -262,6 +289,21 @@ async function follow(
       await follower.control.stop("Ctrl-C").catch((error: unknown) => view.say(messageOf(error)));
     }
   }
+}
+
+/** Why a run that stands still will not go on by itself, and what to do; null when it may. */
+function lackOf({ state }: ClusterStatus, { cluster, record, settings, logDirectory }: Following): string | null {
+  const givenUp = cluster.givenUp().filter((name) => name.startsWith("worker-"));
+  const { start, min, max } = record.workers;
+  const least = state === "waiting" ? start : state === "paused" ? min : 0;
+  const left = settings.workers + settings.spares - givenUp.length;
+  if (givenUp.length === 0 || left >= least) return null;
+  // MIN:MAX begins with MIN; a plain number has no minimum of its own.
+  const fewer = start === min ? `${left}:${max}` : String(left);
+  const them = givenUp.length === 1 ? "it" : "them";
+  const were = `${givenUp.join(" and ")} ${givenUp.length === 1 ? "was" : "were"} given up`;
+  const logs = relative(process.cwd(), logDirectory) || ".";
+  return `The run is ${state}: it needs ${least} workers, and ${were}. Stop it with Ctrl-C, mend what ended ${them} (the logs are in ${logs}) and launch it again, or launch it again with --workers ${fewer}.`;
 }
 
 /** Ctrl-C or SIGTERM: the first asks for an orderly end, the second ends this process at once. */

@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { systemClock } from "../../src/adapters/system/clock.ts";
+import { exitCodes } from "../../src/core/errors.ts";
 import type { ClusterStatus } from "../../src/core/status.ts";
 import {
+  etcdLeader,
+  exampleJob,
   finished,
   isAlive,
   type LaunchEvent,
@@ -32,6 +38,7 @@ function assertSame(result: LaunchEvent): void {
 }
 
 const workers = (status: ClusterStatus) => status.processes.filter(({ role }) => role === "worker");
+const said = (text: RegExp) => (event: LaunchEvent) => event.event === "message" && text.test(String(event.text));
 const training = (epoch: number) => (status: ClusterStatus) =>
   status.epoch >= epoch && status.state === "training" && workers(status).length === 3;
 
@@ -140,3 +147,104 @@ test(
     assertSame(finished(launch));
   },
 );
+
+test(
+  "promises 1 and 6: an etcd follower, its leader, and then workers below MIN are killed; steps go on, the run pauses and says so",
+  limit,
+  async (context) => {
+    const folder = await testFolder(context);
+    const launch = startLaunch(context, folder, [...job("parts"), "--workers", "2:3", "--etcd-members", "3"]);
+    const before = await launch.whenStatus(training(1));
+    const etcdNow = () => registered(folder, "parts");
+    for (const isLeader of [false, true]) {
+      const { etcd, etcdPids } = await etcdNow();
+      const { leader, term } = await etcdLeader(etcd);
+      const victim = isLeader ? leader : (leader + 1) % etcd.length;
+      const { epoch } = await launch.whenStatus(training(1));
+      process.kill(etcdPids[victim]!, "SIGKILL");
+      await whenGone([etcdPids[victim]!]);
+      // Two boundaries: the second one began after the member was gone.
+      await launch.whenStatus(training(epoch + 2));
+      if (isLeader) assert.ok((await etcdLeader(etcd)).term > term, "etcd has elected anew");
+      while ((await etcdNow()).etcdPids[victim] === etcdPids[victim]) await systemClock.sleep(20);
+    }
+    assert.equal(launch.events.filter(said(/^etcd ended; starting it again/)).length, 2);
+    const calm = await launch.whenStatus(training(1));
+    assert.equal(calm.generation, before.generation, "nobody lost its place");
+
+    const victims = workers(calm).slice(0, 2);
+    for (const { pid } of victims) process.kill(pid!, "SIGKILL");
+    await whenGone(victims.map(({ pid }) => pid!));
+    const pause = await launch.when(({ event, state }) => event === "state" && state === "paused");
+    assert.match(String(pause.reason), /^paused: 1 of at least 2 workers are here$/);
+    assert.equal(await launch.exited, 0, launch.errors());
+    const resumed = launch.events.slice(launch.events.indexOf(pause)).find(({ state }) => state === "training");
+    assert.ok(Number(resumed?.generation) > Number(pause.generation));
+    assertSame(finished(launch));
+  },
+);
+
+test("promise 6: workers that die whenever they start are given up, each by its own count; the others train on, and below MIN the run says what to do", {
+  ...limit,
+  skip: process.platform !== "linux" && "which process a job file is loaded in is told by /proc",
+}, async (context) => {
+  const folder = await testFolder(context);
+  const doomed = join(folder, "doomed");
+  await mkdir(doomed);
+  const dying = join(folder, "dying.ts");
+  await writeFile(dying, dyingJob(doomed));
+  const start = (...more: string[]) => {
+    const data = ["--data", join(dirname(exampleJob), "data")];
+    return startLaunch(context, folder, [...job("dying"), ...data, "--max-restarts", "2", ...more], dying);
+  };
+  const doom = (name: string) => writeFile(join(doomed, name), "");
+  const startsOf = async (name: string) => (await readFile(join(doomed, name), "utf8")).trim().split("\n").map(Number);
+  const endsOf = (name: string) => said(new RegExp(`^${name} was ended by SIGKILL; starting it again`));
+
+  await doom("worker-2");
+  const launch = start("--workers", "2:3");
+  const first = await launch.when(said(/^worker-2 is given up/));
+  assert.match(
+    String(first.text),
+    /^worker-2 is given up after 2 restarts: [^{}]* was ended by SIGKILL[^{}]* It is not/,
+  );
+  const starts = await startsOf("worker-2");
+  assert.equal(starts.length, 3);
+  for (const [i, pauseMs] of [250, 500].entries()) assert.ok(starts[i + 1]! - starts[i]! >= pauseMs, `${starts}`);
+  assert.equal(launch.events.filter(endsOf("worker-2")).length, 2);
+  const pair = await launch.whenStatus((now) => now.epoch >= 1 && now.state === "training");
+  assert.equal(workers(pair).length, 2);
+
+  await doom("worker-1");
+  process.kill(workers(pair).find(({ workerId }) => workerId?.startsWith("worker-1."))!.pid!, "SIGKILL");
+  const lack = await launch.when(said(/^The run is paused/));
+  assert.match(
+    String(lack.text),
+    /^The run is paused: it needs 2 workers, and worker-1 and worker-2 were given up\. .*Ctrl-C.* \(the logs are in .*logs\) .* --workers 1:3\.$/,
+  );
+  assert.equal((await startsOf("worker-1")).length, 2, "two restarts of its own");
+  assert.equal(launch.events.filter(endsOf("worker-0")).length, 0);
+  launch.kill("SIGINT");
+  assert.equal(await launch.exited, exitCodes.interrupted, launch.errors());
+
+  await rm(join(doomed, "worker-1"));
+  const next = start("--workers", "1:3");
+  await next.when(said(/^worker-2 is given up/));
+  assert.equal(await next.exited, 0, next.errors());
+  assertSame(finished(next));
+});
+
+/** The example's job; a worker whose name is that of a file in this folder writes down there when it started, and dies. */
+function dyingJob(folder: string): string {
+  return `import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import job from ${JSON.stringify(exampleJob)};
+// The job file is loaded in a thread, which does not have its process' words.
+const words = readFileSync("/proc/self/cmdline", "utf8").split("\\0");
+const file = ${JSON.stringify(`${folder}/`)} + words[words.indexOf("--name") + 1];
+if (words.includes("--name") && existsSync(file)) {
+  appendFileSync(file, Date.now() + "\\n");
+  process.kill(process.pid, "SIGKILL");
+}
+export default job;
+`;
+}
