@@ -15,11 +15,13 @@ import {
   wrongField,
 } from "./field-checks.ts";
 import type { EarlyStopping } from "./early-stopping.ts";
-import type { CheckpointRule, Job, MetricName } from "./job.ts";
+import type { CheckpointRule, Job, MetricName, SaveFrequency } from "./job.ts";
 import type { KeepRule } from "./retention.ts";
 import { monitorOf } from "./monitor-validation.ts";
 
 export const checkpointFields = [
+  "saveFreq",
+  "saveWeightsOnly",
   "keep",
   "saveBestOnly",
   "monitor",
@@ -51,13 +53,23 @@ export function checkpointRule(
   const monitor =
     optional(fields.monitor, "checkpoint.monitor", (name, path) => monitorOf(name, path, job)) ??
     (job.validation === null ? "loss" : "val_loss");
+  const bestOnly = optional(fields.saveBestOnly, "checkpoint.saveBestOnly", flag) ?? false;
+  if (fields.saveWeightsOnly !== undefined && fields.saveWeightsOnly !== false) {
+    throw wrongField(
+      "checkpoint.saveWeightsOnly",
+      fields.saveWeightsOnly,
+      "false, or nothing: a run goes on from its checkpoints, so they hold the optimizer's state too",
+      "The weights alone are a file of their own in each of them, weights.safetensors.",
+    );
+  }
   return {
     monitor,
     mode: modeOf(fields.mode, monitor),
     minDelta: optional(fields.minDelta, "checkpoint.minDelta", finiteNumber(notNegative)) ?? 0,
     initialValueThreshold:
       optional(fields.initialValueThreshold, "checkpoint.initialValueThreshold", finiteNumber(anyNumber)) ?? null,
-    keep: keepRule(fields.keep, optional(fields.saveBestOnly, "checkpoint.saveBestOnly", flag) ?? false),
+    keep: keepRule(fields.keep, bestOnly),
+    saveFreq: optional(fields.saveFreq, "checkpoint.saveFreq", (value) => saveFrequency(value, bestOnly)) ?? "epoch",
     earlyStopping: optional(fields.earlyStopping, "checkpoint.earlyStopping", earlyStopping) ?? null,
   };
 }
@@ -68,6 +80,22 @@ function modeOf(value: unknown, monitor: string): "min" | "max" {
   const known = knownModes[monitor.replace(/^val_/, "") as keyof typeof knownModes]; // of a name that `monitorOf` has let through
   if (known) return known;
   throw wrongField("checkpoint.mode", value, `"min" or "max": nobody knows whether more or less ${monitor} is better`);
+}
+
+/** More saves than a run needs to go on from are the contrary of `saveBestOnly`. */
+function saveFrequency(value: unknown, bestOnly: boolean): SaveFrequency {
+  const path = "checkpoint.saveFreq";
+  if (value === "epoch") return value;
+  const expected = '"epoch", { steps } or { minutes }, as in { steps: 100 }';
+  const hint = typeof value === "number" ? `Write { steps: ${value} }.` : undefined;
+  if (!isPlainObject(value)) throw wrongField(path, value, expected, hint);
+  const { steps, minutes } = fieldsOf(value, path, ["steps", "minutes"], expected);
+  if ((steps === undefined) === (minutes === undefined)) throw wrongField(path, value, expected);
+  if (bestOnly) {
+    throw wrongField(path, value, '"epoch", or nothing, since saveBestOnly writes no more than best and latest need');
+  }
+  if (steps !== undefined) return { steps: wholeNumber(1)(steps, joined(path, "steps")) };
+  return { minutes: finiteNumber(positive)(minutes, joined(path, "minutes")) };
 }
 
 /** With `saveBestOnly` only `latest` is kept beside what is best: a run could not go on without it. */

@@ -116,6 +116,11 @@ export interface CheckpointDefinition {
    * `everyHours`. `latest`, `best` and what is pinned always stay.
    */
   readonly keep?: { readonly last?: number; readonly best?: number; readonly everyHours?: number };
+  /**
+   * When `latest` moves: at every epoch's end ("epoch", default), and besides after every so many steps or minutes. `best`
+   * moves at an epoch's end alone.
+   */
+  readonly saveFreq?: SaveFrequency;
   /** Nothing stays but `latest`, which a run goes on from, and `best`, or the `keep.best` best. */
   readonly saveBestOnly?: boolean;
   /** Ends the run before its last epoch once the monitored metric gets no better. */
@@ -131,12 +136,15 @@ export interface CheckpointDefinition {
   };
 }
 
+export type SaveFrequency = "epoch" | { readonly steps: number } | { readonly minutes: number };
+
 /** With every default filled in. */
 export interface CheckpointRule {
   readonly monitor: string;
   readonly mode: "min" | "max";
   readonly minDelta: number;
   readonly initialValueThreshold: number | null;
+  readonly saveFreq: SaveFrequency;
   readonly keep: KeepRule;
   readonly earlyStopping: EarlyStopping | null;
 }

@@ -4,6 +4,7 @@
  * it does not matter how often, or by whom, they are asked.
  */
 import { isSameBest } from "./checkpoint-policy.ts";
+import { compareStates } from "./state-order.ts";
 import type { CheckpointPointer } from "./status.ts";
 
 export interface KeepRule {
@@ -37,7 +38,7 @@ export function keptCheckpoints(
   live: readonly Keepable[],
   { latest, best, pinned }: Holds,
 ): ReadonlyMap<string, string> {
-  const oldestFirst = [...live].sort((a, b) => order(a.pointer, b.pointer));
+  const oldestFirst = [...live].sort((a, b) => compareStates(a.pointer, b.pointer));
   const kept = new Map<string, string>();
   const keep = (id: string | undefined, why: string) => {
     if (id !== undefined && !kept.has(id)) kept.set(id, why);
@@ -71,8 +72,4 @@ function bestOnes(
     .filter(({ of, value }) => value !== null && Number.isFinite(value) && isSameBest(of, best.of))
     .sort((a, b) => sign * (a.value! - b.value!))
     .slice(0, count);
-}
-
-function order(a: CheckpointPointer, b: CheckpointPointer): number {
-  return a.lineage - b.lineage || a.step - b.step || a.epoch - b.epoch;
 }

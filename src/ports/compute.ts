@@ -22,6 +22,8 @@ export interface Compute {
   freeze(): Promise<void>;
   /** Votes for a stop with every step from now on. */
   voteToStop(): Promise<void>;
+  /** Votes for a save with every step until there is one. */
+  voteToSave(): Promise<void>;
 }
 
 export interface ComputeInfo {
@@ -47,10 +49,10 @@ export interface Assignment {
 }
 
 /**
- * "boundary": the epoch is closed, at its end. "stopped": a stop was voted for, in the middle of an epoch. "aborted":
- * frozen before the next step was whole; the state is that of the last committed step.
+ * "boundary": the epoch is closed, at its end. "stopped": a stop was voted for, in the middle of an epoch. "save": the
+ * state after this step is to be saved, and training goes on. "aborted": frozen before the next step was whole; the state is that of the last committed step.
  */
-export type RunOutcome = { readonly kind: "boundary" | "stopped" | "aborted" };
+export type RunOutcome = { readonly kind: "boundary" | "stopped" | "save" | "aborted" };
 
 /** What a step has come to. */
 export interface StepReport {

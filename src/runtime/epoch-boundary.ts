@@ -4,6 +4,7 @@
  * everyone goes on when it reads that.
  */
 import type { Divergence } from "../core/divergence.ts";
+import { messageOf } from "../core/errors.ts";
 import { stoppedEarly } from "../core/early-stopping.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Running } from "../core/membership.ts";
@@ -18,8 +19,10 @@ import type { Clock } from "../ports/clock.ts";
 import type { ComputeInfo } from "../ports/compute.ts";
 import type { Coordination } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
-import type { NamedSnapshot } from "./held-state.ts";
-import { covers, type Leadership, type Point } from "./leadership.ts";
+import type { StateSnapshot } from "../ports/transport.ts";
+import { named, type NamedSnapshot } from "./held-state.ts";
+import type { Leadership } from "./leadership.ts";
+import { covers, type Point } from "./point.ts";
 import { patiently } from "./patience.ts";
 import { type RunState, type RunView, readEpoch, type Versioned } from "./run-view.ts";
 import { snapshotToContent, weightsDigestOf } from "./state.ts";
@@ -97,12 +100,32 @@ export class EpochBoundary {
     await view.until((now) => isPublished(now, state.name), over);
   }
 
-  #pointAt(kind: Point["kind"], { name: state, snapshot }: NamedSnapshot): { progress: Progress; point: Point } {
+  /** Resolves when there is room for one more snapshot that waits for its checkpoint. */
+  async roomForSave(): Promise<void> {
+    const { view, leadership, over } = this.#options;
+    await view.until(() => leadership.uncovered <= maxUncoveredBoundaries, over);
+  }
+
+  /** All members save this state, while they train on: nobody waits until it is named, agreed on and published. */
+  save(snapshot: StateSnapshot): void {
+    const { leadership, over, log } = this.#options;
+    const { point } = this.#pointAt("save", named(snapshot), true);
+    leadership.add(point);
+    this.#arrive(point).catch((error: unknown) => {
+      if (!over.aborted) log.warn("a save was not announced", { at: point.name, error: messageOf(error) });
+    });
+  }
+
+  #pointAt(
+    kind: Point["kind"],
+    { name: state, snapshot }: NamedSnapshot,
+    periodic = false,
+  ): { progress: Progress; point: Point } {
     const { info, record, running } = this.#options;
     const progress = decodeJson<Progress>(snapshot.progress);
     const weightsDigest = weightsDigestOf(snapshot, info);
     const point: Point = {
-      ...{ kind, progress, state, weightsDigest },
+      ...{ kind, periodic, progress, state, weightsDigest },
       name: kind === "boundary" ? `epoch-${progress.epoch}` : `step-${progress.step}`,
       generation: running.value.generation,
       end: kind === "boundary" ? endOf(progress, record) : null,

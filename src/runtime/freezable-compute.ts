@@ -77,6 +77,10 @@ export class FreezableCompute implements Compute {
     this.#trainer.voteToStop();
   }
 
+  async voteToSave(): Promise<void> {
+    this.#trainer.voteToSave();
+  }
+
   async #reduceUnlessFrozen(work: ReductionWork): Promise<"reduced" | "aborted"> {
     if (this.#frozen) return "aborted";
     const aborted = new Promise<"aborted">((resolve) => {

@@ -11,12 +11,14 @@ import type { Keys } from "../core/keys.ts";
 import { isSince } from "../core/origin.ts";
 import type { Progress } from "../core/progress.ts";
 import type { JobRecord } from "../core/records.ts";
+import type { Range } from "../core/sampler.ts";
 import type { Report, StateName } from "../core/state-order.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { ComputeInfo, Exchange } from "../ports/compute.ts";
+import type { ComputeInfo, Exchange, RunOutcome } from "../ports/compute.ts";
 import type { Coordination } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
+import type { StateSnapshot } from "../ports/transport.ts";
 import { EpochBoundary } from "./epoch-boundary.ts";
 import { type HeldState, type NamedSnapshot, verified } from "./held-state.ts";
 import type { Leadership } from "./leadership.ts";
@@ -112,14 +114,29 @@ export class GenerationMember {
       if (running.value.paused) return boundary.passPause(state);
       // Whoever ended the generation froze the trainer; a run now would thaw it.
       over.throwIfAborted();
-      // A trainer that computes forever never answers; that must not keep this worker from hearing that it is left out.
-      const outcome = await unlessAborted(held.run({ generation: this.#number, shards }), over);
+      const outcome = await this.#run(shards, boundary, over);
       if (outcome.kind === "stopped") {
         await boundary.passStop((await held.frozen())!);
         return "stopped";
       }
       // Either the key says so already, or a peer broke and the coordinator will.
       if (outcome.kind === "aborted") await untilAborted(over);
+    }
+  }
+
+  /** Trains until there is something to decide. What is to be saved on the way is copied, and dealt with beside training. */
+  async #run(shards: Range, boundary: EpochBoundary, over: AbortSignal): Promise<RunOutcome> {
+    const { held } = this.#options;
+    let snapshot: StateSnapshot | null = null;
+    for (;;) {
+      const run = held.run({ generation: this.#number, shards });
+      if (snapshot) boundary.save(snapshot);
+      // A trainer that computes forever never answers; that must not keep this worker from hearing that it is left out.
+      const outcome = await unlessAborted(run, over);
+      if (outcome.kind !== "save") return outcome;
+      snapshot = await held.resting();
+      await boundary.roomForSave();
+      over.throwIfAborted();
     }
   }
 

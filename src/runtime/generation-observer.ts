@@ -94,6 +94,8 @@ export class GenerationObserver {
     for (;;) {
       over.throwIfAborted();
       const outcome = await unlessAborted(held.run({ generation, shards }), ended);
+      // What the members save is theirs.
+      if (outcome.kind === "save") continue;
       if (outcome.kind !== "boundary") return;
       await this.#checkBoundary(ended);
     }

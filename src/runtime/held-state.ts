@@ -49,6 +49,11 @@ export class HeldState {
     return this.#frozen;
   }
 
+  /** A copy of the state that the trainer rests at, without its name: to name it takes reading all of it. */
+  resting(): Promise<StateSnapshot> {
+    return this.#compute.snapshot();
+  }
+
   /** A copy for a peer, also while it trains. */
   async copy(): Promise<NamedSnapshot | null> {
     return this.#frozen ?? this.#lent ?? (this.#has ? named(await this.#compute.snapshot()) : null);

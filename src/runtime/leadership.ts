@@ -10,10 +10,9 @@ import { bestOf, measuredOn, movesBest } from "../core/checkpoint-policy.ts";
 import type { Divergence } from "../core/divergence.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Running } from "../core/membership.ts";
-import { compareStates, type StateName, type StatePlace } from "../core/state-order.ts";
+import { compareStates, type StatePlace } from "../core/state-order.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import type { Progress } from "../core/progress.ts";
 import {
   type Arrival,
   agreement,
@@ -26,40 +25,14 @@ import {
   type SaveRecord,
 } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
-import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
+import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Lease, Operation, Watch } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
+import { covers, isStale, nextToPublish, type Point } from "./point.ts";
 import { pruneCheckpoints, removeUnpublished } from "./prune.ts";
 import { type RunState, type RunView, readEpoch, unchanged, type Versioned } from "./run-view.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
-
-/** A state that all members have taken: the end of an epoch, or a place in the middle of one, which moves `latest` only. */
-export interface Point {
-  readonly kind: "boundary" | "save";
-  readonly name: string;
-  /** The generation in which this worker arrived here. */
-  readonly generation: number;
-  readonly progress: Progress;
-  readonly state: StateName;
-  readonly weightsDigest: string;
-  /** What is written with its checkpoint when the run ends here. */
-  readonly end: Done | null;
-  /** The checkpoint's content, made when it is written. */
-  readonly content: (identity: CheckpointIdentity) => CheckpointContent;
-  /** The whole generation has arrived here with this digest. */
-  agreed: boolean;
-}
-
-export interface CheckpointIdentity {
-  readonly id: string;
-  readonly generation: number;
-  readonly fencingToken: number;
-  readonly members: readonly string[];
-  readonly equivalences: readonly string[];
-  /** Wall-clock time, for people. */
-  readonly writtenAt: string;
-}
 
 export interface LeadershipOptions {
   readonly workerId: string;
@@ -174,12 +147,12 @@ export class Leadership {
       return;
     }
     if (state.leader.value.workerId !== this.#options.workerId) return;
-    const next = this.#points[0];
-    if (!next) return this.#finish(state, state.leader.createRevision);
+    if (this.#points.length === 0) return this.#finish(state, state.leader.createRevision);
     for (const point of this.#points) {
       if (!point.agreed && !(await this.#agree(point, running, state, state.leader.createRevision))) break;
     }
-    if (next.agreed) await this.#publish(next, running, state, state.leader.createRevision);
+    const next = nextToPublish(this.#points);
+    if (next) await this.#publish(next, running, state, state.leader.createRevision);
   }
 
   #watchArrivals(leads: boolean): void {
@@ -305,7 +278,7 @@ export class Leadership {
       ],
       [
         { kind: "put", key: keys.latest, value: encodeJson(pointer) },
-        { kind: "put", key: keys.save(lineage, step), value: encodeJson(save) },
+        ...(point.periodic ? [] : [{ kind: "put" as const, key: keys.save(lineage, step), value: encodeJson(save) }]),
         ...(isBest ? [{ kind: "put" as const, key: keys.best, value: encodeJson(pointer) }] : []),
         { kind: "put", key: keys.checkpoint(id), value: encodeJson(live) },
         ...(point.end ? [{ kind: "put" as const, key: keys.done, value: encodeJson(point.end) }] : []),
@@ -317,12 +290,28 @@ export class Leadership {
     } else log.info("published", { id, step: point.progress.step, best: isBest });
     await this.#options.view.refresh();
     if (succeeded) {
+      await this.#sweepSaves(pointer, token);
       const now = this.#options.view.state;
       await pruneCheckpoints(this.#options, now, token);
       if (this.#tidiedUnder !== token) await removeUnpublished(this.#options, now, token);
       this.#tidiedUnder = token;
     }
     this.#again = true;
+  }
+
+  /** The arrivals at what is covered now, which nobody asks for any more. Those of a boundary went with its record. */
+  async #sweepSaves(published: CheckpointPointer, token: number): Promise<void> {
+    const { keys, coordination } = this.#options;
+    for (const { kind, generation, name, state } of this.#points) {
+      if (kind !== "save" || !covers(published, state)) continue;
+      const { entries } = await coordination.list(keys.arrivals(generation, name));
+      const holds: Condition = { kind: "created-at", key: keys.leader, revision: token };
+      await sweep(
+        coordination,
+        holds,
+        entries.map(({ key }) => key),
+      );
+    }
   }
 
   /** A run that is over as it stands, as its target was reached before, or lowered, has nothing more to publish. */
@@ -382,14 +371,4 @@ export class Leadership {
   #stillRunning(running: Versioned<Running>): Condition {
     return { kind: "modified-at", key: this.#options.keys.generation, revision: running.modRevision };
   }
-}
-
-/** A save on which nobody could agree before the generation ended: the next one stands at another step. */
-function isStale(point: Point, generation: number): boolean {
-  return point.kind === "save" && !point.agreed && point.generation < generation;
-}
-
-/** Whether what is published is this state or a later one. A pause may publish an epoch's last step before it is closed. */
-export function covers(published: CheckpointPointer, state: StatePlace): boolean {
-  return compareStates(published, state) >= 0;
 }

@@ -9,7 +9,7 @@ import type { Preprocessing } from "../core/transforms.ts";
 import type { CheckpointContent, NamedTensor } from "../ports/checkpoint-storage.ts";
 import type { ComputeInfo } from "../ports/compute.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
-import type { CheckpointIdentity } from "./leadership.ts";
+import type { CheckpointIdentity } from "./point.ts";
 
 /** "sha256:…" of weights, slots and progress: equal digests mean equal states. */
 export function digestOf(snapshot: StateSnapshot): string {

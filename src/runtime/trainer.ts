@@ -30,7 +30,8 @@ import type { TrainingProgram } from "./training-program.ts";
 /** In a reduction's statistics, before the sums of loss and metrics. */
 const samplesAt = 0;
 const stopVotesAt = 1;
-const sumsAt = 2;
+const saveVotesAt = 2;
+const sumsAt = 3;
 
 /** What a trainer needs of a model: its state as one row, and its three functions. */
 export type Program = Pick<
@@ -70,6 +71,7 @@ export class Trainer {
   #progress: Progress | null = null;
   #order: { epoch: number; positions: Uint32Array } | null = null;
   #stopVote = 0;
+  #saveVote = 0;
 
   constructor(options: TrainerOptions) {
     this.#program = options.program;
@@ -107,15 +109,29 @@ export class Trainer {
     this.#stopVote = 1;
   }
 
+  /** Until a save was voted for, by whomever. */
+  voteToSave(): void {
+    this.#saveVote = 1;
+  }
+
   async run(assignment: Assignment, reducer: Reducer): Promise<RunOutcome> {
     const nodes = largestSubtrees(this.#shards, assignment.shards);
     while (this.#partials.length < nodes.length) this.#partials.push(this.#allocate());
     for (;;) {
       if (this.#isEpochUsedUp) return { kind: (await this.#closeEpoch(nodes, reducer)) ? "boundary" : "aborted" };
-      const stop = await this.#step(nodes, reducer);
-      if (stop === "aborted") return { kind: "aborted" };
-      if (stop && !this.#isEpochUsedUp) return { kind: "stopped" };
+      const votes = await this.#step(nodes, reducer);
+      if (votes === "aborted") return { kind: "aborted" };
+      // What is saved at an epoch's end is the closed epoch.
+      if (this.#isEpochUsedUp) continue;
+      if (votes.stop) return { kind: "stopped" };
+      if (votes.save || this.#isSaveDue) return { kind: "save" };
     }
+  }
+
+  /** A function of the step, so that all members save after the same one. */
+  get #isSaveDue(): boolean {
+    const { saveFreq } = this.#job.checkpoint;
+    return typeof saveFreq === "object" && "steps" in saveFreq && this.#now.step % saveFreq.steps === 0;
   }
 
   /** Every sample has been used once; a dataset that was changed on purpose may even have fewer. */
@@ -128,8 +144,8 @@ export class Trainer {
     return this.#progress;
   }
 
-  /** One step; whether a stop was voted for, or "aborted" with the state as it was. */
-  async #step(nodes: readonly Range[], reducer: Reducer): Promise<boolean | "aborted"> {
+  /** One step; what was voted for, or "aborted" with the state as it was. */
+  async #step(nodes: readonly Range[], reducer: Reducer): Promise<{ stop: boolean; save: boolean } | "aborted"> {
     const begun = this.#clock.monotonicMs();
     const progress = this.#now;
     const batch = batchRange(this.#data.trainingSamples, this.#job.batchSize, progress.samples);
@@ -147,7 +163,10 @@ export class Trainer {
       samplesPerSecond: (sums.samples / stepMs) * 1000,
       metrics: means(this.#progress),
     });
-    return this.#reduced.statistics[stopVotesAt]! > 0;
+    const votes = this.#reduced.statistics;
+    const save = votes[saveVotesAt]! > 0;
+    if (save) this.#saveVote = 0;
+    return { stop: votes[stopVotesAt]! > 0, save };
   }
 
   #shardGradients(progress: Progress, batch: Range, shard: number, into: Reduction): boolean {
@@ -158,6 +177,7 @@ export class Trainer {
     this.#program.gradients(samples, random, into.values, into.statistics.subarray(sumsAt));
     into.statistics[samplesAt] = samples.count;
     into.statistics[stopVotesAt] = this.#stopVote;
+    into.statistics[saveVotesAt] = this.#saveVote;
     return true;
   }
 

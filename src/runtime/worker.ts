@@ -19,6 +19,7 @@ import { GenerationObserver } from "./generation-observer.ts";
 import { HeldState } from "./held-state.ts";
 import { Leadership } from "./leadership.ts";
 import { unlessAborted } from "./patience.ts";
+import { SaveClock } from "./save-clock.ts";
 import { type RunState, RunView, type Versioned } from "./run-view.ts";
 
 export interface WorkerOptions {
@@ -92,6 +93,8 @@ export class Worker {
     this.#view = new RunView(coordination, keys, record.start, budget.pollMs, log);
     this.#held = new HeldState(options.compute);
     this.#view.onReading(() => this.#voteIfStopped());
+    const { saveFreq } = record.checkpoint;
+    if (typeof saveFreq === "object" && "minutes" in saveFreq) this.#saveEvery(saveFreq.minutes * 60_000);
   }
 
   /** Joins, trains and leaves. Rejects when the run fails, or when this worker does not fit it or cannot be stopped. */
@@ -149,6 +152,19 @@ export class Worker {
     if (!this.#view.state?.stop) return;
     this.#options.compute.voteToStop().catch((error: unknown) => {
       this.#options.log.debug("not voted", { error: messageOf(error) }); // what has happened to it is told elsewhere
+    });
+  }
+
+  /** By this worker's clock, while it leads. */
+  #saveEvery(everyMs: number): void {
+    const { clock, compute, log } = this.#options;
+    const saves = new SaveClock(clock, everyMs, () => {
+      compute.voteToSave().catch((error: unknown) => log.debug("not voted", { error: messageOf(error) }));
+    });
+    this.#view.onReading(() => {
+      const { state } = this.#view;
+      const leader = state?.leader?.value.workerId;
+      if (state) saves.look(state, leader !== undefined && leader === this.#announcement?.member.workerId);
     });
   }
 

@@ -415,6 +415,27 @@ describe("a wrong field is named with its path, its value and what was expected"
       { saveBestOnly: true, keep: { everyHours: 2 } },
       "checkpoint.keep.everyHours is 2; expected none, since saveBestOnly keeps nothing but best and latest.",
     ],
+    [
+      "checkpoint",
+      { saveFreq: 100 },
+      'checkpoint.saveFreq is 100; expected "epoch", { steps }',
+      "Write { steps: 100 }.",
+    ],
+    ["checkpoint", { saveFreq: { steps: 0 } }, "checkpoint.saveFreq.steps is 0; expected a whole number, 1 or more."],
+    ["checkpoint", { saveFreq: { minutes: -1 } }, "checkpoint.saveFreq.minutes is -1; expected a number above 0."],
+    ["checkpoint", { saveFreq: { steps: 1, minutes: 1 } }, "checkpoint.saveFreq is { steps: 1, minutes: 1 }; expected"],
+    ["checkpoint", { saveFreq: {} }, 'checkpoint.saveFreq is {}; expected "epoch", { steps } or { minutes }'],
+    [
+      "checkpoint",
+      { saveFreq: { steps: 9 }, saveBestOnly: true },
+      'checkpoint.saveFreq is { steps: 9 }; expected "epoch", or nothing, since saveBestOnly',
+    ],
+    [
+      "checkpoint",
+      { saveWeightsOnly: true },
+      "checkpoint.saveWeightsOnly is true; expected false, or nothing: a run goes on from its checkpoints",
+      "The weights alone are a file of their own in each of them, weights.safetensors.",
+    ],
     ["checkpoint", { earlyStopping: 3 }, "checkpoint.earlyStopping is 3", "Write { patience: 3 }."],
     [
       "checkpoint",

@@ -17,7 +17,8 @@ import type { CheckpointContent, CheckpointStorage } from "../../src/ports/check
 import type { Clock } from "../../src/ports/clock.ts";
 import type { Coordination, Lease } from "../../src/ports/coordination.ts";
 import type { Log } from "../../src/ports/log.ts";
-import { Leadership, type Point as TrainingPoint } from "../../src/runtime/leadership.ts";
+import { Leadership } from "../../src/runtime/leadership.ts";
+import type { Point as TrainingPoint } from "../../src/runtime/point.ts";
 import { RunView } from "../../src/runtime/run-view.ts";
 import { Process } from "./process.ts";
 
@@ -148,6 +149,7 @@ export class Scene {
     const state = { lineage: 1, era: 1, step: progress.step, epoch, digest: this.#digest(epoch) };
     return {
       kind: "boundary",
+      periodic: false,
       name: `epoch-${epoch}`,
       generation: this.#generation,
       progress,

@@ -4,7 +4,9 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { openDirectoryStorage } from "../../src/adapters/fs/checkpoint-storage.ts";
 import { createLog } from "../../src/adapters/system/log.ts";
 import type { Job, JobDefinition } from "../../src/core/job.ts";
+import { decodeJson } from "../../src/core/json.ts";
 import { ledgerOf } from "../../src/core/ledger.ts";
+import type { Progress } from "../../src/core/progress.ts";
 import type { JobRecord } from "../../src/core/records.ts";
 import { splitSamples } from "../../src/core/sampler.ts";
 import type { ComputeInfo } from "../../src/ports/compute.ts";
@@ -265,4 +267,39 @@ test("promise 5: what training reads is what the ledger says, through a stop and
       .filter((text) => text !== "")
       .sort(),
   );
+});
+
+test("saves by steps are the states of the undisturbed run after the same steps, for every world size", async () => {
+  const saveFreq = { steps: 3 };
+  const job = pointsJob({ checkpoint: { saveFreq } });
+  const dataset = points(103);
+  const savesOf = async (workers: number) => {
+    const saved: StateSnapshot[] = [];
+    const onSave = (state: StateSnapshot) => saved.push(state);
+    const { digest } = await train(job, dataset, { shards: 3, workers, epochs: 2, onSave });
+    return { digest, saved };
+  };
+  const one = await savesOf(1);
+  const stepOf = ({ progress }: StateSnapshot) => decodeJson<Progress>(progress).step;
+  // Of five steps an epoch; step 10 is an epoch's end, which is no save.
+  assert.deepEqual(one.saved.map(stepOf), [3, 6, 9]);
+  const undisturbed = await train(pointsJob(), dataset, { shards: 3, workers: 1, epochs: 2 });
+  assert.equal(one.digest, undisturbed.digest, "saving changes nothing");
+  for (const workers of [2, 3]) {
+    const more = await savesOf(workers);
+    assert.equal(more.digest, one.digest);
+    assert.deepEqual(more.saved.map(digestOf), one.saved.map(digestOf));
+  }
+  for (const from of one.saved) {
+    const resumed = await train(job, dataset, { shards: 3, workers: 2, epochs: 2, from });
+    assert.equal(resumed.digest, one.digest, `from step ${stepOf(from)}`);
+  }
+});
+
+test("one worker's vote for a save is all workers' save, once", async () => {
+  const saved: number[] = [];
+  const onSave = ({ progress }: StateSnapshot) => saved.push(decodeJson<Progress>(progress).step);
+  // The last of three votes while it takes step 2, so that the vote is in step 3.
+  await train(pointsJob(), points(103), { shards: 3, workers: 3, epochs: 1, onSave, saveVoteAfterStep: 2 });
+  assert.deepEqual(saved, [3]);
 });

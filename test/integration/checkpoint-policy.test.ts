@@ -1,7 +1,10 @@
 /** What a job's `checkpoint` does to a run of real processes: where it ends, and what it leaves. */
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
+import { systemClock } from "../../src/adapters/system/clock.ts";
 import { exitCodes } from "../../src/core/errors.ts";
+import type { ClusterStatus } from "../../src/core/status.ts";
 import { type Line, type Outcome, useUser } from "../fixtures/cli.ts";
 import { smallData, smallJob } from "../fixtures/small-job.ts";
 
@@ -51,3 +54,41 @@ test("a monitored metric that cannot exist ends the launch before anything is st
   assert.equal(code, exitCodes["invalid-job"], stderr);
   assert.match(stderr, /checkpoint\.monitor is \\?"val_f1\\?"; expected something that this job computes/);
 });
+
+test(
+  "what is killed as a whole between two epochs goes on from the last save by steps, to the same bits",
+  limit,
+  async () => {
+    const user = theUser();
+    await user.write("many.csv", smallData(1600));
+    const text = jobWith("{ saveFreq: { steps: 40 } }", 2).replace("small.csv", "many.csv");
+    const job = await user.write("steps.ts", text);
+    const words = (name: string) => ["launch", job, "--data", user.folder, "--json", "--job", name, "--shards", "2"];
+    const whole = finished(await user.run(...words("whole"), "--workers", "1"));
+
+    const first = user.start(...words("killed"), "--workers", "2");
+    const saved = await savedInMidEpoch("killed");
+    const pids = saved.processes.flatMap(({ pid }) => (pid === null ? [] : [pid]));
+    first.kill("SIGKILL");
+    for (const pid of pids) process.kill(pid, "SIGKILL");
+    await first.exited;
+    while ((await user.processes()).length > 0) await systemClock.sleep(20);
+
+    const second = await user.run(...words("killed"), "--workers", "1");
+    const { weightsDigest, history, steps } = finished(second);
+    assert.deepEqual([weightsDigest, history, steps], [whole.weightsDigest, whole.history, whole.steps]);
+    const log = await readFile(user.at("runs", "killed", "logs", "worker-0.log"), "utf8");
+    const taken = /took the state.*\bstep[":= ]+(\d+)/.exec(log.slice(log.lastIndexOf("took the state")));
+    assert.ok(Number(taken?.[1]) >= saved.latest!.step, log.slice(-2000));
+    assert.notEqual(Number(taken?.[1]) % 320, 0, "in the middle of an epoch");
+  },
+);
+
+/** The status once `latest` is a state in the middle of an epoch. */
+async function savedInMidEpoch(job: string): Promise<ClusterStatus> {
+  for (;;) {
+    const { code, stdout } = await theUser().run("status", "--json", "--job", job);
+    const status = code === 0 ? (JSON.parse(stdout) as ClusterStatus) : null;
+    if (status?.latest && status.latest.stepInEpoch > 0) return status;
+  }
+}

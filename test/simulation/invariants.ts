@@ -54,9 +54,11 @@ export interface Seen {
   readonly fail: (invariant: string, why: string) => void;
 }
 
-/** "paused": below MIN. "back": enough came back. "spared": somebody stands by beyond MAX or S, and is
- * not left out. "behind": a new lineage began behind what was published. */
-export type Standing = "paused" | "back" | "spared" | "behind";
+/**
+ * "paused": below MIN. "back": enough came back. "spared": somebody stands by beyond MAX or S, and is not left out. "behind":
+ * a new lineage began behind what was published. "saved": `latest` moved in the middle of an epoch.
+ */
+export type Standing = "paused" | "back" | "spared" | "behind" | "saved";
 
 export function checkWrite(seen: Seen, write: StoreWrite): void {
   for (const change of write.changes) {
@@ -378,7 +380,10 @@ function checkLatest(seen: Seen, { value }: StoreChange): void {
   if (pointer.lineage === 1 && !reference.states[pointer.step]?.digests.includes(pointer.stateDigest)) {
     fail("P1", `latest names a state of step ${pointer.step} that is not the undisturbed run's`);
   }
-  if (pointer.stepInEpoch > 0) return;
+  if (pointer.stepInEpoch > 0) {
+    seen.note("saved");
+    return;
+  }
   const record = store.get(keys.epoch(pointer.lineage, pointer.epoch));
   if (!record || decodeJson<EpochRecord>(record).state.digest !== pointer.stateDigest) {
     fail("R1", `epoch ${pointer.epoch} was published, and not committed with that state`);

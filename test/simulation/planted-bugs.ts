@@ -185,6 +185,22 @@ export const plantedBugs: readonly PlantedBug[] = [
     seeds: 1000,
   },
   {
+    name: "a save that nobody can agree on any more is waited for",
+    rule: "R9",
+    file: "src/runtime/point.ts",
+    find: 'return point.kind === "save" && !point.agreed && point.generation < generation;',
+    replace: 'return point.kind === "save" && point.generation < 0 && generation < 0;',
+    seeds: 500,
+  },
+  {
+    name: "a vote for a save is only one's own",
+    rule: "R9",
+    file: "src/runtime/trainer.ts",
+    find: "const save = votes[saveVotesAt]! > 0;",
+    replace: "const save = this.#saveVote > 0;",
+    seeds: 500,
+  },
+  {
     name: "suspicions are kept to oneself",
     rule: "R13",
     file: "src/runtime/generation-member.ts",
@@ -275,7 +291,7 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: "what was published at an epoch's last step covers the closed epoch",
     rule: "R9",
-    file: "src/runtime/leadership.ts",
+    file: "src/runtime/point.ts",
     find: "compareStates(published, state) >= 0",
     replace: "published.step >= state.step",
     seeds: 1000,

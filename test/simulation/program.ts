@@ -6,7 +6,7 @@
  */
 import { checkpointRule } from "../../src/core/checkpoint-validation.ts";
 import type { Fingerprint } from "../../src/core/fingerprint.ts";
-import type { Job } from "../../src/core/job.ts";
+import type { Job, SaveFrequency } from "../../src/core/job.ts";
 import type { RandomStream } from "../../src/core/random.ts";
 import type { Range } from "../../src/core/sampler.ts";
 import type { ComputeInfo } from "../../src/ports/compute.ts";
@@ -25,6 +25,7 @@ export interface JobShape {
   readonly hasSchedule: boolean;
   /** So many epochs without improvement end the run; null: it trains all. */
   readonly patience: number | null;
+  readonly saveFreq: SaveFrequency;
 }
 
 const weights = 5;
@@ -131,8 +132,8 @@ export function tinyData({ trainingSamples, validationSamples }: JobShape): Trai
 
 export function tinyJob(shape: JobShape): Job {
   const validation = shape.validationSamples > 0 ? ({ fraction: 0.2, take: "random" } as const) : null;
-  const { monitor, mode, patience } = shape;
-  const checkpoint = { monitor, mode, ...(patience === null ? {} : { earlyStopping: { patience } }) };
+  const { monitor, mode, patience, saveFreq } = shape;
+  const checkpoint = { monitor, mode, saveFreq, ...(patience === null ? {} : { earlyStopping: { patience } }) };
   return {
     name: "tiny",
     seed: shape.seed,

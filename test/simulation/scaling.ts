@@ -74,7 +74,7 @@ export async function countEtcd(count: number): Promise<Row> {
       epochs,
       shards: count,
     },
-    ...{ monitor: "loss", mode: "min", hasSchedule: false, patience: null },
+    ...{ monitor: "loss", mode: "min", hasSchedule: false, patience: null, saveFreq: "epoch" },
   };
   const nobody = { onWriting: () => {}, onWhole: () => {}, onDelete: () => {} };
   const disk = new Disk(world, nobody);
@@ -265,4 +265,6 @@ class SteppingCompute implements Compute {
   }
 
   async voteToStop(): Promise<void> {}
+
+  async voteToSave(): Promise<void> {}
 }

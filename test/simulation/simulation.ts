@@ -3,6 +3,7 @@
  * mended, and the job must be finished within a bound.
  */
 import { failureBudget } from "../../src/core/failure-budget.ts";
+import type { SaveFrequency } from "../../src/core/job.ts";
 import { Cluster, type ClusterShape } from "./cluster.ts";
 import { Disk } from "./disk.ts";
 import { deafMs, SimulatedEtcd } from "./etcd.ts";
@@ -62,6 +63,7 @@ function drawShape(chance: Chance, seed: number, shards: number, horizonMs: numb
     monitor: hasValidation && chance.is(0.8) ? "val_loss" : "loss",
     mode: chance.is(0.7) ? ("min" as const) : ("max" as const),
     hasSchedule: chance.is(0.3),
+    saveFreq: drawSaves(policy),
     patience: policy.is(0.25) ? policy.whole(1, 2) : null,
   };
   return {
@@ -74,6 +76,12 @@ function drawShape(chance: Chance, seed: number, shards: number, horizonMs: numb
     stepMs: (horizonMs / (epochs * steps)) * chance.between(0.1, 1),
     keepsAddresses: chance.is(0.3),
   };
+}
+
+/** So short that many saves wait for the disk at once. */
+function drawSaves(chance: Chance): SaveFrequency {
+  if (!chance.is(0.4)) return "epoch";
+  return chance.is(0.6) ? { steps: chance.whole(1, 3) } : { minutes: chance.between(0.002, 0.05) };
 }
 
 /** Some are started as `--workers MIN:MAX` with spares: they pause below MIN, and who is beyond MAX stands by. */

@@ -69,6 +69,7 @@ export function computeOver(channel: Channel, inner: FreezableCompute): Compute 
     run: (assignment) => channel.call(() => inner.run(assignment)),
     freeze: () => channel.call(() => inner.freeze()),
     voteToStop: () => channel.call(() => inner.voteToStop()),
+    voteToSave: () => channel.call(() => inner.voteToSave()),
   };
 }
 

@@ -80,6 +80,7 @@ const agent = openChannel(parentPort!, {
   },
   freeze: () => opened().freeze(),
   voteToStop: () => opened().voteToStop(),
+  voteToSave: () => opened().voteToSave(),
   async breakOnPurpose(fault: ComputeFault) {
     agent.tell("say", `broken on purpose: ${fault}`);
     if (fault === "hang") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);

@@ -95,6 +95,7 @@ function computeOf(thread: RunningThread): Compute {
     run: (assignment) => thread.call<RunOutcome>("run", assignment),
     freeze: () => thread.call("freeze"),
     voteToStop: () => thread.call("voteToStop"),
+    voteToSave: () => thread.call("voteToSave"),
   };
 }
 
