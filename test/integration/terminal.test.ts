@@ -452,6 +452,19 @@ test("what was committed decides about best, also where the policy would judge o
   );
 });
 
+test("an epoch that begins a new line of bests says of what the one before was", () => {
+  const terminal = new FakeTerminal(1000);
+  const setAside = { monitor: "val_accuracy", mode: "max", data: "" } as const;
+  const history = after(4).history.map((record) =>
+    record.epoch === 3 ? { ...record, improved: true, setAside } : record,
+  );
+  viewOn(terminal, "plain").view.update(after(4, { history }));
+  assert.match(
+    terminal.text,
+    /Epoch 3.*best saved \(first\); a new line of bests, since the one before was of val_accuracy \(max\)/,
+  );
+});
+
 test("the mode follows the flag, then the terminal; colour follows NO_COLOR and TERM", () => {
   const terminal = { isTTY: true };
   assert.equal(chooseMode(true, terminal, {}), "json");
