@@ -60,7 +60,7 @@ async function runEvaluate(args: Arguments): Promise<number> {
   const dataset = await testData(args, job, dirname(resolve(jobFile)));
   const test: Record<string, Record<string, number>> = {};
   for (const id of dataset ? ids : []) {
-    const content = id === ids[0] ? opened.content : await found.storage.load(id);
+    const content = id === ids[0] ? opened.content : await found.load(id);
     useCheckpoint(opened, content);
     const settings = { seed: job.seed, shards, batchSize: job.batchSize };
     test[id] = evaluateDataset(program, fitting(preprocessingOf(content), dataset!, id), dataset!, settings);

@@ -7,9 +7,12 @@ import { createLog } from "../adapters/system/log.ts";
 import { runningJobs } from "../adapters/system/run-registry.ts";
 import { LockstepError } from "../core/errors.ts";
 import { nearestNames } from "../core/nearest-name.ts";
+import { failureBudget } from "../core/failure-budget.ts";
+import { keysOf } from "../core/keys.ts";
 import { formatDuration } from "../core/number-format.ts";
-import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
+import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Log, LogFields } from "../ports/log.ts";
+import { withReaderPin } from "../runtime/pins.ts";
 import { type RunCheckpoints, readCheckpoints } from "../runtime/read-checkpoints.ts";
 import type { Arguments, Option } from "./command.ts";
 import { etcdOfJob, withEtcdOf } from "./etcd-of-job.ts";
@@ -25,6 +28,8 @@ export const whichCheckpoints = {
 
 export interface FoundCheckpoints {
   readonly storage: CheckpointStorage;
+  /** Loads and verifies one, which nobody deletes meanwhile. */
+  load(id: string): Promise<CheckpointContent>;
   /** For people. */
   readonly location: string;
   /** Null where etcd was not asked, or has nothing of the run. */
@@ -66,7 +71,28 @@ export async function findCheckpoints(args: Arguments, jobFile: string | null): 
       hint: "Name the folder that they are in with --checkpoints, or the job's folder with --directory.",
     });
   }
-  return { storage, location: resolve(location), etcd, stored, corrupt };
+  return {
+    ...{ storage, location: resolve(location), etcd, stored, corrupt },
+    load: (id) => loadPinned(args, storage, etcd, id),
+  };
+}
+
+/** Only a leader deletes, and only what is published: anything else is not in danger. */
+function loadPinned(
+  args: Arguments,
+  storage: CheckpointStorage,
+  etcd: RunCheckpoints | null,
+  id: string,
+): Promise<CheckpointContent> {
+  if (!etcd?.isLed || etcd.records.get(id)?.state !== "live") return storage.load(id);
+  const { job, run, budgetMs } = etcd.record;
+  const parts = {
+    keys: keysOf(job, run),
+    budget: failureBudget(budgetMs),
+    clock: systemClock,
+    log: collecting(new Map()),
+  };
+  return withEtcdOf(args, job, (coordination) => withReaderPin({ coordination, ...parts }, id, () => storage.load(id)));
 }
 
 /** The checkpoint that a user means by an id, a part of one, `best` or `latest`. */

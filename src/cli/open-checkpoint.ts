@@ -44,10 +44,10 @@ export interface OpenedCheckpoint extends OpenedModel {
 export async function openCheckpoint(
   args: Arguments,
   jobFile: string,
-  { storage, etcd }: FoundCheckpoints,
+  { load, etcd }: FoundCheckpoints,
   id: string,
 ): Promise<OpenedCheckpoint> {
-  const content = await storage.load(id);
+  const content = await load(id);
   const threads = args.whole("threads", 1) ?? etcd?.record.threads ?? 1;
   const choice = await prepareEngine(wishOf(args), (line) => void process.stderr.write(`${line}\n`));
   applyEnvironment(engineEnvironment(choice, { threads, gpuIndex: choice.device === "gpu" ? 0 : null }));

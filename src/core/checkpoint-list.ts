@@ -15,11 +15,11 @@ export interface CheckpointsInEtcd {
 }
 
 /**
- * *best*, *latest*: what the pointers name. *pinned*: nothing may delete it. *condemned*: it will be deleted.
- * *unpublished*: whole in storage, but nobody published it. *missing*: published, and not in storage. *corrupt*: its
+ * *best*, *latest*: what the pointers name. *pinned*: nothing may delete it. *condemned*: it will be deleted. *set aside*: a
+ * worker found it to be another than was written. *unpublished*: whole in storage, but nobody published it. *missing*: published, and not in storage. *corrupt*: its
  * manifest is not what was written, so no more is known of it.
  */
-export type Mark = "best" | "latest" | "pinned" | "condemned" | "unpublished" | "missing" | "corrupt";
+export type Mark = "best" | "latest" | "pinned" | "condemned" | "set aside" | "unpublished" | "missing" | "corrupt";
 
 export interface ListedCheckpoint {
   readonly id: string;
@@ -60,6 +60,7 @@ export function listCheckpoints(
       ["latest", pointers.latest?.id === id],
       ["pinned", pins.has(id)],
       ["condemned", record?.state === "condemned"],
+      ["set aside", record?.state === "set-aside"],
       ["unpublished", record === undefined],
     ];
     return marks.flatMap(([mark, applies]) => (applies ? [mark] : []));

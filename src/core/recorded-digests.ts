@@ -18,22 +18,23 @@ export interface LedgerDigest {
   readonly weightsDigest: string;
 }
 
-/** Of all steps after the checkpoint's, in order. `ledger` and `later` are of its run. */
+/**
+ * Of all steps after the checkpoint's, in order. `entries` and `later` are of its run: what it came to in another lineage, after
+ * somebody went back, has the same weights at the same step, and another state, since its lineage is in it.
+ */
 export function recordedAfter(
-  from: Pick<Manifest, "lineage" | "step">,
-  ledger: { readonly lineage: number; readonly entries: readonly LedgerDigest[] } | null,
+  from: Pick<Manifest, "lineage" | "era" | "step">,
+  entries: readonly LedgerDigest[],
   later: readonly Manifest[],
 ): readonly Recorded[] {
-  const entries = ledger?.lineage === from.lineage ? ledger.entries : [];
   const all: Recorded[] = [
     ...entries.map(({ event, epoch, step, weightsDigest }): Recorded => {
       return { step, weightsDigest, state: null, by: event === "boundary" ? `the record of epoch ${epoch}` : "a save" };
     }),
-    ...later
-      .filter(({ lineage }) => lineage === from.lineage)
-      .map(({ id, step, weightsDigest, stateDigest: digest, epoch, stepInEpoch }): Recorded => {
-        return { step, weightsDigest, state: { digest, epoch, stepInEpoch }, by: `checkpoint ${id}` };
-      }),
+    ...later.map(({ id, lineage, era, step, weightsDigest, stateDigest: digest, epoch, stepInEpoch }): Recorded => {
+      const state = lineage === from.lineage && era === from.era ? { digest, epoch, stepInEpoch } : null;
+      return { step, weightsDigest, state, by: `checkpoint ${id}` };
+    }),
   ];
   return all.filter(({ step }) => step > from.step).sort((a, b) => a.step - b.step);
 }

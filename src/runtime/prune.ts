@@ -19,18 +19,33 @@ export interface PruneOptions {
   readonly storage: CheckpointStorage;
 }
 
-/** Condemns and deletes what the job does not keep. */
-export async function pruneCheckpoints(options: PruneOptions, state: RunState | null, token: number): Promise<void> {
+export type Pointers = Pick<RunState, "latest" | "best">;
+
+interface LiveCheckpoint extends CheckpointRecord {
+  readonly modRevision: number;
+}
+
+/** The live checkpoints, and why each of those that the job keeps is kept, by id. */
+export async function keptAndLive(
+  options: Omit<PruneOptions, "storage">,
+  { latest: newest, best: bestOne }: Pointers & { readonly latest: NonNullable<Pointers["latest"]> },
+): Promise<{ live: readonly LiveCheckpoint[]; kept: ReadonlyMap<string, string> }> {
   const { keys, coordination, record } = options;
-  if (!state?.latest) return;
   const { entries } = await coordination.list(keys.checkpoints);
   // After the records: of a pin that comes later than this, the record's revision tells.
   const pinned = new Set((await readPins(options)).keys());
   const live = entries
     .map((entry) => ({ modRevision: entry.modRevision, ...decodeJson<CheckpointRecord>(entry.value) }))
     .filter((checkpoint) => checkpoint.state === "live");
-  const [latest, best] = [state.latest.value, state.best?.value ?? null];
-  const kept = keptCheckpoints(record.checkpoint.keep, live, { latest, best, pinned });
+  const [latest, best] = [newest.value, bestOne?.value ?? null];
+  return { live, kept: keptCheckpoints(record.checkpoint.keep, live, { latest, best, pinned }) };
+}
+
+/** Condemns and deletes what the job does not keep. */
+export async function pruneCheckpoints(options: PruneOptions, state: Pointers | null, token: number): Promise<void> {
+  const { keys } = options;
+  if (!state?.latest) return;
+  const { live, kept } = await keptAndLive(options, { latest: state.latest, best: state.best });
   for (const { modRevision, ...checkpoint } of live) {
     const { id } = checkpoint.pointer;
     if (kept.has(id)) continue;
@@ -45,24 +60,33 @@ export async function pruneCheckpoints(options: PruneOptions, state: RunState | 
  * not the leader's; and whatever it sent before and is still under way finds the key. Nothing beyond `latest` is touched, nor
  * anything of another run or era: storage may know more than an etcd whose data were lost.
  */
-export async function removeUnpublished(options: PruneOptions, state: RunState | null, token: number): Promise<void> {
-  const { keys, coordination, storage, record } = options;
+export async function removeUnpublished(options: PruneOptions, state: Pointers | null, token: number): Promise<void> {
+  const { keys } = options;
   if (!state?.latest) return;
   const latest = state.latest.value;
-  const stored = await storage.list();
-  const { entries } = await coordination.list(keys.checkpoints);
-  const known = new Set(entries.map(({ key }) => key.slice(keys.checkpoints.length)));
-  for (const one of stored) {
-    const { job, run, era, lineage, step, fencingToken, writtenAt } = one.manifest;
-    const isOurs = job === record.job && run === String(record.run) && era === latest.era;
-    const isCovered = lineage < latest.lineage || (lineage === latest.lineage && step <= latest.step);
-    if (!isOurs || !isCovered || fencingToken >= token || known.has(one.id)) continue;
+  for (const one of await unpublished(options, latest, token)) {
     const pointer = pointerOf(one, latest);
     const isUnpublished: Condition = { kind: "absent", key: keys.checkpoint(one.id) };
-    const left: CheckpointRecord = { state: "live", pointer, writtenAtMs: Date.parse(writtenAt) };
+    const left: CheckpointRecord = { state: "live", pointer, writtenAtMs: Date.parse(one.manifest.writtenAt) };
     if (!(await condemn(options, left, isUnpublished, state, token))) break;
   }
   await deleteCondemned(options);
+}
+
+/** What was written before this token and is covered by `latest`, and of which etcd has no record. */
+export async function unpublished(
+  { keys, coordination, storage, record }: PruneOptions,
+  latest: CheckpointPointer,
+  token: number,
+): Promise<readonly StoredCheckpoint[]> {
+  const stored = await storage.list();
+  const { entries } = await coordination.list(keys.checkpoints);
+  const known = new Set(entries.map(({ key }) => key.slice(keys.checkpoints.length)));
+  return stored.filter(({ id, manifest: { job, run, era, lineage, step, fencingToken } }) => {
+    const isOurs = job === record.job && run === String(record.run) && era === latest.era;
+    const isCovered = lineage < latest.lineage || (lineage === latest.lineage && step <= latest.step);
+    return isOurs && isCovered && fencingToken < token && !known.has(id);
+  });
 }
 
 /** What was never published has no value that anything could be compared with. */
@@ -77,7 +101,7 @@ async function condemn(
   { keys, coordination }: PruneOptions,
   checkpoint: CheckpointRecord,
   condition: Condition,
-  state: RunState,
+  state: Pointers,
   token: number,
 ): Promise<boolean> {
   const condemned: CheckpointRecord = { ...checkpoint, state: "condemned" };

@@ -4,9 +4,13 @@ import { decodeJson } from "../core/json.ts";
 import { keysOf } from "../core/keys.ts";
 import type { CheckpointRecord } from "../core/records.ts";
 import type { Coordination } from "../ports/coordination.ts";
+import { readPins } from "./pins.ts";
 import { type RunLedger, readLedger } from "./read-ledger.ts";
 
-export interface RunCheckpoints extends RunLedger, CheckpointsInEtcd {}
+export interface RunCheckpoints extends RunLedger, CheckpointsInEtcd {
+  /** Somebody leads it, who may delete checkpoints. */
+  readonly isLed: boolean;
+}
 
 /** Of the newest run, or of the one with this number. */
 export async function readCheckpoints(
@@ -20,5 +24,6 @@ export async function readCheckpoints(
   const records = entries.map(
     ({ key, value }) => [key.slice(keys.checkpoints.length), decodeJson<CheckpointRecord>(value)] as const,
   );
-  return { ...ledger, records: new Map(records), pins: new Map() };
+  const isLed = (await coordination.get(keys.leader)) !== null;
+  return { ...ledger, isLed, records: new Map(records), pins: await readPins({ coordination, keys }) };
 }

@@ -70,18 +70,35 @@ test(
   },
 );
 
-test("what can be compared with is of the checkpoint's lineage, of later steps, and in their order", () => {
+test("what can be compared with is of later steps, in their order, and of another lineage the weights alone", () => {
   const ledger = { event: "boundary" as const, epoch: 1, weightsDigest: "sha256:w" };
   const manifest = (id: string, lineage: number, step: number) =>
-    ({ id, lineage, step, weightsDigest: "sha256:w", stateDigest: "sha256:s", epoch: 1, stepInEpoch: 0 }) as Manifest;
+    ({
+      id,
+      lineage,
+      era: 1,
+      step,
+      weightsDigest: "sha256:w",
+      stateDigest: "sha256:s",
+      epoch: 1,
+      stepInEpoch: 0,
+    }) as Manifest;
   const entries = [0, 6, 12].map((step) => ({ ...ledger, step }));
   const stored = [manifest("a", 1, 6), manifest("b", 1, 9), manifest("c", 2, 10)];
-  const steps = (lineage: number, of: number) =>
-    recordedAfter({ lineage, step: 6 }, { lineage: of, entries }, stored).map(({ step }) => step);
-  assert.deepEqual(steps(1, 1), [9, 12]);
-  assert.deepEqual(steps(2, 1), [10]);
+  const found = recordedAfter({ lineage: 1, era: 1, step: 6 }, entries, stored);
   assert.deepEqual(
-    recordedAfter({ lineage: 1, step: 0 }, null, stored).map(({ step }) => step),
-    [6, 9],
+    found.map(({ step, state }) => [step, state !== null]),
+    [
+      [9, true],
+      [10, false],
+      [12, false],
+    ],
+  );
+  assert.deepEqual(
+    recordedAfter({ lineage: 2, era: 1, step: 8 }, [], stored).map(({ step, state }) => [step, state !== null]),
+    [
+      [9, false],
+      [10, true],
+    ],
   );
 });

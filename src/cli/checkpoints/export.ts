@@ -96,8 +96,8 @@ async function toTfjs(
   return [`${id}: ${formatCount(program.weightCount)} weights, ${size}, in ${join(path, "model.json")}`];
 }
 
-async function toTensors({ storage }: FoundCheckpoints, id: string, path: string): Promise<string[]> {
-  const content = await storage.load(id);
+async function toTensors({ load }: FoundCheckpoints, id: string, path: string): Promise<string[]> {
+  const content = await load(id);
   const { equivalences, ...rest } = described(content);
   const texts = Object.entries(rest).map(([name, value]) => [name, String(value)] as const);
   const metadata = { ...Object.fromEntries(texts), equivalences: equivalences.join("; ") };

@@ -31,7 +31,7 @@ export async function replayCheckpoint(
   { found, id, jobFile, steps }: ReplayRequest,
   print: (line: object, text: string) => void,
 ): Promise<number> {
-  const content = await found.storage.load(id);
+  const content = await found.load(id);
   const { manifest } = content;
   const recorded = within(steps, manifest, found);
   const opened = await openAsThen(args, jobFile, manifest);
@@ -78,9 +78,8 @@ export async function replayCheckpoint(
 /** What is recorded for the N steps after the checkpoint; to train for nothing is refused. */
 function within(steps: number, manifest: Manifest, { etcd, stored }: FoundCheckpoints): readonly Recorded[] {
   const { job, run, step } = manifest;
-  const ledger = etcd && { lineage: etcd.lineage, entries: etcd.entries };
   const later = stored.map((one) => one.manifest).filter((one) => one.job === job && one.run === run);
-  const all = recordedAfter(manifest, ledger, later);
+  const all = recordedAfter(manifest, etcd?.entries ?? [], later);
   const reached = all.filter((one) => one.step <= step + steps);
   if (reached.length > 0) return reached;
   const [next] = all;

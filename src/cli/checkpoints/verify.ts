@@ -92,9 +92,9 @@ function allOf({ stored, corrupt, etcd }: FoundCheckpoints): readonly string[] {
   return [...new Set([...there, ...live])];
 }
 
-async function verifyOne({ storage, stored, etcd }: FoundCheckpoints, id: string): Promise<Finding> {
+async function verifyOne({ load, stored, etcd }: FoundCheckpoints, id: string): Promise<Finding> {
   try {
-    const content = await storage.load(id);
+    const content = await load(id);
     const { manifest } = content;
     const digests = digestsOf(content);
     for (const [what, computed, written] of [

@@ -1,0 +1,95 @@
+/**
+ * Pruning while nobody trains. Only a leader condemns: so whoever prunes by hand is one for the moment, under a lease of its
+ * own and with a token of its own. A start that comes in between takes the leadership away with its first generation, and with
+ * it the right to condemn; what was condemned before may be deleted by anyone.
+ */
+import type { FailureBudget } from "../core/failure-budget.ts";
+import { decodeJson, encodeJson } from "../core/json.ts";
+import type { LeaderRecord } from "../core/records.ts";
+import type { CheckpointPointer } from "../core/status.ts";
+import { LockstepError } from "../core/errors.ts";
+import {
+  keptAndLive,
+  pruneCheckpoints,
+  type Pointers,
+  type PruneOptions,
+  removeUnpublished,
+  unpublished,
+} from "./prune.ts";
+import type { Versioned } from "./run-view.ts";
+
+/** What becomes of a checkpoint, and why. */
+export interface PruneVerdict {
+  readonly id: string;
+  readonly step: number;
+  readonly fate: "kept" | "deleted";
+  readonly reason: string;
+}
+
+/** What would be kept and deleted now, in the order of steps. Empty before anything is published. */
+export async function planPrune(options: PruneOptions): Promise<readonly PruneVerdict[]> {
+  const { latest, best } = await readPointers(options);
+  if (!latest) return [];
+  const { live, kept } = await keptAndLive(options, { latest, best });
+  const left = await unpublished(options, latest.value, Number.POSITIVE_INFINITY);
+  const { entries } = await options.coordination.list(options.keys.checkpoints);
+  const condemned = entries.map(({ value }) => decodeJson<{ state: string; pointer: CheckpointPointer }>(value));
+  const verdicts: PruneVerdict[] = [
+    ...live.map(({ pointer: { id, step } }): PruneVerdict => {
+      const why = kept.get(id);
+      return { id, step, fate: why ? "kept" : "deleted", reason: why ?? "nothing keeps it" };
+    }),
+    ...condemned
+      .filter(({ state }) => state === "condemned")
+      .map(({ pointer: { id, step } }): PruneVerdict => ({ id, step, fate: "deleted", reason: "condemned before" })),
+    ...left.map(({ id, manifest: { step } }): PruneVerdict => {
+      return { id, step, fate: "deleted", reason: "nobody published it" };
+    }),
+  ];
+  return verdicts.sort((a, b) => a.step - b.step || (a.id < b.id ? -1 : 1));
+}
+
+/** Does what `planPrune` tells. Refused with "job-running" while there is a leader, a coordinator or a member. */
+export async function pruneByHand(options: PruneOptions, budget: FailureBudget, name: string): Promise<void> {
+  const { coordination, keys, record } = options;
+  const { entries: members } = await coordination.list(keys.members);
+  const lease = await coordination.grantLease(budget.leaseTtlMs);
+  try {
+    const leader: LeaderRecord = { workerId: name, generation: 0 };
+    const { succeeded, revision } =
+      members.length > 0
+        ? { succeeded: false, revision: 0 }
+        : await coordination.transact(
+            [
+              { kind: "absent", key: keys.leader },
+              { kind: "absent", key: keys.coordinator },
+            ],
+            [{ kind: "put", key: keys.leader, value: encodeJson(leader), lease }],
+          );
+    if (!succeeded) {
+      throw new LockstepError(
+        "job-running",
+        `Run ${record.run} of "${record.job}" is active: its leader prunes by itself.`,
+        {
+          hint: `It does so with every checkpoint. If its processes were killed just now, try again in ${Math.ceil(budget.budgetMs / 1000)} s.`,
+        },
+      );
+    }
+    const pointers = await readPointers(options);
+    await pruneCheckpoints(options, pointers, revision);
+    await removeUnpublished(options, pointers, revision);
+  } finally {
+    await lease.revoke();
+  }
+}
+
+async function readPointers({ coordination, keys }: PruneOptions): Promise<Pointers> {
+  const entries = await coordination.read([keys.latest, keys.best]);
+  const versioned = (key: string): Versioned<CheckpointPointer> | null => {
+    const entry = entries.get(key);
+    if (!entry) return null;
+    const { value, createRevision, modRevision } = entry;
+    return { value: decodeJson<CheckpointPointer>(value), createRevision, modRevision };
+  };
+  return { latest: versioned(keys.latest), best: versioned(keys.best) };
+}
