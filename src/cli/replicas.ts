@@ -2,18 +2,17 @@
 import { resolve } from "node:path";
 import { CheckpointFiles } from "../adapters/fs/checkpoint-files.ts";
 import { storeIdOf } from "../adapters/fs/store-id.ts";
-import { connectCheckpoints, serveCheckpoints } from "../adapters/grpc/checkpoints.ts";
+import { type CheckpointsConnection, connectCheckpoints, serveCheckpoints } from "../adapters/grpc/checkpoints.ts";
 import { Keeper } from "../adapters/replicas/keeper.ts";
-import { type Published, ReplicatedStorage, type Surroundings } from "../adapters/replicas/replicated-storage.ts";
-import { systemClock } from "../adapters/system/clock.ts";
-import { assert } from "../core/errors.ts";
+import { ReplicatedStorage } from "../adapters/replicas/replicated-storage.ts";
+import { surroundingsOf } from "../adapters/replicas/surroundings.ts";
+import { assert, LockstepError } from "../core/errors.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import type { Generation, Member, Store } from "../core/membership.ts";
-import type { CheckpointRecord, JobRecord } from "../core/records.ts";
-import type { CheckpointPointer } from "../core/status.ts";
-import { holdersBeside, keepersBeside } from "../core/replicas.ts";
+import { CheckpointError } from "../core/manifest.ts";
+import type { Member, Store } from "../core/membership.ts";
+import type { JobRecord } from "../core/records.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Coordination } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
@@ -46,8 +45,18 @@ export async function openOwnCheckpoints(args: Arguments, wish: OwnCheckpointsWi
   const { local, name, record, keys, budget, coordination, log } = wish;
   const directory = resolve(wish.directory);
   const files = new CheckpointFiles(directory, local, log);
-  await files.removeStagings();
   const run = `${record.job}/${record.run}`;
+  const id = await storeIdOf(directory);
+  const connect = (at: string) => connectCheckpoints(at, budget.connectMs, stallBudgets * budget.budgetMs);
+  const { entries } = await coordination.list(keys.members);
+  for (const { value } of entries) {
+    const other = decodeJson<Member>(value);
+    if (other.store?.id !== id || !(await answers(connect(other.store.address), run))) continue;
+    throw new LockstepError("usage", `The worker ${other.name} has its checkpoints in ${directory} too.`, {
+      hint: "With --replicas, give each worker a --checkpoints directory of its own, each on a disk of its own.",
+    });
+  }
+  await files.removeStagings();
   let keeper: Keeper | null = null;
   const opened = () => {
     assert(keeper !== null, "nobody is told the address before there is somebody to answer");
@@ -63,13 +72,11 @@ export async function openOwnCheckpoints(args: Arguments, wish: OwnCheckpointsWi
   const address =
     args.text("store-advertise") ??
     (advertised === undefined ? server.address : hostOf(advertised) + server.address.slice(hostOf(listen).length));
-  const store: Store = { id: await storeIdOf(directory), address };
+  const store: Store = { id, address };
   const storage = new ReplicatedStorage({
     ...{ local, files, name, store, run, replicas: record.replicas, log },
     surroundings: surroundingsOf(store, keys, coordination),
-    connect: (at) => connectCheckpoints(at, budget.connectMs, stallBudgets * budget.budgetMs),
-    pauseMs: budget.pollMs,
-    clock: systemClock,
+    connect,
   });
   keeper = new Keeper(run, files, storage);
   const tidying = keepTidy({ coordination, keys, record, storage: local, pollMs: stallBudgets * budget.pollMs, log });
@@ -83,29 +90,14 @@ export async function openOwnCheckpoints(args: Arguments, wish: OwnCheckpointsWi
   };
 }
 
-function surroundingsOf(own: Store, keys: Keys, coordination: Coordination): Surroundings {
-  const members = async () => {
-    const { entries } = await coordination.list(keys.members);
-    return entries.map(({ value }) => decodeJson<Member>(value));
-  };
-  return {
-    async keepers() {
-      const generation = await coordination.get(keys.generation);
-      return keepersBeside(own, await members(), generation && decodeJson<Generation>(generation.value));
-    },
-    async published() {
-      const { entries } = await coordination.list(keys.checkpoints);
-      const records = entries.map(({ value }) => decodeJson<CheckpointRecord>(value));
-      return records.filter(({ state }) => state === "live").map(({ pointer }) => publishedOf(pointer));
-    },
-    async holdersOf(id) {
-      const entry = await coordination.get(keys.checkpoint(id));
-      const published = entry && publishedOf(decodeJson<CheckpointRecord>(entry.value).pointer);
-      return { published, holders: holdersBeside(own, await members(), published?.holders ?? []) };
-    },
-  };
-}
-
-function publishedOf({ id, manifestSha256, holders = [] }: CheckpointPointer): Published {
-  return { id, manifestSha256, holders };
+/** Whether somebody is there, whatever the answer. */
+async function answers(connection: CheckpointsConnection, run: string): Promise<boolean> {
+  try {
+    for await (const _ of connection.fetch({ run, id: "", file: "" }));
+    return true;
+  } catch (error) {
+    return error instanceof CheckpointError;
+  } finally {
+    connection.close();
+  }
 }

@@ -9,8 +9,8 @@ export interface CheckpointStorage {
    */
   write(content: CheckpointContent): Promise<StoredCheckpoint>;
   /**
-   * Reads a checkpoint and verifies size and SHA-256 of every file; "corrupt-checkpoint" names the first that differs. With a
-   * signal, one that is on a machine which is away is waited for, until the signal is aborted.
+   * Reads a checkpoint and verifies size and SHA-256 of every file; "corrupt-checkpoint" names the first that differs. Whoever
+   * does not want it any more aborts the signal.
    */
   load(id: string, over?: AbortSignal): Promise<CheckpointContent>;
   /** The manifests of all whole checkpoints, oldest first by (lineage, era, step). Does not read the tensors. */

@@ -1,12 +1,23 @@
 /** A launch whose workers share no directory: kills, a lost disk, a damaged one, and what cannot be asked for. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { watch } from "node:fs";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import type { ClusterStatus } from "../../src/core/status.ts";
-import { finished, type LaunchEvent, startLaunch, testFolder, whenGone } from "../fixtures/running-launch.ts";
+import {
+  exampleJob,
+  finished,
+  type LaunchEvent,
+  registered,
+  startLaunch,
+  testFolder,
+  whenGone,
+} from "../fixtures/running-launch.ts";
 
+const program = fileURLToPath(new URL("../../bin/lockstep.mjs", import.meta.url));
 const epochs = 12;
 const job = (name: string) => ["--job", name, "--shards", "3", "--epochs", String(epochs)];
 const limit = { timeout: 240_000 };
@@ -122,6 +133,28 @@ test(
     assert.ok(await isPassedOver(), `a worker was killed in the middle; ${kills} kills`);
   },
 );
+
+test("a worker with the directory of another one is refused, and the other one goes on", limit, async (context) => {
+  const folder = await testFolder(context);
+  const words = ["--job", "same", "--shards", "3", "--epochs", "500", "--workers", "2", "--replicas", "1"];
+  const launch = startLaunch(context, folder, words);
+  await launch.whenStatus(underWay(1));
+  const { etcd } = await registered(folder, "same");
+  const options = ["--etcd", etcd.join(","), "--job", "same", "--name", "third"];
+  const third = execFileSync.bind(null, process.execPath, [
+    ...[program, "worker", exampleJob, ...options, "--checkpoints", storeOf(folder, "worker-0")],
+  ]);
+  assert.throws(
+    () => third({ stdio: "pipe", encoding: "utf8" }),
+    (error: { status: number; stderr: string }) => {
+      assert.equal(error.status, 2, error.stderr);
+      assert.match(error.stderr, /The worker worker-0 has its checkpoints in .*worker-0 too/);
+      return true;
+    },
+  );
+  launch.kill("SIGINT");
+  assert.equal(await launch.exited, 130, launch.errors());
+});
 
 test("what contradicts itself is refused, with a sentence that says what to do", limit, async (context) => {
   const folder = await testFolder(context);

@@ -22,7 +22,10 @@ import type { Chance } from "./random.ts";
 import { Channel, type ComputeTime, computeOver, exchangeOver, reduceOver } from "./threads.ts";
 import { SimulatedTransport } from "./transport.ts";
 import { findRun, jobName, keys, watched } from "./worker-process.ts";
+import { OwnDisks } from "./own-disks.ts";
 import { Actor, type World } from "./world.ts";
+import { surroundingsOf } from "../../src/adapters/replicas/surroundings.ts";
+import { keepTidy } from "../../src/runtime/own-checkpoints.ts";
 
 export interface ClusterShape {
   readonly job: JobShape;
@@ -32,6 +35,8 @@ export interface ClusterShape {
   readonly coordinators: number;
   readonly budgetMs: number;
   readonly stepMs: number;
+  /** How many others keep a copy of each checkpoint, each on a disk of its own; 0: all share one. */
+  readonly replicas: number;
   /** A process that is started again listens where the one before did. */
   readonly keepsAddresses: boolean;
 }
@@ -74,6 +79,7 @@ export class Cluster {
   #pins = 0;
   #isHealed = false;
   readonly #ends: EndsOfProcesses;
+  readonly #disks: OwnDisks;
   /** Workers wait for the first coordinator that has looked at the run. */
   #opensAnew = false;
 
@@ -82,6 +88,8 @@ export class Cluster {
     this.#parts = parts;
     this.#chance = parts.world.chance("cluster");
     this.budget = failureBudget(shape.budgetMs);
+    this.#disks = new OwnDisks(parts);
+    if (shape.replicas > 0) parts.disk.separate();
     const isThere = (address: string) =>
       [...this.slots.values()].some(({ process }) => process?.address === address) ||
       parts.network.at(address) === "silent";
@@ -287,7 +295,7 @@ export class Cluster {
         fields: {},
         epochs: job.epochs,
         checkpoint: tinyJob(job).checkpoint,
-        replicas: null,
+        replicas: this.#shape.replicas,
         allowChange: false,
         defaultThreads: () => 1,
       });
@@ -381,17 +389,26 @@ export class Cluster {
     const main = async () => {
       await clock.sleep(this.#chance.between(200, 1500));
       const record = await findRun(coordination, (ms) => clock.sleep(ms), this.budget.pollMs / 4);
+      const own =
+        record.replicas === 0
+          ? null
+          : this.#disks.open({
+              ...{ actor, name: slot.name, address: `${address}/store`, run: `${jobName}/${record.run}`, log },
+              replicas: record.replicas,
+              surroundings: (store) => surroundingsOf(store, keys, coordination),
+            });
+      if (own) keepTidy({ coordination, keys, record, storage: own.local, pollMs: 10_000, log });
       const worker = new Worker({
         name: slot.name,
         address,
         pid: slot.starts,
-        store: null,
+        store: own?.store ?? null,
         record,
         info: tinyInfo(shape, trainer.statisticsCount, trainer.stepsPerEpoch),
         keys,
         budget: this.budget,
         coordination,
-        storage: disk.of(actor),
+        storage: own?.storage ?? disk.of(actor),
         compute,
         exchange: exchangeOver(channel(actor, exchangeActor), toAgent, exchange),
         clock,

@@ -154,6 +154,10 @@ export class Injector {
         return this.#note(`writes of ${worker} fail for ${forMs} ms`);
       case "corrupt-latest":
         return this.#corruptLatest();
+      case "lose-disk":
+        return worker !== null && this.#loseDisk(worker);
+      case "damage-copy":
+        return this.#damageCopy(fault);
       case "disk-slow":
         disk.slowness = 40;
         this.#later(forMs, () => {
@@ -205,9 +209,31 @@ export class Injector {
       const other = key.startsWith(keys.checkpoints) ? key.slice(keys.checkpoints.length) : id;
       return other !== id && value.includes('"live"') && !disk.corrupt.has(other) && disk.wholeOf(other) !== null;
     });
-    if (others.length === 0 || disk.corrupt.size > 0) return false;
+    // Of several copies none is missed: see "damage-copy".
+    if (others.length === 0 || disk.corrupt.size > 0 || disk.isSeparate) return false;
     disk.corrupt.add(id);
     return this.#note(`${id} is corrupt`);
+  }
+
+  /** Its process dies with it. Only while all that lies there has another whole copy: else it would be lost for good. */
+  #loseDisk(worker: string): boolean {
+    const { disk, cluster } = this.#parts;
+    if (!disk.isAnywhereElse(worker) || !cluster.kill(worker)) return false;
+    disk.lose(worker);
+    return this.#note(`the disk of ${worker} is lost`);
+  }
+
+  /** A bit of one copy of what `latest` names turns over; another copy is whole. */
+  #damageCopy({ target }: Fault): boolean {
+    const { disk, observer } = this.#parts;
+    const latest = observer.store.get(keys.latest);
+    if (!latest) return false;
+    const { id } = decodeJson<CheckpointPointer>(latest);
+    const holders = disk.holdersOf(id);
+    const holder = nth(holders, target);
+    if (holder === null || holders.length < 2) return false;
+    disk.damage(holder, id);
+    return this.#note(`the copy of ${id} of ${holder} is damaged`);
   }
 
   #leader(): string | null {

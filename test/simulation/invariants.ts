@@ -398,6 +398,10 @@ function checkWhole({ disk, reference, job, fail }: Seen, pointer: CheckpointPoi
     fail("P3", `${pointer.id} was published, and is not there`);
     return;
   }
+  for (const name of pointer.holders ?? []) {
+    // A disk may be lost, or damaged, while the pointer is on its way.
+    if (!disk?.everHeld(name, pointer.id)) fail("P3", `${pointer.id} names ${name} as a holder, which never had it`);
+  }
   const { manifest, weights, optimizer } = content;
   if (manifest.stateDigest !== pointer.stateDigest || manifest.step !== pointer.step) {
     fail("P3", `${pointer.id} holds step ${manifest.step}, and was published as step ${pointer.step}`);

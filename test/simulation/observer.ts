@@ -4,7 +4,9 @@
  */
 import { type Generation, memberIds } from "../../src/core/membership.ts";
 import { decodeJson } from "../../src/core/json.ts";
+import { compareStates } from "../../src/core/manifest.ts";
 import type { Progress } from "../../src/core/progress.ts";
+import type { CheckpointRecord } from "../../src/core/records.ts";
 import type { CheckpointPointer } from "../../src/core/status.ts";
 import type { Operation } from "../../src/ports/coordination.ts";
 import type { StateSnapshot } from "../../src/ports/transport.ts";
@@ -204,6 +206,26 @@ export class Observer {
     if (state && (JSON.parse(state) as { state: string }).state !== "condemned") {
       this.#fail("R8", `${process} deletes ${id}, which is ${state}`);
     }
+  }
+
+  /** Each worker deletes its own copies of what was condemned, or can never be published any more. */
+  deletingCopy(process: string, id: string): void {
+    this.#trace.note(process, `deletes its copy of ${id}`);
+    const { store, disk } = this.#seen;
+    const latest = store.get(keys.latest);
+    const pointers = [latest, store.get(keys.best)].map((value) => value && decodeJson<CheckpointPointer>(value));
+    if (pointers.some((pointer) => pointer && pointer.id === id)) {
+      this.#fail("R8", `${process} deletes its copy of ${id}, which latest or best names`);
+    }
+    const pins = pinsOf(this.#seen, id);
+    if (pins.length > 0) this.#fail("R8", `${process} deletes its copy of ${id}, which has the pin ${short(pins[0]!)}`);
+    const record = store.get(keys.checkpoint(id));
+    const state = record === undefined ? null : decodeJson<CheckpointRecord>(record).state;
+    const manifest = disk?.manifestOf(id);
+    const isBehind =
+      latest !== undefined && manifest && compareStates(manifest, decodeJson<CheckpointPointer>(latest)) <= 0;
+    if (state === "condemned" || (state === null && (isBehind || this.#writers.get(id) === process))) return;
+    this.#fail("R8", `${process} deletes its copy of ${id}, which is ${state ?? "ahead of latest"}`);
   }
 
   left(process: string, end: WorkerEnd): void {

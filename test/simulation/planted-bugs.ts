@@ -416,4 +416,29 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace: "leadership.uncovered <= limit && latest, over);",
     seeds: 2000,
   },
+  {
+    name: "a worker deletes of its own copies what etcd does not name, though it may be published yet",
+    rule: "R8",
+    file: "src/runtime/own-checkpoints.ts",
+    find: "!(state === undefined && isBehind)",
+    replace: "state !== undefined",
+    seeds: 1500,
+  },
+  {
+    name: "a checkpoint is published before others have a copy of it",
+    rule: "P3",
+    file: "src/adapters/replicas/replicated-storage.ts",
+    find: "const kept = await this.#haveKept(stored, keepers, replicas);",
+    replace:
+      "void this.#haveKept(stored, keepers, replicas).catch(() => {}); const kept = keepers.slice(0, replicas).map(({ name }) => name);",
+    seeds: 100,
+  },
+  {
+    name: "a worker that lacks a checkpoint asks nobody for it",
+    rule: "P6",
+    file: "src/adapters/replicas/replicated-storage.ts",
+    find: "await this.#fetchFromAnyone(id, error, over);",
+    replace: "",
+    seeds: 200,
+  },
 ];

@@ -76,7 +76,7 @@ export async function countEtcd(count: number): Promise<Row> {
     },
     ...{ monitor: "loss", mode: "min", hasSchedule: false, patience: null, saveFreq: "epoch" },
   };
-  const nobody = { onWriting: () => {}, onWhole: () => {}, onDelete: () => {} };
+  const nobody = { onWriting: () => {}, onWhole: () => {}, onDelete: () => {}, onDeleteCopy: () => {} };
   const disk = new Disk(world, nobody);
   const cluster = { world, etcd, trace, shape, disk, states: new Map<string, SteppingCompute>() };
   startCoordinator(cluster);

@@ -39,6 +39,8 @@ export const supportedFaults = {
   "disk-failing": true,
   "disk-slow": true,
   "corrupt-latest": true,
+  "lose-disk": true,
+  "damage-copy": true,
 } as const;
 
 export type FaultKind = keyof typeof supportedFaults;
@@ -69,7 +71,7 @@ const moments: readonly Moment[] = [
 ];
 
 /** Drawn by themselves. */
-const special: readonly FaultKind[] = ["flip-bit", "damaged-copy", "corrupt-latest"];
+const special: readonly FaultKind[] = ["flip-bit", "damaged-copy", "corrupt-latest", "lose-disk", "damage-copy"];
 
 export const allKinds = Object.keys(supportedFaults) as FaultKind[];
 
@@ -98,6 +100,14 @@ export function drawSchedule(chance: Chance, horizonMs: number): Fault[] {
     faults.push(at("corrupt-latest"), at("kill-all"));
   }
   return faults.sort((a, b) => a.atMs - b.atMs);
+}
+
+/** Where each worker has a disk of its own. */
+export function drawDiskFaults(chance: Chance, horizonMs: number): Fault[] {
+  const kinds: readonly FaultKind[] = ["lose-disk", "damage-copy"];
+  const faults = Array.from({ length: chance.whole(0, 4) }, () => draw(chance, chance.pick(kinds), horizonMs));
+  // So that copies are looked at.
+  return chance.is(0.5) ? [...faults, { ...draw(chance, "kill-all", horizonMs), on: null }] : faults;
 }
 
 function draw(chance: Chance, kind: FaultKind, horizonMs: number): Fault {

@@ -14,7 +14,7 @@ import { Observer, type Violation } from "./observer.ts";
 import type { Chance } from "./random.ts";
 import { Chance as SeededChance } from "./random.ts";
 import { referenceOf } from "./reference.ts";
-import { drawSchedule, type Fault } from "./schedule.ts";
+import { drawDiskFaults, drawSchedule, type Fault } from "./schedule.ts";
 import { Trace } from "./trace.ts";
 import { keys } from "./worker-process.ts";
 import { World } from "./world.ts";
@@ -45,8 +45,11 @@ export function scenarioOf(seed: number): Scenario {
   const chance = new SeededChance(seed, "scenario");
   const shards = chance.whole(1, 6);
   const horizonMs = Math.round(chance.between(6000, 25_000));
-  const shape = withBounds(new SeededChance(seed, "bounds"), drawShape(chance, seed, shards, horizonMs));
-  return { seed, shape, horizonMs, schedule: drawSchedule(new SeededChance(seed, "schedule"), horizonMs) };
+  const bounded = withBounds(new SeededChance(seed, "bounds"), drawShape(chance, seed, shards, horizonMs));
+  const shape = withReplicas(seed, bounded);
+  const schedule = drawSchedule(new SeededChance(seed, "schedule"), horizonMs);
+  const disks = shape.replicas > 0 ? drawDiskFaults(new SeededChance(seed, "disks"), horizonMs) : [];
+  return { seed, shape, horizonMs, schedule: [...schedule, ...disks] };
 }
 
 function drawShape(chance: Chance, seed: number, shards: number, horizonMs: number): ClusterShape {
@@ -74,6 +77,7 @@ function drawShape(chance: Chance, seed: number, shards: number, horizonMs: numb
     coordinators: chance.is(0.4) ? 2 : 1,
     budgetMs: chance.is(0.5) ? 5000 : 3000,
     stepMs: (horizonMs / (epochs * steps)) * chance.between(0.1, 1),
+    replicas: 0,
     keepsAddresses: chance.is(0.3),
   };
 }
@@ -82,6 +86,13 @@ function drawShape(chance: Chance, seed: number, shards: number, horizonMs: numb
 function drawSaves(chance: Chance): SaveFrequency {
   if (!chance.is(0.4)) return "epoch";
   return chance.is(0.6) ? { steps: chance.whole(1, 3) } : { minutes: chance.between(0.002, 0.05) };
+}
+
+/** In every fifth seed the workers share no disk. */
+function withReplicas(seed: number, shape: ClusterShape): ClusterShape {
+  const most = Math.min(2, (shape.bounds?.max ?? shape.job.shards) - 1);
+  if (seed % 5 !== 2 || most < 1) return shape;
+  return { ...shape, replicas: new SeededChance(seed, "replicas").whole(1, most) };
 }
 
 /** Some are started as `--workers MIN:MAX` with spares: they pause below MIN, and who is beyond MAX stands by. */
@@ -107,6 +118,7 @@ export function simulate({ seed, shape, horizonMs, schedule }: Scenario): Promis
       onWriting: (process, id) => observer.writing(process, id),
       onWhole: (process, id) => observer.whole(process, id),
       onDelete: (process, id) => observer.deleting(process, id),
+      onDeleteCopy: (process, id) => observer.deletingCopy(process, id),
     });
     observer.watchDisk(disk);
     const cluster = new Cluster(shape, { world, etcd, network, disk, observer });

@@ -1,15 +1,14 @@
 /** What a worker does for others with the checkpoints of its own: keeps copies, and gives them. */
 import { LockstepError } from "../../core/errors.ts";
 import { CheckpointError } from "../../core/manifest.ts";
-import type { CheckpointFiles } from "../fs/checkpoint-files.ts";
 import type { CheckpointsHandler, FileRequest, KeepRequest } from "../grpc/checkpoints.ts";
-import type { ReplicatedStorage } from "./replicated-storage.ts";
+import type { Copies, ReplicatedStorage } from "./replicated-storage.ts";
 
 export class Keeper implements CheckpointsHandler {
   readonly #run: string;
-  readonly #files: CheckpointFiles;
+  readonly #files: Copies;
   readonly #storage: ReplicatedStorage;
-  constructor(run: string, files: CheckpointFiles, storage: ReplicatedStorage) {
+  constructor(run: string, files: Copies, storage: ReplicatedStorage) {
     this.#run = run;
     this.#files = files;
     this.#storage = storage;

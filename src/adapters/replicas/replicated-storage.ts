@@ -9,7 +9,6 @@ import { CheckpointError } from "../../core/manifest.ts";
 import type { Store } from "../../core/membership.ts";
 import type { Holder } from "../../core/replicas.ts";
 import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
-import type { Clock } from "../../ports/clock.ts";
 import type { Log } from "../../ports/log.ts";
 import type { CheckpointFiles } from "../fs/checkpoint-files.ts";
 import { manifestName } from "../fs/checkpoint-storage.ts";
@@ -33,10 +32,14 @@ export interface Surroundings {
   holdersOf(id: string): Promise<{ readonly published: Published | null; readonly holders: readonly Holder[] }>;
 }
 
+/** What is done with checkpoints as files. */
+export type Copies = Pick<CheckpointFiles, "holds" | "copy" | "read">;
+
 export interface ReplicationOptions {
   /** The worker's own. */
   readonly local: CheckpointStorage;
-  readonly files: CheckpointFiles;
+  /** Of the same place. */
+  readonly files: Copies;
   readonly name: string;
   readonly store: Store;
   /** As JOB/NUMBER. */
@@ -45,9 +48,6 @@ export interface ReplicationOptions {
   readonly replicas: number;
   readonly surroundings: Surroundings;
   readonly connect: (address: string) => CheckpointsConnection;
-  /** How long until somebody who was not there is looked for again. */
-  readonly pauseMs: number;
-  readonly clock: Clock;
   readonly log: Log;
 }
 
@@ -64,6 +64,7 @@ export class ReplicatedStorage implements CheckpointStorage {
   /** The stores of which this worker knows that they have a published checkpoint, by its id. */
   readonly #known = new Map<string, Set<string>>();
   #isCompleting = false;
+  readonly #said = new Set<string>();
   /** The latest that it has heard of. */
   #leader: Leader = { era: 0, fencingToken: 0 };
 
@@ -93,17 +94,17 @@ export class ReplicatedStorage implements CheckpointStorage {
   }
 
   /**
-   * From here, or else from whoever has it. With a signal it is waited for while a worker is away that had it when it was
-   * published; without, what nobody has now is "missing". A damaged copy is replaced by a good one, and only by that.
+   * From here, or else from whoever has it. It is "corrupt" only if every worker has been asked that had it when it was
+   * published; while one of them is away, it is "missing". A damaged copy is replaced by a good one, and only by that.
    */
   async load(id: string, over?: AbortSignal): Promise<CheckpointContent> {
-    const { local, log } = this.#options;
+    const { local } = this.#options;
     try {
       return await local.load(id);
     } catch (error) {
       if (!(error instanceof CheckpointError) || !["missing", "corrupt"].includes(error.problem)) throw error;
       if (error.problem === "corrupt") {
-        log.error("the copy of a checkpoint here is damaged; it is replaced by another worker's", {
+        this.#sayOnce("error", "the copy of a checkpoint here is damaged; another worker's is taken", {
           id,
           reason: error.message,
         });
@@ -240,33 +241,36 @@ export class ReplicatedStorage implements CheckpointStorage {
 
   /** @param absence what is wrong with the copy here, which is thrown when there is no better one */
   async #fetchFromAnyone(id: string, absence: CheckpointError, over?: AbortSignal): Promise<void> {
-    const { log, surroundings, clock, pauseMs } = this.#options;
-    for (let said = false; ; said = true) {
-      const { published, holders } = await surroundings.holdersOf(id);
-      /** Who has been asked and has none that is whole. */
-      const without = [this.#options.name];
-      for (const { name, store } of holders) {
-        try {
-          await this.#fetch(id, published?.manifestSha256 ?? null, store.address, over);
-          log.info("fetched a checkpoint from another worker", { id, worker: name });
-          return;
-        } catch (error) {
-          over?.throwIfAborted();
-          const isItsFault = error instanceof CheckpointError && ["missing", "corrupt"].includes(error.problem);
-          if (error instanceof CheckpointError && !isItsFault) throw error;
-          if (isItsFault) without.push(name);
-          log.warn("a checkpoint was not got from another worker", { id, worker: name, reason: messageOf(error) });
-        }
-      }
-      const away = published?.holders.filter((name) => !without.includes(name)) ?? [];
-      if (!over || away.length === 0) throw away.length === 0 ? absence : nobodyThere(id, away, absence);
-      if (!said)
-        log.warn("a checkpoint is on no worker that is there; waiting for one that has it", {
+    const { name: own, log, surroundings } = this.#options;
+    const { published, holders } = await surroundings.holdersOf(id);
+    /** Who has been asked and has none that is whole. */
+    const without = [own];
+    for (const { name, store } of holders) {
+      try {
+        await this.#fetch(id, published?.manifestSha256 ?? null, store.address, over);
+        log.info("fetched a checkpoint from another worker", { id, worker: name });
+        return;
+      } catch (error) {
+        over?.throwIfAborted();
+        const isItsFault = error instanceof CheckpointError && ["missing", "corrupt"].includes(error.problem);
+        if (error instanceof CheckpointError && !isItsFault) throw error;
+        if (isItsFault) without.push(name);
+        this.#sayOnce("warn", "a checkpoint was not got from another worker", {
           id,
-          holders: away.join(" "),
+          worker: name,
+          reason: messageOf(error),
         });
-      await clock.sleep(pauseMs, over);
+      }
     }
+    const away = published?.holders.filter((name) => !without.includes(name)) ?? [];
+    throw away.length === 0 ? absence : nobodyThere(id, away, absence);
+  }
+
+  /** Whoever waits for a checkpoint asks again and again. */
+  #sayOnce(level: "warn" | "error", message: string, fields: Readonly<Record<string, string>>): void {
+    const text = JSON.stringify([message, fields]);
+    if (!this.#said.has(text)) this.#options.log[level](message, fields);
+    this.#said.add(text);
   }
 
   async #fetch(
