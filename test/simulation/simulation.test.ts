@@ -48,6 +48,24 @@ test(`${freshCount} fresh seeds, from ${firstFresh}, keep every promise`, async 
   for (let seed = firstFresh; seed < firstFresh + freshCount; seed++) await check(seed);
 });
 
+test("training goes on while a save is written: the leader takes steps between the first byte and the rename", async () => {
+  const scenario = scenarioOf(1);
+  const job = { ...scenario.shape.job, epochs: 2, trainingSamples: 60, batchSize: 3, saveFreq: { steps: 2 } } as const;
+  const shape = { ...scenario.shape, job: { ...job, patience: null }, stepMs: 8 };
+  const { violation, trace, standings } = await simulate({ ...scenario, shape, schedule: [] });
+  assert.equal(violation, null, violation?.why);
+  assert.ok(standings.saved! >= 5, `${standings.saved} saves`);
+  let writer: string | null = null;
+  let besides = 0;
+  for (const line of trace.text()) {
+    const [, who, what, id] = /^ *[\d.]+ +(\S+) +(writes|has written|step) (\S+)/.exec(line) ?? [];
+    if (what === "writes" && !id!.includes("step-00000000-")) writer = who!;
+    else if (what === "has written") writer = null;
+    else if (what === "step" && who === writer) besides++;
+  }
+  assert.ok(besides >= 10, `${besides} steps beside writing`);
+});
+
 test("more members than a transaction takes operations agree on an epoch, and go on without one of them", async () => {
   const { boundary, change } = await countEtcd(140);
   assert.equal(boundary.writes, 2 * 140 + 6);
