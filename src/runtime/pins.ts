@@ -77,14 +77,28 @@ export interface ReaderOptions extends PinOptions {
 
 /** Reads a published checkpoint that is not deleted meanwhile. The pin goes with its lease, whatever becomes of the reader. */
 export async function withReaderPin<T>(options: ReaderOptions, id: string, use: () => Promise<T>): Promise<T> {
-  const { coordination, budget, clock, log, signal } = options;
-  const parts = { clock, log, pauseMs: budget.pollMs, ...(signal ? { signal } : {}) };
-  const lease = await patiently(parts, "reading a checkpoint", () => coordination.grantLease(budget.leaseTtlMs));
+  const lease = await pinForReader(options, id);
   try {
-    const reader = { note: "somebody reads it", lease };
-    await patiently(parts, "reading a checkpoint", () => pin(options, id, `reader-${lease.id}`, reader));
     return await use();
   } finally {
     await lease.revoke();
+  }
+}
+
+async function pinForReader(options: ReaderOptions, id: string): Promise<Lease> {
+  const { coordination, budget, clock, log, signal } = options;
+  const parts = { clock, log, pauseMs: budget.pollMs, ...(signal ? { signal } : {}) };
+  for (;;) {
+    const lease = await patiently(parts, "reading a checkpoint", () => coordination.grantLease(budget.leaseTtlMs));
+    try {
+      const reader = { note: "somebody reads it", lease };
+      await patiently(parts, "reading a checkpoint", () => pin(options, id, `reader-${lease.id}`, reader));
+      return lease;
+    } catch (error) {
+      const isOver = !lease.isHeld();
+      await lease.revoke();
+      // An etcd that is away for longer than the lease lasts takes it: the next one is tried.
+      if (!isOver || signal?.aborted) throw error;
+    }
   }
 }
