@@ -1,7 +1,6 @@
 /** `lockstep check`: everything that can be known before training, found out without starting anything. */
 import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
-import { openForReading } from "../adapters/fs/open-for-reading.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
@@ -9,6 +8,7 @@ import { formatCount } from "../core/number-format.ts";
 import { stepsPerEpoch } from "../core/sampler.ts";
 import type { Arguments, Command } from "./command.ts";
 import { applyEnvironment, dataDirectoryOf, processLog, shared, wishOf } from "./common.ts";
+import { openPlace } from "./open-storage.ts";
 import { contentToSnapshot } from "../runtime/state.ts";
 import type { Checked } from "./launch.ts";
 import { openProgram } from "./open-program.ts";
@@ -22,7 +22,7 @@ export const check: Command = {
     engine: shared.engine,
     device: shared.device,
     shards: { value: "S", help: "logical shards of every batch (default: 1)" },
-    checkpoints: { value: "DIR", help: "where the checkpoint of --checkpoint is" },
+    checkpoints: { value: "DIR|URL", help: "where the checkpoint of --checkpoint is" },
     checkpoint: { value: "ID", help: "see that the model and its optimizer can go on from it" },
     "fall-back": { value: null, help: "take another engine where the one named lacks a kernel" },
   },
@@ -70,7 +70,7 @@ async function runCheck(args: Arguments): Promise<number> {
   if (job.test) await checkTest();
   const [directory, id] = [args.text("checkpoints"), args.text("checkpoint")];
   if (directory !== undefined && id !== undefined) {
-    const storage = await openForReading(resolve(directory), processLog(args));
+    const storage = await openPlace(directory, processLog(args));
     contentToSnapshot(await storage.load(id), program);
   }
   const steps = stepsPerEpoch(data.trainingSamples, job.batchSize);

@@ -16,11 +16,14 @@ import { withReaderPin } from "../runtime/pins.ts";
 import { type RunCheckpoints, readCheckpoints } from "../runtime/read-checkpoints.ts";
 import type { Arguments, Option } from "./command.ts";
 import { etcdOfJob, withEtcdOf } from "./etcd-of-job.ts";
-import { openStorage, placeOf } from "./open-storage.ts";
+import { fullPlace, openStorage, placeOf } from "./open-storage.ts";
 
 /** The options that say which checkpoints are meant. */
 export const whichCheckpoints = {
-  checkpoints: { value: "DIR", help: "where they are; alone, without asking etcd (default: where the run has them)" },
+  checkpoints: {
+    value: "DIR|URL",
+    help: "where they are; alone, without asking etcd (default: where the run has them)",
+  },
   job: { value: "NAME", help: "the job's name (default: the one in the job file, or the only one in runs/)" },
   ...etcdOfJob,
   run: { value: "N", help: "which run of the job (default: the newest)" },
@@ -67,12 +70,12 @@ export async function findCheckpoints(args: Arguments, jobFile: string | null): 
   const stored = listed.filter(isOfRun);
   if (stored.length === 0 && corrupt.size === 0 && !pointer) {
     const run = listed.length > 0 ? ` of run ${etcd?.record.run} of "${etcd?.record.job}"` : "";
-    throw new LockstepError("usage", `There is no checkpoint${run} in ${resolve(location)}.`, {
+    throw new LockstepError("usage", `There is no checkpoint${run} in ${fullPlace(location)}.`, {
       hint: "Name the folder that they are in with --checkpoints, or the job's folder with --directory.",
     });
   }
   return {
-    ...{ storage, location: resolve(location), etcd, stored, corrupt },
+    ...{ storage, location: fullPlace(location), etcd, stored, corrupt },
     load: (id) => loadPinned(args, storage, etcd, id),
   };
 }

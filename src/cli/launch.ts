@@ -19,8 +19,19 @@ import { readLedger } from "../runtime/read-ledger.ts";
 import { startChild } from "./child.ts";
 import type { Arguments, Command } from "./command.ts";
 import { defaultMaxRestarts } from "./cluster.ts";
-import { budgetOf, dataDirectoryOf, logLevels, parseEndpoints, resumeOf, shared, wishOf, workersOf } from "./common.ts";
+import {
+  budgetOf,
+  dataDirectoryOf,
+  logLevels,
+  parseEndpoints,
+  processLog,
+  resumeOf,
+  shared,
+  wishOf,
+  workersOf,
+} from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
+import { checkPlace } from "./open-storage.ts";
 import type { Evaluation } from "./evaluate.ts";
 import {
   checkpointsOf,
@@ -47,7 +58,10 @@ export const launch: Command = {
     job: shared.job,
     data: shared.data,
     directory: { value: "DIR", help: "where the job's files go (default: runs/JOB)" },
-    checkpoints: { value: "DIR", help: "where checkpoints go (default: in the run's folder)" },
+    checkpoints: {
+      value: "DIR|URL",
+      help: "where checkpoints go, or s3://BUCKET/PREFIX (default: in the run's folder)",
+    },
     replicas: shared.replicas,
     resume: {
       value: "auto|never|best|latest|ID",
@@ -162,6 +176,7 @@ async function readSettings(args: Arguments): Promise<Settings> {
       },
     );
   }
+  await checkPlace(args.text("checkpoints"), args.whole("replicas", 0) ?? 0, processLog(args));
   return {
     job: loaded.job,
     jobName,

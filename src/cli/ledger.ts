@@ -1,8 +1,5 @@
 /** `lockstep ledger`: which samples an epoch uses, and the weights' digest at every boundary and save. */
-import { existsSync } from "node:fs";
-import { dirname } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
-import { openForReading } from "../adapters/fs/open-for-reading.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { createLog } from "../adapters/system/log.ts";
 import { LockstepError } from "../core/errors.ts";
@@ -15,6 +12,7 @@ import { progressOf } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
 import { dataDirectoryOf, shared } from "./common.ts";
 import { etcdOfJob, withEtcdOf } from "./etcd-of-job.ts";
+import { isInReach, openPlace, placeOf } from "./open-storage.ts";
 
 export const ledger: Command = {
   name: "ledger",
@@ -86,7 +84,7 @@ async function samplingsOf(
   const latest = known?.pointers.latest;
   if (change === undefined || !latest) return whole;
   // Where each worker has its own, another one's folder may be on this machine.
-  if (!existsSync(latest.location) && latest.holders === undefined) {
+  if (!isInReach(latest.location) && latest.holders === undefined) {
     throw new LockstepError(
       "incompatible",
       `Where ${change} is told by the checkpoint ${latest.id}, which is not at ${latest.location}.`,
@@ -94,7 +92,7 @@ async function samplingsOf(
     );
   }
   const log = createLog({ stream: process.stderr, format: "text", level: "error" });
-  const storage = await openForReading(dirname(latest.location), log);
+  const storage = await openPlace(placeOf(latest), log);
   const { samplings, step, epoch, samples: used } = progressOf(await storage.load(latest.id));
   // Whoever changes something begins from the newest checkpoint: what it does not know of yet begins there.
   return continueSampling(samplings ?? [], rules, { step, epoch, used });

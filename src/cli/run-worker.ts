@@ -1,6 +1,4 @@
 /** A worker's agent: finds the run, opens the threads, and takes part until the job is finished or it has to leave. */
-import { resolve } from "node:path";
-import { openDirectoryStorage } from "../adapters/fs/checkpoint-storage.ts";
 import { type ControlConnection, connectControl } from "../adapters/grpc/control.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";
@@ -22,6 +20,7 @@ import { type Standing, Worker } from "../runtime/worker.ts";
 import type { Arguments } from "./command.ts";
 import { addressOf, applyEnvironment, endpointsOf, newId, onStopSignal, processLog, wishOf } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
+import { checkShared, openForWriting } from "./open-storage.ts";
 import { openOwnCheckpoints, type OwnCheckpoints } from "./replicas.ts";
 import type { StartedThreads } from "./threads/start-worker-threads.ts";
 
@@ -39,15 +38,16 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
   if (!checkpoints)
     throw new LockstepError(
       "usage",
-      "--checkpoints is missing: the worker needs the directory that all workers share; with --replicas, one of its own.",
+      "--checkpoints is missing: the worker needs the directory, or s3://BUCKET/PREFIX, that all workers share; with --replicas, a directory of its own.",
     );
-  const local = await openDirectoryStorage(resolve(checkpoints), log);
+  const local = await openForWriting(checkpoints, log);
   const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
   const { record, keys } = await findRun(endpoints, jobName, log);
   const budget = failureBudget(record.budgetMs);
   const coordination = connectEtcd(endpoints, budget, log);
   let own: OwnCheckpoints | null = null;
   try {
+    checkShared(checkpoints, record.replicas);
     if (record.replicas > 0) {
       const wish = { directory: checkpoints, local, name, record, keys, budget, coordination, log };
       own = await openOwnCheckpoints(args, wish);

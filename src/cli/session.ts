@@ -1,6 +1,6 @@
 /** A cluster under `launch`: etcd, coordinator and workers started, followed to the end, and stopped in order. */
 import { mkdir } from "node:fs/promises";
-import { join, relative, resolve } from "node:path";
+import { join, relative } from "node:path";
 import { type ControlConnection, connectControl } from "../adapters/grpc/control.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";
 import { systemClock } from "../adapters/system/clock.ts";
@@ -20,6 +20,7 @@ import { LocalCluster } from "./cluster.ts";
 import type { Arguments } from "./command.ts";
 import { budgetOf, parseEndpoints } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
+import { fullPlace } from "./open-storage.ts";
 
 const pollMs = 150;
 const graceMs = 30_000;
@@ -186,7 +187,7 @@ export async function startSession(
 
 /** Where a run's checkpoints are. */
 export function checkpointsOf(args: Arguments, runDirectory: string): string {
-  return resolve(args.text("checkpoints") ?? join(runDirectory, "checkpoints"));
+  return fullPlace(args.text("checkpoints") ?? join(runDirectory, "checkpoints"));
 }
 
 interface CoordinatorReady {

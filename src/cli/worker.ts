@@ -16,8 +16,8 @@ export const worker: Command = {
     advertise: { value: "HOST:PORT", help: "what peers are told, where it differs from --listen" },
     data: shared.data,
     checkpoints: {
-      value: "DIR",
-      help: "where checkpoints are written and read; all workers share it, or with --replicas none do",
+      value: "DIR|URL",
+      help: "where checkpoints are, or s3://BUCKET/PREFIX; all workers share it, or with --replicas none do",
     },
     "store-listen": {
       value: "HOST:PORT",

@@ -47,13 +47,13 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: "what was written is not verified",
     file: "src/adapters/fs/checkpoint-storage.ts",
-    find: "      await this.#verify(manifest);\n",
+    find: "      await this.#reader.verify(manifest);\n",
     replace: "",
     fault: "flip-on-the-way",
   },
   {
     name: "a hash is not compared",
-    file: "src/adapters/fs/checkpoint-storage.ts",
+    file: "src/adapters/fs/checkpoint-reader.ts",
     find: "if (sha256 !== expected.sha256) {",
     replace: "if (sha256 === undefined) {",
     fault: "flipped-bit",
@@ -76,7 +76,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: "of what is deleted the manifest is not the first to go",
     file: "src/adapters/fs/checkpoint-storage.ts",
     find: "removeFile(join(location, manifestName))",
-    replace: "removeFile(join(location, weightsName))",
+    replace: 'removeFile(join(location, "weights.safetensors"))',
     fault: "sigkill",
   },
 ];

@@ -8,7 +8,7 @@ import { messageOf } from "../../core/errors.ts";
 import { CheckpointError, isPlainName, type Manifest, type ManifestFile, parseManifest } from "../../core/manifest.ts";
 import type { CheckpointStorage, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
 import type { Log } from "../../ports/log.ts";
-import { manifestName, maximumManifestSizeBytes } from "./checkpoint-storage.ts";
+import { manifestName, maximumManifestSizeBytes } from "./checkpoint-reader.ts";
 import { type FileSystem, isAbsent, nodeFileSystem, type OpenFile, using } from "./file-system.ts";
 import { HashingReader } from "./hashed-file.ts";
 import { accessing, corruptFile, interpreting } from "./storage-errors.ts";

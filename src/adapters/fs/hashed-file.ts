@@ -30,7 +30,8 @@ export async function writeDurably(file: OpenFile, parts: readonly Uint8Array[])
   return { sizeBytes, sha256 };
 }
 
-async function hashOf(parts: readonly Uint8Array[]): Promise<string> {
+/** 64 hexadecimal digits. */
+export async function hashOf(parts: readonly Uint8Array[]): Promise<string> {
   const hash = createHash("sha256");
   for (const slice of slicesOf(parts)) {
     for (const buffer of slice) hash.update(buffer);

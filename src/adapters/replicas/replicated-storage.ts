@@ -11,7 +11,7 @@ import type { Holder } from "../../core/replicas.ts";
 import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
 import type { Log } from "../../ports/log.ts";
 import type { CheckpointFiles } from "../fs/checkpoint-files.ts";
-import { manifestName } from "../fs/checkpoint-storage.ts";
+import { manifestName } from "../fs/checkpoint-reader.ts";
 import type { CheckpointsConnection, KeepRequest } from "../grpc/checkpoints.ts";
 
 /** What etcd says of a published checkpoint. */
