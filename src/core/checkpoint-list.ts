@@ -145,7 +145,7 @@ export function manifestText(
   location: string,
   about: { readonly marks: readonly Mark[] | null; readonly pins: readonly string[]; readonly age: string },
 ): string {
-  const { metrics, equivalences, members, fingerprint, files } = manifest;
+  const { metrics, equivalences, openings, members, fingerprint, files } = manifest;
   const marks = about.marks === null ? "unknown: etcd was not asked" : about.marks.join(", ") || "live";
   const rows: string[][] = [
     ["id", id],
@@ -171,6 +171,18 @@ export function manifestText(
           section(
             "Only equivalent, because",
             equivalences.map((reason) => [printable(reason)]),
+          ),
+        ]
+      : []),
+    ...(openings.length > 0
+      ? [
+          section(
+            "The run went back, and a lineage began",
+            openings.map(({ lineage, era, step, reason }) => [
+              `lineage ${lineage}, era ${era}`,
+              `step ${formatCount(step)}`,
+              printable(reason),
+            ]),
           ),
         ]
       : []),

@@ -190,3 +190,52 @@ test(
     assert.deepEqual([nowhere.code, existsSync(user.at("no"))], [exitCodes.usage, false], nowhere.stderr);
   },
 );
+
+test("of a job that reads text, predict takes a text a line, and answers with the next character", limit, async () => {
+  const { user } = await trained();
+  const job = await user.write(
+    "letters.ts",
+    `import { defineJob, oneHot, text, vocabulary } from "lockstep";
+export default defineJob({
+  name: "letters",
+  data: text("letters.txt", { window: 3, stride: 1 }),
+  preprocess: { features: vocabulary(), label: [vocabulary(), oneHot()] },
+  model: (tf, { features, label }) => tf.sequential({ layers: [
+    tf.layers.embedding({ inputDim: 8, outputDim: 8, inputLength: features[0] }),
+    tf.layers.flatten(),
+    tf.layers.dense({ units: label[0], activation: "softmax" }),
+  ] }),
+  compile: { optimizer: { kind: "adam", learningRate: 0.05 }, loss: "categoricalCrossentropy" },
+  batchSize: 16,
+  epochs: 4,
+});
+`,
+  );
+  // After "," comes a quote, and so on: four characters in a ring, which CSV has to quote.
+  await user.write("letters.txt", 'a,"b'.repeat(60));
+  const launched = await user.run("launch", job, "--workers", "1", "--json");
+  assert.equal(launched.code, 0, launched.stderr);
+  const file = await user.write("texts.jsonl", ['"xxa,\\""', '"a,\\"b"', "[98,97,44]"].join("\n"));
+  const lines = await user.run("predict", job, "--data", file);
+  assert.equal(lines.code, 0, lines.stderr);
+  const rows = lines.stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { predicted: string; outputs: object });
+  assert.deepEqual(
+    rows.map(({ predicted }) => predicted),
+    ["b", "a", '"'],
+  );
+  assert.deepEqual(Object.keys(rows[0]!.outputs).sort(), ['"', ",", "a", "b", "other"].sort());
+  assert.equal((await user.run("predict", job, "--data", file, "--output", user.at("texts.csv"))).code, 0);
+  const csv = readFileSync(user.at("texts.csv"), "utf8").trimEnd().split("\n");
+  assert.equal(csv[0], 'predicted,other,"""",",",a,b');
+  assert.match(csv[3]!, /^"""",/);
+  for (const [name, text, says] of [
+    ["short.jsonl", '"ab"\n', /line 1 has 2 characters; the model takes 3/],
+    ["texts.txt", "abc\n", /is no file of JSON lines/],
+  ] as const) {
+    const { code, stderr } = await user.run("predict", job, "--data", await user.write(name, text));
+    assert.deepEqual([code, says.test(stderr)], [exitCodes["invalid-data"], true], stderr);
+  }
+});
