@@ -8,6 +8,7 @@ import { tcpLiveness } from "../adapters/system/liveness.ts";
 import { jobFields } from "../core/job-fields.ts";
 import { Coordinator } from "../runtime/coordinator.ts";
 import { openRunWhenLeft, workerCounts } from "../runtime/open-run.ts";
+import { openArchive } from "./archive.ts";
 import type { Arguments, Command } from "./command.ts";
 import { addressOf, budgetOf, endpointsOf, onStopSignal, processLog, resumeOf, shared, workersOf } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
@@ -33,6 +34,10 @@ export const coordinator: Command = {
       help: "go on with the newest run (auto), from the best, latest or that checkpoint of it, or begin one beside it (never); same: no new start, but another coordinator of it",
     },
     replicas: shared.replicas,
+    checkpoints: {
+      value: "PLACE",
+      help: "where all workers' checkpoints are seen from here, {run} for a run's number: what etcd loses is rebuilt from them",
+    },
     "allow-change": { value: null, help: "go on although what decides the bits was changed" },
     "failure-budget": shared.failureBudget,
     "log-level": shared.logLevel,
@@ -57,8 +62,12 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const shards = args.whole("shards", 1) ?? null;
   // What contradicts itself is refused before etcd is asked for anything.
   if (shards !== null) workerCounts(workersOf(args), shards);
+  const jobName = args.text("job") ?? job.name;
+  const place = args.text("checkpoints");
+  const archive = place === undefined ? null : openArchive(place, jobName, log);
   const request = {
-    job: args.text("job") ?? job.name,
+    job: jobName,
+    archive,
     resume: resumeOf(args, "same"),
     shards,
     threads: args.whole("threads", 1) ?? null,
@@ -88,6 +97,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
       clock: systemClock,
       log,
       liveness: tcpLiveness(systemClock),
+      archive,
       self: { address, pid: process.pid, name: "coordinator" },
     });
     handler = running;

@@ -135,6 +135,7 @@ export async function startSession(
     settings.jobPath,
     ...["--etcd", etcd.endpoints.join(","), "--job", settings.jobName],
     ...passedOn(args, "workers", "shards", "threads", "epochs", "replicas", "failure-budget", "log-level"),
+    ...["--checkpoints", checkpointsOf(args, join(settings.directory, "run-{run}"))],
     ...(args.flag("allow-change") ? ["--allow-change"] : []),
     ...resume,
   ];

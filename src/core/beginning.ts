@@ -84,7 +84,10 @@ export function beginningOf(
   const reason = `${base.id} is set aside: ${base.setAside}`;
   if (!source) return { fail: `${reason}; and no other checkpoint is whole that could be gone on from` };
   const from = { checkpoint: source.kind === "checkpoint" ? source.id : null, state: source.state };
-  return { source, origin: { lineage: origin.lineage + 1, era: origin.era, from, reason, best: view.best } };
+  return {
+    source,
+    origin: { lineage: origin.lineage + 1, era: origin.era, from, reason, best: view.best, after: origin.after },
+  };
 }
 
 function highestOf(reports: readonly Report[]): Extract<Source, { kind: "member" }> | null {

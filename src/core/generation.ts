@@ -230,11 +230,15 @@ function goBack(view: ClusterView, divergence: Divergence): Decision {
     };
   }
   for (const id of wrong) lost.set(id, `has another state than the others at ${divergence.place}`);
-  const generation = (view.generation?.generation ?? 0) + 1;
+  const generation = nextGeneration(view);
   const decision = form({ ...view, replay: { generation, from: base.state, reason, undecided } }, lost, reason);
   if (decision.kind !== "form") return decision;
   const diverged = ({ workerId }: Eviction) => wrong.includes(workerId);
   return { ...decision, evicted: decision.evicted.map((one) => (diverged(one) ? { ...one, kind: "diverged" } : one)) };
+}
+
+function nextGeneration({ generation, origin }: ClusterView): number {
+  return Math.max(generation?.generation ?? 0, origin.after) + 1;
 }
 
 /** Members of the current generation that cannot stay, and why. */
@@ -305,7 +309,7 @@ function form(view: ClusterView, lost: ReadonlyMap<string, string>, reason: stri
     ]),
     forming: {
       kind: "forming",
-      generation: (view.generation?.generation ?? 0) + 1,
+      generation: nextGeneration(view),
       members: members.map(({ workerId, address }) => ({ workerId, address })),
       coordinator: view.coordinator,
       reason,

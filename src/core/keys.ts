@@ -10,6 +10,8 @@ export interface Keys {
   readonly record: string;
   /** Where the lineage under way begins: see Origin. Absent in the first. */
   readonly origin: string;
+  /** The history of epochs whose records etcd has lost; absent unless it has. */
+  readonly remembered: string;
   /** The beginnings of all lineages but the first. */
   readonly lineages: string;
   lineage(lineage: number): string;
@@ -77,6 +79,7 @@ export function keysOf(job: string, run: number): Keys {
     arrived: at("arrive", ""),
     record: at("record"),
     origin: at("origin"),
+    remembered: at("remembered"),
     lineages: at("lineages", ""),
     lineage: (lineage) => at("lineages", String(lineage).padStart(6, "0")),
     fingerprint: at("fingerprint"),

@@ -21,6 +21,8 @@ export interface Member {
    * members, and they reach it.
    */
   readonly hasState: boolean;
+  /** The highest generation that it has read of: if etcd knows of none so high, etcd has lost data. */
+  readonly seen: number;
   /** For people, who want to know how long an epoch is. */
   readonly stepsPerEpoch: number;
   /** Roughly how long its steps take, so that nobody takes a long one for a hang; 0 before the first. */

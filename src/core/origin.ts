@@ -16,6 +16,8 @@ export interface Origin {
   readonly reason: string;
   /** What `best` named when it was opened, so that nothing worse takes its place. */
   readonly best: BestSoFar | null;
+  /** Generations up to this number were formed before, in an era that etcd knows nothing of; 0 when there was none. */
+  readonly after: number;
 }
 
 export interface OriginState {
@@ -35,7 +37,7 @@ export interface Opening {
   readonly reason: string;
 }
 
-export const firstOrigin: Origin = { lineage: 1, era: 1, from: null, reason: "the first start", best: null };
+export const firstOrigin: Origin = { lineage: 1, era: 1, from: null, reason: "the first start", best: null, after: 0 };
 
 /** Whether a state was computed since this beginning, or is that beginning. */
 export function isSince(state: Beginning, beginning: Beginning): boolean {

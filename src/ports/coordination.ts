@@ -55,7 +55,9 @@ export type Condition =
   | { readonly kind: "absent"; readonly key: string }
   | { readonly kind: "present"; readonly key: string }
   | { readonly kind: "created-at"; readonly key: string; readonly revision: number }
-  | { readonly kind: "modified-at"; readonly key: string; readonly revision: number };
+  | { readonly kind: "modified-at"; readonly key: string; readonly revision: number }
+  /** For what must hold even if revisions have begun anew, with other data. */
+  | { readonly kind: "equals"; readonly key: string; readonly value: string };
 
 export type Operation =
   | { readonly kind: "put"; readonly key: string; readonly value: string; readonly lease?: Lease }

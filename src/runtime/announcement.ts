@@ -18,6 +18,8 @@ export interface AnnouncementOptions {
   readonly budget: FailureBudget;
   readonly clock: Clock;
   readonly log: Log;
+  /** The highest generation that the worker has read of; announced whenever something is. */
+  readonly seen: () => number;
   /** Whether the worker still belongs there; asked before a lost lease is replaced. */
   readonly mayReturn: () => Promise<boolean>;
 }
@@ -108,7 +110,12 @@ export class Announcement {
       for (;;) {
         const unchanged: Condition =
           this.#writtenAt === null ? { kind: "absent", key } : { kind: "modified-at", key, revision: this.#writtenAt };
-        const put: Operation = { kind: "put", key, value: encodeJson(this.#member), lease };
+        const put: Operation = {
+          kind: "put",
+          key,
+          value: encodeJson({ ...this.#member, seen: this.#options.seen() }),
+          lease,
+        };
         const { succeeded, revision } = await coordination.transact([unchanged], [put]);
         this.#writtenAt = succeeded ? revision : ((await coordination.get(key))?.modRevision ?? null);
         if (succeeded) return;

@@ -92,14 +92,22 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
         };
       }),
     ],
-    history: epochs.flatMap(({ epoch, state, metrics, improved, setAside }): EpochHistory[] =>
-      metrics ? [{ epoch, step: state.step, metrics, improved, ...(setAside ? { setAside } : {}) }] : [],
-    ),
+    history: historyOf(reading, keys),
     best: readValue<CheckpointPointer>(entries, keys.best),
     latest,
     early,
     equivalences: readValue<Equivalences>(entries, keys.equivalences)?.reasons ?? [],
   };
+}
+
+/** Of every committed epoch the record; of those whose records etcd has lost, what the state remembers. */
+function historyOf({ entries, epochs }: RunReading, keys: Keys): readonly EpochHistory[] {
+  const recorded = epochs.flatMap(({ epoch, state, metrics, improved, setAside }): EpochHistory[] =>
+    metrics ? [{ epoch, step: state.step, metrics, improved, ...(setAside ? { setAside } : {}) }] : [],
+  );
+  const remembered = readValue<readonly EpochHistory[]>(entries, keys.remembered) ?? [];
+  const isRecorded = (one: EpochHistory) => recorded.some(({ epoch }) => epoch === one.epoch);
+  return [...remembered.filter((one) => !isRecorded(one)), ...recorded].sort((a, b) => a.epoch - b.epoch);
 }
 
 function stateOf({ entries, generation }: RunReading, keys: Keys, isStopping: boolean): ClusterState {

@@ -25,6 +25,7 @@ import { clusterStatus, type WorkerProgress } from "./cluster-status.ts";
 import { Decoder } from "./decoder.ts";
 import { bestLeft, bestSoFar, conditionsOf, equivalencesOf, operationsOf } from "./decision-operations.ts";
 import { litterOf, type RunReading, readRun, readValue } from "./run-reading.ts";
+import { type RunArchive, rebuildRun, unknownGeneration } from "./rebuild-run.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
 
 export interface CoordinatorOptions {
@@ -36,6 +37,8 @@ export interface CoordinatorOptions {
   readonly log: Log;
   readonly self: CoordinatorRecord;
   readonly liveness: Liveness;
+  /** Where this process sees the checkpoints, for when etcd loses its data; null where it does not. */
+  readonly archive: RunArchive | null;
 }
 
 /** Between taking over from one coordinator that is gone and from the next, growing: who is mistaken does no harm. */
@@ -162,6 +165,7 @@ export class Coordinator {
     if (!reading.members.some((member) => member.start <= start)) this.#onEmpty?.();
     const token = await this.#electedToken(reading);
     if (token === null) return false;
+    if (unknownGeneration(reading, []) !== null) return this.#rebuild(token);
     const decision = decide(this.#viewOf(reading, token));
     if (decision.kind === "wait") {
       this.#say(decision.reason);
@@ -191,6 +195,18 @@ export class Coordinator {
       log.info("a member is gone; its lease ends now", { member: workerId });
       if (leaseId) await coordination.revokeLease(leaseId);
     }
+    return true;
+  }
+
+  /** Members have seen what etcd knows nothing of: its data were lost while they trained, or an older copy was put back. */
+  async #rebuild(token: number): Promise<true> {
+    const { coordination, keys, archive, log } = this.#options;
+    const record = this.#record;
+    const active: Condition = { kind: "created-at", key: keys.coordinator, revision: token };
+    const { job, run } = record;
+    const parts = { coordination, job, run, record, wishes: record, archive, conditions: [active] };
+    const { succeeded, notices } = await rebuildRun(parts);
+    if (succeeded) for (const notice of notices) log.error(notice);
     return true;
   }
 

@@ -57,6 +57,7 @@ export function operationsOf(
     case "run":
       return [
         { kind: "put", key: keys.generation, value: encodeJson(decision.running) },
+        ...ofEarlierEras(decision.running, reading, keys).map((key): Operation => ({ kind: "delete", key })),
         ...(opensLineage(decision.running, reading)
           ? openingOf(decision.running.origin, reading, keys)
           : beyondReach(decision.running, reading, keys).map((key): Operation => ({ kind: "delete", key }))),
@@ -88,6 +89,18 @@ function beyondReach({ source }: Running, reading: RunReading, keys: Keys): stri
   return reading.epochs
     .filter((record) => record.state.lineage === lineage && record.epoch > epoch)
     .map((record) => keys.epoch(lineage, record.epoch));
+}
+
+/**
+ * Records of epochs that an earlier era has committed, and that are committed again: the state there is the same, under
+ * another name.
+ */
+function ofEarlierEras({ source, origin }: Running, { epochs }: RunReading, keys: Keys): string[] {
+  if (source.kind === "seed") return [];
+  return epochs
+    .filter(({ state, epoch }) => state.era < origin.era && epoch >= source.state.epoch)
+    .filter(({ state }) => state.lineage === origin.lineage)
+    .map(({ state, epoch }) => keys.epoch(state.lineage, epoch));
 }
 
 /** What must be as it was read, or else everything is to be looked at again. */

@@ -6,10 +6,11 @@
  * Every worker keeps the points it has arrived at until a published checkpoint covers them: so whoever becomes leader
  * next can finish what the one before began.
  */
-import { bestOf, measuredOn, movesBest } from "../core/checkpoint-policy.ts";
+import { movesBest } from "../core/checkpoint-policy.ts";
 import type { Divergence } from "../core/divergence.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Running } from "../core/membership.ts";
+import { isSince } from "../core/origin.ts";
 import { compareStates, type StatePlace } from "../core/state-order.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
@@ -25,13 +26,14 @@ import {
   type SaveRecord,
 } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
-import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
+import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Lease, Operation, Watch } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
 import { covers, isStale, nextToPublish, type Point } from "./point.ts";
+import { pointerOf } from "./pointers.ts";
 import { pruneCheckpoints, removeUnpublished } from "./prune.ts";
-import { type RunState, type RunView, readEpoch, unchanged, type Versioned } from "./run-view.ts";
+import { type RunState, type RunView, asLeader, readEpoch, unchanged, type Versioned } from "./run-view.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
 
 export interface LeadershipOptions {
@@ -91,13 +93,11 @@ export class Leadership {
   }
 
   /**
-   * This worker stands here: what it had arrived at afterwards, or in another lineage, was taken back, and nobody will agree
+   * This worker stands here: what it had arrived at afterwards, or in another lineage or era, was taken back, and nobody will agree
    * on it.
    */
   forgetAfter(place: StatePlace): void {
-    this.#points = this.#points.filter(
-      ({ state }) => state.lineage === place.lineage && compareStates(state, place) <= 0,
-    );
+    this.#points = this.#points.filter(({ state }) => isSince(state, place) && compareStates(state, place) <= 0);
   }
 
   /** Stops acting as leader, once the duty under way is done. The lease, and with it the key, is the caller's to revoke. */
@@ -232,7 +232,7 @@ export class Leadership {
     };
     const { succeeded } = await coordination.transact(
       [
-        { kind: "created-at", key: keys.leader, revision: token },
+        ...asLeader(keys, token, state),
         this.#stillRunning(running),
         { kind: "absent", key: keys.epoch(point.state.lineage, progress.epoch) },
       ],
@@ -263,14 +263,14 @@ export class Leadership {
     const { generation } = running.value;
     const identity = { id, generation, fencingToken: token, members, equivalences, writtenAt };
     const stored = await storage.write(point.content(identity));
-    const pointer = this.#pointer(point, stored);
+    const pointer = pointerOf(stored, record.checkpoint, point.progress.samplings.at(-1) ?? null);
     const isBest = point.kind === "boundary" && movesBest(record.checkpoint, state.best?.value ?? null, pointer);
     const { step, epoch, lineage, era } = point.progress;
     const live: CheckpointRecord = { state: "live", pointer, writtenAtMs };
     const save: SaveRecord = { lineage, era, step, epoch, weightsDigest: point.weightsDigest, checkpoint: id };
     const { succeeded } = await coordination.transact(
       [
-        { kind: "created-at", key: keys.leader, revision: token },
+        ...asLeader(keys, token, state),
         unchanged(keys.latest, state.latest),
         unchanged(keys.best, state.best),
         // Whoever leads next may have condemned it, not knowing of a transaction that was still on its way.
@@ -320,7 +320,7 @@ export class Leadership {
     const latest = state.latest?.value;
     if (state.done || !latest || latest.stepInEpoch > 0 || latest.epoch !== this.ends?.epoch) return;
     await coordination.transact(
-      [{ kind: "created-at", key: keys.leader, revision: token }, unchanged(keys.latest, state.latest)],
+      [...asLeader(keys, token, state), unchanged(keys.latest, state.latest)],
       [{ kind: "put", key: keys.done, value: encodeJson(this.ends) }],
     );
     await this.#options.view.refresh();
@@ -342,30 +342,6 @@ export class Leadership {
       [{ kind: "created-at", key: keys.leader, revision: token }, this.#stillRunning(running), { kind: "absent", key }],
       [{ kind: "put", key, value: encodeJson(divergence) }],
     );
-  }
-
-  #pointer(point: Point, stored: StoredCheckpoint): CheckpointPointer {
-    const { checkpoint } = this.#options.record;
-    const { progress } = point;
-    const { monitor } = checkpoint;
-    const sampling = progress.samplings.at(-1);
-    return {
-      id: stored.id,
-      location: stored.location,
-      ...(stored.holders && { holders: stored.holders }),
-      lineage: point.state.lineage,
-      era: point.state.era,
-      step: progress.step,
-      epoch: progress.epoch,
-      stepInEpoch: progress.stepInEpoch,
-      generation: stored.manifest.generation,
-      stateDigest: point.state.digest,
-      weightsDigest: point.weightsDigest,
-      manifestSha256: stored.manifestSha256,
-      monitor,
-      value: point.kind === "boundary" ? (progress.history.at(-1)?.metrics[monitor] ?? null) : null,
-      of: bestOf(checkpoint, sampling ? measuredOn(monitor, sampling) : ""),
-    };
   }
 
   #stillRunning(running: Versioned<Running>): Condition {

@@ -16,6 +16,7 @@ import { type CheckpointPointer, stateOf } from "../core/status.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
 import { bestSoFar } from "./decision-operations.ts";
+import { type RunArchive, rebuildRun, unknownGeneration } from "./rebuild-run.ts";
 import { type RunReading, readRun, readValue } from "./run-reading.ts";
 
 export interface RunRequest {
@@ -40,6 +41,8 @@ export interface RunRequest {
   readonly checkpoint: CheckpointRule;
   /** What decides the bits may differ from the record; the run is then only equivalent. */
   readonly allowChange: boolean;
+  /** The job's checkpoints, where this process sees them: what etcd has lost is rebuilt from them. */
+  readonly archive: RunArchive | null;
   /** For a new run: threads, once S is known. */
   readonly defaultThreads: (shards: number) => number;
 }
@@ -70,10 +73,19 @@ export async function openRunWhenLeft(
   }
 }
 
-/** Reads the record of the job's newest run, or writes one. */
+/** Reads the record of the job's newest run, or writes one; first of all, what etcd has lost of it is rebuilt. */
 export async function openRun(coordination: Coordination, request: RunRequest): Promise<OpenedRun> {
   const current = await coordination.get(runKey(request.job));
-  const number = current ? Number(current.value) : 0;
+  const newest = (await request.archive?.newestRun()) ?? 0;
+  // A new run's number is one that no checkpoint has.
+  const number = Math.max(current ? Number(current.value) : 0, newest);
+  if (request.resume !== "never" && newest === number && number > 0) {
+    const rebuilt = await rebuildIfLost(coordination, request, number);
+    if (rebuilt) {
+      const opened = await openRun(coordination, request);
+      return { ...opened, notices: [...rebuilt, ...opened.notices] };
+    }
+  }
   if (number === 0 && typeof request.resume === "object") {
     throw new LockstepError(
       "usage",
@@ -102,6 +114,26 @@ export async function openRun(coordination: Coordination, request: RunRequest): 
     return { record, keys, resumed: false, notices: [] };
   }
   return resume(coordination, request, keysOf(request.job, number));
+}
+
+/** What was rebuilt, as sentences; null when etcd knows of all that the checkpoints tell. */
+async function rebuildIfLost(
+  coordination: Coordination,
+  request: RunRequest,
+  run: number,
+): Promise<readonly string[] | null> {
+  const { job, archive, budgetMs, epochs, checkpoint } = request;
+  const keys = keysOf(job, run);
+  const { entries } = await coordination.list(keys.prefix);
+  const reading = readRun(entries, keys);
+  const stored = (await archive?.checkpointsOf(run)) ?? [];
+  const record = readValue<JobRecord>(reading.entries, keys.record);
+  if (record && unknownGeneration(reading, stored) === null) return null;
+  const shards = Number(stored.at(-1)?.manifest.fingerprint.shards);
+  const workers = workerCounts(request, shards);
+  const wishes = { workers, budgetMs, epochs, checkpoint, replicas: replicasFor(request, workers) };
+  const { succeeded, notices } = await rebuildRun({ coordination, job, run, record, wishes, archive, conditions: [] });
+  return succeeded ? notices : [];
 }
 
 function newRecord(request: RunRequest, run: number): JobRecord {
@@ -226,6 +258,7 @@ async function openingOf(
   const origin: Origin = {
     ...{ lineage: reading.origin.lineage + 1, era: reading.origin.era, reason: why },
     ...{ from: { checkpoint: from.id, state: stateOf(from) }, best: bestSoFar(best) },
+    after: reading.origin.after,
   };
   const asRead = (key: string): Condition => {
     const entry = reading.entries.get(key);

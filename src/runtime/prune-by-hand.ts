@@ -84,12 +84,16 @@ export async function pruneByHand(options: PruneOptions, budget: FailureBudget, 
 }
 
 async function readPointers({ coordination, keys }: PruneOptions): Promise<Pointers> {
-  const entries = await coordination.read([keys.latest, keys.best]);
+  const entries = await coordination.read([keys.latest, keys.best, keys.origin]);
   const versioned = (key: string): Versioned<CheckpointPointer> | null => {
     const entry = entries.get(key);
     if (!entry) return null;
     const { value, createRevision, modRevision } = entry;
     return { value: decodeJson<CheckpointPointer>(value), createRevision, modRevision };
   };
-  return { latest: versioned(keys.latest), best: versioned(keys.best) };
+  return {
+    latest: versioned(keys.latest),
+    best: versioned(keys.best),
+    origin: entries.get(keys.origin)?.value ?? null,
+  };
 }

@@ -10,7 +10,7 @@ import type { CheckpointPointer } from "../core/status.ts";
 import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Condition, Coordination } from "../ports/coordination.ts";
 import { readPins } from "./pins.ts";
-import { type RunState, unchanged } from "./run-view.ts";
+import { asLeader, type RunState, unchanged } from "./run-view.ts";
 
 export interface PruneOptions {
   readonly record: JobRecord;
@@ -19,7 +19,7 @@ export interface PruneOptions {
   readonly storage: CheckpointStorage;
 }
 
-export type Pointers = Pick<RunState, "latest" | "best">;
+export type Pointers = Pick<RunState, "latest" | "best" | "origin">;
 
 interface LiveCheckpoint extends CheckpointRecord {
   readonly modRevision: number;
@@ -28,7 +28,7 @@ interface LiveCheckpoint extends CheckpointRecord {
 /** The live checkpoints, and why each of those that the job keeps is kept, by id. */
 export async function keptAndLive(
   options: Omit<PruneOptions, "storage">,
-  { latest: newest, best: bestOne }: Pointers & { readonly latest: NonNullable<Pointers["latest"]> },
+  { latest: newest, best: bestOne }: Pick<Pointers, "best"> & { readonly latest: NonNullable<Pointers["latest"]> },
 ): Promise<{ live: readonly LiveCheckpoint[]; kept: ReadonlyMap<string, string> }> {
   const { keys, coordination, record } = options;
   const { entries } = await coordination.list(keys.checkpoints);
@@ -107,7 +107,7 @@ async function condemn(
   const condemned: CheckpointRecord = { ...checkpoint, state: "condemned" };
   const { succeeded } = await coordination.transact(
     [
-      { kind: "created-at", key: keys.leader, revision: token },
+      ...asLeader(keys, token, state),
       condition,
       unchanged(keys.latest, state.latest),
       unchanged(keys.best, state.best),

@@ -32,10 +32,12 @@ export function readRun(list: readonly Entry[], keys: Keys, decoder = new Decode
   decoder.keep(entries);
   const under = (prefix: string) => list.filter((entry) => entry.key.startsWith(prefix));
   const found = entries.get(keys.generation);
-  const generation = found ? decoder.decode<Generation>(found) : null;
-  const number = generation?.generation ?? 0;
+  const written = found ? decoder.decode<Generation>(found) : null;
   const beginning = entries.get(keys.origin);
   const origin = beginning ? decoder.decode<Origin>(beginning) : firstOrigin;
+  // One that was formed before etcd's data were lost stands for nothing.
+  const generation = written && written.generation > origin.after ? written : null;
+  const number = generation?.generation ?? 0;
   const earlier = under(keys.lineages).map((entry) => decoder.decode<Origin>(entry));
   return {
     entries,

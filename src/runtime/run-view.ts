@@ -22,6 +22,8 @@ export interface Versioned<T> {
 export interface RunState {
   readonly generation: Versioned<Generation> | null;
   readonly leader: Versioned<LeaderRecord> | null;
+  /** The lineage and era under way, as etcd has it: what is fenced is fenced in these alone. Null in the first. */
+  readonly origin: string | null;
   readonly latest: Versioned<CheckpointPointer> | null;
   readonly best: Versioned<CheckpointPointer> | null;
   /** A stop was asked for, of this start. */
@@ -137,9 +139,9 @@ export class RunView {
   async #read(): Promise<RunState> {
     const keys = this.#keys;
     const refusalKey = this.#workerId === null ? null : keys.refusal(this.#workerId);
-    const { generation, leader, latest, best, stop, done, failed } = keys;
+    const { generation, leader, origin, latest, best, stop, done, failed } = keys;
     // At one revision, so that what is decided on fits together.
-    const wanted = [generation, leader, latest, best, stop, done, failed, ...(refusalKey ? [refusalKey] : [])];
+    const wanted = [generation, leader, origin, latest, best, stop, done, failed, ...(refusalKey ? [refusalKey] : [])];
     const entries = await this.#coordination.read(wanted);
     const refusal = refusalKey ? entries.get(refusalKey) : undefined;
     const ending = (key: string) => {
@@ -155,6 +157,7 @@ export class RunView {
     return {
       generation: versioned<Generation>(entries.get(generation)),
       leader: versioned<LeaderRecord>(entries.get(leader)),
+      origin: entries.get(origin)?.value ?? null,
       latest: versioned<CheckpointPointer>(entries.get(latest)),
       best: versioned<CheckpointPointer>(entries.get(best)),
       stop: ending(stop) !== null,
@@ -168,6 +171,17 @@ export class RunView {
 /** The key is as it was when it was read. */
 export function unchanged(key: string, known: Versioned<unknown> | null): Condition {
   return known ? { kind: "modified-at", key, revision: known.modRevision } : { kind: "absent", key };
+}
+
+/**
+ * What a leader compares: its token, and that the lineage and the era are those in which it was elected. Revisions begin anew
+ * when etcd's data are lost, so that a token alone might fit another's.
+ */
+export function asLeader(keys: Keys, token: number, { origin }: Pick<RunState, "origin">): Condition[] {
+  return [
+    { kind: "created-at", key: keys.leader, revision: token },
+    origin === null ? { kind: "absent", key: keys.origin } : { kind: "equals", key: keys.origin, value: origin },
+  ];
 }
 
 export async function readEpoch(coordination: Coordination, key: string): Promise<EpochRecord | null> {

@@ -81,6 +81,8 @@ export class Worker {
   #observed: { generation: number; observer: GenerationObserver } | null = null;
   /** The last generation that it followed; 0 before the first. It is never a member of the same one. */
   #followed = 0;
+  /** The highest generation that it has read of. A lower one is of an etcd that has lost data, and stands for nothing. */
+  #seen = 0;
   #onStuck: (error: Error) => void = () => {};
   /** How long the last step took; null before the first, which may take as long as it likes. */
   #stepMs: number | null = null;
@@ -92,7 +94,10 @@ export class Worker {
     const { coordination, keys, record, budget, log } = options;
     this.#view = new RunView(coordination, keys, record.start, budget.pollMs, log);
     this.#held = new HeldState(options.compute);
-    this.#view.onReading(() => this.#voteIfStopped());
+    this.#view.onReading(() => {
+      this.#seen = Math.max(this.#seen, this.#view.state?.generation?.value.generation ?? 0);
+      this.#voteIfStopped();
+    });
     const { saveFreq } = record.checkpoint;
     if (typeof saveFreq === "object" && "minutes" in saveFreq) this.#saveEvery(saveFreq.minutes * 60_000);
   }
@@ -192,11 +197,15 @@ export class Worker {
       start: record.start,
       leaving,
       hasState: false,
+      seen: this.#seen,
       stepsPerEpoch,
       stepMs: 0,
       store,
     };
-    const announcement = new Announcement({ ...this.#options, mayReturn: () => this.#belongs(workerId) }, member);
+    const announcement = new Announcement(
+      { ...this.#options, seen: () => this.#seen, mayReturn: () => this.#belongs(workerId) },
+      member,
+    );
     await announcement.begin();
     this.#announcement = announcement;
     if (this.#draining.signal.aborted) await announcement.change({ leaving: true });
@@ -259,7 +268,8 @@ export class Worker {
     if (state.failed) return { kind: "failed", ending: state.failed };
     if (state.refusal) return { kind: "refused", refusal: state.refusal };
     if (state.done) return { kind: "finished" };
-    const { generation } = state;
+    const isOlder = state.generation !== null && state.generation.value.generation < this.#seen;
+    const generation = isOlder ? null : state.generation;
     const member = generation !== null && memberIds(generation.value).includes(workerId);
     if (member) {
       return { kind: "member", generation };

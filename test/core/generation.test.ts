@@ -19,6 +19,7 @@ const member = (workerId: string, changes: Partial<Member> = {}): Member => ({
   stepsPerEpoch: 10,
   store: null,
   stepMs: 0,
+  seen: 0,
   ...changes,
 });
 const state = (step: number, digest = `sha256:${step}`, epoch = 0): StateName => ({
@@ -517,7 +518,7 @@ test("rules 11 and 15: when nobody has what was set aside, the newest that is wh
   assert.deepEqual(back.running.source, { kind: "checkpoint", id: "c5", state: state(5) });
   const reason = "c9 is set aside: its SHA-256 is another";
   const from = { checkpoint: "c5", state: state(5) };
-  assert.deepEqual(back.running.origin, { lineage: 2, era: 1, from, reason, best });
+  assert.deepEqual(back.running.origin, { lineage: 2, era: 1, from, reason, best, after: 0 });
   // Somebody who is behind what was published, and before what is whole, is still nearer.
   const sleeper = decide({ ...view, reports: [report("a", state(8)), report("b", null)] });
   assert.ok(sleeper.kind === "run");
@@ -541,7 +542,14 @@ test("rule 15: a generation that goes on from what is set aside is formed anew",
 
 test("rule 11: in a new lineage nothing of the old one is gone on from but what it begins with", () => {
   const origin: Origin = {
-    ...{ lineage: 2, era: 1, from: { checkpoint: "c5", state: state(5) }, reason: "resumed from c5", best: null },
+    ...{
+      lineage: 2,
+      era: 1,
+      from: { checkpoint: "c5", state: state(5) },
+      reason: "resumed from c5",
+      best: null,
+      after: 0,
+    },
   };
   const view = {
     ...{ ...empty, generation: forming(["a", "b"]), members: [member("a"), member("b")], origin },

@@ -7,6 +7,10 @@ import { createLog } from "../../src/adapters/system/log.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { decodeJson, encodeJson } from "../../src/core/json.ts";
 import { keysOf } from "../../src/core/keys.ts";
+import { CheckpointError, type Manifest } from "../../src/core/manifest.ts";
+import { initialProgress } from "../../src/core/progress.ts";
+import type { StoredCheckpoint } from "../../src/ports/checkpoint-storage.ts";
+import type { RunArchive } from "../../src/runtime/rebuild-run.ts";
 import { type Done, isFor } from "../../src/core/records.ts";
 import type { Origin } from "../../src/core/origin.ts";
 import type { CheckpointPointer } from "../../src/core/status.ts";
@@ -21,7 +25,7 @@ const request: RunRequest = {
   ...{ job: "one", resume: "auto", shards: null, threads: null, workers: 2, bounds: null, budgetMs: 5000 },
   ...{ fields: { "job.seed": "7", "job.batchSize": "20" }, epochs: 3 },
   checkpoint: ruleOf({ monitor: "loss", mode: "min" }),
-  ...{ replicas: null, allowChange: false, defaultThreads: () => 1 },
+  ...{ replicas: null, allowChange: false, archive: null, defaultThreads: () => 1 },
 };
 const fingerprint = {
   ...{ ...request.fields, "job.graph": "g", "engine.kind": "native", "engine.threads": "1", shards: "2" },
@@ -189,3 +193,70 @@ test("rule 11: nobody goes back while somebody trains, nor to what is set aside;
   assert.equal(await client.get(keys.done), null, "there is something to train again");
   store.close();
 });
+
+test("rule 7: what etcd has lost is rebuilt from the checkpoints, above everything that anybody has seen", async () => {
+  const store = new MemoryCoordination({ clock: systemClock, log, leaseMarginMs: 100 });
+  const client = store.connect();
+  const [older, newer] = [checkpointOf("c1", 4, 2), checkpointOf("c2", 8, 3)];
+  const broken = checkpointOf("c3", 12, 5);
+  const archive = archiveOf([older, newer, broken], "c3");
+  const { record, resumed, notices } = await openRun(client, { ...request, archive });
+  assert.deepEqual([resumed, record.run, record.shards, record.threads, record.start], [true, 4, 2, 1, 1]);
+  assert.match(notices.join("\n"), /era 3 begins, and c2, step 8, is the newest that is whole/);
+  assert.match(notices.join("\n"), /The checkpoint c3 is set aside: it was cut off/);
+  const now = keysOf("one", 4);
+  const { entries } = await client.list(now.prefix);
+  const reading = readRun(entries, now);
+  const { era, after, from, best } = reading.origin;
+  assert.deepEqual([era, after, from?.checkpoint, best?.value], [3, 5, "c2", 0.25]);
+  assert.deepEqual(
+    reading.checkpoints.map(({ state, pointer: { id } }) => `${id} ${state}`),
+    ["c1 live", "c2 live", "c3 set-aside"],
+  );
+  assert.equal(decodeJson<CheckpointPointer>((await client.get(now.best))!.value).id, "c1");
+  // Nothing more is lost: the next start changes nothing; a new run has a number that no checkpoint has.
+  const again = await openRun(client, { ...request, archive });
+  assert.deepEqual([again.notices, again.record.start], [[], 2]);
+  assert.equal((await openRun(client, { ...request, archive, resume: "never" })).record.run, 5);
+  store.close();
+});
+
+test("rule 7: no whole checkpoint, or one that cannot be read: the run does not begin again unsaid", async () => {
+  const store = new MemoryCoordination({ clock: systemClock, log, leaseMarginMs: 100 });
+  const client = store.connect();
+  const stored = [checkpointOf("c1", 4, 2)];
+  const isCorrupt = (error: unknown) => error instanceof LockstepError && error.code === "corrupt-checkpoint";
+  await assert.rejects(openRun(client, { ...request, archive: archiveOf(stored, "c1") }), isCorrupt);
+  const away = { ...archiveOf(stored, ""), load: () => Promise.reject(new CheckpointError("unreadable", "EIO")) };
+  await assert.rejects(openRun(client, { ...request, archive: away }), /EIO/);
+  assert.deepEqual((await client.list("")).entries, []);
+  store.close();
+});
+
+const of = { monitor: "loss", mode: "min", data: "d" } as const;
+
+function checkpointOf(id: string, step: number, generation: number): StoredCheckpoint {
+  const place = { lineage: 1, era: 2, step, epoch: step / 4, stepInEpoch: 0, generation };
+  const digests = { stateDigest: `sha256:${step}`, weightsDigest: "" };
+  const metrics = { loss: step === 4 ? 0.25 : 0.5 };
+  const manifest: Manifest = {
+    ...{ id, job: "one", run: "4", ...place, ...digests, fencingToken: 9, fingerprint, metrics },
+    ...{ equivalences: [], openings: [], members: [], writtenAt: "2026-01-01T00:00:00.000Z", files: [] },
+    formatVersion: 1,
+  };
+  return { id, location: `/c/${id}`, manifestSha256: "", manifest };
+}
+
+function archiveOf(stored: readonly StoredCheckpoint[], corrupt: string): RunArchive {
+  const best = { epoch: 1, step: 4, value: 0.25, of };
+  return {
+    newestRun: () => Promise.resolve(4),
+    checkpointsOf: (run) => Promise.resolve(run === 4 ? stored : []),
+    load: async (_, id) => {
+      if (id === corrupt) throw new CheckpointError("corrupt", "it was cut off");
+      const { manifest } = stored.find((one) => one.id === id)!;
+      const progress = encodeJson({ ...initialProgress(1, 2), step: manifest.step, best });
+      return { manifest, weights: [], optimizer: [], state: { progress, preprocessing: null } };
+    },
+  };
+}

@@ -297,12 +297,13 @@ export class Cluster {
         checkpoint: tinyJob(job).checkpoint,
         replicas: this.#shape.replicas,
         allowChange: false,
+        archive: null,
         defaultThreads: () => 1,
       });
       this.#opened();
       const self = { address: actor.name, pid: slot.starts, name: actor.name };
       const coordinator = new Coordinator({
-        ...{ record, keys, coordination, clock, log, self },
+        ...{ record, keys, coordination, clock, log, self, archive: null },
         budget: this.budget,
         liveness: this.#ends.livenessFor(actor),
       });

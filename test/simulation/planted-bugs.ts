@@ -18,7 +18,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: "publishing compares no leadership",
     rule: "P4",
     file: "src/runtime/leadership.ts",
-    find: '        { kind: "created-at", key: keys.leader, revision: token },\n        unchanged(keys.latest, state.latest),',
+    find: "        ...asLeader(keys, token, state),\n        unchanged(keys.latest, state.latest),",
     replace: "        unchanged(keys.latest, state.latest),",
     seeds: 3000,
   },

@@ -153,10 +153,10 @@ function startCoordinator(cluster: Cluster): void {
     const { record, keys } = await openRun(coordination, {
       ...{ job: jobName, resume: "auto", shards: shape.shards, threads: 1, workers: shape.shards, bounds: null },
       ...{ budgetMs: budget.budgetMs, fields: {}, epochs: shape.epochs, checkpoint: tinyJob(shape).checkpoint },
-      ...{ replicas: null, allowChange: false, defaultThreads: () => 1 },
+      ...{ replicas: null, allowChange: false, archive: null, defaultThreads: () => 1 },
     });
     const coordinator = new Coordinator({
-      ...{ record, keys, coordination, clock, budget, log: trace.logOf(actor.name) },
+      ...{ record, keys, coordination, clock, budget, log: trace.logOf(actor.name), archive: null },
       self: { address: actor.name, pid: 1, name: actor.name },
       liveness: { watch: () => ({ close: () => {} }) },
     });

@@ -56,6 +56,8 @@ function toCompare(condition: Condition): ICompare {
       return { key, target: "Create", result: "Equal", create_revision: String(condition.revision) };
     case "modified-at":
       return { key, target: "Mod", result: "Equal", mod_revision: String(condition.revision) };
+    case "equals":
+      return { key, target: "Value", result: "Equal", value: Buffer.from(condition.value) };
     default:
       return unreachable(condition);
   }

@@ -147,6 +147,8 @@ export class MemoryCoordination {
         return (entry?.createRevision ?? 0) === condition.revision;
       case "modified-at":
         return (entry?.modRevision ?? 0) === condition.revision;
+      case "equals":
+        return entry?.value === condition.value;
       default:
         return unreachable(condition);
     }

@@ -1,0 +1,200 @@
+/**
+ * What etcd knew of a run, written anew from its checkpoints: when etcd's data are gone, or are older than what its members
+ * and its checkpoints have seen. Revisions begin anew then, so a new *era* does: nothing that was fenced in the one before
+ * counts in it. Whoever trains goes on from the state that it has; nobody publishes or deletes before this is done.
+ */
+import type { BestSoFar } from "../core/checkpoint-policy.ts";
+import { LockstepError, messageOf } from "../core/errors.ts";
+import { encodeJson } from "../core/json.ts";
+import { type Keys, keysOf, runKey } from "../core/keys.ts";
+import { CheckpointError } from "../core/manifest.ts";
+import type { Origin } from "../core/origin.ts";
+import type { Progress } from "../core/progress.ts";
+import type { CheckpointRecord, Equivalences, JobRecord } from "../core/records.ts";
+import { compareStates } from "../core/state-order.ts";
+import { type CheckpointPointer, type EpochHistory, stateOf } from "../core/status.ts";
+import type { CheckpointContent, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
+import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
+import { bestSoFar } from "./decision-operations.ts";
+import { pointerOf } from "./pointers.ts";
+import { type RunReading, readRun } from "./run-reading.ts";
+import { progressOf } from "./state.ts";
+
+/** The checkpoints of a job, of all its runs, as a coordinator sees them. */
+export interface RunArchive {
+  /** The newest run of which there is a checkpoint; 0 when there is none. */
+  newestRun(): Promise<number>;
+  /** The manifests of one run, oldest first. */
+  checkpointsOf(run: number): Promise<readonly StoredCheckpoint[]>;
+  /** As `CheckpointStorage.load`. */
+  load(run: number, id: string): Promise<CheckpointContent>;
+}
+
+/** So many checkpoints are written down again; those that are kept are fewer. */
+const mostRecords = 40;
+
+/** The highest generation that anybody has seen and etcd does not know of; null when it knows of all. */
+export function unknownGeneration(reading: RunReading, stored: readonly StoredCheckpoint[]): number | null {
+  const known = Math.max(reading.generation?.generation ?? 0, reading.origin.after);
+  const seen = Math.max(
+    0,
+    ...reading.members.map((member) => member.seen),
+    ...stored.map(({ manifest }) => manifest.generation),
+  );
+  return seen > known ? seen : null;
+}
+
+export interface Rebuilding {
+  readonly coordination: Coordination;
+  readonly job: string;
+  readonly run: number;
+  /** Null when nobody remembers it: it is then taken from the newest checkpoint, with the wishes of this start. */
+  readonly record: JobRecord | null;
+  readonly wishes: Pick<JobRecord, "workers" | "budgetMs" | "epochs" | "checkpoint" | "replicas">;
+  /** Null where the coordinator sees no checkpoints: those who train still have their states. */
+  readonly archive: RunArchive | null;
+  /** The transaction is the active coordinator's; empty at a start. */
+  readonly conditions: readonly Condition[];
+}
+
+export interface Rebuilt {
+  /** False when something changed meanwhile: everything is to be looked at again. */
+  readonly succeeded: boolean;
+  /** What a person should know of, each a sentence. */
+  readonly notices: readonly string[];
+}
+
+export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
+  const { coordination, job, run, archive } = wish;
+  const keys = keysOf(job, run);
+  const [newest, { entries }] = await Promise.all([coordination.get(runKey(job)), coordination.list(keys.prefix)]);
+  const reading = readRun(entries, keys);
+  const stored = (await archive?.checkpointsOf(run)) ?? [];
+  const { whole, setAside } = await newestWhole(archive, run, stored);
+  const record = wish.record ?? (whole && recordOf(wish, whole.content));
+  if (!record) {
+    throw new LockstepError(
+      "corrupt-checkpoint",
+      `etcd's data of run ${run} of "${job}" are gone, and none of its ${stored.length} checkpoints is whole: ${setAside[0]?.reason ?? ""}`,
+      { hint: "Put a whole checkpoint back in its place, or begin a new run with --resume never." },
+    );
+  }
+  const { pointers, best, progress } = pointersOf(stored, whole, record);
+  const latest = whole && pointers.get(whole.stored.id)!;
+  const from = latest && { checkpoint: latest.id, state: stateOf(latest) };
+  const lineage = Math.max(reading.origin.lineage, whole?.stored.manifest.lineage ?? 1);
+  const origin: Origin = {
+    lineage,
+    era: 1 + Math.max(reading.origin.era, ...stored.map(({ manifest }) => manifest.era)),
+    from: from ?? { checkpoint: null, state: { lineage, era: 0, step: -1, epoch: -1, digest: "" } },
+    reason: "etcd's data were lost, or older than what was trained",
+    best: bestSoFar(best),
+    after: unknownGeneration(reading, stored) ?? reading.generation?.generation ?? 0,
+  };
+  const put = (key: string, value: unknown): Operation => ({ kind: "put", key, value: encodeJson(value) });
+  const reasons = [...new Set([...(whole?.stored.manifest.equivalences ?? []), ...equivalencesIn(reading, keys)])];
+  const operations: Operation[] = [
+    { kind: "put", key: runKey(job), value: String(Math.max(run, Number(newest?.value ?? 0))) },
+    put(keys.record, record),
+    put(keys.origin, origin),
+    put(keys.equivalences, { reasons } satisfies Equivalences),
+    ...(whole ? [put(keys.fingerprint, whole.stored.manifest.fingerprint)] : []),
+    ...(latest ? [put(keys.latest, latest)] : []),
+    ...(best ? [put(keys.best, best)] : []),
+    ...(progress ? [put(keys.remembered, progress.history satisfies readonly EpochHistory[])] : []),
+    ...recordsOf(stored, pointers, setAside).map((one) => put(keys.checkpoint(one.pointer.id), one)),
+  ];
+  const asRead = (key: string): Condition => {
+    const entry = reading.entries.get(key);
+    return entry ? { kind: "modified-at", key, revision: entry.modRevision } : { kind: "absent", key };
+  };
+  const untouched = [keys.record, keys.origin, keys.generation, keys.latest, keys.best].map(asRead);
+  const { succeeded } = await coordination.transact([...wish.conditions, ...untouched], operations);
+  const goesOn = latest
+    ? `${latest.id}, step ${latest.step}, is the newest that is whole`
+    : "no checkpoint can be seen from here";
+  return {
+    succeeded,
+    notices: [
+      `etcd knew less of run ${run} than its workers or checkpoints: era ${origin.era} begins, and ${goesOn}.`,
+      ...setAside.map(({ id, reason }) => `The checkpoint ${id} is set aside: ${reason}`),
+      ...(progress?.best && !best
+        ? [
+            `The best checkpoint (epoch ${progress.best.epoch}) is not there any more; best moves with the next epoch that is better.`,
+          ]
+        : []),
+    ],
+  };
+}
+
+interface Whole {
+  readonly stored: StoredCheckpoint;
+  readonly content: CheckpointContent;
+}
+
+/** The newest that can be read to the end and is what was written, and what was found wrong with those after it. */
+async function newestWhole(
+  archive: RunArchive | null,
+  run: number,
+  stored: readonly StoredCheckpoint[],
+): Promise<{ whole: Whole | null; setAside: readonly { readonly id: string; readonly reason: string }[] }> {
+  const setAside: { id: string; reason: string }[] = [];
+  const newestFirst = [...stored].sort((a, b) => compareStates(b.manifest, a.manifest));
+  for (const one of newestFirst) {
+    try {
+      return { whole: { stored: one, content: await archive!.load(run, one.id) }, setAside };
+    } catch (error) {
+      // What cannot be read may be whole: nobody goes back behind it.
+      if (!(error instanceof CheckpointError) || error.problem !== "corrupt") throw error;
+      setAside.push({ id: one.id, reason: messageOf(error) });
+    }
+  }
+  return { whole: null, setAside };
+}
+
+/** What the run was trained with, as its newest checkpoint says it. */
+function recordOf({ job, run, wishes }: Rebuilding, { manifest }: CheckpointContent): JobRecord {
+  const { fingerprint } = manifest;
+  const fields = Object.entries(fingerprint).filter(([field]) => field.startsWith("job.") && field !== "job.graph");
+  return {
+    ...{ job, run, ...wishes },
+    shards: Number(fingerprint.shards),
+    threads: Number(fingerprint["engine.threads"] ?? 1),
+    fields: Object.fromEntries(fields),
+    mayChange: false,
+    // The start that rebuilds it is the first that etcd knows of.
+    start: 0,
+  };
+}
+
+function pointersOf(stored: readonly StoredCheckpoint[], whole: Whole | null, { checkpoint }: JobRecord) {
+  const progress: Progress | null = whole && progressOf(whole.content);
+  const sampling = progress?.samplings.at(-1) ?? null;
+  const pointers = new Map(stored.map((one) => [one.id, pointerOf(one, checkpoint, sampling)]));
+  return { pointers, best: bestAmong([...pointers.values()], progress?.best ?? null), progress };
+}
+
+/** The checkpoint of the epoch that was the best one, when the newest was written. */
+function bestAmong(pointers: readonly CheckpointPointer[], best: BestSoFar | null): CheckpointPointer | null {
+  const found = pointers
+    .filter(({ step, value }) => best !== null && step === best.step && value === best.value)
+    .at(-1);
+  return found && best ? { ...found, of: best.of } : null;
+}
+
+function recordsOf(
+  stored: readonly StoredCheckpoint[],
+  pointers: ReadonlyMap<string, CheckpointPointer>,
+  setAside: readonly { readonly id: string; readonly reason: string }[],
+): CheckpointRecord[] {
+  return stored.slice(-mostRecords).map(({ id, manifest }) => {
+    const wrong = setAside.find((one) => one.id === id);
+    const record = { pointer: pointers.get(id)!, writtenAtMs: Date.parse(manifest.writtenAt) };
+    return wrong ? { ...record, state: "set-aside", reason: wrong.reason } : { ...record, state: "live" };
+  });
+}
+
+function equivalencesIn({ entries }: RunReading, keys: Keys): readonly string[] {
+  const entry = entries.get(keys.equivalences);
+  return entry ? (JSON.parse(entry.value) as Equivalences).reasons : [];
+}
