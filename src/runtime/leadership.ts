@@ -280,6 +280,10 @@ export class Leadership {
         { kind: "put", key: keys.latest, value: encodeJson(pointer) },
         ...(point.periodic ? [] : [{ kind: "put" as const, key: keys.save(lineage, step), value: encodeJson(save) }]),
         ...(isBest ? [{ kind: "put" as const, key: keys.best, value: encodeJson(pointer) }] : []),
+        // Who trained on while etcd lost its data remembers epochs whose records are gone.
+        ...(era > (state.latest?.value.era ?? 1)
+          ? [{ kind: "put" as const, key: keys.remembered, value: encodeJson(point.progress.history) }]
+          : []),
         { kind: "put", key: keys.checkpoint(id), value: encodeJson(live) },
         ...(point.end ? [{ kind: "put" as const, key: keys.done, value: encodeJson(point.end) }] : []),
       ],
