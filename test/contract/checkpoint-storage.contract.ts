@@ -273,7 +273,7 @@ export function checkpointStorageContract(
     // A version that the type does not have yet.
     const newer = { ...manifest, formatVersion: 2 } as unknown as Manifest;
     await replaceFile("one", "manifest.json", Buffer.from(serializeManifest(newer)));
-    for (const act of [storage.load("one"), storage.list()]) {
+    for (const act of [() => storage.load("one"), () => storage.list()]) {
       await assert.rejects(act, (error) => error instanceof LockstepError && error.code === "incompatible");
     }
   });

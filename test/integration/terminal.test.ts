@@ -526,6 +526,11 @@ checkpoint  epoch  step  value            where
 best            1    24  val_loss 0.9100  runs/digits/checkpoints/a
 latest          1    30  –                runs/digits/checkpoints/b`,
   );
+  const holders = ["worker-0", "worker-2"];
+  assert.match(
+    statusTable({ ...status, latest: { ...pointer, ...digests, value: null, holders } }),
+    /latest +1 +30 +– +b on worker-0, worker-2$/,
+  );
   assert.match(
     statusTable({ ...forming, processes: [] }),
     /^digits: forming\n1 of 3.*No processes\.\n\nNo checkpoint yet\.$/s,

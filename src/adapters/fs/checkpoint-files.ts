@@ -51,15 +51,25 @@ export class CheckpointFiles {
     if (!isPlainName(id) || !isPlainName(name)) throw missing(`"${id}/${name}" is no file of a checkpoint.`);
     const path = join(this.#root, id, name);
     const file = await accessing("unreadable", path, () => this.#open(path));
+    const readFrom = (position: number): Promise<Uint8Array> => {
+      const part = Buffer.allocUnsafeSlow(partSizeBytes);
+      const reading = accessing("unreadable", path, async () => part.subarray(0, await file.read([part], position)));
+      // It may fail long before anybody asks for it.
+      reading.catch(() => undefined);
+      return reading;
+    };
+    // The next part is read while this one is on its way.
+    let next = readFrom(0);
     try {
       for (let position = 0; ; ) {
-        const part = new Uint8Array(partSizeBytes);
-        const count = await accessing("unreadable", path, () => file.read([part], position));
-        if (count === 0) return;
-        position += count;
-        yield part.subarray(0, count);
+        const part = await next;
+        if (part.length === 0) return;
+        position += part.length;
+        next = readFrom(position);
+        yield part;
       }
     } finally {
+      await next.catch(() => undefined);
       await file.close();
     }
   }
@@ -146,8 +156,10 @@ export class CheckpointFiles {
           if (sizeBytes + part.length > expected.sizeBytes) {
             throw corruptFile(path, `more than its ${expected.sizeBytes} bytes have arrived`);
           }
-          await writeAll(file, part, sizeBytes);
+          // Hashed while it is written.
+          const writing = writeAll(file, part, sizeBytes);
           hash.update(part);
+          await writing;
           sizeBytes += part.length;
           onReceived(sizeBytes);
         }
