@@ -294,7 +294,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     file: "src/runtime/point.ts",
     find: "compareStates(published, state) >= 0",
     replace: "published.step >= state.step",
-    seeds: 1000,
+    seeds: 3000,
   },
   {
     name: "a copied state is taken as it arrives",
