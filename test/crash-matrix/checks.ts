@@ -2,14 +2,20 @@
 import assert from "node:assert/strict";
 import { openDirectoryStorage } from "../../src/adapters/fs/checkpoint-storage.ts";
 import type { FileSystem } from "../../src/adapters/fs/file-system.ts";
+import { beginningOf, type PublishedCheckpoint } from "../../src/core/beginning.ts";
+import { failureBudget } from "../../src/core/failure-budget.ts";
 import { LockstepError, messageOf } from "../../src/core/errors.ts";
 import { decodeJson } from "../../src/core/json.ts";
-import { compareStates } from "../../src/core/manifest.ts";
 import type { CheckpointRecord } from "../../src/core/records.ts";
-import type { CheckpointPointer } from "../../src/core/status.ts";
+import type { StateName } from "../../src/core/state-order.ts";
+import { type CheckpointPointer, stateOf } from "../../src/core/status.ts";
 import type { CheckpointContent, CheckpointStorage } from "../../src/ports/checkpoint-storage.ts";
+import type { Log } from "../../src/ports/log.ts";
+import { loadState } from "../../src/runtime/load-state.ts";
+import { readRun } from "../../src/runtime/run-reading.ts";
 import { assertSameContent } from "../contract/checkpoint-storage.contract.ts";
-import type { Scene } from "./scene.ts";
+import type { Process } from "./process.ts";
+import { neverMs, type Scene } from "./scene.ts";
 
 /** One change of `latest`, with the fencing token that the leadership key had at that moment. */
 export interface Publication {
@@ -64,38 +70,94 @@ function assertTrained(scene: Scene, content: CheckpointContent): void {
 
 export type Start =
   | { readonly kind: "resumes"; readonly epoch: number; readonly setAside: readonly string[] }
+  /** Unreadable is not corrupt: it may be whole. */
+  | { readonly kind: "waits"; readonly why: string }
   | { readonly kind: "refuses"; readonly why: string };
 
 /**
- * What the next start does, by rules 7 to 9: the pointers decide; what a completed read shows to be corrupt is set
- * aside with its reason, and the newest whole one below it is taken; nothing is taken where something cannot be read.
+ * What the next start does: the rule by which a generation finds its beginning, and the way in which a worker takes the
+ * state from a checkpoint, are the real ones; nobody has a state in memory.
  */
 export async function nextStart(scene: Scene, disk: FileSystem): Promise<Start> {
   const setAside: string[] = [];
+  const process = scene.enter("starting", { disk });
   try {
-    const storage = await openDirectoryStorage(scene.place.directory, scene.log, disk);
-    const { latest } = await pointersOf(scene);
-    const listed = [...(await storage.list())].sort((a, b) => compareStates(b.manifest, a.manifest));
-    const ids = listed.map(({ id }) => id);
-    const candidates = latest ? [latest.id, ...ids.filter((id) => id !== latest.id)] : ids;
-    for (const id of candidates) {
-      const content = await storage.load(id).catch((error: unknown) => {
-        if (!(error instanceof LockstepError) || error.code !== "corrupt-checkpoint") throw error;
-        setAside.push(error.message);
-        return null;
-      });
-      if (content) return { kind: "resumes", epoch: content.manifest.epoch, setAside };
+    const storage = await openDirectoryStorage(scene.place.directory, scene.log, process.fileSystem);
+    for (;;) {
+      const beginning = await beginningNow(scene);
+      if ("fail" in beginning) return { kind: "refuses", why: `The run cannot go on: ${beginning.fail}.` };
+      const { source } = beginning;
+      assert.equal(source.kind, "checkpoint", "something was published");
+      if (source.kind !== "checkpoint") continue;
+      const outcome = await take(scene, process, storage, source);
+      if ("epoch" in outcome) return { kind: "resumes", epoch: outcome.epoch, setAside };
+      if ("waits" in outcome) return { kind: "waits", why: outcome.waits };
+      setAside.push(outcome.setAside);
     }
-    return { kind: "refuses", why: setAside[0] ?? "There is no checkpoint." };
   } catch (error) {
+    if (error instanceof assert.AssertionError) throw error;
     assert.ok(error instanceof LockstepError, `a start ends with a clear error, not with ${messageOf(error)}`);
     return { kind: "refuses", why: error.message };
   }
 }
 
-/** One sentence that a person understands: it begins with a capital or a path, ends with a stop, and has no stack. */
+async function beginningNow({ observer, keys }: Scene): Promise<ReturnType<typeof beginningOf>> {
+  const { entries } = await observer.list(keys.prefix);
+  const { checkpoints: records, origin, earlier } = readRun(entries, keys);
+  const published = ({ pointer, reason }: Pick<CheckpointRecord, "pointer" | "reason">): PublishedCheckpoint => {
+    const { id, generation } = pointer;
+    return { id, generation, state: stateOf(pointer), setAside: reason ?? null };
+  };
+  const checkpoints = records.map(published);
+  const entry = entries.find(({ key }) => key === keys.latest);
+  const pointer = entry ? decodeJson<CheckpointPointer>(entry.value) : null;
+  const latest = pointer && (checkpoints.find(({ id }) => id === pointer.id) ?? published({ pointer }));
+  const nothing = { equivalences: [], reports: [], replay: null, best: null };
+  return beginningOf({ ...nothing, origin, earlier, latest, checkpoints }, []);
+}
+
+/** The state's epoch; or why the checkpoint was set aside; or what the worker waits for. */
+async function take(
+  scene: Scene,
+  { name, coordination, clock }: Process,
+  storage: CheckpointStorage,
+  { id, state }: { readonly id: string; readonly state: StateName },
+): Promise<{ epoch: number } | { setAside: string } | { waits: string }> {
+  const { keys, info } = scene;
+  const over = new AbortController();
+  let waits: string | null = null;
+  const warn: Log["warn"] = (_message, fields) => {
+    waits = String(fields?.reason);
+    over.abort();
+  };
+  const log: Log = { ...scene.log, warn, error: () => {} };
+  // The coordinator would see it and form the next generation.
+  const watch = coordination.watch(keys.checkpoint(id), neverMs, () => {
+    void reasonOf(scene, id).then((reason) => reason !== null && over.abort());
+  });
+  const generation = (await coordination.get(keys.generation))!.modRevision;
+  const options = { info, keys, budget: failureBudget(), coordination, storage, clock, log, workerId: name };
+  try {
+    const taken = await loadState(options, { id, digest: state.digest, generation }, over.signal);
+    return { epoch: taken.name.epoch };
+  } catch (error) {
+    const reason = await reasonOf(scene, id);
+    if (reason !== null) return { setAside: reason };
+    if (waits !== null) return { waits };
+    throw error;
+  } finally {
+    watch.close();
+  }
+}
+
+async function reasonOf({ observer, keys }: Scene, id: string): Promise<string | null> {
+  const entry = await observer.get(keys.checkpoint(id));
+  return entry ? (decodeJson<CheckpointRecord>(entry.value).reason ?? null) : null;
+}
+
+/** One sentence for a person, and no stack. */
 export function assertSentence(text: string): void {
-  assert.match(text, /^[A-Z/][^\n]*\.$/);
+  assert.match(text, /^\S[^\n]*\.$/);
 }
 
 /** Whoever starts next goes on from the newest state, finishes what was begun, and trains on. */

@@ -83,18 +83,15 @@ async function readWhole(disk: VolatileDisk, path: string): Promise<Uint8Array> 
 }
 
 async function flippedBits(name: string): Promise<number> {
-  const { stage, id, read, replace } = await published();
-  const whole = await read(name);
-  const places = [0, 7, 8, whole.length >> 2, whole.length >> 1, whole.length - 2, whole.length - 1];
-  for (const [i, at] of places.entries()) {
-    const damaged = Uint8Array.from(whole);
-    damaged[at]! ^= 1 << (i % 8);
+  const fractions = [0, 0.25, 0.5, 0.75, 1];
+  for (const [i, fraction] of fractions.entries()) {
+    const { stage, id, read, replace } = await published();
+    const damaged = Uint8Array.from(await read(name));
+    damaged[Math.round(fraction * (damaged.length - 1))]! ^= 1 << i;
     await replace(name, damaged);
     await assertSetAside(stage, id, name);
   }
-  await replace(name, whole);
-  await checkGoesOn(stage.scene, stage.disk, latestEpoch + 1);
-  return places.length;
+  return fractions.length;
 }
 
 /** It is told from a whole one, and the start takes the one before it and says why. */
@@ -171,7 +168,6 @@ async function oversizedHeader(name: string, declared: bigint): Promise<number> 
   const bytes = Uint8Array.from(await read(name));
   new DataView(bytes.buffer).setBigUint64(0, declared, true);
   await replace(name, bytes);
-  await assertSetAside(stage, id, name);
   const manifest = await manifestOf(stage, id);
   const hash = createHash("sha256").update(bytes).digest("hex");
   const files = manifest.files.map((file) => (file.name === name ? { ...file, sha256: hash } : file));
@@ -179,7 +175,7 @@ async function oversizedHeader(name: string, declared: bigint): Promise<number> 
   const bytesBefore = process.memoryUsage().arrayBuffers;
   await assertSetAside(stage, id, name);
   assert.ok(process.memoryUsage().arrayBuffers - bytesBefore < 2 ** 26, "no memory is taken for it");
-  return 2;
+  return 1;
 }
 
 async function oversizedManifest(): Promise<number> {

@@ -1,9 +1,11 @@
 /** A leader that is stopped past its lease and continued, two that both believe to lead, and one that deletes too late. */
 import assert from "node:assert/strict";
 import { openDirectoryStorage } from "../../src/adapters/fs/checkpoint-storage.ts";
+import { failureBudget } from "../../src/core/failure-budget.ts";
 import { decodeJson } from "../../src/core/json.ts";
 import { CheckpointError } from "../../src/core/manifest.ts";
 import type { CheckpointRecord } from "../../src/core/records.ts";
+import { withReaderPin } from "../../src/runtime/pins.ts";
 import { checkFenced, checkGoesOn, checkWhole, pointersOf } from "./checks.ts";
 import type { Cell } from "./matrix.ts";
 import type { Point, PointName } from "./process.ts";
@@ -116,19 +118,24 @@ async function checkEnd({ scene, disk, publications, first, second }: Stage, epo
   checkFenced(publications);
 }
 
-/** Somebody loads a checkpoint while the leader publishes the next one and deletes the one that is being loaded. */
+/** What a reader of a checkpoint calls: one to open each file, one for its size, and one or more to read it. */
+const readerCalls = 14;
+/** With a pin, one transaction before, and its reply. */
+const pinCalls = 2;
+
+/** Somebody loads a checkpoint while the leader publishes the next one and deletes what it replaces. */
 export function readerCells(): readonly Cell[] {
-  const cell = (at: number): Cell => {
-    return {
-      fault: "reader-while-pruned",
-      where: `before the reader's call ${at + 1}`,
-      run: () => readWhilePruned(at),
-    };
+  const cell = (at: number, isPinned: boolean): Cell => {
+    const where = `${isPinned ? "with" : "without"} a pin, before the reader's call ${at + 1}`;
+    return { fault: "reader-while-pruned", where, run: () => readWhilePruned(at, isPinned) };
   };
-  return Array.from({ length: 14 }, (_, at) => cell(at));
+  return [
+    ...Array.from({ length: readerCalls }, (_, at) => cell(at, false)),
+    ...Array.from({ length: pinCalls + readerCalls }, (_, at) => cell(at, true)),
+  ];
 }
 
-async function readWhilePruned(callsBefore: number): Promise<number> {
+async function readWhilePruned(callsBefore: number, isPinned: boolean): Promise<number> {
   const stage = await openStage();
   const { scene, disk, first } = stage;
   // What is condemned next, found on a stage of its own, since ids are the same there.
@@ -148,7 +155,10 @@ async function readWhilePruned(callsBefore: number): Promise<number> {
       reached();
     },
   });
-  const loading = storage.load(condemned).then(
+  const { coordination, clock } = reader;
+  const pinning = { coordination, clock, keys: scene.keys, budget: failureBudget(), log: scene.log };
+  const load = () => storage.load(condemned);
+  const loading = (isPinned ? withReaderPin(pinning, condemned, load) : load()).then(
     (content) => ({ content }),
     (error: unknown) => ({ error }),
   );
@@ -156,17 +166,17 @@ async function readWhilePruned(callsBefore: number): Promise<number> {
   assert.ok(calls > callsBefore, "the reader was in the middle of it");
   const { working } = await beginDisturbed(stage, first, {});
   await working;
-  assert.ok(
-    (await disk.names(scene.place.directory)).every((name) => name !== condemned),
-    "it was deleted meanwhile",
-  );
+  // From the reply to its transaction on.
+  const isKept = isPinned && callsBefore > 0;
+  assert.equal((await disk.names(scene.place.directory)).includes(condemned), isKept, "only what is pinned is kept");
   reader.continue();
   const outcome = await loading;
   if ("content" in outcome) {
     const expected = scene.content(outcome.content.manifest.epoch, outcome.content.manifest);
     assert.deepEqual(outcome.content, expected, "what is loaded is whole");
   } else {
-    assert.ok(outcome.error instanceof CheckpointError && outcome.error.problem === "missing", String(outcome.error));
+    assert.ok(!isKept && outcome.error instanceof CheckpointError, String(outcome.error));
+    assert.equal(outcome.error.problem, "missing");
   }
   await checkEnd(stage, disturbedEpoch);
   return 1;

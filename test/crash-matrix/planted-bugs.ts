@@ -79,4 +79,11 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace: 'removeFile(join(location, "weights.safetensors"))',
     fault: "sigkill",
   },
+  {
+    name: "what is pinned is deleted all the same",
+    file: "src/runtime/prune.ts",
+    find: "keptCheckpoints(record.checkpoint.keep, live, { latest, best, pinned })",
+    replace: "keptCheckpoints(record.checkpoint.keep, live, { latest, best, pinned: new Set() })",
+    fault: "reader-while-pruned",
+  },
 ];

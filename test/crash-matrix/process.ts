@@ -131,6 +131,7 @@ export class Process {
     if (puts(keys.leader)) return "stand for leader";
     if (puts(keys.committed)) return "commit epoch";
     if (puts(keys.latest)) return "publish";
+    if (operations.some(({ kind, key }) => kind === "put" && key.startsWith(keys.pins))) return "pin";
     if (operations.some(({ kind, key }) => kind === "put" && key.startsWith(keys.checkpoints))) return "condemn";
     if (operations.some(({ kind, key }) => kind === "delete" && key.startsWith(keys.checkpoints))) return "forget";
     return "other";

@@ -2,7 +2,6 @@
  * A job's leader at work without its training: two workers of one generation, either of which can lead; a state that
  * arrives at the end of each epoch; the real leadership, storage and policy over a disk and an etcd that a cell chooses.
  */
-import { createHash } from "node:crypto";
 import { openDirectoryStorage } from "../../src/adapters/fs/checkpoint-storage.ts";
 import type { FileSystem } from "../../src/adapters/fs/file-system.ts";
 import { validateJob } from "../../src/core/job-validation.ts";
@@ -15,15 +14,18 @@ import { afterEpoch, initialProgress, type Progress } from "../../src/core/progr
 import type { Arrival, JobRecord } from "../../src/core/records.ts";
 import type { CheckpointContent, CheckpointStorage } from "../../src/ports/checkpoint-storage.ts";
 import type { Clock } from "../../src/ports/clock.ts";
+import type { ComputeInfo } from "../../src/ports/compute.ts";
 import type { Coordination, Lease } from "../../src/ports/coordination.ts";
 import type { Log } from "../../src/ports/log.ts";
+import type { StateSnapshot } from "../../src/ports/transport.ts";
 import { Leadership } from "../../src/runtime/leadership.ts";
 import type { Point as TrainingPoint } from "../../src/runtime/point.ts";
 import { RunView } from "../../src/runtime/run-view.ts";
+import { digestOf, snapshotToContent, weightsDigestOf } from "../../src/runtime/state.ts";
 import { Process } from "./process.ts";
 
 /** No hint is ever lost here, so nobody has to look by itself. */
-const neverMs = 3_600_000;
+export const neverMs = 3_600_000;
 export const leaseTtlMs = 10_000;
 export const stepsPerEpoch = 10;
 /** Attempts after which a leader that gets nowhere is given up. */
@@ -62,6 +64,7 @@ export class Scene {
   readonly record: JobRecord;
   readonly observer: Coordination;
   readonly progresses: readonly Progress[];
+  readonly info: ComputeInfo;
   /** What every leader said and could not help, in order. */
   readonly warnings: string[] = [];
   #old = new Set<string>();
@@ -73,6 +76,7 @@ export class Scene {
     this.keys = keysOf("matrix", place.run);
     this.observer = place.connect(place.clock);
     this.record = recordOf(place.run);
+    this.info = infoOf(place.size ?? 64);
     this.progresses = progressesOf(place.losses ?? defaultLosses);
   }
 
@@ -154,7 +158,7 @@ export class Scene {
       generation: this.#generation,
       progress,
       state,
-      weightsDigest: `sha256:${sha256(this.values(epoch))}`,
+      weightsDigest: weightsDigestOf(this.snapshot(epoch), this.info),
       content: (identity) => this.content(epoch, identity),
       end: null,
       agreed: false,
@@ -163,38 +167,20 @@ export class Scene {
 
   /** What a checkpoint of the epoch holds, whoever writes it. */
   content(epoch: number, identity: Parameters<TrainingPoint["content"]>[0]): CheckpointContent {
-    const progress = this.progresses[epoch]!;
-    const values = this.values(epoch);
-    return {
-      manifest: {
-        formatVersion: 1,
-        id: identity.id,
-        job: this.record.job,
-        run: String(this.record.run),
-        lineage: progress.lineage,
-        era: progress.era,
-        step: progress.step,
-        epoch,
-        stepInEpoch: 0,
-        generation: identity.generation,
-        fencingToken: identity.fencingToken,
-        stateDigest: this.#digest(epoch),
-        weightsDigest: `sha256:${sha256(values)}`,
-        fingerprint: {},
-        equivalences: [],
-        openings: [],
-        members: identity.members,
-        metrics: progress.history.at(-1)?.metrics ?? null,
-        writtenAt: identity.writtenAt,
-      },
-      weights: [{ name: "w", shape: [values.length], values }],
-      optimizer: [{ name: "m/w", shape: [2], values: Float32Array.of(epoch, -0) }],
-      state: { progress: encodeJson(progress) },
-    };
+    const { state, weightsDigest } = this.point(epoch);
+    return snapshotToContent(this.snapshot(epoch), this.info, this.record, { ...identity, state, weightsDigest });
+  }
+
+  /** The state at the end of the epoch: weights, and then the optimizer's slots, of which there is one. */
+  snapshot(epoch: number): StateSnapshot {
+    return { progress: encodeJson(this.progresses[epoch]!), values: this.values(epoch) };
   }
 
   values(epoch: number): Float32Array {
-    return Float32Array.from({ length: this.place.size ?? 64 }, (_, i) => Math.fround(Math.sin(i + 1000 * epoch)));
+    const { weightCount, trainableCount } = this.info;
+    return Float32Array.from({ length: weightCount + trainableCount }, (_, i) =>
+      Math.fround(Math.sin(i + 1000 * epoch)),
+    );
   }
 
   get log(): Log {
@@ -205,7 +191,7 @@ export class Scene {
   }
 
   #digest(epoch: number): string {
-    return `sha256:${createHash("sha256").update(encodeJson(this.progresses[epoch]!)).digest("hex")}`;
+    return digestOf(this.snapshot(epoch));
   }
 }
 
@@ -272,10 +258,14 @@ export class Leader {
   }
 }
 
-export function sha256(bytes: ArrayBufferView): string {
-  return createHash("sha256")
-    .update(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))
-    .digest("hex");
+function infoOf(weightCount: number): ComputeInfo {
+  const fitted = { field: "preprocess", shape: [1], steps: [] };
+  return {
+    ...{ fingerprint: {}, weightCount, trainableCount: weightCount, slotNames: ["m"], statisticsCount: 0 },
+    parameters: [{ name: "w", shape: [weightCount], size: weightCount, offset: 0 }],
+    preprocessing: { features: fitted, label: fitted },
+    ...{ trainingSamples: 10, validationSamples: 0, stepsPerEpoch, engine: "none" },
+  };
 }
 
 function recordOf(run: number): JobRecord {
