@@ -62,6 +62,24 @@ describe("checkpoints in object storage", { skip }, () => {
     },
   );
 
+  test("a service that is away for a while is waited for, and training goes on", limit, async () => {
+    let cutCount = 0;
+    s3.decide((request) => {
+      // More often than one write tries by itself.
+      if (cutCount >= 6 || !/^PUT .*step-00000012.*weights/.test(request)) return "passes";
+      cutCount += 1;
+      return "cut";
+    });
+    const words = ["--job", "away", "--checkpoints", `s3://${bucket}/away`, "--workers", "1", "--epochs", "3"];
+    const away = await launch("away", ...words);
+    s3.decide(() => "passes");
+    const result = resultOf(away) as { latest: { path: string; epoch: number } };
+    assert.equal(cutCount, 6);
+    assert.equal(result.latest.epoch, 3);
+    const log = readFileSync(user().at("away", "logs", "worker-0.log"), "utf8");
+    assert.match(log, /a leader's duty failed and is tried again.*cannot be reached/);
+  });
+
   test("a bucket that is not there is said before anything is started", limit, async () => {
     const { code, stderr } = await launch("nowhere", "--checkpoints", "s3://nowhere/small");
     assert.equal(code, 1);
