@@ -1,6 +1,6 @@
 /** Checkpoints on each worker's own disk: the promises of the port, and what is promised when workers and disks die. */
 import assert from "node:assert/strict";
-import { readdir, readFile, rm, unlink, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm, unlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { type FileSystem, nodeFileSystem } from "../../src/adapters/fs/file-system.ts";
@@ -10,6 +10,7 @@ import { LockstepError } from "../../src/core/errors.ts";
 import { CheckpointError } from "../../src/core/manifest.ts";
 import type { CheckpointStorage } from "../../src/ports/checkpoint-storage.ts";
 import type { Log } from "../../src/ports/log.ts";
+import { disturbed, systemError } from "../fixtures/disturbed-file-system.ts";
 import { openCluster, type ReplicatingWorker } from "../fixtures/replicating-workers.ts";
 import { assertSameContent, checkpointStorageContract, content } from "./checkpoint-storage.contract.ts";
 
@@ -260,6 +261,75 @@ test("whoever does not want a checkpoint any more stops fetching it", async (con
   });
   await assert.rejects(newcomer.storage.load("one", over.signal), /over/);
   assert.deepEqual(await visible(newcomer), []);
+});
+
+test("a worker killed before any call of its disk has a whole copy or none, and never takes half of one for it", async (context) => {
+  const cluster = await openCluster(context, 1);
+  const writer = await cluster.start("w0");
+  cluster.publish(await writer.storage.write(content("one")));
+  const outcomes: string[] = [];
+  for (let isFinished = false; !isFinished; ) {
+    let callsLeft = outcomes.length;
+    let isOn = false;
+    const keeper = await cluster.start(`k${outcomes.length}`, {
+      fileSystem: disturbed(nodeFileSystem, {
+        before: () => {
+          // From here on the process does nothing any more; its clean-up does not happen either.
+          if (isOn && --callsLeft < 0) throw new Error("killed");
+        },
+      }),
+    });
+    // A damaged copy lies there already, which a whole one replaces.
+    await cp(join(writer.directory, "one"), join(keeper.directory, "one"), { recursive: true });
+    await flipBit(keeper, "one", "weights.safetensors");
+    isOn = true;
+    isFinished = await keeper.storage.load("one").then(
+      () => true,
+      () => false,
+    );
+    keeper.die();
+    const again = await cluster.start(keeper.name, { directory: keeper.directory });
+    const own = await again.local.load("one").then(
+      () => "whole",
+      (error: unknown) => (error instanceof CheckpointError ? error.problem : String(error)),
+    );
+    outcomes.push(own);
+    assertSameContent(await again.storage.load("one"), content("one"));
+    again.die();
+  }
+  assert.ok(outcomes.length > 40, `${outcomes.length} calls`);
+  assert.deepEqual([...new Set(outcomes)], ["corrupt", "missing", "whole"], "one after the other");
+});
+
+test("a disk that turns bits over is not taken for a corrupt checkpoint", async (context) => {
+  const cluster = await openCluster(context, 1);
+  const writer = await cluster.start("w0");
+  cluster.publish(await writer.storage.write(content("one")));
+  for (const operation of ["write", "read"] as const) {
+    let isOn = true;
+    const worker = await cluster.start(`bad-${operation}`, {
+      fileSystem: disturbed(nodeFileSystem, {
+        alter: (call, buffers) => {
+          if (!isOn || call.operation !== operation || !call.path.endsWith("weights.safetensors")) return buffers;
+          if (operation === "read") throw systemError("EIO", "simulated");
+          const [first, ...rest] = buffers.map((buffer) => Uint8Array.from(buffer));
+          first![first!.length >> 1]! ^= 4;
+          return [first!, ...rest];
+        },
+      }),
+    });
+    const expected = operation === "write" ? /read back as something else/ : /EIO/;
+    await assert.rejects(worker.storage.load("one"), (error) => {
+      assert.ok(error instanceof CheckpointError);
+      assert.match(error.problem, /^un(writ|read)able$/);
+      assert.match(error.message, expected);
+      return true;
+    });
+    assert.deepEqual(await visible(worker), [], "nothing is left of it");
+    isOn = false;
+    assertSameContent(await worker.storage.load("one"), content("one"));
+    worker.die();
+  }
 });
 
 test("staging folders of a worker that died are removed when it comes back", async (context) => {

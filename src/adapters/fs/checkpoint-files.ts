@@ -104,23 +104,36 @@ export class CheckpointFiles {
     }
     const location = join(this.#root, id);
     const staging = join(this.#root, `${stagingPrefix}${id}-${randomBytes(8).toString("hex")}`);
+    const manifestFile = { name: manifestName, sizeBytes: text.length, sha256 };
     try {
       await accessing("unwritable", staging, () => this.#fileSystem.makeDirectory(staging));
       for (const file of manifest.files) await this.#receive(staging, file, source(file.name), onReceived);
-      await this.#receive(staging, { name: manifestName, sizeBytes: text.length, sha256 }, [text], onReceived);
+      await this.#receive(staging, manifestFile, [text], onReceived);
       await accessing("unwritable", staging, () => this.#fileSystem.syncDirectory(staging));
       await this.#storage.delete(id);
       await accessing("unwritable", location, () => this.#fileSystem.rename(staging, location));
-      await accessing("unwritable", this.#root, () => this.#fileSystem.syncDirectory(this.#root));
     } catch (error) {
-      await this.#fileSystem.removeTree(staging).catch((failure: unknown) => {
-        this.#log.warn("What a failed copy left could not be removed.", { path: staging, reason: messageOf(failure) });
-      });
+      await this.#cleanUp(staging, () => this.#fileSystem.removeTree(staging));
       throw error;
     }
-    for (const file of manifest.files) await this.#verify(id, file);
+    try {
+      await accessing("unwritable", this.#root, () => this.#fileSystem.syncDirectory(this.#root));
+      for (const file of [...manifest.files, manifestFile]) await this.#verify(id, file);
+    } catch (error) {
+      await this.#cleanUp(location, () => this.#storage.delete(id));
+      throw error instanceof CheckpointError && error.problem === "corrupt" ? ownFault(error) : error;
+    }
     const stored: StoredCheckpoint = { id, location, manifestSha256: sha256, manifest };
     return stored;
+  }
+
+  /** Removes what a failed copy left. That copy's own error is the one to report, so this one is only logged. */
+  async #cleanUp(path: string, remove: () => Promise<void>): Promise<void> {
+    try {
+      await remove();
+    } catch (error) {
+      this.#log.warn("What a failed copy left could not be removed.", { path, reason: messageOf(error) });
+    }
   }
 
   async #manifestFrom(
@@ -208,6 +221,14 @@ async function writeAll(file: OpenFile, part: Uint8Array, positionBytes: number)
     if (count === 0) throw new Error(`the file took no more at byte ${positionBytes + written}`);
     written += count;
   }
+}
+
+/** It arrived whole: whoever gave it has a whole one. */
+function ownFault(error: CheckpointError): CheckpointError {
+  return new CheckpointError("unwritable", `What arrived whole was read back as something else: ${error.message}`, {
+    hint: "Check this machine's disk; the checkpoint itself is whole on another one.",
+    cause: error,
+  });
 }
 
 function missing(sentence: string): CheckpointError {

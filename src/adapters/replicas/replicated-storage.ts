@@ -111,7 +111,11 @@ export class ReplicatedStorage implements CheckpointStorage {
       }
       await this.#fetchFromAnyone(id, error, over);
     }
-    return local.load(id);
+    try {
+      return await local.load(id);
+    } catch (error) {
+      throw error instanceof CheckpointError && error.problem === "corrupt" ? ownFault(id, error) : error;
+    }
   }
 
   /** Those that are here. */
@@ -297,6 +301,14 @@ export class ReplicatedStorage implements CheckpointStorage {
 function nobodyThere(id: string, away: readonly string[], cause: CheckpointError): CheckpointError {
   return new CheckpointError("missing", `No worker that is there has the checkpoint ${id}.`, {
     hint: `Start one of those that kept it: ${away.join(", ")}.`,
+    cause,
+  });
+}
+
+/** What was fetched was whole when it was written: what is wrong is this disk, and not the checkpoint. */
+function ownFault(id: string, cause: CheckpointError): CheckpointError {
+  return new CheckpointError("unreadable", `The copy of ${id} here was whole a moment ago: ${cause.message}`, {
+    hint: "Check this machine's disk; the checkpoint itself is whole on another one.",
     cause,
   });
 }
