@@ -83,7 +83,7 @@ export function reshape(shape: readonly number[]): Transform {
  * a model of the same layers has them afterwards: `loadCheckpoint(folder, { tf, model })`.
  * Throws a LockstepError: "corrupt-checkpoint" names the file that is not what was written; "incompatible" says what of
  * the model does not fit, or that a newer lockstep wrote the checkpoint.
- * @param folder the checkpoint's own folder, which has a manifest.json
+ * @param folder the checkpoint's own folder, which has a manifest.json, or its URL, as s3://BUCKET/PREFIX/ID
  */
 export async function loadCheckpoint(folder: string, into?: LoadIntoModel): Promise<LoadedCheckpoint> {
   // Only whoever calls it needs it: a job file, which imports this module too, does not.

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { loadCheckpoint } from "../../src/index.ts";
 import { type Outcome, useUser } from "../fixtures/cli.ts";
 import { bucket, secretKey, startTestS3, type TestS3 } from "../fixtures/s3.ts";
 import { smallData, smallJob } from "../fixtures/small-job.ts";
@@ -52,6 +53,16 @@ describe("checkpoints in object storage", { skip }, () => {
       const listed = await user().run("checkpoints", "list", "--checkpoints", place, "--json");
       assert.equal(listed.code, 0, listed.stderr);
       for (const one of ids) assert.ok(listed.stdout.includes(one), one);
+
+      const there = ["--job", "small", "--directory", user().at("there")];
+      const verified = await user().run("checkpoints", "verify", ...there);
+      assert.equal(verified.code, 0, verified.stderr);
+      for (const one of ids) assert.match(verified.stdout, new RegExp(`^${one}  whole: .*, as published$`, "m"));
+      const planned = await user().run("checkpoints", "prune", "--dry-run", ...there);
+      assert.equal(planned.code, 0, planned.stderr);
+      const loaded = await loadCheckpoint(best.path);
+      assert.deepEqual([loaded.manifest.id, loaded.weights.length], [id, 4]);
+      await assert.rejects(loadCheckpoint(`${place}/absent`), /There is no checkpoint "absent"/);
 
       const logs = readdirSync(user().at("there", "logs")).map((name) =>
         readFileSync(user().at("there", "logs", name), "utf8"),

@@ -4,9 +4,10 @@ import { basename, dirname, resolve } from "node:path";
 import { LockstepError } from "../../core/errors.ts";
 import { isPlainName } from "../../core/manifest.ts";
 import { applyTransforms, invertIndex, outputShape, type Preprocessing, sizeOf } from "../../core/transforms.ts";
-import type { CheckpointContent, NamedTensor } from "../../ports/checkpoint-storage.ts";
+import type { CheckpointContent, CheckpointStorage, NamedTensor } from "../../ports/checkpoint-storage.ts";
 import type { LayersModel, TensorFlow } from "../../ports/engine.ts";
 import type { Log } from "../../ports/log.ts";
+import { isS3Location } from "../s3/location.ts";
 import { openDirectoryStorage } from "./checkpoint-storage.ts";
 
 export interface LoadedCheckpoint {
@@ -26,17 +27,10 @@ export interface LoadIntoModel {
   readonly model: LayersModel;
 }
 
-/** Verifies size and SHA-256 of every file before it gives anything, or puts the weights into a model. */
+/** `folder` may be a URL in object storage too. Verifies size and SHA-256 of every file before it gives anything, or puts the weights into a model. */
 export async function loadCheckpointFolder(folder: string, into: LoadIntoModel | null): Promise<LoadedCheckpoint> {
-  const directory = resolve(folder);
-  const id = basename(directory);
-  if (!isPlainName(id) || !statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new LockstepError(
-      "usage",
-      `There is no checkpoint ${directory}; a folder with a manifest.json was expected.`,
-    );
-  }
-  const { manifest, weights, state } = await (await openDirectoryStorage(dirname(directory), silent)).load(id);
+  const { storage, id } = await placeOf(folder);
+  const { manifest, weights, state } = await storage.load(id);
   const { features, label } = (state as { preprocessing: Preprocessing }).preprocessing; // as lockstep wrote it: its hash is right
   if (into) fill(into, weights, id);
   return {
@@ -53,6 +47,22 @@ export async function loadCheckpointFolder(folder: string, into: LoadIntoModel |
       return { values, shape: [rows.length, ...outputShape(features)] };
     },
   };
+}
+
+/** `folder` as a path, or as a URL in object storage. */
+async function placeOf(folder: string): Promise<{ storage: CheckpointStorage; id: string }> {
+  if (isS3Location(folder)) {
+    const [, place = "", id = ""] = /^(.*?)\/*([^/]*)\/*$/.exec(folder) ?? [];
+    // Its library is loaded by whoever needs it, and by nobody else.
+    const { openS3Storage } = await import("../s3/checkpoint-storage.ts");
+    if (isPlainName(id)) return { storage: await openS3Storage(place, silent), id };
+  }
+  const directory = resolve(folder);
+  const id = basename(directory);
+  if (isPlainName(id) && statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
+    return { storage: await openDirectoryStorage(dirname(directory), silent), id };
+  }
+  throw new LockstepError("usage", `There is no checkpoint ${directory}; a folder with a manifest.json was expected.`);
 }
 
 /** By position: names have numbers in them that depend on how many layers a process has made. All weights, or none. */
