@@ -50,9 +50,10 @@ export interface Assignment {
 
 /**
  * "boundary": the epoch is closed, at its end. "stopped": a stop was voted for, in the middle of an epoch. "save": the
- * state after this step is to be saved, and training goes on. "aborted": frozen before the next step was whole; the state is that of the last committed step.
+ * state after this step is to be saved, and training goes on. "aborted": frozen before the next step was whole; the state
+ * is that of the last committed step. "differs": so is it, since the members' states are not equal, and nobody applies the step.
  */
-export type RunOutcome = { readonly kind: "boundary" | "stopped" | "save" | "aborted" };
+export type RunOutcome = { readonly kind: "boundary" | "stopped" | "save" | "aborted" | "differs" };
 
 /** What a step has come to. */
 export interface StepReport {

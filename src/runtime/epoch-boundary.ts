@@ -8,7 +8,7 @@ import { messageOf } from "../core/errors.ts";
 import { stoppedEarly } from "../core/early-stopping.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Running } from "../core/membership.ts";
-import type { StatePlace } from "../core/state-order.ts";
+import { compareStates, type StatePlace } from "../core/state-order.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { maxUncoveredBoundaries } from "../core/limits.ts";
@@ -98,6 +98,23 @@ export class EpochBoundary {
     await this.#arrive(point);
     leadership.add(point);
     await view.until((now) => isPublished(now, state.name), over);
+  }
+
+  /**
+   * The members' states differ before a step, which nobody has applied. Whose is the wrong one is found as at an epoch's
+   * end, by digests: with what is published of this very state, or else by arriving at it together. At an epoch's end `pass`
+   * compares with the record.
+   */
+  async passDifference(state: NamedSnapshot): Promise<void> {
+    const { view, clock, budget, over, log } = this.#options;
+    log.error("the members' states differ before a step; it is not applied", { step: state.name.step });
+    const { progress, point } = this.#pointAt("save", state);
+    if (progress.stepInEpoch === 0) return;
+    const latest = view.state?.latest?.value;
+    if (!latest || compareStates(latest, state.name) < 0) return this.publishNow(state);
+    if (latest.stateDigest !== state.name.digest) return this.#diverged(point, latest.stateDigest);
+    // Another one is wrong and says so; or else only a checksum was, and the step is taken again.
+    await clock.sleep(budget.budgetMs, over);
   }
 
   /** Resolves when there is room for one more snapshot that waits for its checkpoint. */

@@ -119,6 +119,7 @@ export class GenerationMember {
         await boundary.passStop((await held.frozen())!);
         return "stopped";
       }
+      if (outcome.kind === "differs") await boundary.passDifference((await held.frozen())!);
       // Either the key says so already, or a peer broke and the coordinator will.
       if (outcome.kind === "aborted") await untilAborted(over);
     }

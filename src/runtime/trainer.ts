@@ -21,6 +21,7 @@ import {
 import { RandomStream } from "../core/random.ts";
 import { largestSubtrees, middleOf } from "../core/reduce-tree.ts";
 import { batchRange, epochOrder, type Range, shardRange, slice, stepsPerEpoch } from "../core/sampler.ts";
+import { areEqual, checksumEvery, checksumOf } from "../core/state-checksum.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Assignment, Reducer, RunOutcome, StepReport } from "../ports/compute.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
@@ -31,7 +32,9 @@ import type { TrainingProgram } from "./training-program.ts";
 const samplesAt = 0;
 const stopVotesAt = 1;
 const saveVotesAt = 2;
-const sumsAt = 3;
+/** The sums that `areEqual` compares: of 1, of each shard's checksum, and of its square. */
+const checksumsAt = 3;
+const sumsAt = 6;
 
 /** What a trainer needs of a model: its state as one row, and its three functions. */
 export type Program = Pick<
@@ -51,6 +54,8 @@ export interface TrainerOptions {
   readonly data: TrainingData;
   readonly shards: number;
   readonly clock: Clock;
+  /** States are compared before every so many steps; equal on all workers. Left out: as often as it costs little. */
+  readonly checksumEvery?: number;
   readonly onStep: (report: StepReport) => void;
 }
 
@@ -60,6 +65,7 @@ export class Trainer {
   readonly #data: TrainingData;
   readonly #shards: number;
   readonly #clock: Clock;
+  readonly #checksumEvery: number;
   readonly #onStep: (report: StepReport) => void;
   readonly stepsPerEpoch: number;
   readonly statisticsCount: number;
@@ -72,6 +78,8 @@ export class Trainer {
   #order: { epoch: number; positions: Uint32Array } | null = null;
   #stopVote = 0;
   #saveVote = 0;
+  /** Of the state that the step under way is computed from; null where it is not compared. */
+  #checksum: number | null = null;
 
   constructor(options: TrainerOptions) {
     this.#program = options.program;
@@ -79,6 +87,7 @@ export class Trainer {
     this.#data = options.data;
     this.#shards = options.shards;
     this.#clock = options.clock;
+    this.#checksumEvery = options.checksumEvery ?? checksumEvery(options.program.valueCount);
     this.#onStep = options.onStep;
     this.stepsPerEpoch = stepsPerEpoch(this.#data.trainingSamples, this.#job.batchSize);
     this.statisticsCount = sumsAt + this.#program.sumNames.length;
@@ -120,7 +129,7 @@ export class Trainer {
     for (;;) {
       if (this.#isEpochUsedUp) return { kind: (await this.#closeEpoch(nodes, reducer)) ? "boundary" : "aborted" };
       const votes = await this.#step(nodes, reducer);
-      if (votes === "aborted") return { kind: "aborted" };
+      if (votes === "aborted" || votes === "differs") return { kind: votes };
       // What is saved at an epoch's end is the closed epoch.
       if (this.#isEpochUsedUp) continue;
       if (votes.stop) return { kind: "stopped" };
@@ -144,14 +153,20 @@ export class Trainer {
     return this.#progress;
   }
 
-  /** One step; what was voted for, or "aborted" with the state as it was. */
-  async #step(nodes: readonly Range[], reducer: Reducer): Promise<{ stop: boolean; save: boolean } | "aborted"> {
+  /** One step; what was voted for, or "aborted" or "differs" with the state as it was. */
+  async #step(
+    nodes: readonly Range[],
+    reducer: Reducer,
+  ): Promise<{ stop: boolean; save: boolean } | "aborted" | "differs"> {
     const begun = this.#clock.monotonicMs();
     const progress = this.#now;
     const batch = batchRange(this.#data.trainingSamples, this.#job.batchSize, progress.samples);
+    const isCompared = progress.step % this.#checksumEvery === 0;
+    this.#checksum = isCompared ? checksumOf(this.#program.save(), this.#shards) : null;
     const own = this.#contributions(nodes, (shard, into) => this.#shardGradients(progress, batch, shard, into));
     const round: Round = { step: progress.step, pass: 0 };
     if ((await reducer.reduce(round, own, this.#reduced)) === "aborted") return "aborted";
+    if (!this.#statesAreEqual) return "differs";
     const sums = this.#sumsOf(this.#reduced);
     const learningRate = rateOf(progress, this.#rules, progress.step);
     this.#program.update(this.#reduced.values, sums.samples, { number: progress.step + 1, learningRate });
@@ -169,6 +184,12 @@ export class Trainer {
     return { stop: votes[stopVotesAt]! > 0, save };
   }
 
+  /** Of all whose shards were computed, as far as their checksums tell. */
+  get #statesAreEqual(): boolean {
+    const [count = 0, sum = 0, squares = 0] = this.#reduced.statistics.subarray(checksumsAt, sumsAt);
+    return areEqual({ count, sum, squares });
+  }
+
   #shardGradients(progress: Progress, batch: Range, shard: number, into: Reduction): boolean {
     const range = shardRange(batch, this.#shards, shard);
     if (range.begin === range.end) return false;
@@ -178,6 +199,8 @@ export class Trainer {
     into.statistics[samplesAt] = samples.count;
     into.statistics[stopVotesAt] = this.#stopVote;
     into.statistics[saveVotesAt] = this.#saveVote;
+    const checksum = this.#checksum;
+    into.statistics.set(checksum === null ? [0, 0, 0] : [1, checksum, checksum * checksum], checksumsAt);
     return true;
   }
 

@@ -17,7 +17,7 @@ import { SimulatedEtcdClient } from "./etcd-client.ts";
 import { EndsOfProcesses } from "./liveness.ts";
 import type { Network } from "./network.ts";
 import type { Bounds, Observer } from "./observer.ts";
-import { type JobShape, TinyProgram, tinyData, tinyInfo, tinyJob } from "./program.ts";
+import { checksumEvery, type JobShape, TinyProgram, tinyData, tinyInfo, tinyJob } from "./program.ts";
 import type { Chance } from "./random.ts";
 import { Channel, type ComputeTime, computeOver, exchangeOver, reduceOver } from "./threads.ts";
 import { SimulatedTransport } from "./transport.ts";
@@ -333,6 +333,7 @@ export class Cluster {
     slot.process = process;
     let generation = 0;
     const trainer = new Trainer({
+      checksumEvery,
       program,
       job: tinyJob(shape),
       data: tinyData(shape),

@@ -94,6 +94,7 @@ export class Observer {
       nowMs: () => trace.clock(),
       runnings: new Map(),
       flipped: new Set(),
+      flips: [],
       hung: new Set(),
       copies: new Set(),
       published: [],
@@ -104,6 +105,8 @@ export class Observer {
   /** From here on states may differ and steps be taken back; what is committed and published may not. */
   flipped(process: string): void {
     this.#seen.flipped.add(process);
+    const { step, trainsIn } = this.#process(process);
+    if (step !== null && trainsIn !== null) this.#seen.flips.push({ step, generation: trainsIn });
   }
 
   hung(process: string): void {

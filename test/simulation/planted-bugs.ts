@@ -441,4 +441,12 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace: "",
     seeds: 200,
   },
+  {
+    name: "a step is applied whose members' states differ",
+    rule: "R1",
+    file: "src/runtime/trainer.ts",
+    find: '    if (!this.#statesAreEqual) return "differs";\n',
+    replace: "",
+    seeds: 1000,
+  },
 ];

@@ -7,6 +7,7 @@ import type { Report } from "../../src/core/state-order.ts";
 import type { CheckpointPointer } from "../../src/core/status.ts";
 import type { StateSnapshot } from "../../src/ports/transport.ts";
 import { digestOf } from "../../src/runtime/state.ts";
+import { checksumEvery } from "./program.ts";
 import type { Seen } from "./invariants.ts";
 import type { SeenProcess } from "./observer.ts";
 import { keys } from "./worker-process.ts";
@@ -29,6 +30,11 @@ export function checkStep(
   if (!latest) fail("R15", `${name} applied step ${step}, and step 0 is not published`);
   else if (decodeJson<CheckpointPointer>(latest).lineage !== lineage) {
     fail("R11", `${name} applied step ${step} of lineage ${lineage}, and nothing is published in it`);
+  }
+  // A flip while a step is computed may come after its checksum; the next one that is taken tells.
+  const isCompared = (step - 1) % checksumEvery === 0;
+  if (isCompared && seen.flips.some((flip) => flip.generation === generation && flip.step < step - 1)) {
+    fail("R1", `${name} applied step ${step} of generation ${generation}, whose members' states were not equal before`);
   }
   if (seen.flipped.size > 0) return;
   if (process.step !== null && step !== process.step + 1) {

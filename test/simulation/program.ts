@@ -30,6 +30,9 @@ export interface JobShape {
 
 const weights = 5;
 
+/** Lives are short, so states are compared often. */
+export const checksumEvery = 2;
+
 export class TinyProgram implements Program {
   readonly sumNames = ["loss", "meanAbsoluteError"];
   readonly weightCount: number;
