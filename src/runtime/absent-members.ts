@@ -7,7 +7,7 @@ import type { Clock } from "../ports/clock.ts";
 import type { Liveness } from "../ports/liveness.ts";
 
 interface Absence {
-  readonly sinceMs: number;
+  sinceMs: number;
   readonly watch: { close(): void };
   gone: boolean;
 }
@@ -41,6 +41,11 @@ export class AbsentMembers {
     }
     const mayLive = ([, { gone, sinceMs }]: [string, Absence]) => !gone && nowMs - sinceMs <= limitMs;
     return new Set([...this.#absences].filter(mayLive).map(([workerId]) => workerId));
+  }
+
+  /** Nobody was looking for a while: whoever is absent now may have been there in between. */
+  lookAnew(): void {
+    for (const absence of this.#absences.values()) absence.sinceMs = this.#clock.monotonicMs();
   }
 
   close(): void {

@@ -4,7 +4,6 @@
  * pure `decide` what to do, does it in one transaction, and reads again. Losing it stops nothing until the membership
  * has to change.
  */
-import type { PublishedCheckpoint } from "../core/beginning.ts";
 import { LockstepError, messageOf } from "../core/errors.ts";
 import type { Divergence, Replay } from "../core/divergence.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
@@ -13,8 +12,8 @@ import { type ClusterView, type Decision, decide, type Eviction } from "../core/
 import { memberIds } from "../core/membership.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import { type CheckpointRecord, type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
-import { type CheckpointPointer, type ClusterStatus, stateOf } from "../core/status.ts";
+import { type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
+import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Entry, Lease, Operation } from "../ports/coordination.ts";
 import type { Liveness } from "../ports/liveness.ts";
@@ -24,7 +23,7 @@ import { goneAmong } from "./gone-members.ts";
 import { clusterStatus, type WorkerProgress } from "./cluster-status.ts";
 import { Decoder } from "./decoder.ts";
 import { bestLeft, bestSoFar, conditionsOf, equivalencesOf, operationsOf } from "./decision-operations.ts";
-import { litterOf, type RunReading, readRun, readValue } from "./run-reading.ts";
+import { litterOf, published, type RunReading, readRun, readValue } from "./run-reading.ts";
 import { type RunArchive, rebuildRun, unknownGeneration } from "./rebuild-run.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
 
@@ -96,6 +95,7 @@ export class Coordinator {
           log[isTroubled ? "debug" : "warn"]("a turn failed and is taken again", { error: messageOf(error) });
           isTroubled = true;
           this.#troubledMs = clock.monotonicMs();
+          this.#absent.lookAnew();
           await clock.sleep(budget.pollMs, this.#closed.signal).catch(() => undefined);
           continue;
         }
@@ -257,7 +257,10 @@ export class Coordinator {
     const { keys, budget, clock } = this.#options;
     const record = this.#record;
     const { generation, entries } = reading;
-    if (this.#active?.token !== token) this.#active = { token, sinceMs: clock.monotonicMs() };
+    if (this.#active?.token !== token) {
+      this.#active = { token, sinceMs: clock.monotonicMs() };
+      this.#absent.lookAnew();
+    }
     if (generation?.kind !== "forming") this.#forming = null;
     else if (this.#forming?.generation !== generation.generation) {
       this.#forming = { generation: generation.generation, sinceMs: clock.monotonicMs() };
@@ -388,11 +391,6 @@ export class Coordinator {
       stepsPerEpoch: this.#stepsPerEpoch,
     });
   }
-}
-
-function published({ pointer, reason }: Pick<CheckpointRecord, "pointer" | "reason">): PublishedCheckpoint {
-  const { id, generation } = pointer;
-  return { id, generation, state: stateOf(pointer), setAside: reason ?? null };
 }
 
 function describeSource(source: { kind: string; workerId?: string; id?: string }): string {

@@ -1,4 +1,5 @@
 /** Everything that etcd holds of a run, sorted into what it means; read as a whole, and never remembered piece by piece. */
+import type { PublishedCheckpoint } from "../core/beginning.ts";
 import type { Suspicion } from "../core/broken-links.ts";
 import type { Generation, Member } from "../core/membership.ts";
 import { decodeJson } from "../core/json.ts";
@@ -6,6 +7,7 @@ import type { Keys } from "../core/keys.ts";
 import { firstOrigin, isOnTheWay, type Origin } from "../core/origin.ts";
 import type { CheckpointRecord, EpochRecord } from "../core/records.ts";
 import type { Report } from "../core/state-order.ts";
+import { stateOf } from "../core/status.ts";
 import type { Entry } from "../ports/coordination.ts";
 import { Decoder } from "./decoder.ts";
 
@@ -72,6 +74,12 @@ function epochsOnTheWay(records: readonly EpochRecord[], origin: Origin, earlier
     if (record.state.lineage >= (byEpoch.get(record.epoch)?.state.lineage ?? 0)) byEpoch.set(record.epoch, record);
   }
   return [...byEpoch.values()].sort((a, b) => a.epoch - b.epoch);
+}
+
+/** A checkpoint's record as it is decided by. */
+export function published({ pointer, reason }: Pick<CheckpointRecord, "pointer" | "reason">): PublishedCheckpoint {
+  const { id, generation } = pointer;
+  return { id, generation, state: stateOf(pointer), setAside: reason ?? null };
 }
 
 /** What the current generation leaves behind when the next one forms. */
