@@ -6,7 +6,11 @@ import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import type { ClusterStatus } from "../../src/core/status.ts";
+import { decodeJson } from "../../src/core/json.ts";
+import { keysOf } from "../../src/core/keys.ts";
+import type { CheckpointPointer, ClusterStatus } from "../../src/core/status.ts";
+import { useUser } from "../fixtures/cli.ts";
+import { useEtcd } from "../fixtures/etcd.ts";
 import {
   exampleJob,
   finished,
@@ -18,6 +22,8 @@ import {
 } from "../fixtures/running-launch.ts";
 
 const program = fileURLToPath(new URL("../../bin/lockstep.mjs", import.meta.url));
+const user = useUser();
+const etcd = useEtcd();
 const epochs = 12;
 const job = (name: string) => ["--job", name, "--shards", "3", "--epochs", String(epochs)];
 const limit = { timeout: 240_000 };
@@ -79,13 +85,16 @@ test(
   async (context) => {
     const folder = await testFolder(context);
     const words = [...job("damaged"), "--workers", "3", "--replicas", "2"];
-    const { id, holders } = await killEverything(startLaunch(context, folder, words), 2);
+    const { holders } = await killEverything(startLaunch(context, folder, words), 2);
     assert.equal(holders?.length, 3);
-    const path = join(storeOf(folder, holders[1]!), id, "weights.safetensors");
-    const whole = await readFile(path);
-    const damaged = Buffer.from(whole);
-    damaged[damaged.length >> 1]! ^= 16;
-    await writeFile(path, damaged);
+    // All that it has: the next one may have been published in the moment before.
+    const store = storeOf(folder, holders[1]!);
+    for (const id of (await readdir(store)).filter((name) => !name.startsWith("."))) {
+      const path = join(store, id, "weights.safetensors");
+      const bytes = await readFile(path);
+      bytes[bytes.length >> 1]! ^= 16;
+      await writeFile(path, bytes);
+    }
     const next = startLaunch(context, folder, ["--job", "damaged", "--epochs", String(epochs), "--workers", "3"]);
     assert.equal(await next.exited, 0, next.errors());
     assertSame(finished(next));
@@ -155,6 +164,36 @@ test("a worker with the directory of another one is refused, and the other one g
   launch.kill("SIGINT");
   assert.equal(await launch.exited, 130, launch.errors());
 });
+
+test(
+  "a coordinator and workers started by hand, each with a directory of its own, keep copies of each other's",
+  limit,
+  async () => {
+    const words = ["--etcd", etcd().endpoint, "--job", "by-hand"];
+    const coordinator = user().start(
+      ...["coordinator", exampleJob, ...words, "--workers", "3", "--replicas", "1", "--epochs", "1"],
+    );
+    await coordinator.whenLine("that it serves", ({ message }) => message === "serving");
+    const names = ["a", "b", "c"];
+    const workers = names.map((name) =>
+      user().start("worker", exampleJob, ...words, "--name", name, "--checkpoints", user().at(name)),
+    );
+    const outcomes = await Promise.all(workers.map(({ exited }) => exited));
+    assert.deepEqual(
+      outcomes.map(({ code }) => code),
+      [0, 0, 0],
+      outcomes.map(({ stderr }) => stderr).join("\n"),
+    );
+    const latest = await etcd().connect().get(keysOf("by-hand", 1).latest);
+    const { id, holders } = decodeJson<CheckpointPointer>(latest!.value);
+    const having = [];
+    for (const name of names) if ((await readdir(user().at(name))).includes(id)) having.push(name);
+    assert.deepEqual(having, [...holders!].sort());
+    assert.equal(having.length, 2);
+    coordinator.kill("SIGTERM");
+    assert.equal((await coordinator.exited).code, 0);
+  },
+);
 
 test("what contradicts itself is refused, with a sentence that says what to do", limit, async (context) => {
   const folder = await testFolder(context);
