@@ -30,6 +30,8 @@ export interface WorkerCounts {
 export interface ClusterView extends StateView {
   /** This coordinator's fencing token. */
   readonly coordinator: number;
+  /** The start of the run, see `JobRecord`. */
+  readonly start: number;
   readonly shards: number;
   readonly workers: WorkerCounts;
   /** Of the last generation; null before the first. */
@@ -312,6 +314,7 @@ function form(view: ClusterView, lost: ReadonlyMap<string, string>, reason: stri
       generation: nextGeneration(view),
       members: members.map(({ workerId, address }) => ({ workerId, address })),
       coordinator: view.coordinator,
+      ranIn: view.generation?.kind === "running" ? view.generation.start : (view.generation?.ranIn ?? 0),
       reason,
     },
     evicted,
@@ -326,6 +329,12 @@ function run(view: ClusterView, forming: Forming): Decision {
   if (divergence) return goBack(view, divergence);
   const beginning = beginningOf(view, reports);
   if ("fail" in beginning) return { kind: "fail", code: "corrupt-checkpoint", reason: beginning.fail };
+  if (beginning.source.kind === "checkpoint" && !mayTakeCheckpoint(view, forming)) {
+    const { step } = beginning.source.state;
+    return wait(
+      `nobody who trained is left, and this run is only equivalent: to compute again what came after step ${step}, start it again`,
+    );
+  }
   const world = forming.members.length;
   return {
     kind: "run",
@@ -339,9 +348,19 @@ function run(view: ClusterView, forming: Forming): Decision {
         shards: shardsOfRank(view.shards, world, rank),
       })),
       ...beginning,
+      start: view.start,
       paused: world < view.workers.min,
     },
   };
+}
+
+/**
+ * Once a run is only equivalent, what is computed again is something else than what was lost, and those who have that may be
+ * alive where nobody sees them: so a checkpoint is gone on from only by those who trained, or after somebody has started the
+ * run again.
+ */
+function mayTakeCheckpoint(view: ClusterView, { ranIn }: Forming): boolean {
+  return view.equivalences.length === 0 || view.reports.some(({ trainedIn }) => trainedIn > 0) || ranIn < view.start;
 }
 
 function describe(lost: ReadonlyMap<string, string>): string {

@@ -46,6 +46,8 @@ export interface Forming {
   readonly members: readonly FormingMember[];
   /** The coordinator that forms it, by its fencing token: another one starts over. */
   readonly coordinator: number;
+  /** The start of the run in which a generation ran last; 0 if none has. */
+  readonly ranIn: number;
   readonly reason: string;
 }
 
@@ -61,6 +63,8 @@ export interface Running {
   readonly source: Source;
   /** The lineage and the era that its members are in: whoever takes a state from before moves it there. */
   readonly origin: Origin;
+  /** The start of the run, see `JobRecord`. */
+  readonly start: number;
   /** Too few are left: they take and publish the state, and wait. */
   readonly paused: boolean;
 }

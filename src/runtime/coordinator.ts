@@ -269,6 +269,7 @@ export class Coordinator {
     const checkpoints = reading.checkpoints.map(published);
     return {
       coordinator: token,
+      start: record.start,
       shards: record.shards,
       workers: record.workers,
       fingerprint: readValue<Fingerprint>(entries, keys.fingerprint),

@@ -27,6 +27,7 @@ const state = (step: number, digest = `sha256:${step}`, epoch = 0): StateName =>
 });
 const empty: ClusterView = {
   coordinator: 5,
+  start: 1,
   shards: 4,
   workers: { start: 2, min: 1, max: 4 },
   fingerprint,
@@ -58,11 +59,12 @@ const running = (ids: string[], generation = 3): Running => ({
   members: ids.map((workerId, rank) => ({ workerId, rank, address: "a:1", shards: { begin: rank, end: rank + 1 } })),
   source: { kind: "seed" },
   origin: firstOrigin,
+  start: 1,
   paused: false,
 });
 const forming = (ids: string[], coordinator = 5): Forming => {
   const members = ids.map((workerId) => ({ workerId, address: "a:1" }));
-  return { kind: "forming", generation: 3, members, coordinator, reason: "" };
+  return { kind: "forming", generation: 3, members, coordinator, ranIn: 1, reason: "" };
 };
 const report = (workerId: string, its: StateName | null, trainedIn = its ? 2 : 0): Report => ({
   workerId,
@@ -574,4 +576,25 @@ test("rule 11: in a new lineage nothing of the old one is gone on from but what 
   assert.ok(lost.kind === "run");
   assert.deepEqual(lost.running.source, { kind: "checkpoint", id: "c3", state: state(3) });
   assert.equal(lost.running.origin.lineage, 3);
+});
+
+test("rule 10: an equivalent run of which nobody is left goes on from a checkpoint only when somebody starts it again", () => {
+  const view = {
+    ...{ ...empty, generation: forming(["a", "b"]), members: [member("a"), member("b")], latest: latest(7) },
+    ...{ reports: [report("a", null), report("b", null)], equivalences: ["the data were changed"] },
+  };
+  const waiting = decide(view);
+  assert.ok(waiting.kind === "wait");
+  assert.match(waiting.reason, /only equivalent: to compute again what came after step 7, start it again/);
+  // By then it is the next start; a run that is bit-exact computes the same again; who trained knows what is lost.
+  assert.equal(decide({ ...view, start: 2 }).kind, "run");
+  assert.equal(decide({ ...view, equivalences: [] }).kind, "run");
+  assert.equal(decide({ ...view, reports: [report("a", state(5), 2), report("b", null)] }).kind, "run");
+  // The start in which a generation ran last is handed on from one forming generation to the next.
+  const again = formed({ ...view, coordinator: 6 });
+  assert.equal(again.forming.ranIn, 1);
+  assert.equal(
+    formed({ ...view, generation: { ...running(["a"]), start: 3 }, members: [member("b"), member("c")] }).forming.ranIn,
+    3,
+  );
 });

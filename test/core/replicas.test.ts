@@ -17,6 +17,7 @@ function member(name: string, machine: number, changes: Partial<Member> = {}): M
 
 const generation = (...names: string[]): Generation => ({
   kind: "forming",
+  ranIn: 0,
   generation: 3,
   members: names.map((name) => ({ workerId: `${name}.i1`, address: "" })),
   coordinator: 1,

@@ -110,6 +110,7 @@ export class Scene {
       members,
       source: { kind: "seed" },
       origin: firstOrigin,
+      start: 1,
       paused: false,
     };
     await this.observer.transact([], [{ kind: "put", key: this.keys.generation, value: encodeJson(running) }]);
