@@ -68,7 +68,7 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: "publishing does not compare the token",
     file: "src/runtime/leadership.ts",
-    find: '        { kind: "created-at", key: keys.leader, revision: token },\n        unchanged(keys.latest, state.latest),',
+    find: "        ...asLeader(keys, token, state),\n        unchanged(keys.latest, state.latest),",
     replace: "        unchanged(keys.latest, state.latest),",
     fault: "stopped-leader",
   },

@@ -39,6 +39,7 @@ test(
     assert.deepEqual(Object.keys(two).sort(), [
       ...[
         "best",
+        "early",
         "epochs",
         "equivalences",
         "event",
