@@ -16,6 +16,7 @@ import { continued, type Fingerprint, refusalOf, withChanges } from "./fingerpri
 import { type Forming, type Generation, type Member, memberIds, type Running } from "./membership.ts";
 import { shardsOfRank } from "./reduce-tree.ts";
 import { compareStates } from "./state-order.ts";
+import { plural } from "./summary-table.ts";
 
 /** How many workers a run wants. */
 export interface WorkerCounts {
@@ -210,7 +211,8 @@ function whileRunning(view: ClusterView, running: Running): Decision {
     return form(view, new Map(), `${newcomers.map((member) => member.workerId).join(", ")} joined`);
   }
   const { length } = running.members;
-  return wait(running.paused ? `paused: ${length} of at least ${view.workers.min} workers are here` : "running");
+  if (running.paused) return wait(`paused: ${length} of at least ${view.workers.min} workers are here`);
+  return wait(`${plural(length, "worker")}; ${running.reason}`);
 }
 
 /** States differ: everyone returns to what was published last and computes again, without those who are outvoted. */
@@ -350,6 +352,7 @@ function run(view: ClusterView, forming: Forming): Decision {
       ...beginning,
       start: view.start,
       paused: world < view.workers.min,
+      reason: forming.reason,
     },
   };
 }

@@ -67,6 +67,8 @@ export interface Running {
   readonly start: number;
   /** Too few are left: they take and publish the state, and wait. */
   readonly paused: boolean;
+  /** Why it was formed; for people. */
+  readonly reason: string;
 }
 
 export interface RunningMember extends FormingMember {

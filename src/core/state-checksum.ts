@@ -1,7 +1,8 @@
 /**
  * A cheap checksum of the state, which every few steps travels with each shard's contribution: so a replica whose state is
- * not the others' is found within the epoch, and before the step that would spread it is applied. Checksums are compared by
- * their sums alone: of n whole numbers all are equal if and only if n · Σc² = (Σc)².
+ * not the others' is found within the epoch, and the step at which it is found is applied by nobody. What it contributed to
+ * steps before that is in everybody's state, which is why all go back to what was published. Checksums are compared by their
+ * sums alone: of n whole numbers all are equal if and only if n · Σc² = (Σc)².
  */
 
 /** The sums of c⁰, c¹ and c² over the shards that were computed. */

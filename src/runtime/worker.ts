@@ -238,7 +238,7 @@ export class Worker {
       const next = await this.#view.until((state) => this.#next(state, workerId));
       switch (next.kind) {
         case "refused":
-          return this.#refused(next.refusal);
+          return this.#refused(workerId, next.refusal);
         case "failed":
           throw new LockstepError(next.ending.code ?? "diverged", next.ending.reason);
         case "left out":
@@ -284,13 +284,14 @@ export class Worker {
     return generation?.value.kind === "running" ? { kind: "observer", generation } : null;
   }
 
-  #refused({ kind, reason }: Refusal): "evicted" {
+  #refused(workerId: string, { kind, reason }: Refusal): "evicted" {
     if (kind === "incompatible") {
       throw new LockstepError("incompatible", `This worker does not fit the cluster: ${reason}.`, {
         hint: "Start it with the run's own job file, data, engine and settings; or all of the cluster with --allow-change (the result is then equivalent, not bit-exact), or anew with --resume never.",
       });
     }
-    this.#options.log.warn("evicted; joining again as a new incarnation", { reason });
+    const found = `the coordinator found that ${workerId} ${reason}`;
+    this.#options.log.warn("evicted; joining again as a new incarnation", { reason: found });
     if (kind === "diverged") this.#held.forget();
     return "evicted";
   }

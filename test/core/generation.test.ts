@@ -61,6 +61,7 @@ const running = (ids: string[], generation = 3): Running => ({
   origin: firstOrigin,
   start: 1,
   paused: false,
+  reason: "",
 });
 const forming = (ids: string[], coordinator = 5): Forming => {
   const members = ids.map((workerId) => ({ workerId, address: "a:1" }));
@@ -365,6 +366,19 @@ test("a member that dies, is unreachable or leaves makes a new generation of the
   assert.deepEqual([ids(cut.forming), cut.evicted.map(({ workerId }) => workerId)], [["a", "c"], ["b"]]);
   const left = formed({ ...view, members: [member("a", { leaving: true }), member("b"), member("c")] });
   assert.deepEqual([ids(left.forming), left.evicted], [["b", "c"], []]);
+});
+
+test("a generation that runs says how many workers it has, and why it was formed", () => {
+  const members = [member("a"), member("b")];
+  const formedFor = { ...forming(["a", "b"]), reason: "c is gone" };
+  const decision = decide({
+    ...empty,
+    members,
+    generation: formedFor,
+    reports: ["a", "b"].map((id) => report(id, state(5))),
+  });
+  const generation = decision.kind === "run" ? decision.running : assert.fail(JSON.stringify(decision));
+  assert.deepEqual(decide({ ...empty, members, generation }), { kind: "wait", reason: "2 workers; c is gone" });
 });
 
 test("rule 19: nobody leaves with steps that nobody else has", () => {

@@ -112,6 +112,7 @@ export class Scene {
       origin: firstOrigin,
       start: 1,
       paused: false,
+      reason: "the first membership",
     };
     await this.observer.transact([], [{ kind: "put", key: this.keys.generation, value: encodeJson(running) }]);
   }

@@ -46,8 +46,8 @@ export interface Seen {
   readonly runnings: Map<number, Running>;
   /** Processes with a bit turned over, and such whose computation hangs. */
   readonly flipped: Set<string>;
-  /** After which step of which generation a bit was turned over. */
-  readonly flips: { readonly step: number; readonly generation: number }[];
+  /** In whose weights a bit was turned over, after which step of which generation. */
+  readonly flips: { readonly process: string; readonly step: number; readonly generation: number }[];
   readonly hung: Set<string>;
   /** Ids that have reported a copy. */
   readonly copies: Set<string>;

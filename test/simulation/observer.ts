@@ -106,7 +106,7 @@ export class Observer {
   flipped(process: string): void {
     this.#seen.flipped.add(process);
     const { step, trainsIn } = this.#process(process);
-    if (step !== null && trainsIn !== null) this.#seen.flips.push({ step, generation: trainsIn });
+    if (step !== null && trainsIn !== null) this.#seen.flips.push({ process, step, generation: trainsIn });
   }
 
   hung(process: string): void {

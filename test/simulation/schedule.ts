@@ -78,7 +78,7 @@ export const allKinds = Object.keys(supportedFaults) as FaultKind[];
 /** Lease and failure budget are 3 to 5 s, so what lasts is drawn on both sides of that. */
 export function drawSchedule(chance: Chance, horizonMs: number): Fault[] {
   const kinds = allKinds.filter((kind) => supportedFaults[kind] && !special.includes(kind));
-  // Nobody dies: when the one that is wrong dies first, nobody is left to see it (no checksums in each contribution yet).
+  // Nobody dies: when the one that is wrong dies before states are compared next, nobody is left to see it (Open in rule 1).
   if (chance.is(0.05)) {
     const flip = draw(chance, "flip-bit", horizonMs);
     // Who joins makes the others compare their states before the epoch's end.
