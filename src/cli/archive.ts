@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { isWorkersOwn, workersFoldersIn } from "../adapters/fs/open-for-reading.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Log } from "../ports/log.ts";
 import type { RunArchive } from "../runtime/rebuild-run.ts";
@@ -37,6 +38,10 @@ export function openArchive(location: string, job: string, log: Log): RunArchive
     },
     async load(run, id) {
       return (await storageOf(run)!).load(id);
+    },
+    async isReplicated(run) {
+      const at = location.replace(runMark, String(run));
+      return !at.includes("://") && (isWorkersOwn(at) || (await workersFoldersIn(at)).length > 0);
     },
   };
 }

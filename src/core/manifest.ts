@@ -11,7 +11,7 @@ export interface Manifest {
   readonly job: string;
   /** Names one start of training from scratch; resumed runs keep it. */
   readonly run: string;
-  /** The order of states is (lineage, era, step). */
+  /** The order of states is (lineage, era, step), and then that of epochs: see state-order.ts. */
   readonly lineage: number;
   readonly era: number;
   readonly step: number;
@@ -66,13 +66,6 @@ export class CheckpointError extends LockstepError {
     this.problem = problem;
   }
 }
-
-/** The order of states: negative if `a` comes before `b`, 0 if they are the same place, positive if it comes after. */
-export function compareStates(a: StatePlace, b: StatePlace): number {
-  return a.lineage - b.lineage || a.era - b.era || a.step - b.step;
-}
-
-export type StatePlace = Pick<Manifest, "lineage" | "era" | "step">;
 
 /**
  * Whether a checkpoint or one of its files can have this name: 1 to 128 letters, digits, ".", "_" and "-", beginning

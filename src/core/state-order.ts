@@ -26,6 +26,7 @@ export interface Report {
   readonly isCopy: boolean;
 }
 
+/** Negative if `a` comes before `b`, 0 if they are the same place, positive if it comes after. */
 export function compareStates(a: StatePlace, b: StatePlace): number {
   return a.lineage - b.lineage || a.era - b.era || a.step - b.step || a.epoch - b.epoch;
 }

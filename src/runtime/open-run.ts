@@ -131,9 +131,17 @@ async function rebuildIfLost(
   if (record && unknownGeneration(reading, stored) === null) return null;
   const shards = Number(stored.at(-1)?.manifest.fingerprint.shards);
   const workers = workerCounts(request, shards);
-  const wishes = { workers, budgetMs, epochs, checkpoint, replicas: replicasFor(request, workers) };
+  // With the record it is lost how many copies there were, but not whether there were any: the disks tell.
+  const isReplicated = !record && (await archive?.isReplicated(run));
+  const known = record ?? { run, replicas: isReplicated ? 1 : 0 };
+  const wishes = { workers, budgetMs, epochs, checkpoint, replicas: replicasFor(request, workers, known) };
   const { succeeded, notices } = await rebuildRun({ coordination, job, run, record, wishes, archive, conditions: [] });
-  return succeeded ? notices : [];
+  if (!succeeded) return [];
+  if (!isReplicated || request.replicas !== null) return notices;
+  return [
+    ...notices,
+    "Its checkpoints are on its workers' own disks; one copy of each is kept: give --replicas for more.",
+  ];
 }
 
 function newRecord(request: RunRequest, run: number): JobRecord {
@@ -345,7 +353,11 @@ export function workerCounts(
 }
 
 /** How many copies there are is a matter of each start; whether the workers share one place is not: checkpoints lie there. */
-function replicasFor({ replicas }: RunRequest, { max }: WorkerCounts, old?: JobRecord): number {
+function replicasFor(
+  { replicas }: RunRequest,
+  { max }: WorkerCounts,
+  old?: Pick<JobRecord, "run" | "replicas">,
+): number {
   const before = old && (old.replicas ?? 0);
   const wanted = replicas ?? before ?? 0;
   checkReplicas(wanted, max);
@@ -353,7 +365,7 @@ function replicasFor({ replicas }: RunRequest, { max }: WorkerCounts, old?: JobR
   throw new LockstepError(
     "usage",
     before > 0
-      ? `--replicas is 0, and run ${old?.run} has its checkpoints on its workers' own disks (--replicas ${before}).`
+      ? `--replicas is 0, and run ${old?.run} has its checkpoints on its workers' own disks (--replicas).`
       : `--replicas is ${wanted}, and run ${old?.run} has its checkpoints in one directory that all workers share.`,
     { hint: `Leave out --replicas${before > 0 ? ", or give 1 or more" : ""}; or start a new run with --resume never.` },
   );

@@ -10,8 +10,8 @@
 import { messageOf } from "../core/errors.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import { compareStates } from "../core/manifest.ts";
 import type { CheckpointRecord, JobRecord } from "../core/records.ts";
+import { compareStates } from "../core/state-order.ts";
 import type { CheckpointPointer } from "../core/status.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Coordination, Watch } from "../ports/coordination.ts";

@@ -28,10 +28,12 @@ export interface RunArchive {
   checkpointsOf(run: number): Promise<readonly StoredCheckpoint[]>;
   /** As `CheckpointStorage.load`. */
   load(run: number, id: string): Promise<CheckpointContent>;
+  /** Whether they lie in workers' own directories, and not in one that all share. */
+  isReplicated(run: number): Promise<boolean>;
 }
 
-/** So many checkpoints are written down again; those that are kept are fewer. */
-const mostRecords = 40;
+/** A transaction takes 128 operations: where there are more checkpoints than this, the oldest are written down before it. */
+const recordsAtOnce = 100;
 
 /** The highest generation that anybody has seen and etcd does not know of; null when it knows of all. */
 export function unknownGeneration(reading: RunReading, stored: readonly StoredCheckpoint[]): number | null {
@@ -102,14 +104,20 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
     ...(latest ? [put(keys.latest, latest)] : []),
     ...(best ? [put(keys.best, best)] : []),
     ...(progress ? [put(keys.remembered, progress.history satisfies readonly EpochHistory[])] : []),
-    ...recordsOf(stored, pointers, setAside).map((one) => put(keys.checkpoint(one.pointer.id), one)),
   ];
+  const records = recordsOf(stored, pointers, setAside).map((one) => put(keys.checkpoint(one.pointer.id), one));
   const asRead = (key: string): Condition => {
     const entry = reading.entries.get(key);
     return entry ? { kind: "modified-at", key, revision: entry.modRevision } : { kind: "absent", key };
   };
   const untouched = [keys.record, keys.origin, keys.generation, keys.latest, keys.best].map(asRead);
-  const { succeeded } = await coordination.transact([...wish.conditions, ...untouched], operations);
+  const conditions = [...wish.conditions, ...untouched];
+  // All of them, as what etcd does not name is deleted from disks. Without the origin, which comes last, all is begun anew.
+  let succeeded = true;
+  for (; succeeded && records.length > recordsAtOnce; ) {
+    succeeded = (await coordination.transact(conditions, records.splice(0, recordsAtOnce))).succeeded;
+  }
+  if (succeeded) succeeded = (await coordination.transact(conditions, [...operations, ...records])).succeeded;
   const goesOn = latest
     ? `${latest.id}, step ${latest.step}, is the newest that is whole`
     : "no checkpoint can be seen from here";
@@ -187,7 +195,7 @@ function recordsOf(
   pointers: ReadonlyMap<string, CheckpointPointer>,
   setAside: readonly { readonly id: string; readonly reason: string }[],
 ): CheckpointRecord[] {
-  return stored.slice(-mostRecords).map(({ id, manifest }) => {
+  return stored.map(({ id, manifest }) => {
     const wrong = setAside.find((one) => one.id === id);
     const record = { pointer: pointers.get(id)!, writtenAtMs: Date.parse(manifest.writtenAt) };
     return wrong ? { ...record, state: "set-aside", reason: wrong.reason } : { ...record, state: "live" };

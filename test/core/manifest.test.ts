@@ -3,7 +3,6 @@ import { test } from "node:test";
 import { LockstepError } from "../../src/core/errors.ts";
 import {
   CheckpointError,
-  compareStates,
   isPlainName,
   type Manifest,
   manifestProblem,
@@ -170,17 +169,6 @@ function errorOf(text: string): Error {
   }
   return assert.fail("the text was accepted");
 }
-
-test("states are ordered by lineage, then era, then step", () => {
-  const ordered = [
-    { lineage: 0, era: 0, step: 900 },
-    { lineage: 0, era: 1, step: 100 },
-    { lineage: 0, era: 1, step: 200 },
-    { lineage: 1, era: 0, step: 50 },
-  ];
-  assert.deepEqual([...ordered].reverse().sort(compareStates), ordered);
-  assert.equal(compareStates(ordered[0]!, { ...ordered[0]! }), 0);
-});
 
 test("a plain name is no path, not hidden, and not without bounds", () => {
   assert.ok(isPlainName("e4-s400_g2.T17"));

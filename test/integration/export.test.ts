@@ -285,7 +285,18 @@ test(
       before,
       "all weights or none",
     );
-    assert.match((await failure(loadCheckpoint(user.at("nowhere")))).message, /There is no checkpoint .*nowhere/);
+    for (const folder of [user.at("nowhere"), checkpoints, ""]) {
+      const absent = await failure(loadCheckpoint(folder));
+      assert.deepEqual(
+        [absent.code, /There is no checkpoint .*; a folder/.test(absent.message)],
+        ["usage", true],
+        folder,
+      );
+    }
+    for (const url of ["s3://", "s3://bucket", "s3:bucket/id"]) {
+      const wrong = await failure(loadCheckpoint(url));
+      assert.deepEqual([wrong.code, /is no checkpoint in object storage/.test(wrong.message)], ["usage", true], url);
+    }
   },
 );
 

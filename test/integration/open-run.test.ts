@@ -221,6 +221,40 @@ test("rule 7: what etcd has lost is rebuilt from the checkpoints, above everythi
   store.close();
 });
 
+test("rule 7: every checkpoint is written down again, however many were kept, and so is an early best", async () => {
+  const store = new MemoryCoordination({ clock: systemClock, log, leaseMarginMs: 100 });
+  const client = store.connect();
+  const stored = Array.from({ length: 250 }, (_, i) => checkpointOf(`c${i + 1}`, 4 * (i + 1), 2));
+  await openRun(client, { ...request, archive: archiveOf(stored, "c250") });
+  const { checkpoints, origin } = readRun((await client.list(keysOf("one", 4).prefix)).entries, keysOf("one", 4));
+  assert.deepEqual([checkpoints.length, origin.from?.checkpoint], [250, "c249"]);
+  assert.deepEqual(
+    checkpoints.filter(({ state }) => state !== "live").map(({ pointer: { id } }) => id),
+    ["c250"],
+  );
+  const back = await openRun(client, { ...request, resume: { checkpoint: "best" } });
+  assert.match(back.notices.join(), /resumed from best \(c1\) at step 4/);
+  store.close();
+});
+
+test("rule 7: workers that had checkpoints on their own disks have them there again, though nobody says so", async () => {
+  const opened = async (isReplicated: boolean, replicas: number | null) => {
+    const store = new MemoryCoordination({ clock: systemClock, log, leaseMarginMs: 100 });
+    const archive = { ...archiveOf([checkpointOf("c1", 4, 2)], ""), isReplicated: async () => isReplicated };
+    try {
+      return await openRun(store.connect(), { ...request, archive, replicas });
+    } finally {
+      store.close();
+    }
+  };
+  const { record, notices } = await opened(true, null);
+  assert.equal(record.replicas, 1);
+  assert.match(notices.join(), /on its workers' own disks; one copy of each is kept/);
+  assert.equal((await opened(false, null)).record.replicas, 0);
+  await assert.rejects(opened(true, 0), /--replicas is 0, and run 4 has its checkpoints on its workers' own disks/);
+  await assert.rejects(opened(false, 1), /run 4 has its checkpoints in one directory that all workers share/);
+});
+
 test("rule 7: no whole checkpoint, or one that cannot be read: the run does not begin again unsaid", async () => {
   const store = new MemoryCoordination({ clock: systemClock, log, leaseMarginMs: 100 });
   const client = store.connect();
@@ -252,6 +286,7 @@ function archiveOf(stored: readonly StoredCheckpoint[], corrupt: string): RunArc
   return {
     newestRun: () => Promise.resolve(4),
     checkpointsOf: (run) => Promise.resolve(run === 4 ? stored : []),
+    isReplicated: () => Promise.resolve(false),
     load: async (_, id) => {
       if (id === corrupt) throw new CheckpointError("corrupt", "it was cut off");
       const { manifest } = stored.find((one) => one.id === id)!;

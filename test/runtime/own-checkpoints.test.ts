@@ -42,7 +42,7 @@ async function open(context: TestContext) {
   };
 }
 
-const pointer = (id: string, step: number) => ({ id, lineage: 1, era: 1, step });
+const pointer = (id: string, step: number, epoch = 4) => ({ id, lineage: 1, era: 1, step, epoch });
 const live = (id: string, step: number) =>
   [keys.checkpoint(id), { state: "live", pointer: pointer(id, step) }] as const;
 
@@ -85,6 +85,15 @@ test("rule 7: with etcd's data gone, or older than what lies here, nothing is de
   await put([keys.latest, pointer("one", 1)], live("one", 1));
   await deleteUnneeded(options);
   assert.deepEqual(await ids(), ["one", "two"]);
+});
+
+test("the closed epoch, not published yet, stays where latest is its last step: saved by a stop before it was closed", async (context) => {
+  const { options, write, put, ids } = await open(context);
+  await write("open", 96, { epoch: 3, stepInEpoch: 24 });
+  await write("closed", 96, { epoch: 4, stepInEpoch: 0 });
+  await put([keys.latest, pointer("open", 96, 3)], [keys.checkpoint("open"), { state: "live" }]);
+  await deleteUnneeded(options);
+  assert.deepEqual(await ids(), ["open", "closed"]);
 });
 
 test("nothing is deleted while etcd is out of reach", async (context) => {

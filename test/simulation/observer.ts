@@ -4,9 +4,9 @@
  */
 import { type Generation, memberIds } from "../../src/core/membership.ts";
 import { decodeJson } from "../../src/core/json.ts";
-import { compareStates } from "../../src/core/manifest.ts";
 import type { Progress } from "../../src/core/progress.ts";
 import type { CheckpointRecord } from "../../src/core/records.ts";
+import { compareStates } from "../../src/core/state-order.ts";
 import type { CheckpointPointer } from "../../src/core/status.ts";
 import type { Operation } from "../../src/ports/coordination.ts";
 import type { StateSnapshot } from "../../src/ports/transport.ts";

@@ -7,7 +7,6 @@ import { endianness } from "node:os";
 import { assert, LockstepError } from "../../core/errors.ts";
 import {
   CheckpointError,
-  compareStates,
   isPlainName,
   type Manifest,
   type ManifestFile,
@@ -15,6 +14,7 @@ import {
   parseManifest,
   serializeManifest,
 } from "../../core/manifest.ts";
+import { compareStates } from "../../core/state-order.ts";
 import type { CheckpointContent, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
 import type { Log } from "../../ports/log.ts";
 import { type OpenFile, using } from "./file-system.ts";

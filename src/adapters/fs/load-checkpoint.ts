@@ -1,6 +1,6 @@
 /** A checkpoint's folder, read for a program that uses what was trained. */
-import { statSync } from "node:fs";
-import { basename, dirname, resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { LockstepError } from "../../core/errors.ts";
 import { isPlainName } from "../../core/manifest.ts";
 import { applyTransforms, invertIndex, outputShape, type Preprocessing, sizeOf } from "../../core/transforms.ts";
@@ -8,6 +8,7 @@ import type { CheckpointContent, CheckpointStorage, NamedTensor } from "../../po
 import type { LayersModel, TensorFlow } from "../../ports/engine.ts";
 import type { Log } from "../../ports/log.ts";
 import { isS3Location } from "../s3/location.ts";
+import { manifestName } from "./checkpoint-reader.ts";
 import { openDirectoryStorage } from "./checkpoint-storage.ts";
 
 export interface LoadedCheckpoint {
@@ -52,17 +53,23 @@ export async function loadCheckpointFolder(folder: string, into: LoadIntoModel |
 /** `folder` as a path, or as a URL in object storage. */
 async function placeOf(folder: string): Promise<{ storage: CheckpointStorage; id: string }> {
   if (isS3Location(folder)) {
-    const [, place = "", id = ""] = /^(.*?)\/*([^/]*)\/*$/.exec(folder) ?? [];
+    const [, place = "", id = ""] = /^(s3:\/\/[^/]+.*?)\/+([^/]+)\/*$/i.exec(folder) ?? [];
     // Its library is loaded by whoever needs it, and by nobody else.
     const { openS3Storage } = await import("../s3/checkpoint-storage.ts");
     if (isPlainName(id)) return { storage: await openS3Storage(place, silent), id };
+    throw new LockstepError(
+      "usage",
+      `${JSON.stringify(folder)} is no checkpoint in object storage; s3://BUCKET/PREFIX/ID was expected.`,
+    );
   }
   const directory = resolve(folder);
   const id = basename(directory);
-  if (isPlainName(id) && statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
+  if (isPlainName(id) && existsSync(join(directory, manifestName))) {
     return { storage: await openDirectoryStorage(dirname(directory), silent), id };
   }
-  throw new LockstepError("usage", `There is no checkpoint ${directory}; a folder with a manifest.json was expected.`);
+  throw new LockstepError("usage", `There is no checkpoint ${directory}; a folder with a manifest.json was expected.`, {
+    hint: "`lockstep checkpoints list` shows the checkpoints of a run, and where they are.",
+  });
 }
 
 /** By position: names have numbers in them that depend on how many layers a process has made. All weights, or none. */

@@ -3,7 +3,8 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { assert } from "../../core/errors.ts";
-import { CheckpointError, compareStates } from "../../core/manifest.ts";
+import { CheckpointError } from "../../core/manifest.ts";
+import { compareStates } from "../../core/state-order.ts";
 import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
 import type { Log } from "../../ports/log.ts";
 import { openDirectoryStorage } from "./checkpoint-storage.ts";
@@ -29,7 +30,8 @@ export async function workersFoldersIn(directory: string): Promise<readonly stri
   return names.map((name) => join(directory, name)).filter(isWorkersOwn);
 }
 
-function isWorkersOwn(path: string): boolean {
+/** Whether a directory is, or was, a worker's own. */
+export function isWorkersOwn(path: string): boolean {
   return existsSync(join(path, storeIdName));
 }
 
