@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { systemClock } from "../../adapters/system/clock.ts";
 import { noTimes } from "../../core/gameday.ts";
-import { type LogLine, recoveryFrom } from "../../core/log-reading.ts";
+import { isStep, type LogLine, recoveryFrom } from "../../core/log-reading.ts";
 import { GamedayCluster, NotHere } from "./cluster.ts";
 import { followerOf, othersOf, type Scene, type Told } from "./scene.ts";
 import { noticedBy } from "./silences.ts";
@@ -57,7 +57,7 @@ export async function flipBit(scene: Scene): Promise<Told> {
   const step = await scene.midEpoch(victim, before);
   const atMs = systemClock.wallMs();
   scene.cluster.child(victim).send({ fault: "flip-bit" });
-  await scene.line(`${victim} with a flipped bit`, atMs, broken(victim, "flip-bit"));
+  const flipped = await scene.line(`${victim} with a flipped bit`, atMs, broken(victim, "flip-bit"));
   const found = await scene.line("the divergence", atMs, replayed);
   const after = await scene.whole();
   const refusal = await scene.cluster.observer.refusalOf(id);
@@ -66,8 +66,13 @@ export async function flipBit(scene: Scene): Promise<Told> {
     const kept = after.members.get(name) === before.members.get(name);
     scene.check(kept, `${name}, whose state was right, was evicted`);
   }
-  const until = Math.ceil(Number(step.step) / before.stepsPerEpoch) * before.stepsPerEpoch;
-  scene.check(Number(found.from) <= until, `it was found only after step ${String(found.from)}`);
+  const steps = scene.cluster.book.lines.filter(
+    (line) => line.process === victim && isStep(line) && line.atMs >= step.atMs && line.atMs <= flipped.atMs,
+  );
+  const last = Math.max(...steps.map((line) => Number(line.step)));
+  const until = (Math.floor(last / before.stepsPerEpoch) + 1) * before.stepsPerEpoch;
+  const foundAt = placeOf(String(found.reason), before.stepsPerEpoch);
+  scene.check(foundAt <= until, `it was found at step ${foundAt}, after the next epoch's end (step ${until})`);
   await scene.epochAfter(after.now.epoch);
   const { times } = recoveryFrom(scene.cluster.book.lines, { atMs, generation: before.generation, survivors });
   return {
@@ -77,6 +82,12 @@ export async function flipBit(scene: Scene): Promise<Told> {
     stepsLost: null,
     details: { replayedFrom: Number(found.from) },
   };
+}
+
+/** The step at which states were found to differ; NaN where the reason names none. */
+function placeOf(reason: string, stepsPerEpoch: number): number {
+  const [, kind, number] = /differ at (step|epoch)-(\d+)/.exec(reason) ?? [];
+  return Number(number) * (kind === "epoch" ? stepsPerEpoch : 1);
 }
 
 /** In a cluster of two workers of its own, which does not survive it. */
