@@ -85,7 +85,7 @@ export class GenerationMember {
   /** Trains until this worker's time is over; resolves with the reason, or never while only the generation ends. */
   async train(running: Versioned<Running>, over: AbortSignal): Promise<"finished" | "stopped"> {
     const { held, log, leadership, view, workerId } = this.#options;
-    await this.#takeState(running, over);
+    if (!(await this.#takeState(running, over))) return "stopped";
     this.#hasState = true;
     held.trainedIn = this.#number;
     held.isCopy = false;
@@ -195,10 +195,16 @@ export class GenerationMember {
     });
   }
 
-  /** Brings this worker to the state that the generation starts from. */
-  async #takeState({ value: { source, origin }, modRevision }: Versioned<Running>, over: AbortSignal): Promise<void> {
-    const { held, log } = this.#options;
-    if (source.kind === "seed") return held.initialize(origin);
+  /** Brings this worker to the state that the generation starts from; false if a stop was asked for before it could be read. */
+  async #takeState(
+    { value: { source, origin }, modRevision }: Versioned<Running>,
+    over: AbortSignal,
+  ): Promise<boolean> {
+    const { held, log, view } = this.#options;
+    if (source.kind === "seed") {
+      await held.initialize(origin);
+      return true;
+    }
     if (!(await held.is(source.state))) {
       const state =
         source.kind === "checkpoint"
@@ -206,14 +212,17 @@ export class GenerationMember {
               this.#options,
               { id: source.id, digest: source.state.digest, generation: modRevision },
               over,
+              () => view.state?.stop === true,
             )
           : await this.#copyFrom(source.workerId, source.state, over);
       over.throwIfAborted();
+      if (state === null) return false;
       await held.replace(state);
       const from = source.kind === "member" ? source.workerId : source.id;
       log.info("took the state", { step: state.name.step, from });
     }
     await held.begin(origin);
+    return true;
   }
 
   /** What does not arrive, or arrives as something else, leaves the generation with a broken link. */

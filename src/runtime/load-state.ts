@@ -38,8 +38,16 @@ export interface Wanted {
   readonly generation: number;
 }
 
-/** Rejects when `over` is aborted, and when the checkpoint does not fit this worker's model. */
-export async function loadState(options: LoadOptions, wanted: Wanted, over: AbortSignal): Promise<NamedSnapshot> {
+/**
+ * Rejects when `over` is aborted, and when the checkpoint does not fit this worker's model. Null when a stop was asked for
+ * while it could not be read: what is to be gone on from is published, so nothing is lost by not waiting for it.
+ */
+export async function loadState(
+  options: LoadOptions,
+  wanted: Wanted,
+  over: AbortSignal,
+  isStopping: () => boolean,
+): Promise<NamedSnapshot | null> {
   const { info, storage, clock, log, budget } = options;
   for (let said = ""; ; ) {
     try {
@@ -60,6 +68,7 @@ export async function loadState(options: LoadOptions, wanted: Wanted, over: Abor
         log.warn("the state cannot be read yet; waiting for it", { checkpoint: wanted.id, reason: error.message });
       }
       said = error.message;
+      if (isStopping()) return null;
     }
     await clock.sleep(budget.pollMs, over);
   }

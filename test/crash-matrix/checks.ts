@@ -138,8 +138,9 @@ async function take(
   const generation = (await coordination.get(keys.generation))!.modRevision;
   const options = { info, keys, budget: failureBudget(), coordination, storage, clock, log, workerId: name };
   try {
-    const taken = await loadState(options, { id, digest: state.digest, generation }, over.signal);
-    return { epoch: taken.name.epoch };
+    const wanted = { id, digest: state.digest, generation };
+    const taken = await loadState(options, wanted, over.signal, () => false);
+    return { epoch: taken!.name.epoch };
   } catch (error) {
     const reason = await reasonOf(scene, id);
     if (reason !== null) return { setAside: reason };
