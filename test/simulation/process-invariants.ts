@@ -34,9 +34,9 @@ export function checkStep(
   }
   // A flip while a step is computed may come after its checksum; the next one that is taken tells.
   const isCompared = (step - 1) % checksumEvery === 0;
-  const isWrong = (flip: Seen["flips"][number]) =>
-    flip.generation === generation && flip.step < step - 1 && contributes(seen, flip.process, generation, step);
-  if (isCompared && seen.flips.some(isWrong)) {
+  const wrong = seen.flips.filter((flip) => flip.generation === generation && flip.step < step - 1);
+  const theirs = contributors(seen, generation, step).map((who) => wrong.some((flip) => flip.process === who));
+  if (isCompared && theirs.includes(true) && theirs.includes(false)) {
     fail("R1", `${name} applied step ${step} of generation ${generation}, whose members' states were not equal before`);
   }
   if (seen.flipped.size > 0) return;
@@ -128,19 +128,19 @@ function generationOf({ store }: Seen): Generation | null {
   return text === undefined ? null : decodeJson<Generation>(text);
 }
 
-/** Whether one of its shards has samples in that step: whoever adds nothing to a step spreads nothing, and is not compared in it. */
-function contributes(
+/** The processes of which a shard has samples in that step: who adds nothing to a step spreads nothing, and is not compared in it. */
+function contributors(
   { job, reference, runnings, owners }: Seen,
-  process: string,
   generation: number,
   step: number,
-): boolean {
-  const member = runnings.get(generation)?.members.find(({ workerId }) => owners.get(workerId) === process);
-  if (!member) return false;
+): (string | undefined)[] {
   const used = ((step - 1) % reference.stepsPerEpoch) * job.batchSize;
   const batch = batchRange(job.trainingSamples, job.batchSize, used);
-  const { begin, end } = member.shards;
-  return Array.from({ length: end - begin }, (_, i) => shardRange(batch, job.shards, begin + i)).some(
-    (range) => range.begin < range.end,
-  );
+  const hasSamples = (shard: number) => {
+    const { begin, end } = shardRange(batch, job.shards, shard);
+    return begin < end;
+  };
+  return (runnings.get(generation)?.members ?? [])
+    .filter(({ shards: { begin, end } }) => Array.from({ length: end - begin }, (_, i) => begin + i).some(hasSamples))
+    .map(({ workerId }) => owners.get(workerId));
 }
