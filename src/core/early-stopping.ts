@@ -43,7 +43,7 @@ export function stoppedEarly(
   }
   if (waited < patience) return null;
   const finding = best
-    ? `${rule.monitor} has not improved since epoch ${best.epoch}`
+    ? `${rule.monitor} has not improved ${minDelta > 0 ? `by more than ${minDelta} ` : ""}since epoch ${best.epoch}`
     : `${rule.monitor} was never a finite number`;
   return `stopped early after epoch ${last.epoch}: ${finding}`;
 }

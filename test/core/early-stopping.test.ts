@@ -23,8 +23,8 @@ function endings(
   );
 }
 
-const since = (epoch: number, last: number) =>
-  `stopped early after epoch ${last}: val_loss has not improved since epoch ${epoch}`;
+const since = (epoch: number, last: number, much = "") =>
+  `stopped early after epoch ${last}: val_loss has not improved ${much}since epoch ${epoch}`;
 
 test("a run ends after so many epochs in a row without improvement, and says since when", () => {
   assert.deepEqual(endings({ patience: 2 }, [3, 2, 2.5, 1, 1, 1.5]), [null, null, null, null, null, since(4, 6)]);
@@ -50,7 +50,7 @@ test("NaN, the infinities and a missing value are never an improvement", () => {
 
 test("less than minDelta is no improvement, and is measured from the best, not from the epoch before", () => {
   assert.deepEqual(endings({ patience: 2, minDelta: 0.5 }, [4, 3.75, 3.25, 3]), [null, null, null, null]);
-  assert.deepEqual(endings({ patience: 2, minDelta: 0.5 }, [4, 3.75, 3.5]), [null, null, since(1, 3)]);
+  assert.deepEqual(endings({ patience: 2, minDelta: 0.5 }, [4, 3.75, 3.5])[2], since(1, 3, "by more than 0.5 "));
 });
 
 test("the first epochs are not looked at, their values neither", () => {

@@ -34,7 +34,7 @@ test(
       finished(await launch("--job", "early-one", "--workers", "1", "--shards", "2")),
       finished(await launch("--job", "early-two", "--workers", "2")),
     ];
-    const why = "stopped early after epoch 3: val_loss has not improved since epoch 1";
+    const why = "stopped early after epoch 3: val_loss has not improved by more than 100 since epoch 1";
     assert.deepEqual([one.early, one.epochs], [why, 3]);
     assert.deepEqual([two.early, two.epochs, two.weightsDigest, two.history], [why, 3, one.weightsDigest, one.history]);
     const again = await launch("--job", "early-one", "--workers", "1", "--epochs", "20");
@@ -43,7 +43,7 @@ test(
     // With another rule it goes on from there.
     await user.write("early.ts", jobWith("{ earlyStopping: { patience: 3, minDelta: 100 } }", 9));
     const longer = finished(await launch("--job", "early-one", "--workers", "1"));
-    assert.equal(longer.early, "stopped early after epoch 4: val_loss has not improved since epoch 1");
+    assert.equal(longer.early, "stopped early after epoch 4: val_loss has not improved by more than 100 since epoch 1");
   },
 );
 
