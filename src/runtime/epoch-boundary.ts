@@ -101,20 +101,32 @@ export class EpochBoundary {
   }
 
   /**
-   * The members' states differ before a step, which nobody has applied. Whose is the wrong one is found as at an epoch's
-   * end, by digests: with what is published of this very state, or else by arriving at it together. At an epoch's end `pass`
-   * compares with the record.
+   * The members' states differ before a step, which nobody has applied. Whose is the wrong one is found by digests: with the
+   * epoch's record, with what is published of this very state, or else by arriving at it together. Ends with the generation,
+   * as no round is taken twice in one.
    */
-  async passDifference(state: NamedSnapshot): Promise<void> {
-    const { view, clock, budget, over, log } = this.#options;
+  async passDifference(state: NamedSnapshot): Promise<never> {
+    const { clock, budget, over, log } = this.#options;
     log.error("the members' states differ before a step; it is not applied", { step: state.name.step });
-    const { progress, point } = this.#pointAt("save", state);
-    if (progress.stepInEpoch === 0) return;
+    const { point } = this.#pointAt("save", state);
+    const agreed = await this.#agreedOn(point);
+    if (agreed !== null && agreed !== state.name.digest) return this.#diverged(point, agreed);
+    // Whoever is wrong says so meanwhile; or the leader, when all have arrived.
+    if (agreed === null) await this.publishNow(state);
+    else await clock.sleep(budget.budgetMs, over);
+    // All states are equal: it was a checksum that was wrong. Nobody is to blame, and all go back.
+    return this.#diverged(point, null);
+  }
+
+  /** The digest that was agreed on for the state at this point, if it is an epoch's end or published. */
+  async #agreedOn({ progress, state }: Point): Promise<string | null> {
+    const { coordination, keys, view } = this.#options;
+    if (progress.stepInEpoch === 0) {
+      const record = await this.#patiently(() => readEpoch(coordination, keys.epoch(progress.lineage, progress.epoch)));
+      if (record) return record.state.digest;
+    }
     const latest = view.state?.latest?.value;
-    if (!latest || compareStates(latest, state.name) < 0) return this.publishNow(state);
-    if (latest.stateDigest !== state.name.digest) return this.#diverged(point, latest.stateDigest);
-    // Another one is wrong and says so; or else only a checksum was, and the step is taken again.
-    await clock.sleep(budget.budgetMs, over);
+    return latest && compareStates(latest, state) === 0 ? latest.stateDigest : null;
   }
 
   /** Resolves when there is room for one more snapshot that waits for its checkpoint. */
@@ -153,9 +165,13 @@ export class EpochBoundary {
   }
 
   /** Says that this worker's state is not the one that was agreed on, and waits for the generation that goes back. */
-  async #diverged({ name, state }: Point, agreed: string): Promise<never> {
+  async #diverged({ name, state }: Point, agreed: string | null): Promise<never> {
     const { coordination, keys, workerId, running, view, over, log } = this.#options;
-    log.error("this worker's state is not the one that was agreed on", { at: name, agreed, own: state.digest });
+    const what =
+      agreed === null
+        ? "nobody can tell whose state is wrong"
+        : "this worker's state is not the one that was agreed on";
+    log.error(what, { at: name, agreed: agreed ?? "nothing", own: state.digest });
     const divergence: Divergence = { place: name, agreed, states: [{ workerId, digest: state.digest }] };
     const key = keys.divergence(running.value.generation);
     await this.#patiently(() =>
