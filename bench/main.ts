@@ -20,12 +20,18 @@ const benchmarks: readonly Benchmark[] = [
     summary: "what exactness costs a step when workers are missing",
     load: () => import("./exactness.ts"),
   },
+  {
+    name: "checkpoints",
+    summary:
+      "pause, writing and loading of 300 MB, beside a memory copy, dd and torch [--saves N] [--rounds N] [--workers N] [--directory DIR] [--no-peers]",
+    load: () => import("./checkpoints.ts"),
+  },
 ];
 
 const help = [
   "Usage: npm run bench -- NAME [options]",
   "",
-  ...benchmarks.map((known) => `  ${known.name.padEnd(10)} ${known.summary}`),
+  ...benchmarks.map((known) => `  ${known.name.padEnd(11)} ${known.summary}`),
   "",
 ].join("\n");
 

@@ -105,7 +105,7 @@ async function runCluster(
   say: (line: string) => void,
 ): Promise<{ lines: readonly LogLine[]; kills: readonly Kill[] }> {
   await mkdir(folder);
-  const cluster = new TrainingCluster(folder, jobFile);
+  const cluster = new TrainingCluster(folder, jobFile, { job: "recovery", workers });
   const kills: Kill[] = [];
   const killsOf = new Map<string, number>();
   try {

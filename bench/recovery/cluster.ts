@@ -1,4 +1,4 @@
-/** A cluster that `lockstep launch` has started, as the recovery benchmark sees it: its status, and its logs at the end. */
+/** A cluster that `lockstep launch` has started, as a benchmark sees it: its status, and its logs at the end. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,7 +9,6 @@ import { systemClock } from "../../src/adapters/system/clock.ts";
 import { parseLogLine } from "../../src/cli/gameday/logbook.ts";
 import type { LogLine } from "../../src/core/log-reading.ts";
 import type { ClusterStatus } from "../../src/core/status.ts";
-import { workers } from "./job.ts";
 
 const program = fileURLToPath(new URL("../../bin/lockstep.mjs", import.meta.url));
 /** Seldom: whoever asks takes time from those who train. */
@@ -17,20 +16,30 @@ const pollMs = 250;
 const controlDeadlineMs = 2000;
 const stopMs = 60_000;
 
+export interface TrainingOptions {
+  /** As the job file calls it. */
+  readonly job: string;
+  readonly workers: number;
+  /** Beside this process' own. */
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
 export class TrainingCluster {
   readonly #folder: string;
+  readonly #job: string;
   readonly #launch: ChildProcess;
   readonly #exited: Promise<void>;
   #ended = false;
   #errors = "";
 
   /** `folder` is the cluster's own; `jobFile` may lie elsewhere. */
-  constructor(folder: string, jobFile: string) {
+  constructor(folder: string, jobFile: string, { job, workers, environment }: TrainingOptions) {
     this.#folder = folder;
+    this.#job = job;
     const words = ["--workers", String(workers), "--log-level", "debug", "--directory", join(folder, "run"), "--json"];
     this.#launch = spawn(process.execPath, [program, "launch", jobFile, ...words], {
       cwd: folder,
-      env: { ...process.env, XDG_STATE_HOME: join(folder, "state") },
+      env: { ...process.env, ...environment, XDG_STATE_HOME: join(folder, "state") },
       stdio: ["ignore", "ignore", "pipe"],
     });
     this.#launch.stderr?.on("data", (text) => {
@@ -56,9 +65,20 @@ export class TrainingCluster {
     throw new Error(`Within ${limitMs / 1000} s there was no sign of ${what}.`);
   }
 
+  /** Resolves when training has come to its end; rejects when it does not within `limitMs`. */
+  async whenEnded(limitMs: number): Promise<void> {
+    const timer = new AbortController();
+    const late = systemClock.sleep(limitMs, timer.signal).then(() => "late");
+    const outcome = await Promise.race([this.#exited, late]);
+    timer.abort();
+    if (outcome === "late") throw new Error(`Training did not end within ${limitMs / 1000} s.`);
+    if (this.#launch.exitCode !== 0)
+      throw new Error(`The launch ended with ${this.#launch.exitCode}:\n${this.#errors}`);
+  }
+
   /** Ends everything in order; what does not end is killed. */
   async stop(): Promise<void> {
-    this.#launch.kill("SIGINT");
+    if (!this.#ended) this.#launch.kill("SIGINT");
     const timer = new AbortController();
     const late = systemClock.sleep(stopMs, timer.signal).then(
       () => this.#launch.kill("SIGKILL"),
@@ -83,7 +103,7 @@ export class TrainingCluster {
 
   async #status(): Promise<ClusterStatus | null> {
     try {
-      const file = join(this.#folder, "state", "lockstep", "jobs", "recovery.json");
+      const file = join(this.#folder, "state", "lockstep", "jobs", `${this.#job}.json`);
       const { coordinator } = JSON.parse(await readFile(file, "utf8")) as RegisteredRun; // written by launch
       const control = connectControl(coordinator, controlDeadlineMs);
       try {

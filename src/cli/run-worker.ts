@@ -132,8 +132,8 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
 /** Says which step is a generation's first, and with --log-level debug every step. */
 function stepLog(log: Log): (step: GenerationStep) => void {
   let latest = 0;
-  return ({ generation, progress: { step } }) => {
-    if (generation === latest) log.debug("step", { generation, step });
+  return ({ generation, progress: { step }, pausedMs }) => {
+    if (generation === latest) log.debug("step", { generation, step, pausedMs });
     else log.info("first step of the generation", { generation, step });
     latest = generation;
   };

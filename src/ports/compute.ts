@@ -11,8 +11,8 @@ export interface Compute {
   initialize(place: { lineage: number; era: number }): Promise<void>;
   /** Replaces the state by a copy. */
   restore(state: StateSnapshot): Promise<void>;
-  /** A copy of the state as it is now. */
-  snapshot(): Promise<StateSnapshot>;
+  /** A copy of the state as it is now; its values in `into`, which threads share, where it is given. */
+  snapshot(into?: Float32Array): Promise<StateSnapshot>;
   /** Trains in a generation until something has to be decided together. */
   run(assignment: Assignment): Promise<RunOutcome>;
   /**
@@ -59,6 +59,8 @@ export type RunOutcome = { readonly kind: "boundary" | "stopped" | "save" | "abo
 export interface StepReport {
   readonly progress: Pick<Progress, "step" | "epoch" | "stepInEpoch">;
   readonly stepMs: number;
+  /** What this worker's training stood still between the step before and this one. */
+  readonly pausedMs: number;
   readonly samplesPerSecond: number;
   readonly metrics: Readonly<Record<string, number>>;
 }

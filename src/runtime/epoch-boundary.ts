@@ -25,7 +25,7 @@ import type { Leadership } from "./leadership.ts";
 import { covers, type Point } from "./point.ts";
 import { patiently } from "./patience.ts";
 import { type RunState, type RunView, readEpoch, type Versioned } from "./run-view.ts";
-import { snapshotToContent, weightsDigestOf } from "./state.ts";
+import { snapshotToContent } from "./state.ts";
 
 export interface BoundaryOptions {
   readonly record: JobRecord;
@@ -135,10 +135,15 @@ export class EpochBoundary {
     await view.until(() => leadership.uncovered <= maxUncoveredBoundaries, over);
   }
 
-  /** All members save this state, while they train on: nobody waits until it is named, agreed on and published. */
-  save(snapshot: StateSnapshot): void {
-    const { leadership, over, log } = this.#options;
-    const { point } = this.#pointAt("save", named(snapshot), true);
+  /**
+   * All members save this state, while they train on: nobody waits until it is agreed on and published. Resolves when it is kept
+   * until then; `release` is called once it is not read any more.
+   */
+  async save(snapshot: StateSnapshot, release: () => void): Promise<void> {
+    const { info, leadership, over, log } = this.#options;
+    const state = await named(snapshot, info);
+    if (over.aborted) return release();
+    const { point } = this.#pointAt("save", state, release);
     leadership.add(point);
     this.#arrive(point).catch((error: unknown) => {
       if (!over.aborted) log.warn("a save was not announced", { at: point.name, error: messageOf(error) });
@@ -147,14 +152,13 @@ export class EpochBoundary {
 
   #pointAt(
     kind: Point["kind"],
-    { name: state, snapshot }: NamedSnapshot,
-    periodic = false,
+    { name: state, weightsDigest, snapshot }: NamedSnapshot,
+    release: (() => void) | null = null,
   ): { progress: Progress; point: Point } {
     const { info, record, running } = this.#options;
     const progress = decodeJson<Progress>(snapshot.progress);
-    const weightsDigest = weightsDigestOf(snapshot, info);
     const point: Point = {
-      ...{ kind, periodic, progress, state, weightsDigest },
+      ...{ kind, periodic: release !== null, progress, state, weightsDigest, release },
       name: kind === "boundary" ? `epoch-${progress.epoch}` : `step-${progress.step}`,
       generation: running.value.generation,
       end: kind === "boundary" ? endOf(progress, record) : null,

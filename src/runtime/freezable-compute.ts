@@ -50,8 +50,8 @@ export class FreezableCompute implements Compute {
     this.#trainer.restore(state);
   }
 
-  async snapshot(): Promise<StateSnapshot> {
-    return this.#trainer.snapshot();
+  async snapshot(into?: Float32Array): Promise<StateSnapshot> {
+    return this.#trainer.snapshot(into);
   }
 
   async run(assignment: Assignment): Promise<RunOutcome> {

@@ -127,18 +127,33 @@ export class GenerationMember {
 
   /** Trains until there is something to decide. What is to be saved on the way is copied, and dealt with beside training. */
   async #run(shards: Range, boundary: EpochBoundary, over: AbortSignal): Promise<RunOutcome> {
-    const { held } = this.#options;
-    let snapshot: StateSnapshot | null = null;
+    const { held, record } = this.#options;
+    if (typeof record.checkpoint.saveFreq === "object") held.prepareCopies();
+    let copy: StateSnapshot | null = null;
     for (;;) {
       const run = held.run({ generation: this.#number, shards });
-      if (snapshot) boundary.save(snapshot);
+      const saving = copy && this.#save(copy, boundary);
       // A trainer that computes forever never answers; that must not keep this worker from hearing that it is left out.
       const outcome = await unlessAborted(run, over);
-      if (outcome.kind !== "save") return outcome;
-      snapshot = await held.resting();
-      await boundary.roomForSave();
-      over.throwIfAborted();
+      if (outcome.kind !== "save") {
+        await saving;
+        return outcome;
+      }
+      copy = await held.resting();
+      try {
+        // What comes next is kept after it.
+        await saving;
+        await boundary.roomForSave();
+        over.throwIfAborted();
+      } catch (error) {
+        held.giveBack(copy);
+        throw error;
+      }
     }
+  }
+
+  #save(copy: StateSnapshot, boundary: EpochBoundary): Promise<void> {
+    return boundary.save(copy, () => this.#options.held.giveBack(copy));
   }
 
   /**
@@ -231,7 +246,8 @@ export class GenerationMember {
     const { address } = this.#members[rank]!;
     try {
       const request = { generation: this.#number, step: expected.step };
-      return verified(await this.#options.exchange.copyState(address, request, over), expected.digest);
+      const { exchange, info } = this.#options;
+      return await verified(await exchange.copyState(address, request, over), expected.digest, info);
     } catch (error) {
       over.throwIfAborted();
       await this.suspect(rank, messageOf(error));

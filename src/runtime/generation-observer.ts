@@ -74,7 +74,7 @@ export class GenerationObserver {
     // First the outboxes, then the state: so nothing is missed that comes after it.
     await unlessAborted(exchange.join({ generation, rank: null, address, addresses, workerIds }), ended);
     const copy = await exchange.copyState(addresses[0]!, { generation, step: null }, ended);
-    const state = verified(copy, copy.digest);
+    const state = await verified(copy, copy.digest, held.layout);
     over.throwIfAborted();
     const own = (await held.frozen())?.name;
     // Whoever was left out with a step that the members do not have yet keeps it, and follows from there.

@@ -7,22 +7,30 @@ import { decodeJson, encodeJson } from "../core/json.ts";
 import { begun, type Origin } from "../core/origin.ts";
 import type { Progress } from "../core/progress.ts";
 import { compareStates, type StateName } from "../core/state-order.ts";
-import type { Assignment, Compute, RunOutcome } from "../ports/compute.ts";
+import type { Assignment, Compute, ComputeInfo, RunOutcome } from "../ports/compute.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
-import { stateName } from "./state.ts";
+import { bothDigestsOf, placeOf } from "./state.ts";
+import { StateMemory } from "./state-memory.ts";
+
+type Layout = Pick<ComputeInfo, "weightCount" | "trainableCount" | "slotNames">;
 
 /** A copy of the state, and its name. */
 export interface NamedSnapshot {
   readonly name: StateName;
+  readonly weightsDigest: string;
   readonly snapshot: StateSnapshot;
 }
 
 export class HeldState {
   readonly #compute: Compute;
+  readonly layout: Layout;
+  readonly #memory: StateMemory;
   #has = false;
   #freezing: Promise<void> | null = null;
   /** What it is frozen at; null while it trains, and when there is no state. */
   #frozen: NamedSnapshot | null = null;
+  /** Under way to `#frozen`; a state that is replaced or trained on meanwhile does not become it. */
+  #naming: Promise<NamedSnapshot> | null = null;
   /** What it trains on from, until the first step: a newcomer's copy need not wait for a computation, or for one that hangs. */
   #lent: NamedSnapshot | null = null;
   /** The last generation in which this was the generation's state; 0 when there was none. */
@@ -30,8 +38,10 @@ export class HeldState {
   /** It goes back to a copy of a member's, and has not been compared with what others have. */
   isCopy = false;
 
-  constructor(compute: Compute) {
+  constructor(compute: Compute, layout: Layout) {
     this.#compute = compute;
+    this.layout = layout;
+    this.#memory = new StateMemory(layout.weightCount + layout.slotNames.length * layout.trainableCount);
   }
 
   /** Stops the trainer. Resolves when nothing of the generation is applied any more, which may take as long as a step. */
@@ -45,18 +55,31 @@ export class HeldState {
   /** The state that a frozen trainer stands at, or null when it has none. */
   async frozen(): Promise<NamedSnapshot | null> {
     if (!this.#has) return null;
-    this.#frozen ??= named(await this.#compute.snapshot());
-    return this.#frozen;
+    if (this.#frozen) return this.#frozen;
+    this.#naming ??= this.#name();
+    return this.#naming;
   }
 
-  /** A copy of the state that the trainer rests at, without its name: to name it takes reading all of it. */
+  /** Whoever is going to call `resting` says so: its first copy takes less time then. */
+  prepareCopies(): void {
+    void this.#memory.prepare();
+  }
+
+  /**
+   * A copy of the state that the trainer rests at, without its name: to name it takes reading all of it. It is given back when it
+   * is not needed any more.
+   */
   resting(): Promise<StateSnapshot> {
-    return this.#compute.snapshot();
+    return this.#compute.snapshot(this.#memory.take());
+  }
+
+  giveBack({ values }: StateSnapshot): void {
+    this.#memory.giveBack(values);
   }
 
   /** A copy for a peer, also while it trains. */
   async copy(): Promise<NamedSnapshot | null> {
-    return this.#frozen ?? this.#lent ?? (this.#has ? named(await this.#compute.snapshot()) : null);
+    return this.#frozen ?? this.#lent ?? (this.#has ? await named(await this.#compute.snapshot(), this.layout) : null);
   }
 
   /** Whether this very state is held. */
@@ -76,11 +99,13 @@ export class HeldState {
     const { snapshot } = (await this.frozen())!;
     const progress = decodeJson<Progress>(snapshot.progress);
     const there = begun(progress, origin);
-    if (there !== progress) await this.replace(named({ ...snapshot, progress: encodeJson(there) }));
+    if (there === progress) return;
+    await this.replace(await named({ ...snapshot, progress: encodeJson(there) }, this.layout));
   }
 
   async replace(state: NamedSnapshot): Promise<void> {
     this.#frozen = null;
+    this.#naming = null;
     this.#lent = null;
     await this.#compute.restore(state.snapshot);
     this.#has = true;
@@ -90,6 +115,7 @@ export class HeldState {
   /** Trains on from here. */
   async run(assignment: Assignment): Promise<RunOutcome> {
     this.#lent = this.#frozen;
+    this.#naming = null;
     this.#frozen = null;
     return this.#compute.run(assignment);
   }
@@ -103,19 +129,39 @@ export class HeldState {
   forget(): void {
     this.#has = false;
     this.#frozen = null;
+    this.#naming = null;
     this.#lent = null;
     this.trainedIn = 0;
     this.isCopy = false;
   }
+
+  #name(): Promise<NamedSnapshot> {
+    const naming: Promise<NamedSnapshot> = this.#compute
+      .snapshot()
+      .then((snapshot) => named(snapshot, this.layout))
+      .then((state) => {
+        if (this.#naming === naming) this.#frozen = state;
+        return state;
+      })
+      .finally(() => {
+        if (this.#naming === naming) this.#naming = null;
+      });
+    return naming;
+  }
 }
 
-export function named(snapshot: StateSnapshot): NamedSnapshot {
-  return { name: stateName(snapshot), snapshot };
+export async function named(snapshot: StateSnapshot, layout: Pick<Layout, "weightCount">): Promise<NamedSnapshot> {
+  const { state, weights } = await bothDigestsOf(snapshot, layout);
+  return { name: { ...placeOf(snapshot), digest: state }, weightsDigest: weights, snapshot };
 }
 
 /** The state under its name; refused when it is another one than it should be. */
-export function verified(snapshot: StateSnapshot, digest: string): NamedSnapshot {
-  const state = named(snapshot);
+export async function verified(
+  snapshot: StateSnapshot,
+  digest: string,
+  layout: Pick<Layout, "weightCount">,
+): Promise<NamedSnapshot> {
+  const state = await named(snapshot, layout);
   if (state.name.digest === digest) return state;
   throw new LockstepError(
     "corrupt-checkpoint",

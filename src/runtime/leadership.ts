@@ -26,11 +26,11 @@ import {
   type SaveRecord,
 } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
-import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
+import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Lease, Operation, Watch } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
-import { covers, isStale, nextToPublish, type Point } from "./point.ts";
+import { type CheckpointIdentity, covers, isStale, nextToPublish, type Point } from "./point.ts";
 import { pointerOf } from "./pointers.ts";
 import { pruneCheckpoints, removeUnpublished } from "./prune.ts";
 import { type RunState, type RunView, asLeader, readEpoch, unchanged, type Versioned } from "./run-view.ts";
@@ -63,6 +63,8 @@ export class Leadership {
   readonly #forget: () => void;
   /** Oldest first; covered ones are dropped. */
   #points: Point[] = [];
+  /** Whose content is being written. */
+  #writing: Point | null = null;
   /** What is written when the run ends where this worker stands; null while it goes on. */
   ends: Done | null = null;
   /** The token under which storage was searched for what earlier leaders have left; 0 before. */
@@ -88,8 +90,16 @@ export class Leadership {
     const at = this.#points.findIndex((known) => known.name === point.name);
     if (at < 0) this.#points.push(point);
     // Arriving again after a replay, it may have another state than the one that nobody agreed with.
-    else if (!this.#points[at]!.agreed) this.#points[at] = point;
+    else if (!this.#points[at]!.agreed) this.#keep(this.#points.with(at, point));
+    else point.release?.();
     void this.tend();
+  }
+
+  /** Points that are not among these are dropped. */
+  #keep(points: Point[]): void {
+    const dropped = this.#points.filter((point) => !points.includes(point));
+    this.#points = points;
+    for (const point of dropped) if (point !== this.#writing) point.release?.();
   }
 
   /**
@@ -97,7 +107,7 @@ export class Leadership {
    * on it.
    */
   forgetAfter(place: StatePlace): void {
-    this.#points = this.#points.filter(({ state }) => isSince(state, place) && compareStates(state, place) <= 0);
+    this.#keep(this.#points.filter(({ state }) => isSince(state, place) && compareStates(state, place) <= 0));
   }
 
   /** Stops acting as leader, once the duty under way is done. The lease, and with it the key, is the caller's to revoke. */
@@ -139,8 +149,10 @@ export class Leadership {
     const running = generation as Versioned<Running>;
     if (!running.value.members.some((member) => member.workerId === this.#options.workerId)) return;
     const published = state.latest?.value;
-    this.#points = this.#points.filter(
-      (point) => !(published && covers(published, point.state)) && !isStale(point, running.value.generation),
+    this.#keep(
+      this.#points.filter(
+        (point) => !(published && covers(published, point.state)) && !isStale(point, running.value.generation),
+      ),
     );
     if (!state.leader) {
       await this.#campaign(running);
@@ -262,7 +274,7 @@ export class Leadership {
     const equivalences = entry ? decodeJson<Equivalences>(entry.value).reasons : [];
     const { generation } = running.value;
     const identity = { id, generation, fencingToken: token, members, equivalences, writtenAt };
-    const stored = await storage.write(point.content(identity));
+    const stored = await this.#write(point, identity);
     const pointer = pointerOf(stored, record.checkpoint, point.progress.samplings.at(-1) ?? null);
     const isBest = point.kind === "boundary" && movesBest(record.checkpoint, state.best?.value ?? null, pointer);
     const { step, epoch, lineage, era } = point.progress;
@@ -301,6 +313,16 @@ export class Leadership {
       this.#tidiedUnder = token;
     }
     this.#again = true;
+  }
+
+  async #write(point: Point, identity: CheckpointIdentity): Promise<StoredCheckpoint> {
+    this.#writing = point;
+    try {
+      return await this.#options.storage.write(point.content(identity));
+    } finally {
+      this.#writing = null;
+      if (!this.#points.includes(point)) point.release?.();
+    }
   }
 
   /** The arrivals at what is covered now, which nobody asks for any more. Those of a boundary went with its record. */

@@ -55,7 +55,7 @@ export async function loadState(
         withReaderPin({ ...options, signal: over }, wanted.id, () => storage.load(wanted.id, over)),
         over,
       );
-      return verifiedAs(contentToSnapshot(content, info), wanted);
+      return await verifiedAs(contentToSnapshot(content, info), wanted, info);
     } catch (error) {
       over.throwIfAborted();
       if (!(error instanceof CheckpointError)) throw error;
@@ -74,9 +74,13 @@ export async function loadState(
   }
 }
 
-function verifiedAs(snapshot: NamedSnapshot["snapshot"], { id, digest }: Wanted): NamedSnapshot {
+async function verifiedAs(
+  snapshot: NamedSnapshot["snapshot"],
+  { id, digest }: Wanted,
+  info: ComputeInfo,
+): Promise<NamedSnapshot> {
   try {
-    return verified(snapshot, digest);
+    return await verified(snapshot, digest, info);
   } catch (error) {
     throw new CheckpointError("corrupt", `The checkpoint ${id} is another one: ${messageOf(error)}`);
   }

@@ -20,6 +20,8 @@ export interface Point {
   readonly end: Done | null;
   /** The checkpoint's content, made when it is written. */
   readonly content: (identity: CheckpointIdentity) => CheckpointContent;
+  /** To be called when the point is dropped and its content is not being written: the state's memory is used again. */
+  readonly release: (() => void) | null;
   /** The whole generation has arrived here with this digest. */
   agreed: boolean;
 }

@@ -80,6 +80,8 @@ export class Trainer {
   #saveVote = 0;
   /** Of the state that the step under way is computed from; null where it is not compared. */
   #checksum: number | null = null;
+  /** When the last step ended; null before the first. */
+  #endedMs: number | null = null;
 
   constructor(options: TrainerOptions) {
     this.#program = options.program;
@@ -109,9 +111,10 @@ export class Trainer {
     this.#progress = decodeJson<Progress>(state.progress);
   }
 
-  snapshot(): StateSnapshot {
+  /** A copy, in `into` where it is given. */
+  snapshot(into?: Float32Array): StateSnapshot {
     assert(this.#progress !== null, "a worker that is asked for its state has one");
-    return { progress: encodeJson(this.#progress), values: this.#program.save() };
+    return { progress: encodeJson(this.#progress), values: this.#program.save(into) };
   }
 
   voteToStop(): void {
@@ -159,6 +162,7 @@ export class Trainer {
     reducer: Reducer,
   ): Promise<{ stop: boolean; save: boolean } | "aborted" | "differs"> {
     const begun = this.#clock.monotonicMs();
+    const pausedMs = begun - (this.#endedMs ?? begun);
     const progress = this.#now;
     const batch = batchRange(this.#data.trainingSamples, this.#job.batchSize, progress.samples);
     const isCompared = progress.step % this.#checksumEvery === 0;
@@ -171,10 +175,12 @@ export class Trainer {
     const learningRate = rateOf(progress, this.#rules, progress.step);
     this.#program.update(this.#reduced.values, sums.samples, { number: progress.step + 1, learningRate });
     this.#progress = afterStep(progress, sums, this.#sampling);
-    const stepMs = this.#clock.monotonicMs() - begun;
+    this.#endedMs = this.#clock.monotonicMs();
+    const stepMs = this.#endedMs - begun;
     this.#onStep({
       progress: this.#progress,
       stepMs,
+      pausedMs,
       samplesPerSecond: (sums.samples / stepMs) * 1000,
       metrics: means(this.#progress),
     });

@@ -30,6 +30,9 @@ export interface Batch {
   readonly label: Float32Array;
 }
 
+/** Of a row that is copied, at once: 4 MiB. A multiple of 64 bytes, so that the engine shares the memory of a piece with its row. */
+const pieceLength = 1024 * 1024;
+
 export class TrainingProgram {
   readonly engine: Engine;
   readonly model: LayersModel;
@@ -102,16 +105,33 @@ export class TrainingProgram {
     });
   }
 
-  /** Copies the state. */
-  save(): Float32Array {
-    const values = new Float32Array(this.valueCount);
-    for (const [i, { offset }] of this.parameters.entries()) {
-      values.set(this.#weights[i]!.dataSync<"float32">(), offset);
+  /** Copies the state, into `into` where it is given. */
+  save(into?: Float32Array): Float32Array {
+    const values = into ?? new Float32Array(this.valueCount);
+    this.#read(this.#trainable!, values, 0);
+    for (const [i, { offset, trainable }] of this.parameters.entries()) {
+      if (!trainable) values.set(this.#weights[i]!.dataSync<"float32">(), offset);
     }
     for (const [i, slot] of this.#slots.entries()) {
-      values.set(slot.dataSync<"float32">(), this.weightCount + i * this.trainableCount);
+      this.#read(slot, values, this.weightCount + i * this.trainableCount);
     }
     return values;
+  }
+
+  /**
+   * Copies a row in pieces: an engine hands a tensor over in memory of its own, and a piece's memory is used again for the next
+   * ones, where that of a whole row would be new, which costs several times the copy.
+   */
+  #read(row: Tensor, values: Float32Array, offset: number): void {
+    if (row.size <= pieceLength) {
+      values.set(row.dataSync<"float32">(), offset);
+      return;
+    }
+    for (let begin = 0; begin < row.size; begin += pieceLength) {
+      const piece = row.slice([begin], [Math.min(pieceLength, row.size - begin)]);
+      values.set(piece.dataSync<"float32">(), offset + begin);
+      piece.dispose();
+    }
   }
 
   /**

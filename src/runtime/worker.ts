@@ -93,7 +93,7 @@ export class Worker {
     this.#options = options;
     const { coordination, keys, record, budget, log } = options;
     this.#view = new RunView(coordination, keys, record.start, budget.pollMs, log);
-    this.#held = new HeldState(options.compute);
+    this.#held = new HeldState(options.compute, options.info);
     this.#view.onReading(() => {
       this.#seen = Math.max(this.#seen, this.#view.state?.generation?.value.generation ?? 0);
       this.#voteIfStopped();

@@ -156,6 +156,7 @@ export class Scene {
     return {
       kind: "boundary",
       periodic: false,
+      release: null,
       name: `epoch-${epoch}`,
       generation: this.#generation,
       progress,

@@ -9,6 +9,7 @@ function point(text: string): Point {
   return {
     kind: text.startsWith("b") ? "boundary" : "save",
     periodic: false,
+    release: null,
     name: text,
     generation: 1,
     progress: initialProgress(1, 1),

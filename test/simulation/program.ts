@@ -56,8 +56,10 @@ export class TinyProgram implements Program {
     this.#values = values.slice();
   }
 
-  save(): Float32Array {
-    return this.#values.slice();
+  save(into?: Float32Array): Float32Array {
+    const values = into ?? new Float32Array(this.valueCount);
+    values.set(this.#values);
+    return values;
   }
 
   gradients(samples: Batch, random: RandomStream, row: Float32Array, sums: Float64Array): void {

@@ -228,8 +228,9 @@ class SteppingCompute implements Compute {
     this.#progress = JSON.parse(progress) as Progress; // made by `snapshot`
   }
 
-  async snapshot(): Promise<StateSnapshot> {
-    return { progress: encodeJson(this.#progress), values: this.#values.slice() };
+  async snapshot(into = new Float32Array(this.#values.length)): Promise<StateSnapshot> {
+    into.set(this.#values);
+    return { progress: encodeJson(this.#progress), values: into };
   }
 
   async run(_assignment: Assignment): Promise<RunOutcome> {

@@ -65,7 +65,7 @@ export function computeOver(channel: Channel, inner: FreezableCompute): Compute 
   return {
     initialize: (place) => channel.call(() => inner.initialize(place)),
     restore: (state) => channel.call(() => inner.restore(state)),
-    snapshot: () => channel.call(() => inner.snapshot()),
+    snapshot: (into) => channel.call(() => inner.snapshot(into)),
     run: (assignment) => channel.call(() => inner.run(assignment)),
     freeze: () => channel.call(() => inner.freeze()),
     voteToStop: () => channel.call(() => inner.voteToStop()),

@@ -69,8 +69,9 @@ const agent = openChannel(parentPort!, {
   },
   initialize: (place: { lineage: number; era: number }) => opened().initialize(place),
   restore: (state: StateSnapshot) => opened().restore(state),
-  async snapshot() {
-    const state = await opened().snapshot();
+  async snapshot(into?: Float32Array) {
+    const state = await opened().snapshot(into);
+    if (into) return state; // the agent has that memory already
     return new Moved(state, [state.values.buffer as ArrayBuffer]);
   },
   run(assignment: Assignment) {

@@ -91,7 +91,10 @@ function computeOf(thread: RunningThread): Compute {
   return {
     initialize: (place) => thread.call("initialize", place),
     restore: (state) => thread.call("restore", state),
-    snapshot: () => thread.call<StateSnapshot>("snapshot"),
+    async snapshot(into) {
+      const state = await thread.call<StateSnapshot>("snapshot", into);
+      return into ? { ...state, values: into } : state;
+    },
     run: (assignment) => thread.call<RunOutcome>("run", assignment),
     freeze: () => thread.call("freeze"),
     voteToStop: () => thread.call("voteToStop"),

@@ -1,0 +1,51 @@
+/**
+ * Memory for the copies of the state that are saved beside training, used again from save to save. The pages of new memory
+ * come from the system one by one when they are first written to, which takes several times as long as the copy, and training
+ * stands still for it. Threads share it, so that it need not travel.
+ */
+import { setImmediate } from "node:timers/promises";
+
+/** Kept for later. More are in use only while storage lags behind. */
+const mostFree = 2;
+/** Touched at once, in about a millisecond. */
+const sliceLength = 256 * 1024;
+
+export class StateMemory {
+  readonly #length: number;
+  readonly #free: Float32Array[] = [];
+  readonly #lent = new WeakSet<Float32Array>();
+  #isPrepared = false;
+
+  /** @param length of a row of state */
+  constructor(length: number) {
+    this.#length = length;
+  }
+
+  /** Has memory ready for the first save, before there is one. */
+  async prepare(): Promise<void> {
+    if (this.#isPrepared) return;
+    this.#isPrepared = true;
+    const values = this.#allocate();
+    for (let begin = 0; begin < this.#length; begin += sliceLength) {
+      values.fill(0, begin, begin + sliceLength);
+      if (begin + sliceLength < this.#length) await setImmediate();
+    }
+    this.#free.push(values);
+  }
+
+  /** Whoever takes it writes all of it, and gives it back when nobody reads it any more. */
+  take(): Float32Array {
+    const values = this.#free.pop() ?? this.#allocate();
+    this.#lent.add(values);
+    return values;
+  }
+
+  /** Memory that was not taken from here, or is back already, is left alone. */
+  giveBack(values: Float32Array): void {
+    if (this.#lent.delete(values) && this.#free.length < mostFree) this.#free.push(values);
+  }
+
+  #allocate(): Float32Array {
+    return new Float32Array(new SharedArrayBuffer(this.#length * Float32Array.BYTES_PER_ELEMENT));
+  }
+}
