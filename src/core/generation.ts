@@ -48,6 +48,11 @@ export interface ClusterView extends StateView {
   readonly members: readonly Member[];
   /** Members of the current generation whose keys are not there, but which may be alive and write them again. */
   readonly unsure: ReadonlySet<string>;
+  /**
+   * etcd's data were lost, no generation was formed since, and some who were members before may not have announced
+   * themselves yet.
+   */
+  readonly mayReturn: boolean;
   /** Ids that were refused or evicted; never admitted again. */
   readonly refused: ReadonlySet<string>;
   readonly generation: Generation | null;
@@ -168,9 +173,17 @@ function referenceOf(view: ClusterView): Fingerprint | null {
 function beginAnew(view: ClusterView): Decision {
   const ready = admissible(view, new Set());
   if (view.stopRequested) return wait("a stop was asked for and nothing is running");
+  if (view.mayReturn) return wait("etcd's data were lost; whoever trained may come back");
   const { start } = view.workers;
-  if (ready.length < start) return wait(`${ready.length} of ${start} workers are here`);
+  // Who has trained on while etcd lost its data waits for nobody.
+  const goesOn = isAfterLoss(view) && ready.some(({ trainedIn }) => trainedIn > 0);
+  if (ready.length < start && !goesOn) return wait(`${ready.length} of ${start} workers are here`);
+  if (goesOn) return form(view, new Map(), "etcd's data were lost");
   return form(view, new Map(), view.generation ? "all workers are new" : "the first membership");
+}
+
+function isAfterLoss({ generation, origin }: ClusterView): boolean {
+  return generation === null && origin.after > 0;
 }
 
 function whileForming(view: ClusterView, forming: Forming): Decision {
@@ -277,7 +290,9 @@ function eligible({ members, refused }: ClusterView): Member[] {
 function admissible(view: ClusterView, without: ReadonlySet<string>): Member[] {
   const ranks = new Map(memberIds(view.generation).map((id, rank) => [id, rank]));
   const isFollowed = anySurvivor(view, without);
-  const order = ({ workerId }: Member) => ranks.get(workerId) ?? ranks.size;
+  // Those first who have trained; after a loss they are as new as all others.
+  const order = ({ workerId, trainedIn }: Member) =>
+    isAfterLoss(view) ? -trainedIn : (ranks.get(workerId) ?? ranks.size);
   return eligible(view)
     .filter(({ workerId, hasState }) => !without.has(workerId) && (hasState || !isFollowed || ranks.has(workerId)))
     .sort((a, b) => order(a) - order(b))

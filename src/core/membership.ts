@@ -23,6 +23,8 @@ export interface Member {
   readonly hasState: boolean;
   /** The highest generation that it has read of: if etcd knows of none so high, etcd has lost data. */
   readonly seen: number;
+  /** The last running generation whose state it had when it was admitted; 0 if it brings none. */
+  readonly trainedIn: number;
   /** For people, who want to know how long an epoch is. */
   readonly stepsPerEpoch: number;
   /** Roughly how long its steps take, so that nobody takes a long one for a hang; 0 before the first. */
@@ -86,4 +88,8 @@ export type Generation = Forming | Running;
 export function memberIds(generation: Generation | null): readonly string[] {
   if (!generation) return [];
   return generation.members.map(({ workerId }) => workerId);
+}
+
+export function describeSource(source: { kind: string; workerId?: string; id?: string }): string {
+  return source.workerId ?? source.id ?? source.kind;
 }

@@ -31,7 +31,7 @@ export interface OriginState {
 export interface Opening {
   readonly lineage: number;
   readonly era: number;
-  /** Committed steps where it began, and the checkpoint that it began from. */
+  /** Committed steps where it began, as far as they were published, and the checkpoint that it began from. */
   readonly step: number;
   readonly checkpoint: string | null;
   readonly reason: string;
@@ -61,7 +61,11 @@ export function isOnTheWay(state: StatePlace, origin: Origin, earlier: readonly 
 /** The state that stands at the beginning: the same tensors, in the new lineage. Unchanged if it is in it already. */
 export function begun(progress: Progress, origin: Origin): Progress {
   if (isSince(progress, origin)) return progress;
-  const { lineage, era, from, reason, best } = origin;
-  const opening: Opening = { lineage, era, step: progress.step, checkpoint: from?.checkpoint ?? null, reason };
-  return { ...progress, lineage, era, best: best ?? progress.best, openings: [...progress.openings, opening] };
+  const { lineage, era, from, reason } = origin;
+  // Of the beginning, not of this state: an era may be begun from another state once more, and its states must be the same.
+  const step = Math.max(0, from?.state.step ?? 0);
+  const opening: Opening = { lineage, era, step, checkpoint: from?.checkpoint ?? null, reason };
+  // Only who goes back lacks what was best; a new era goes on.
+  const best = lineage === progress.lineage ? progress.best : (origin.best ?? progress.best);
+  return { ...progress, lineage, era, best, openings: [...progress.openings, opening] };
 }

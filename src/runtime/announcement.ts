@@ -77,11 +77,12 @@ export class Announcement {
   /** Takes the key away; best effort, since the lease ends anyway. */
   async withdraw(): Promise<void> {
     this.#ended.abort();
+    // An announcement under a new lease may be on its way, and would stay there.
+    await this.#kept;
     const { coordination, keys } = this.#options;
     const key = keys.member(this.#member.workerId);
     await coordination.transact([], [{ kind: "delete", key }]).catch(() => undefined);
     await this.#lease?.revoke();
-    await this.#kept;
   }
 
   async #announceUnderNewLease(): Promise<void> {

@@ -9,7 +9,7 @@ import type { Divergence, Replay } from "../core/divergence.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Fingerprint } from "../core/fingerprint.ts";
 import { type ClusterView, type Decision, decide, type Eviction } from "../core/generation.ts";
-import { memberIds } from "../core/membership.ts";
+import { describeSource, memberIds } from "../core/membership.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
@@ -23,8 +23,9 @@ import { goneAmong } from "./gone-members.ts";
 import { clusterStatus, type WorkerProgress } from "./cluster-status.ts";
 import { Decoder } from "./decoder.ts";
 import { bestLeft, bestSoFar, conditionsOf, equivalencesOf, operationsOf } from "./decision-operations.ts";
+import { LastGeneration } from "./last-generation.ts";
 import { litterOf, published, type RunReading, readRun, readValue } from "./run-reading.ts";
-import { type RunArchive, rebuildRun, unknownGeneration } from "./rebuild-run.ts";
+import { type RunArchive, hasLostData, rebuildRun } from "./rebuild-run.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
 
 export interface CoordinatorOptions {
@@ -47,6 +48,7 @@ export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #progress = new Map<string, WorkerProgress>();
   readonly #decoder = new Decoder();
+  readonly #last = new LastGeneration();
   #lease: Lease | null = null;
   #reading: RunReading | null = null;
   #reason = "starting";
@@ -56,8 +58,8 @@ export class Coordinator {
   #active: { token: number; sinceMs: number } | null = null;
   /** When etcd was last found out of reach. */
   #troubledMs = Number.NEGATIVE_INFINITY;
-  /** While standing by: the active coordinator, by its fencing token, and the watch on its process. */
-  #watched: { token: number; watch: { close(): void } } | null = null;
+  /** While standing by: the active coordinator, by its lease, and the watch on its process. Its token may come again. */
+  #watched: { leaseId: string; watch: { close(): void } } | null = null;
   #takeovers = 0;
   readonly #absent: AbsentMembers;
   #closed = new AbortController();
@@ -160,12 +162,12 @@ export class Coordinator {
     const reading = readRun(entries, keys, this.#decoder);
     this.#reading = reading;
     this.#forgetProgress(reading);
+    this.#last.note(reading.generation);
     this.#stepsPerEpoch = reading.members[0]?.stepsPerEpoch ?? this.#stepsPerEpoch;
-    const { start } = this.#options.record;
-    if (!reading.members.some((member) => member.start <= start)) this.#onEmpty?.();
+    if (!reading.members.some(({ start }) => start <= this.#options.record.start)) this.#onEmpty?.();
     const token = await this.#electedToken(reading);
     if (token === null) return false;
-    if (unknownGeneration(reading, []) !== null) return this.#rebuild(token);
+    if (hasLostData(reading, keys, this.#last.number)) return this.#rebuild(token);
     const decision = decide(this.#viewOf(reading, token));
     if (decision.kind === "wait") {
       this.#say(decision.reason);
@@ -198,14 +200,14 @@ export class Coordinator {
     return true;
   }
 
-  /** Members have seen what etcd knows nothing of: its data were lost while they trained, or an older copy was put back. */
+  /** Somebody has seen what etcd knows nothing of: its data were lost, or an older copy was put back. */
   async #rebuild(token: number): Promise<true> {
     const { coordination, keys, archive, log } = this.#options;
-    const record = this.#record;
+    const record = { ...this.#record, start: Math.max(this.#record.start, this.#options.record.start) };
     const active: Condition = { kind: "created-at", key: keys.coordinator, revision: token };
     const { job, run } = record;
-    const parts = { coordination, job, run, record, wishes: record, archive, conditions: [active] };
-    const { succeeded, notices } = await rebuildRun(parts);
+    const parts = { coordination, job, run, record, wishes: record, archive, seen: this.#last.number };
+    const { succeeded, notices } = await rebuildRun({ ...parts, conditions: [active] });
     if (succeeded) for (const notice of notices) log.error(notice);
     return true;
   }
@@ -232,7 +234,7 @@ export class Coordinator {
    * the end of it; should it be alive after all, it is fenced by its token, and stands by like any other.
    */
   #standBy(active: Entry | null): void {
-    if (this.#watched?.token === active?.createRevision) return;
+    if (this.#watched?.leaseId === (active?.leaseId ?? undefined)) return;
     this.#watched?.watch.close();
     this.#watched = null;
     const leaseId = active?.leaseId;
@@ -250,7 +252,7 @@ export class Coordinator {
     const watch = liveness.watch(address, () => {
       takeOver().catch((error: unknown) => log.debug("its lease runs out by itself", { error: messageOf(error) }));
     });
-    this.#watched = { token: active.createRevision, watch };
+    this.#watched = { leaseId, watch };
   }
 
   #viewOf(reading: RunReading, token: number): ClusterView {
@@ -265,6 +267,10 @@ export class Coordinator {
     else if (this.#forming?.generation !== generation.generation) {
       this.#forming = { generation: generation.generation, sinceMs: clock.monotonicMs() };
     }
+    const activeMs = clock.monotonicMs() - this.#active.sinceMs;
+    const isAfterLoss = !generation && reading.origin.after > 0;
+    const absent = this.#last.absent(reading, keys);
+    const unsure = this.#absent.note(absent, isAfterLoss ? budget.absenceAfterTroubleMs : this.#absenceMs());
     const latest = readValue<CheckpointPointer>(entries, keys.latest);
     const checkpoints = reading.checkpoints.map(published);
     return {
@@ -275,12 +281,10 @@ export class Coordinator {
       fingerprint: readValue<Fingerprint>(entries, keys.fingerprint),
       mayChange: record.mayChange,
       equivalences: equivalencesOf(reading, keys),
-      settled: clock.monotonicMs() - this.#active.sinceMs > budget.formingMs,
+      settled: activeMs > budget.formingMs,
       members: reading.members,
-      unsure: this.#absent.note(
-        (generation?.members ?? []).filter(({ workerId }) => !entries.has(keys.member(workerId))),
-        this.#absenceMs(),
-      ),
+      unsure: generation ? unsure : new Set(),
+      mayReturn: isAfterLoss && (unsure.size > 0 || (this.#last.number === 0 && activeMs <= budget.leaseTtlMs)),
       refused: reading.refused,
       generation,
       reports: reading.reports,
@@ -327,6 +331,7 @@ export class Coordinator {
     this.#say(reason);
     switch (decision.kind) {
       case "form":
+        this.#last.note(decision.forming);
         for (const change of decision.equivalences.slice(equivalencesOf(reading, keys).length)) {
           log.warn("this run is equivalent, not bit-exact, from here on", { change });
         }
@@ -392,8 +397,4 @@ export class Coordinator {
       stepsPerEpoch: this.#stepsPerEpoch,
     });
   }
-}
-
-function describeSource(source: { kind: string; workerId?: string; id?: string }): string {
-  return source.workerId ?? source.id ?? source.kind;
 }

@@ -92,14 +92,14 @@ function beyondReach({ source }: Running, reading: RunReading, keys: Keys): stri
 }
 
 /**
- * Records of epochs that an earlier era has committed, and that are committed again: the state there is the same, under
- * another name.
+ * Records of epochs that are committed again when an era begins: the state there is the same, under another name. What the
+ * era itself has committed goes too, if nobody has it any more, and the era begins once more.
  */
 function ofEarlierEras({ source, origin }: Running, { epochs }: RunReading, keys: Keys): string[] {
-  if (source.kind === "seed") return [];
+  const from = source.kind === "seed" ? { era: 1, epoch: 0 } : source.state;
+  if (from.era >= origin.era) return [];
   return epochs
-    .filter(({ state, epoch }) => state.era < origin.era && epoch >= source.state.epoch)
-    .filter(({ state }) => state.lineage === origin.lineage)
+    .filter(({ state, epoch }) => state.lineage === origin.lineage && epoch >= from.epoch)
     .map(({ state, epoch }) => keys.epoch(state.lineage, epoch));
 }
 

@@ -201,7 +201,7 @@ export class GenerationMember {
       if (request.generation !== this.#number) return `this worker is in generation ${this.#number}`;
       // Before, it has what it was left with, which may be void.
       if (request.step === null && !this.#hasState) return "this worker has no state of this generation yet";
-      const state = await held.copy();
+      const state = await (request.step === null ? held.copy() : held.source());
       if (!state) return "this worker has no state yet";
       const { step, digest } = state.name;
       return step === (request.step ?? step)

@@ -33,6 +33,8 @@ export class HeldState {
   #naming: Promise<NamedSnapshot> | null = null;
   /** What it trains on from, until the first step: a newcomer's copy need not wait for a computation, or for one that hangs. */
   #lent: NamedSnapshot | null = null;
+  /** What was moved into a lineage or an era that begins with it, until the first step: it is what others are told to copy. */
+  #begunFrom: NamedSnapshot | null = null;
   /** The last generation in which this was the generation's state; 0 when there was none. */
   trainedIn = 0;
   /** It goes back to a copy of a member's, and has not been compared with what others have. */
@@ -82,6 +84,11 @@ export class HeldState {
     return this.#frozen ?? this.#lent ?? (this.#has ? await named(await this.#compute.snapshot(), this.layout) : null);
   }
 
+  /** A copy of the state that the generation names, for a member that lacks it and moves it itself. */
+  async source(): Promise<NamedSnapshot | null> {
+    return this.#begunFrom ?? this.copy();
+  }
+
   /** Whether this very state is held. */
   async is(other: StateName): Promise<boolean> {
     const own = (await this.frozen())?.name;
@@ -96,17 +103,20 @@ export class HeldState {
 
   /** Moves the state that is held into the lineage that begins with it; nothing to do for one that is in it. */
   async begin(origin: Origin): Promise<void> {
-    const { snapshot } = (await this.frozen())!;
+    const before = (await this.frozen())!;
+    const { snapshot } = before;
     const progress = decodeJson<Progress>(snapshot.progress);
     const there = begun(progress, origin);
     if (there === progress) return;
     await this.replace(await named({ ...snapshot, progress: encodeJson(there) }, this.layout));
+    this.#begunFrom = before;
   }
 
   async replace(state: NamedSnapshot): Promise<void> {
     this.#frozen = null;
     this.#naming = null;
     this.#lent = null;
+    this.#begunFrom = null;
     await this.#compute.restore(state.snapshot);
     this.#has = true;
     this.#frozen = state;
@@ -123,6 +133,7 @@ export class HeldState {
   /** A step was applied, so all members have the generation's state. */
   stepped(): void {
     this.#lent = null;
+    this.#begunFrom = null;
   }
 
   /** The state is not to be trusted: it is never reported, and nobody gets a copy. */
@@ -131,6 +142,7 @@ export class HeldState {
     this.#frozen = null;
     this.#naming = null;
     this.#lent = null;
+    this.#begunFrom = null;
     this.trainedIn = 0;
     this.isCopy = false;
   }

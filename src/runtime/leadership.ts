@@ -33,7 +33,7 @@ import type { Log } from "../ports/log.ts";
 import { type CheckpointIdentity, covers, isStale, nextToPublish, type Point } from "./point.ts";
 import { pointerOf } from "./pointers.ts";
 import { pruneCheckpoints, removeUnpublished } from "./prune.ts";
-import { type RunState, type RunView, asLeader, readEpoch, unchanged, type Versioned } from "./run-view.ts";
+import { type RunState, type RunView, asLeader, inEra, readEpoch, unchanged, type Versioned } from "./run-view.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
 
 export interface LeadershipOptions {
@@ -155,7 +155,7 @@ export class Leadership {
       ),
     );
     if (!state.leader) {
-      await this.#campaign(running);
+      await this.#campaign(running, state);
       return;
     }
     if (state.leader.value.workerId !== this.#options.workerId) return;
@@ -175,12 +175,12 @@ export class Leadership {
   }
 
   /** Takes the free leadership key, if this is still the generation that makes us a member. */
-  async #campaign(running: Versioned<Running>): Promise<void> {
+  async #campaign(running: Versioned<Running>, state: RunState): Promise<void> {
     const { keys, coordination, workerId, log } = this.#options;
     const lease = this.#options.lease();
     const leader: LeaderRecord = { workerId, generation: running.value.generation };
     const { succeeded, revision } = await coordination.transact(
-      [{ kind: "absent", key: keys.leader }, this.#stillRunning(running)],
+      [{ kind: "absent", key: keys.leader }, inEra(keys, state), this.#stillRunning(running)],
       [{ kind: "put", key: keys.leader, value: encodeJson(leader), lease }],
     );
     if (succeeded) log.info("elected leader", { generation: running.value.generation, token: revision });

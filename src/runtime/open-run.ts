@@ -135,7 +135,16 @@ async function rebuildIfLost(
   const isReplicated = !record && (await archive?.isReplicated(run));
   const known = record ?? { run, replicas: isReplicated ? 1 : 0 };
   const wishes = { workers, budgetMs, epochs, checkpoint, replicas: replicasFor(request, workers, known) };
-  const { succeeded, notices } = await rebuildRun({ coordination, job, run, record, wishes, archive, conditions: [] });
+  const { succeeded, notices } = await rebuildRun({
+    coordination,
+    job,
+    run,
+    record,
+    wishes,
+    archive,
+    seen: 0,
+    conditions: [],
+  });
   if (!succeeded) return [];
   if (!isReplicated || request.replicas !== null) return notices;
   return [

@@ -3,7 +3,8 @@
  * and its checkpoints have seen. Revisions begin anew then, so a new *era* does: nothing that was fenced in the one before
  * counts in it. Whoever trains goes on from the state that it has; nobody publishes or deletes before this is done.
  */
-import type { BestSoFar } from "../core/checkpoint-policy.ts";
+import { type BestSoFar, isSameBest, movesBest } from "../core/checkpoint-policy.ts";
+import type { CheckpointRule } from "../core/job.ts";
 import { LockstepError, messageOf } from "../core/errors.ts";
 import { encodeJson } from "../core/json.ts";
 import { type Keys, keysOf, runKey } from "../core/keys.ts";
@@ -17,7 +18,7 @@ import type { CheckpointContent, StoredCheckpoint } from "../ports/checkpoint-st
 import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
 import { bestSoFar } from "./decision-operations.ts";
 import { pointerOf } from "./pointers.ts";
-import { type RunReading, readRun } from "./run-reading.ts";
+import { type RunReading, readRun, readValue } from "./run-reading.ts";
 import { progressOf } from "./state.ts";
 
 /** The checkpoints of a job, of all its runs, as a coordinator sees them. */
@@ -35,15 +36,23 @@ export interface RunArchive {
 /** A transaction takes 128 operations: where there are more checkpoints than this, the oldest are written down before it. */
 const recordsAtOnce = 100;
 
-/** The highest generation that anybody has seen and etcd does not know of; null when it knows of all. */
-export function unknownGeneration(reading: RunReading, stored: readonly StoredCheckpoint[]): number | null {
+/**
+ * The highest generation that anybody has seen and etcd does not know of; null when it knows of all. `seen`: what the asker
+ * itself has read of.
+ */
+export function unknownGeneration(reading: RunReading, stored: readonly StoredCheckpoint[], seen = 0): number | null {
   const known = Math.max(reading.generation?.generation ?? 0, reading.origin.after);
-  const seen = Math.max(
-    0,
+  const highest = Math.max(
+    seen,
     ...reading.members.map((member) => member.seen),
     ...stored.map(({ manifest }) => manifest.generation),
   );
-  return seen > known ? seen : null;
+  return highest > known ? highest : null;
+}
+
+/** Whether etcd knows less of the run than its members, or than the asker, who has read of generation `seen`. */
+export function hasLostData(reading: RunReading, keys: Keys, seen: number): boolean {
+  return !reading.entries.has(keys.record) || unknownGeneration(reading, [], seen) !== null;
 }
 
 export interface Rebuilding {
@@ -55,6 +64,8 @@ export interface Rebuilding {
   readonly wishes: Pick<JobRecord, "workers" | "budgetMs" | "epochs" | "checkpoint" | "replicas">;
   /** Null where the coordinator sees no checkpoints: those who train still have their states. */
   readonly archive: RunArchive | null;
+  /** The highest generation that this coordinator has read of. */
+  readonly seen: number;
   /** The transaction is the active coordinator's; empty at a start. */
   readonly conditions: readonly Condition[];
 }
@@ -72,7 +83,15 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
   const [newest, { entries }] = await Promise.all([coordination.get(runKey(job)), coordination.list(keys.prefix)]);
   const reading = readRun(entries, keys);
   const stored = (await archive?.checkpointsOf(run)) ?? [];
-  const { whole, setAside } = await newestWhole(archive, run, stored);
+  const unknown = unknownGeneration(reading, stored, wish.seen);
+  // Somebody else has rebuilt it, or it was only read before the checkpoints were.
+  if (reading.entries.has(keys.record) && unknown === null) return { succeeded: false, notices: [] };
+  const isUsable = (id: string) => (recordIn(reading, keys, id)?.state ?? "live") === "live";
+  const { whole, setAside } = await newestWhole(
+    archive,
+    run,
+    stored.filter(({ id }) => isUsable(id)),
+  );
   const record = wish.record ?? (whole && recordOf(wish, whole.content));
   if (!record) {
     throw new LockstepError(
@@ -88,16 +107,18 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
   const origin: Origin = {
     lineage,
     era: 1 + Math.max(reading.origin.era, ...stored.map(({ manifest }) => manifest.era)),
-    from: from ?? { checkpoint: null, state: { lineage, era: 0, step: -1, epoch: -1, digest: "" } },
+    // Step 0 is published before anybody takes another.
+    from: from ?? (unknown === null || (archive && stored.length === 0) ? null : unseen(lineage)),
     reason: "etcd's data were lost, or older than what was trained",
     best: bestSoFar(best),
-    after: unknownGeneration(reading, stored) ?? reading.generation?.generation ?? 0,
+    after: unknown ?? reading.generation?.generation ?? reading.origin.after,
   };
   const put = (key: string, value: unknown): Operation => ({ kind: "put", key, value: encodeJson(value) });
   const reasons = [...new Set([...(whole?.stored.manifest.equivalences ?? []), ...equivalencesIn(reading, keys)])];
   const operations: Operation[] = [
     { kind: "put", key: runKey(job), value: String(Math.max(run, Number(newest?.value ?? 0))) },
-    put(keys.record, record),
+    // Whoever trains on belongs to its own start, and is to hear a stop of this one.
+    put(keys.record, { ...record, start: Math.max(record.start, ...reading.members.map(({ start }) => start)) }),
     put(keys.origin, origin),
     put(keys.equivalences, { reasons } satisfies Equivalences),
     ...(whole ? [put(keys.fingerprint, whole.stored.manifest.fingerprint)] : []),
@@ -105,7 +126,12 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
     ...(best ? [put(keys.best, best)] : []),
     ...(progress ? [put(keys.remembered, progress.history satisfies readonly EpochHistory[])] : []),
   ];
-  const records = recordsOf(stored, pointers, setAside).map((one) => put(keys.checkpoint(one.pointer.id), one));
+  const records = [
+    ...recordsOf(stored, pointers, setAside)
+      .filter(({ state, pointer: { id } }) => state === "set-aside" || !recordIn(reading, keys, id))
+      .map((one) => put(keys.checkpoint(one.pointer.id), one)),
+    ...(archive ? withoutFiles(reading, keys, stored) : []),
+  ];
   const asRead = (key: string): Condition => {
     const entry = reading.entries.get(key);
     return entry ? { kind: "modified-at", key, revision: entry.modRevision } : { kind: "absent", key };
@@ -133,6 +159,23 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
         : []),
     ],
   };
+}
+
+/** No checkpoint can be seen from here: only who has it in memory can go on, since nobody may begin at the seed again. */
+function unseen(lineage: number): Origin["from"] {
+  return { checkpoint: null, state: { lineage, era: 0, step: -1, epoch: -1, digest: "" } };
+}
+
+function recordIn({ entries }: RunReading, keys: Keys, id: string): CheckpointRecord | null {
+  return readValue<CheckpointRecord>(entries, keys.checkpoint(id));
+}
+
+/** What an older copy of etcd's data names and was deleted since. */
+function withoutFiles({ entries }: RunReading, keys: Keys, stored: readonly StoredCheckpoint[]): Operation[] {
+  const there = new Set(stored.map(({ id }) => keys.checkpoint(id)));
+  return [...entries.keys()]
+    .filter((key) => key.startsWith(keys.checkpoints) && !there.has(key))
+    .map((key) => ({ kind: "delete", key }));
 }
 
 interface Whole {
@@ -179,15 +222,25 @@ function pointersOf(stored: readonly StoredCheckpoint[], whole: Whole | null, { 
   const progress: Progress | null = whole && progressOf(whole.content);
   const sampling = progress?.samplings.at(-1) ?? null;
   const pointers = new Map(stored.map((one) => [one.id, pointerOf(one, checkpoint, sampling)]));
-  return { pointers, best: bestAmong([...pointers.values()], progress?.best ?? null), progress };
+  const epochs = [...pointers.values()].filter(({ stepInEpoch }) => stepInEpoch === 0);
+  return { pointers, best: bestAmong(epochs, progress?.best ?? null, checkpoint), progress };
 }
 
-/** The checkpoint of the epoch that was the best one, when the newest was written. */
-function bestAmong(pointers: readonly CheckpointPointer[], best: BestSoFar | null): CheckpointPointer | null {
-  const found = pointers
-    .filter(({ step, value }) => best !== null && step === best.step && value === best.value)
-    .at(-1);
-  return found && best ? { ...found, of: best.of } : null;
+/**
+ * The checkpoint of the epoch that was the best one, when the newest was written. If that was never published, or is not there
+ * any more, the best of those that are.
+ */
+function bestAmong(
+  pointers: readonly CheckpointPointer[],
+  best: BestSoFar | null,
+  rule: CheckpointRule,
+): CheckpointPointer | null {
+  if (!best) return null;
+  const found = pointers.filter(({ step, value }) => step === best.step && value === best.value).at(-1);
+  if (found) return { ...found, of: best.of };
+  return pointers
+    .filter(({ of }) => isSameBest(of, best.of))
+    .reduce<CheckpointPointer | null>((top, one) => (movesBest(rule, top, one) ? one : top), null);
 }
 
 function recordsOf(

@@ -168,6 +168,11 @@ export class RunView {
   }
 }
 
+/** Revisions alone begin anew when etcd loses its data. */
+export function isSame(one: Versioned<Generation> | null, other: Versioned<Generation>): boolean {
+  return one?.modRevision === other.modRevision && one.value.generation === other.value.generation;
+}
+
 /** The key is as it was when it was read. */
 export function unchanged(key: string, known: Versioned<unknown> | null): Condition {
   return known ? { kind: "modified-at", key, revision: known.modRevision } : { kind: "absent", key };
@@ -178,10 +183,12 @@ export function unchanged(key: string, known: Versioned<unknown> | null): Condit
  * when etcd's data are lost, so that a token alone might fit another's.
  */
 export function asLeader(keys: Keys, token: number, { origin }: Pick<RunState, "origin">): Condition[] {
-  return [
-    { kind: "created-at", key: keys.leader, revision: token },
-    origin === null ? { kind: "absent", key: keys.origin } : { kind: "equals", key: keys.origin, value: origin },
-  ];
+  return [{ kind: "created-at", key: keys.leader, revision: token }, inEra(keys, { origin })];
+}
+
+/** The lineage and the era are those that were read. */
+export function inEra(keys: Keys, { origin }: Pick<RunState, "origin">): Condition {
+  return origin === null ? { kind: "absent", key: keys.origin } : { kind: "equals", key: keys.origin, value: origin };
 }
 
 export async function readEpoch(coordination: Coordination, key: string): Promise<EpochRecord | null> {

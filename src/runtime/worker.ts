@@ -20,7 +20,7 @@ import { HeldState } from "./held-state.ts";
 import { Leadership } from "./leadership.ts";
 import { unlessAborted } from "./patience.ts";
 import { SaveClock } from "./save-clock.ts";
-import { type RunState, RunView, type Versioned } from "./run-view.ts";
+import { isSame, type RunState, RunView, type Versioned } from "./run-view.ts";
 
 export interface WorkerOptions {
   readonly name: string;
@@ -198,6 +198,7 @@ export class Worker {
       leaving,
       hasState: false,
       seen: this.#seen,
+      trainedIn: this.#held.trainedIn,
       stepsPerEpoch,
       stepMs: 0,
       store,
@@ -310,7 +311,7 @@ export class Worker {
     const forget = this.#view.onReading(() => {
       const now = this.#view.state && this.#next(this.#view.state, workerId);
       const { generation: other } = now && "generation" in now ? now : { generation: null };
-      if (over.signal.aborted || (now?.kind === next.kind && other?.modRevision === generation.modRevision)) return;
+      if (over.signal.aborted || (now?.kind === next.kind && isSame(other, generation))) return;
       over.abort(generationOver);
       // From forming to running nothing has to stop.
       if (other?.value.generation !== value.generation) this.#stopAtOnce();
@@ -377,11 +378,13 @@ export class Worker {
     }
   }
 
-  /** Others went on without a worker that was away: it comes back under a new id, not under this one. */
+  /** Others went on without a worker that was away, or etcd lost what made it a member: it comes back under a new id. */
   async #belongs(workerId: string): Promise<boolean> {
     await this.#view.refresh();
     const generation = this.#view.state?.generation?.value ?? null;
-    if (!this.#current || !generation || memberIds(generation).includes(workerId)) return true;
+    if (!this.#current) return true;
+    if (!generation || generation.generation < this.#seen) return this.#draining.signal.aborted;
+    if (memberIds(generation).includes(workerId)) return true;
     // Who hands over may be needed until others run.
     return this.#draining.signal.aborted && generation.kind === "forming";
   }

@@ -20,6 +20,7 @@ const member = (workerId: string, changes: Partial<Member> = {}): Member => ({
   store: null,
   stepMs: 0,
   seen: 0,
+  trainedIn: 0,
   ...changes,
 });
 const state = (step: number, digest = `sha256:${step}`, epoch = 0): StateName => ({
@@ -36,6 +37,7 @@ const empty: ClusterView = {
   settled: true,
   members: [],
   unsure: new Set(),
+  mayReturn: false,
   refused: new Set(),
   generation: null,
   reports: [],

@@ -35,6 +35,14 @@ interface StoredLease {
   readonly ended: AbortController;
 }
 
+/** Everything that a store holds at one moment, as in a backup of it. */
+export interface StoreImage {
+  readonly entries: ReadonlyMap<string, Entry>;
+  /** The time to live of each lease. */
+  readonly leases: ReadonlyMap<string, number>;
+  readonly revision: number;
+}
+
 /** The store: what an etcd cluster is to its clients. */
 export class MemoryCoordination {
   readonly #options: MemoryCoordinationOptions;
@@ -61,6 +69,26 @@ export class MemoryCoordination {
   close(): void {
     for (const lease of this.#leases.values()) lease.ended.abort();
     this.#leases.clear();
+  }
+
+  image(): StoreImage {
+    this.#expireDue();
+    const leases = new Map([...this.#leases].map(([id, { ttlMs }]) => [id, ttlMs]));
+    return { entries: new Map(this.#entries), leases, revision: this.#revision };
+  }
+
+  /**
+   * As an etcd whose data directory was replaced: by a backup, whose leases have their whole time again, or by an empty one.
+   * Revisions go on from there. No lease gets an id that was ever granted, as in etcd; its watches were ended with it.
+   */
+  restore(image: StoreImage | null): void {
+    this.close();
+    this.#entries.clear();
+    this.#sorted = null;
+    this.#watches.compactedRevision = 0;
+    this.#revision = image?.revision ?? 1;
+    for (const [key, entry] of image?.entries ?? []) this.#entries.set(key, entry);
+    for (const [id, ttlMs] of image?.leases ?? []) this.#keepLease(id, ttlMs);
   }
 
   get(key: string): Entry | null {
@@ -97,10 +125,14 @@ export class MemoryCoordination {
   grant(ttlMs: number): string {
     this.#leasesGranted += 1;
     const id = String(this.#leasesGranted);
+    this.#keepLease(id, ttlMs);
+    return id;
+  }
+
+  #keepLease(id: string, ttlMs: number): void {
     const lease = { ttlMs, expiresAtMs: this.#options.clock.monotonicMs() + ttlMs, ended: new AbortController() };
     this.#leases.set(id, lease);
     void this.#expireInTime(id, lease);
-    return id;
   }
 
   /** Returns the lease's time to live from now on; 0 when there is no such lease. */
