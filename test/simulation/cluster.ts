@@ -37,6 +37,8 @@ export interface ClusterShape {
   readonly stepMs: number;
   /** How many others keep a copy of each checkpoint, each on a disk of its own; 0: all share one. */
   readonly replicas: number;
+  /** Coordinators see the checkpoints, so that what etcd loses can be rebuilt though every worker has died. */
+  readonly hasArchive: boolean;
   /** A process that is started again listens where the one before did. */
   readonly keepsAddresses: boolean;
 }
@@ -133,6 +135,7 @@ export class Cluster {
     if (!process || process.actor.stopper) return false;
     world.trace.note(process.actor.name, `is stopped for ${Math.round(forMs)} ms`);
     process.actor.stop();
+    this.#parts.observer.slept(process.actor.name);
     network.stopped(process.actor);
     world.after(forMs, null, () => {
       if (process.actor.isDead) return;
@@ -275,13 +278,14 @@ export class Cluster {
   }
 
   #startCoordinator(slot: Slot): void {
-    const { world } = this.#parts;
+    const { world, disk } = this.#parts;
     const { actor, origin } = this.#open(slot);
     slot.process = { actor, address: actor.name, time: null, program: null, worker: null };
     const log = world.trace.logOf(actor.name);
     const clock = clockOf(world, actor, origin);
     const coordination = this.#client(actor, origin);
-    const { job, workers, bounds } = this.#shape;
+    const { job, workers, bounds, hasArchive } = this.#shape;
+    const archive = hasArchive ? disk.archiveFor(actor) : null;
     const main = async () => {
       await clock.sleep(this.#chance.between(50, 400));
       const { record, keys } = await openRun(coordination, {
@@ -297,13 +301,13 @@ export class Cluster {
         checkpoint: tinyJob(job).checkpoint,
         replicas: this.#shape.replicas,
         allowChange: false,
-        archive: null,
+        archive,
         defaultThreads: () => 1,
       });
       this.#opened();
       const self = { address: actor.name, pid: slot.starts, name: actor.name };
       const coordinator = new Coordinator({
-        ...{ record, keys, coordination, clock, log, self, archive: null },
+        ...{ record, keys, coordination, clock, log, self, archive },
         budget: this.budget,
         liveness: this.#ends.livenessFor(actor),
       });

@@ -4,9 +4,11 @@
  */
 import { createHash } from "node:crypto";
 import { CheckpointError } from "../../src/core/manifest.ts";
+import { compareStates } from "../../src/core/state-order.ts";
 import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../../src/ports/checkpoint-storage.ts";
 import type { Chance } from "./random.ts";
 import type { Copies } from "../../src/adapters/replicas/replicated-storage.ts";
+import type { RunArchive } from "../../src/runtime/rebuild-run.ts";
 import { copiesOn } from "./own-disks.ts";
 import { type Actor, slotOf, type World } from "./world.ts";
 
@@ -159,6 +161,23 @@ export class Disk {
     return new Promise((resolve) =>
       this.#world.after(ms * this.slowness * this.#chance.between(0.5, 2), actor, resolve),
     );
+  }
+
+  /** What a coordinator sees of it. There is only one run. */
+  archiveFor(actor: Actor): RunArchive {
+    const storage = this.of(actor);
+    const ofRun = async (run: number) => (run === 1 ? storage.list() : []);
+    return {
+      newestRun: async () => ((await storage.list()).length > 0 ? 1 : 0),
+      checkpointsOf: async (run) => [...(await ofRun(run))].sort((a, b) => compareStates(a.manifest, b.manifest)),
+      load: (_, id) => storage.load(id),
+      isReplicated: async () => false,
+    };
+  }
+
+  /** The highest generation of which there is a whole checkpoint. */
+  get newestGeneration(): number {
+    return Math.max(0, ...[...this.#whole.values()].map(({ stored }) => stored.manifest.generation));
   }
 
   of(actor: Actor): CheckpointStorage {

@@ -3,7 +3,7 @@
  * clients everything that goes wrong: lost and late requests, replies that are lost after the fact, hints that never
  * come, outages, elections, compactions. Its clock is its own: while nobody leads, no lease ends.
  */
-import { MemoryCoordination } from "../../src/adapters/memory/coordination.ts";
+import { MemoryCoordination, type StoreImage } from "../../src/adapters/memory/coordination.ts";
 import type { Condition, Operation, TransactionResult } from "../../src/ports/coordination.ts";
 import type { SimulatedStream } from "./etcd-watch.ts";
 import type { Chance } from "./random.ts";
@@ -219,6 +219,14 @@ export class SimulatedEtcd {
       this.#move();
       this.#renewAll();
     });
+  }
+
+  /** All members are killed, and start again after `ms` with other data: those of a backup, or none. */
+  replaceData(ms: number, image: StoreImage | null): void {
+    this.goDown(ms);
+    this.store.restore(image);
+    this.#leases.clear();
+    for (const id of image?.leases.keys() ?? []) this.#leases.add(id);
   }
 
   /** Every lease ends this much later. */

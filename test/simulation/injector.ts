@@ -2,6 +2,7 @@
 import { type Generation, memberIds } from "../../src/core/membership.ts";
 import { decodeJson } from "../../src/core/json.ts";
 import type { CheckpointPointer } from "../../src/core/status.ts";
+import type { StoreImage } from "../../src/adapters/memory/coordination.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Disk } from "./disk.ts";
 import { fairWeather, type SimulatedEtcd, type Weather } from "./etcd.ts";
@@ -22,15 +23,27 @@ export interface InjectorParts {
 
 const mostWorkers = 7;
 
+/** A copy of etcd's data, with what was seen until then. */
+interface Backup {
+  readonly image: StoreImage;
+  readonly generation: number;
+}
+
 export class Injector {
   readonly #parts: InjectorParts;
   /** Faults that wait for their moment. */
   #armed: Fault[] = [];
   #cuts: (readonly [string, string])[] = [];
   #isOver = false;
+  readonly #hasArchive: boolean;
+  /** What etcd held after each write; kept only where such a copy is put back. */
+  readonly #backups: Backup[] = [];
+  readonly #keepsBackups: boolean;
 
-  constructor(parts: InjectorParts, schedule: readonly Fault[]) {
+  constructor(parts: InjectorParts, schedule: readonly Fault[], hasArchive: boolean) {
     this.#parts = parts;
+    this.#hasArchive = hasArchive;
+    this.#keepsBackups = schedule.some(({ kind }) => kind === "etcd-restored");
     const { world, observer } = parts;
     for (const fault of schedule) {
       world.at(fault.atMs, null, () => {
@@ -39,6 +52,12 @@ export class Injector {
       });
     }
     observer.onMoment = (moment) => this.#momentCame(moment);
+  }
+
+  /** Called after every write. */
+  wrote(): void {
+    if (!this.#keepsBackups) return;
+    this.#backups.push({ image: this.#parts.etcd.store.image(), generation: this.#generation()?.generation ?? 0 });
   }
 
   /** Nothing goes wrong any more, and who was sent away or stopped is back. */
@@ -158,6 +177,10 @@ export class Injector {
         return worker !== null && this.#loseDisk(worker);
       case "damage-copy":
         return this.#damageCopy(fault);
+      case "etcd-lost":
+        return this.#loseData(forMs);
+      case "etcd-restored":
+        return this.#restoreData(fault);
       case "disk-slow":
         disk.slowness = 40;
         this.#later(forMs, () => {
@@ -192,8 +215,7 @@ export class Injector {
   /** Whether it has a peer who can tell that something is wrong, and a published state to go back to. */
   #canCompare(worker: string | null): worker is string {
     const { store } = this.#parts.observer;
-    const value = store.get(keys.generation);
-    const generation = value ? decodeJson<Generation>(value) : null;
+    const generation = this.#generation();
     // Of one that forms with a newcomer, only one may have the state.
     const members = generation?.kind === "running" ? memberIds(generation) : [];
     return store.has(keys.latest) && members.length > 1 && members.some((id) => id.startsWith(`${worker}.`));
@@ -234,6 +256,42 @@ export class Injector {
     if (holder === null || holders.length < 2) return false;
     disk.damage(holder, id);
     return this.#note(`the copy of ${id} of ${holder} is damaged`);
+  }
+
+  #loseData(forMs: number): boolean {
+    const { etcd, observer } = this.#parts;
+    if (!this.#isInMemory()) return false;
+    this.#note(`etcd is killed, and is back without its data after ${forMs} ms`);
+    etcd.replaceData(forMs, null);
+    observer.replaced(new Map(), this.#hasArchive);
+    return true;
+  }
+
+  /** Of a generation before: that nothing is missing can be seen by nobody who has heard of no later one. */
+  #restoreData({ target, other, forMs }: Fault): boolean {
+    const { etcd, observer } = this.#parts;
+    const now = this.#generation()?.generation ?? 0;
+    const older = this.#backups.filter(({ generation }) => generation < now);
+    if (!this.#isInMemory()) return false;
+    const backup = older[Math.floor(((target * 12 + other) / 144) * older.length)];
+    if (!backup) return false;
+    const image = other % 2 === 0 ? backup.image : withoutLeases(backup.image);
+    this.#note(
+      `etcd is killed, and is back after ${forMs} ms as it was at revision ${image.revision}, in ${backup.generation} of ${now} generations`,
+    );
+    etcd.replaceData(forMs, image);
+    observer.replaced(new Map([...image.entries].map(([key, { value }]) => [key, value])), this.#hasArchive);
+    return true;
+  }
+
+  /** Whether what is lost can be known: from checkpoints, or from workers, who have all taken the state by then. */
+  #isInMemory(): boolean {
+    return this.#hasArchive || this.#parts.observer.store.has(keys.latest);
+  }
+
+  #generation(): Generation | null {
+    const value = this.#parts.observer.store.get(keys.generation);
+    return value ? decodeJson<Generation>(value) : null;
   }
 
   #leader(): string | null {
@@ -311,6 +369,11 @@ export class Injector {
     this.#parts.world.trace.note("-", what);
     return true;
   }
+}
+
+/** As when the backup is put back after all of its leases have ended. */
+function withoutLeases({ entries, revision }: StoreImage): StoreImage {
+  return { entries: new Map([...entries].filter(([, { leaseId }]) => leaseId === null)), leases: new Map(), revision };
 }
 
 function nth(names: readonly string[], n: number): string | null {

@@ -16,6 +16,7 @@ import type {
 import { compareStates, type Report } from "../../src/core/state-order.ts";
 import type { CheckpointPointer } from "../../src/core/status.ts";
 import type { Disk } from "./disk.ts";
+import { checkEra, checkNumber, checkWaits, eraOpenedBy, originIn, type SeenEras } from "./era-invariants.ts";
 import type { StoreChange, StoreWrite } from "./etcd.ts";
 import type { SeenProcess } from "./observer.ts";
 import { checkStandsAt } from "./process-invariants.ts";
@@ -53,16 +54,25 @@ export interface Seen {
   readonly copies: Set<string>;
   /** The epochs whose boundaries were published, in order. */
   readonly published: number[];
+  readonly eras: SeenEras;
   readonly fail: (invariant: string, why: string) => void;
 }
 
 /**
  * "paused": below MIN. "back": enough came back. "spared": somebody stands by beyond MAX or S, and is not left out. "behind":
- * a new lineage began behind what was published. "saved": `latest` moved in the middle of an epoch.
+ * a new lineage began behind what was published. "saved": `latest` moved in the middle of an epoch. "era": etcd's data were
+ * lost, and a new era began. "unheard": a step was applied by who had not heard of that yet.
  */
-export type Standing = "paused" | "back" | "spared" | "behind" | "saved";
+export type Standing = "paused" | "back" | "spared" | "behind" | "saved" | "era" | "unheard";
 
 export function checkWrite(seen: Seen, write: StoreWrite): void {
+  const era = eraOpenedBy(seen, write);
+  if (era) {
+    // What it writes down is what was there before.
+    checkEra(seen, write, era);
+    return;
+  }
+  checkWaits(seen, write);
   for (const change of write.changes) {
     if (!change.key.startsWith(keys.prefix)) continue;
     const name = short(change.key);
@@ -81,6 +91,7 @@ export function checkWrite(seen: Seen, write: StoreWrite): void {
         checkReport(seen, change, write.author);
         break;
       case "epochs":
+        if (isCommittedAgain(seen, change, write)) break;
         checkFence(seen, write, name);
         checkEpoch(seen, change, write);
         break;
@@ -201,7 +212,8 @@ function checkGeneration(seen: Seen, write: StoreWrite, { value }: StoreChange):
     fail("R16", `generation ${next.generation} has ${next.members.length} members of at most ${seen.most}`);
   }
   if (next.kind === "forming") {
-    if (next.generation !== (before?.generation ?? 0) + 1) {
+    checkNumber(seen, next.generation, write.author);
+    if (next.generation !== Math.max(before?.generation ?? 0, originIn(store).after) + 1) {
       fail("R4", `Forming(${next.generation}) after ${before?.kind}(${before?.generation})`);
     }
     const leader = valueAfter(seen, write, keys.leader);
@@ -213,7 +225,7 @@ function checkGeneration(seen: Seen, write: StoreWrite, { value }: StoreChange):
     for (const id of ids) {
       if (store.has(keys.refusal(id))) fail("R13", `Forming(${next.generation}) has ${id}, which was refused`);
     }
-    if (before) checkLeftOut(seen, before, ids);
+    if (before && before.generation > originIn(store).after) checkLeftOut(seen, before, ids);
     return;
   }
   if (before?.kind !== "forming" || before.generation !== next.generation) {
@@ -226,6 +238,7 @@ function checkGeneration(seen: Seen, write: StoreWrite, { value }: StoreChange):
   if (next.paused !== next.members.length < seen.least) {
     fail("P6", `Running(${next.generation}) has ${next.members.length} members, and paused is ${next.paused}`);
   }
+  seen.eras.formed.set(write.author ?? "", next.generation);
   noteStanding(seen, next);
   seen.runnings.set(next.generation, next);
   checkRunning(seen, before, next);
@@ -319,6 +332,7 @@ function checkReport(seen: Seen, { key, value }: StoreChange, author: string | n
   checkStandsAt(seen, author ?? "", decodeJson<Report>(value));
   if (
     state?.lineage === 1 &&
+    state.era === 1 &&
     seen.flipped.size === 0 &&
     !seen.reference.states[state.step]?.digests.includes(state.digest)
   ) {
@@ -335,6 +349,16 @@ function checkFence({ store, owners, fail }: Seen, write: StoreWrite, name: stri
   if (holder !== write.author) fail("P4", `${write.author} wrote ${name}, and the leader is ${holder ?? "nobody"}`);
 }
 
+/** What lies ahead of where an era begins is committed again in it. */
+function isCommittedAgain({ store }: Seen, { key, value }: StoreChange, { changes }: StoreWrite): boolean {
+  const before = store.get(key);
+  const text = changes.find((change) => change.key === keys.generation)?.value;
+  if (value !== null || before === undefined || !text) return false;
+  const { source, origin } = decodeJson<Running>(text);
+  const from = source.kind === "seed" ? { era: 1, epoch: 0 } : source.state;
+  return from.era < origin.era && decodeJson<EpochRecord>(before).epoch >= from.epoch;
+}
+
 function checkEpoch(seen: Seen, { key, value }: StoreChange, write: StoreWrite): void {
   const { store, reference, runnings, job, fail } = seen;
   if (value === null || store.has(key)) {
@@ -343,7 +367,7 @@ function checkEpoch(seen: Seen, { key, value }: StoreChange, write: StoreWrite):
   }
   const record = decodeJson<EpochRecord>(value);
   const { epoch, state, generation } = record;
-  const isSame = state.lineage > 1 || state.digest === reference.boundaries[epoch];
+  const isSame = state.lineage > 1 || state.era > 1 || state.digest === reference.boundaries[epoch];
   if (!isSame || state.step !== epoch * reference.stepsPerEpoch) {
     fail("P1", `epoch ${epoch} was committed with a state that is not the undisturbed run's`);
   }
@@ -379,7 +403,11 @@ function checkLatest(seen: Seen, { value }: StoreChange): void {
     fail("R9", `latest went from step ${old.step} of epoch ${old.epoch} to ${pointer.step} of ${pointer.epoch}`);
   }
   checkWhole(seen, pointer);
-  if (pointer.lineage === 1 && !reference.states[pointer.step]?.digests.includes(pointer.stateDigest)) {
+  if (
+    pointer.lineage === 1 &&
+    pointer.era === 1 &&
+    !reference.states[pointer.step]?.digests.includes(pointer.stateDigest)
+  ) {
     fail("P1", `latest names a state of step ${pointer.step} that is not the undisturbed run's`);
   }
   if (pointer.stepInEpoch > 0) {
@@ -448,6 +476,7 @@ function checkCheckpoint(seen: Seen, { key, value }: StoreChange, write: StoreWr
   if (stateOf(value) === "live" && before) fail("R8", `${write.author} published ${key} again`);
   if (stateOf(value) !== "condemned") return;
   const id = key.slice(keys.checkpoints.length);
+  seen.eras.condemned.add(id);
   const pins = pinsOf(seen, id);
   if (pins.length > 0) fail("R8", `${write.author} condemned ${id}, which has the pin ${short(pins[0]!)}`);
   for (const pointer of [keys.latest, keys.best]) {
@@ -472,7 +501,7 @@ export function pinsOf({ store }: Pick<Seen, "store">, id: string): string[] {
   return [...store.keys()].filter((key) => key.startsWith(keys.pin(id, "")));
 }
 
-function valueAfter({ store }: Seen, { changes }: StoreWrite, key: string): string | null {
+export function valueAfter({ store }: Seen, { changes }: StoreWrite, key: string): string | null {
   const change = changes.find((candidate) => candidate.key === key);
   return change ? change.value : (store.get(key) ?? null);
 }

@@ -7,11 +7,12 @@ import { decodeJson } from "../../src/core/json.ts";
 import type { Progress } from "../../src/core/progress.ts";
 import type { CheckpointRecord } from "../../src/core/records.ts";
 import { compareStates } from "../../src/core/state-order.ts";
-import type { CheckpointPointer } from "../../src/core/status.ts";
+import type { CheckpointPointer, EpochHistory } from "../../src/core/status.ts";
 import type { Operation } from "../../src/ports/coordination.ts";
 import type { StateSnapshot } from "../../src/ports/transport.ts";
 import type { WorkerEnd } from "../../src/runtime/worker.ts";
 import type { Disk } from "./disk.ts";
+import { type Loss, originIn } from "./era-invariants.ts";
 import type { StoreWrite } from "./etcd.ts";
 import { checkWrite, pinsOf, type Seen, short } from "./invariants.ts";
 import { checkStep, checkStop, checkTaken } from "./process-invariants.ts";
@@ -98,6 +99,7 @@ export class Observer {
       hung: new Set(),
       copies: new Set(),
       published: [],
+      eras: { loss: null, wasLost: false, era: 1, formed: new Map(), slept: new Set(), condemned: new Set() },
       fail: (invariant, why) => this.#fail(invariant, why),
     };
   }
@@ -113,8 +115,35 @@ export class Observer {
     this.#seen.hung.add(process);
   }
 
+  slept(process: string): void {
+    this.#seen.eras.slept.add(process);
+  }
+
   watchDisk(disk: Disk): void {
     this.#seen.disk = disk;
+  }
+
+  /** etcd has other data now: an older copy of them, or none. */
+  replaced(entries: ReadonlyMap<string, string>, hasArchive: boolean): void {
+    const { store, eras, lapsedAtMs, published, disk } = this.#seen;
+    const latest = store.get(keys.latest);
+    eras.wasLost = true;
+    // Before the first generation nothing was known that could be lost.
+    const loss: Loss = {
+      hasArchive,
+      latest: latest === undefined ? null : decodeJson<CheckpointPointer>(latest),
+      newestGeneration: disk?.newestGeneration ?? 0,
+      isEmpty: entries.size === 0,
+    };
+    eras.loss = store.has(keys.generation) ? loss : null;
+    store.clear();
+    for (const [key, value] of entries) store.set(key, value);
+    lapsedAtMs.clear();
+    // Nobody remembers then what was best.
+    if (hasArchive) return;
+    published.length = 0;
+    const best = entries.get(keys.best);
+    if (best !== undefined) published.push(decodeJson<CheckpointPointer>(best).epoch);
   }
 
   get store(): ReadonlyMap<string, string> {
@@ -192,6 +221,7 @@ export class Observer {
 
   deleting(process: string, id: string): void {
     this.#trace.note(process, `deletes ${id}`);
+    if (this.#wasCondemned(id)) return;
     const { store } = this.#seen;
     for (const pointer of [keys.latest, keys.best]) {
       const value = store.get(pointer);
@@ -214,6 +244,7 @@ export class Observer {
   /** Each worker deletes its own copies of what was condemned, or can never be published any more. */
   deletingCopy(process: string, id: string): void {
     this.#trace.note(process, `deletes its copy of ${id}`);
+    if (this.#wasCondemned(id)) return;
     const { store, disk } = this.#seen;
     const latest = store.get(keys.latest);
     const pointers = [latest, store.get(keys.best)].map((value) => value && decodeJson<CheckpointPointer>(value));
@@ -229,6 +260,12 @@ export class Observer {
       latest !== undefined && manifest && compareStates(manifest, decodeJson<CheckpointPointer>(latest)) <= 0;
     if (state === "condemned" || (state === null && (isBehind || this.#writers.get(id) === process))) return;
     this.#fail("R8", `${process} deletes its copy of ${id}, which is ${state ?? "ahead of latest"}`);
+  }
+
+  /** Before etcd's data were lost: it counts as live again, but whoever was about to delete it may do so. */
+  #wasCondemned(id: string): boolean {
+    const { wasLost, condemned } = this.#seen.eras;
+    return wasLost && condemned.has(id);
   }
 
   left(process: string, end: WorkerEnd): void {
@@ -272,8 +309,13 @@ export class Observer {
   /** When the job is finished: everything is there that the undisturbed run would have left. */
   checkEnd(): void {
     const { store, reference, disk } = this.#seen;
-    const lineages = [1, ...[...store.keys()].filter((key) => key.startsWith(keys.lineages)).map((_, i) => i + 2)];
+    const lineages = Array.from({ length: originIn(store).lineage }, (_, i) => i + 1);
+    const text = store.get(keys.remembered);
+    const remembered = text === undefined ? null : decodeJson<readonly EpochHistory[]>(text);
+    const isRemembered = (epoch: number) =>
+      remembered !== null && (epoch === 0 || remembered.some((line) => line.epoch === epoch));
     for (let epoch = 0; epoch < reference.boundaries.length; epoch++) {
+      if (isRemembered(epoch)) continue;
       if (!lineages.some((lineage) => store.has(keys.epoch(lineage, epoch))))
         this.#fail("R6", `the job is finished without a record of epoch ${epoch}`);
     }

@@ -3,11 +3,13 @@ import type { Generation } from "../../src/core/membership.ts";
 import { memberIds } from "../../src/core/membership.ts";
 import { decodeJson, encodeJson } from "../../src/core/json.ts";
 import type { Progress } from "../../src/core/progress.ts";
+import { isSince } from "../../src/core/origin.ts";
 import type { Report } from "../../src/core/state-order.ts";
 import type { CheckpointPointer } from "../../src/core/status.ts";
 import type { StateSnapshot } from "../../src/ports/transport.ts";
 import { digestOf } from "../../src/runtime/state.ts";
 import { batchRange, shardRange } from "../../src/core/sampler.ts";
+import { originIn } from "./era-invariants.ts";
 import { checksumEvery } from "./program.ts";
 import type { Seen } from "./invariants.ts";
 import type { SeenProcess } from "./observer.ts";
@@ -27,10 +29,12 @@ export function checkStep(
   }
   if (runnings.get(generation)?.paused) fail("P6", `${name} applied step ${step} in ${generation}, which is paused`);
   const latest = seen.store.get(keys.latest);
-  const { lineage } = decodeJson<Progress>(progress);
-  if (!latest) fail("R15", `${name} applied step ${step}, and step 0 is not published`);
-  else if (decodeJson<CheckpointPointer>(latest).lineage !== lineage) {
-    fail("R11", `${name} applied step ${step} of lineage ${lineage}, and nothing is published in it`);
+  const { lineage, era } = decodeJson<Progress>(progress);
+  // Who has not heard of it trains on where etcd's data were lost, and publishes nothing.
+  if (seen.eras.loss || era < originIn(seen.store).era) seen.note("unheard");
+  else if (!latest) fail("R15", `${name} applied step ${step}, and step 0 is not published`);
+  else if (!isSince(decodeJson<CheckpointPointer>(latest), { lineage, era })) {
+    fail("R11", `${name} applied step ${step} of lineage ${lineage}, era ${era}, and nothing is published in it`);
   }
   // A flip while a step is computed may come after its checksum; the next one that is taken tells.
   const isCompared = (step - 1) % checksumEvery === 0;
@@ -81,13 +85,15 @@ export function checkTaken(
   if (now?.kind === "running" && isMember && progress && now.source.kind !== "seed") {
     const digest = digestOf({ progress: encodeJson(progress), values });
     // The state at a lineage's beginning is what the generation names, moved into the lineage.
-    const isMoved = progress.lineage > now.source.state.lineage && progress.lineage === now.origin.lineage;
+    const isMoved = !isSince(now.source.state, now.origin) && isSince(progress, now.origin);
     if (!isMoved && digest !== now.source.state.digest) {
       fail("R12", `${name} took a state of step ${step} that is not the one which generation ${now.generation} names`);
     }
   }
   if (seen.flipped.size > 0) return;
-  if (process.step !== null && step < process.step && (progress?.lineage ?? 1) <= process.lineage) {
+  // Nobody waits for who slept while etcd's data were lost: no key says that it is there.
+  const isWaitedFor = !seen.eras.wasLost || !seen.eras.slept.has(name);
+  if (process.step !== null && step < process.step && (progress?.lineage ?? 1) <= process.lineage && isWaitedFor) {
     fail("P2", `${name} was at step ${process.step} and took the state of step ${step}`);
   }
   const expected = reference.states[step];
@@ -96,9 +102,10 @@ export function checkTaken(
   }
 }
 
-/** In a later lineage the same steps have the same numbers; where it began, and what was best then, is its own. */
+/** In a later lineage or era the same steps have the same numbers; where it began, and what was best then, is its own. */
 function isSameProgress(text: string, expected = "{}"): boolean {
-  if (decodeJson<Progress>(text).lineage === 1) return text === expected;
+  const { lineage, era } = decodeJson<Progress>(text);
+  if (lineage === 1 && era === 1) return text === expected;
   const comparable = (from: string) => {
     const { lineage, era, openings, best, ...rest } = decodeJson<Progress>(from);
     return encodeJson({ ...rest, history: rest.history.map(({ improved, ...line }) => line) });

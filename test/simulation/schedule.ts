@@ -41,6 +41,8 @@ export const supportedFaults = {
   "corrupt-latest": true,
   "lose-disk": true,
   "damage-copy": true,
+  "etcd-lost": true,
+  "etcd-restored": true,
 } as const;
 
 export type FaultKind = keyof typeof supportedFaults;
@@ -71,7 +73,30 @@ const moments: readonly Moment[] = [
 ];
 
 /** Drawn by themselves. */
-const special: readonly FaultKind[] = ["flip-bit", "damaged-copy", "corrupt-latest", "lose-disk", "damage-copy"];
+const special: readonly FaultKind[] = [
+  "flip-bit",
+  "damaged-copy",
+  "corrupt-latest",
+  "lose-disk",
+  "damage-copy",
+  "etcd-lost",
+  "etcd-restored",
+];
+
+/** Faults after which nobody might be left who has the state. */
+const deadly: readonly FaultKind[] = [
+  "kill-worker",
+  "kill-leader",
+  "kill-two",
+  "kill-all-but-one",
+  "kill-all",
+  "lose-machine",
+  "crash-loop",
+  "hang",
+  "drain",
+  "drain-all",
+  "lose-disk",
+];
 
 export const allKinds = Object.keys(supportedFaults) as FaultKind[];
 
@@ -108,6 +133,23 @@ export function drawDiskFaults(chance: Chance, horizonMs: number): Fault[] {
   const faults = Array.from({ length: chance.whole(0, 4) }, () => draw(chance, chance.pick(kinds), horizonMs));
   // So that copies are looked at.
   return chance.is(0.5) ? [...faults, { ...draw(chance, "kill-all", horizonMs), on: null }] : faults;
+}
+
+/**
+ * Once in a life, if at all, etcd's data are lost, or an older copy is put back. Where nobody sees the checkpoints but the
+ * workers, some of these have to live on.
+ */
+export function withLostData(
+  schedule: readonly Fault[],
+  chance: Chance,
+  horizonMs: number,
+  hasArchive: boolean,
+): readonly Fault[] {
+  const isFlipped = schedule.some(({ kind }) => kind === "flip-bit");
+  if (!chance.is(0.08) || isFlipped) return schedule;
+  const lost = draw(chance, chance.is(0.5) ? "etcd-lost" : "etcd-restored", horizonMs);
+  const others = hasArchive ? schedule : schedule.filter(({ kind }) => !deadly.includes(kind));
+  return [...others, lost];
 }
 
 function draw(chance: Chance, kind: FaultKind, horizonMs: number): Fault {

@@ -81,7 +81,15 @@ async function runSeeds(from: number, count: number): Promise<number> {
   const faults: Record<string, number> = Object.fromEntries(
     allKinds.filter((kind) => supportedFaults[kind as FaultKind]).map((kind) => [kind, 0]),
   );
-  const standings: Record<Standing, number> = { paused: 0, back: 0, spared: 0, behind: 0, saved: 0 };
+  const standings: Record<Standing, number> = {
+    paused: 0,
+    back: 0,
+    spared: 0,
+    behind: 0,
+    saved: 0,
+    era: 0,
+    unheard: 0,
+  };
   const failed: SeedResult[] = [];
   let next = from;
   let run = 0;

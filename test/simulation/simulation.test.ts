@@ -8,7 +8,10 @@ import { Trace } from "./trace.ts";
 import { World } from "./world.ts";
 
 /** Each of these broke something once; CHANGELOG and the commits' messages say what. */
-const remembered = [270, 299, 328, 1406, 1954, 25, 450, 765, 10, 296, 380, 479, 776, 1223, 980387, 981360, 551126166];
+const remembered = [
+  270, 299, 328, 1406, 1954, 25, 450, 765, 10, 296, 380, 479, 776, 1223, 980387, 981360, 551126166, 258, 294, 1375,
+  41316, 61453, 90195,
+];
 const fixed = Array.from({ length: 150 }, (_, i) => i + 1);
 const freshCount = 200;
 const firstFresh = Math.floor(Date.now() / 1000) * 1000;

@@ -14,7 +14,7 @@ import { Observer, type Violation } from "./observer.ts";
 import type { Chance } from "./random.ts";
 import { Chance as SeededChance } from "./random.ts";
 import { referenceOf } from "./reference.ts";
-import { drawDiskFaults, drawSchedule, type Fault } from "./schedule.ts";
+import { drawDiskFaults, drawSchedule, type Fault, withLostData } from "./schedule.ts";
 import { Trace } from "./trace.ts";
 import { keys } from "./worker-process.ts";
 import { World } from "./world.ts";
@@ -46,10 +46,12 @@ export function scenarioOf(seed: number): Scenario {
   const shards = chance.whole(1, 6);
   const horizonMs = Math.round(chance.between(6000, 25_000));
   const bounded = withBounds(new SeededChance(seed, "bounds"), drawShape(chance, seed, shards, horizonMs));
-  const shape = withReplicas(seed, bounded);
+  const shape = withArchive(seed, withReplicas(seed, bounded));
   const schedule = drawSchedule(new SeededChance(seed, "schedule"), horizonMs);
   const disks = shape.replicas > 0 ? drawDiskFaults(new SeededChance(seed, "disks"), horizonMs) : [];
-  return { seed, shape, horizonMs, schedule: [...schedule, ...disks] };
+  const faults = [...schedule, ...disks];
+  const era = new SeededChance(seed, "era");
+  return { seed, shape, horizonMs, schedule: withLostData(faults, era, horizonMs, shape.hasArchive) };
 }
 
 function drawShape(chance: Chance, seed: number, shards: number, horizonMs: number): ClusterShape {
@@ -78,6 +80,7 @@ function drawShape(chance: Chance, seed: number, shards: number, horizonMs: numb
     budgetMs: chance.is(0.5) ? 5000 : 3000,
     stepMs: (horizonMs / (epochs * steps)) * chance.between(0.1, 1),
     replicas: 0,
+    hasArchive: false,
     keepsAddresses: chance.is(0.3),
   };
 }
@@ -93,6 +96,12 @@ function withReplicas(seed: number, shape: ClusterShape): ClusterShape {
   const most = Math.min(2, (shape.bounds?.max ?? shape.job.shards) - 1);
   if (seed % 5 !== 2 || most < 1) return shape;
   return { ...shape, replicas: new SeededChance(seed, "replicas").whole(1, most) };
+}
+
+/** Where workers share a disk, most coordinators see it too. */
+function withArchive(seed: number, shape: ClusterShape): ClusterShape {
+  const hasArchive = shape.replicas === 0 && new SeededChance(seed, "archive").is(0.8);
+  return { ...shape, hasArchive };
 }
 
 /** Some are started as `--workers MIN:MAX` with spares: they pause below MIN, and who is beyond MAX stands by. */
@@ -111,7 +120,10 @@ export function simulate({ seed, shape, horizonMs, schedule }: Scenario): Promis
     const observer = new Observer(trace, shape.job, referenceOf(shape.job), absenceMs, shape.bounds);
     onUnhandled((reason) => observer.fail("P6", `an unhandled rejection ends a process: ${reason}`));
     const etcd = new SimulatedEtcd(world);
-    etcd.observe((write) => observer.wrote(write));
+    etcd.observe((write) => {
+      observer.wrote(write);
+      injector.wrote();
+    });
     etcd.onDeaf = ({ name }) => observer.fail("P6", `${name} waits on a watch that a compaction has ended`);
     const network = new Network(world, shape.budgetMs / 2);
     const disk = new Disk(world, {
@@ -122,7 +134,7 @@ export function simulate({ seed, shape, horizonMs, schedule }: Scenario): Promis
     });
     observer.watchDisk(disk);
     const cluster = new Cluster(shape, { world, etcd, network, disk, observer });
-    const injector = new Injector({ world, cluster, etcd, network, disk, observer }, schedule);
+    const injector = new Injector({ world, cluster, etcd, network, disk, observer }, schedule, shape.hasArchive);
     const isDone = () => observer.store.has(keys.done) && cluster.isEmptyOfWorkers;
     const isOver = () => observer.violation !== null || isDone();
     const hangs = schedule.filter(({ kind }) => kind === "hang").length;
