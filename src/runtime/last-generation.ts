@@ -20,7 +20,9 @@ export class LastGeneration {
   /** Members of the current generation whose keys are not there; after a loss, those who have not come back: a process keeps its address. */
   absent({ generation, members, entries }: RunReading, keys: Keys): readonly FormingMember[] {
     if (generation) return generation.members.filter(({ workerId }) => !entries.has(keys.member(workerId)));
-    const there = new Set(members.map(({ address }) => address));
+    // Under its old id a process may announce itself once more, and go.
+    const isNew = ({ workerId }: FormingMember) => !this.#members.some((member) => member.workerId === workerId);
+    const there = new Set(members.filter(isNew).map(({ address }) => address));
     return this.#members.filter(({ address }) => !there.has(address));
   }
 }

@@ -26,6 +26,8 @@ export interface SeenEras {
   era: number;
   /** The highest generation that ran by each coordinator: it has read that it was formed. */
   readonly formed: Map<string, number>;
+  /** The processes that were members when it happened. */
+  readonly members: Set<string>;
   /** Processes that have slept, and may have missed that something was lost. */
   readonly slept: Set<string>;
   /** Checkpoints that were condemned before: whoever was to delete them then may do so, though they count as live again. */

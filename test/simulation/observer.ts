@@ -99,7 +99,15 @@ export class Observer {
       hung: new Set(),
       copies: new Set(),
       published: [],
-      eras: { loss: null, wasLost: false, era: 1, formed: new Map(), slept: new Set(), condemned: new Set() },
+      eras: {
+        loss: null,
+        wasLost: false,
+        era: 1,
+        formed: new Map(),
+        members: new Set(),
+        slept: new Set(),
+        condemned: new Set(),
+      },
       fail: (invariant, why) => this.#fail(invariant, why),
     };
   }
@@ -128,6 +136,9 @@ export class Observer {
     const { store, eras, lapsedAtMs, published, disk } = this.#seen;
     const latest = store.get(keys.latest);
     eras.wasLost = true;
+    const generation = store.get(keys.generation);
+    for (const id of generation === undefined ? [] : memberIds(decodeJson<Generation>(generation)))
+      eras.members.add(this.#seen.owners.get(id) ?? "");
     // Before the first generation nothing was known that could be lost.
     const loss: Loss = {
       hasArchive,

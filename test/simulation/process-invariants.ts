@@ -91,8 +91,8 @@ export function checkTaken(
     }
   }
   if (seen.flipped.size > 0) return;
-  // Nobody waits for who slept while etcd's data were lost: no key says that it is there.
-  const isWaitedFor = !seen.eras.wasLost || !seen.eras.slept.has(name);
+  // Nobody waits for who followed, or slept while etcd's data were lost: no key says that it is there.
+  const isWaitedFor = !seen.eras.wasLost || (seen.eras.members.has(name) && !seen.eras.slept.has(name));
   if (process.step !== null && step < process.step && (progress?.lineage ?? 1) <= process.lineage && isWaitedFor) {
     fail("P2", `${name} was at step ${process.step} and took the state of step ${step}`);
   }
