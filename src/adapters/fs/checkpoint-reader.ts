@@ -18,7 +18,7 @@ import { compareStates } from "../../core/state-order.ts";
 import type { CheckpointContent, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
 import type { Log } from "../../ports/log.ts";
 import { type OpenFile, using } from "./file-system.ts";
-import { HashingReader } from "./hashed-file.ts";
+import { HashingReader, holdsExactly } from "./hashed-file.ts";
 import { decodeState, encodeState } from "./state-json.ts";
 import { corruptFile, interpreting } from "./storage-errors.ts";
 import { readTensors, tensorParts } from "./tensor-file.ts";
@@ -74,13 +74,20 @@ export class CheckpointReader {
     return stored.sort((a, b) => compareStates(a.manifest, b.manifest) || (a.id < b.id ? -1 : 1));
   }
 
-  /** Reads back all that was written. */
-  async verify(written: Manifest): Promise<void> {
+  /**
+   * Reads back all that was written. With what it was written from (`parts`, by name) files are compared with that, byte by
+   * byte, instead of being hashed once more: the hashes were taken between the writing and this.
+   */
+  async verify(written: Manifest, parts?: ReadonlyMap<string, readonly Uint8Array[]>): Promise<void> {
     const read = await this.manifest(written.id);
     if (serializeManifest(read) !== serializeManifest(written)) {
       throw corruptFile(this.#files.locationOf(written.id, manifestName), "it is another manifest");
     }
-    for (const file of written.files) await this.#readVerified(written.id, file, skipAll);
+    for (const file of written.files) {
+      const from = parts?.get(file.name);
+      if (from) await this.#compare(written.id, file, from);
+      else await this.#readVerified(written.id, file, skipAll);
+    }
   }
 
   stored(manifest: Manifest): StoredCheckpoint {
@@ -111,6 +118,15 @@ export class CheckpointReader {
     return manifest;
   }
 
+  async #compare(id: string, expected: ManifestFile, parts: readonly Uint8Array[]): Promise<void> {
+    const location = this.#files.locationOf(id, expected.name);
+    await this.#opened(id, expected.name, absenceOf(id, location), async (file) => {
+      await requireSize(file, location, expected);
+      if (!(await holdsExactly(file, parts)))
+        throw corruptFile(location, "other bytes are read back than were written");
+    });
+  }
+
   /** Reads one file with `read`, compares its size and hash, and only then asks what it means. */
   async #readVerified<T>(
     id: string,
@@ -118,14 +134,10 @@ export class CheckpointReader {
     read: (reader: HashingReader, sizeBytes: number) => Promise<() => T>,
   ): Promise<T> {
     const location = this.#files.locationOf(id, expected.name);
-    const absence = `Checkpoint "${id}" lacks a part: ${location} is absent.`;
-    const interpret = await this.#opened(id, expected.name, absence, async (file) => {
-      const sizeBytes = await file.sizeBytes();
-      if (sizeBytes !== expected.sizeBytes) {
-        throw corruptFile(location, `it is ${sizeBytes} bytes long, and ${expected.sizeBytes} were written`);
-      }
+    const interpret = await this.#opened(id, expected.name, absenceOf(id, location), async (file) => {
+      await requireSize(file, location, expected);
       const reader = new HashingReader(file);
-      const meaning = await read(reader, sizeBytes);
+      const meaning = await read(reader, expected.sizeBytes);
       const sha256 = reader.sha256();
       if (sha256 !== expected.sha256) {
         throw corruptFile(location, `its SHA-256 is ${sha256}, and ${expected.sha256} was written`);
@@ -161,6 +173,16 @@ export class CheckpointReader {
     }
     return null;
   }
+}
+
+function absenceOf(id: string, location: string): string {
+  return `Checkpoint "${id}" lacks a part: ${location} is absent.`;
+}
+
+async function requireSize(file: OpenFile, location: string, expected: ManifestFile): Promise<void> {
+  const sizeBytes = await file.sizeBytes();
+  if (sizeBytes === expected.sizeBytes) return;
+  throw corruptFile(location, `it is ${sizeBytes} bytes long, and ${expected.sizeBytes} were written`);
 }
 
 /** The content files' bytes, by name in the order of writing; straight from the tensors' memory. */

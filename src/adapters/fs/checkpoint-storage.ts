@@ -85,7 +85,7 @@ class DirectoryStorage implements CheckpointStorage {
     try {
       await accessing("unwritable", this.#root, () => this.#fileSystem.syncDirectory(this.#root));
       // From the system's cache, most likely: this finds a wrong write, not a wrong disk.
-      await this.#reader.verify(manifest);
+      await this.#reader.verify(manifest, parts);
     } catch (error) {
       await this.#cleanUp(location, () => this.delete(id));
       throw error;

@@ -4,11 +4,10 @@ import type { OpenFile } from "./file-system.ts";
 
 /*
  * Files are written and read straight from and to the memory of their tensors, in slices: no second copy of the state,
- * and no call that is too large for the system (above 2 GiB). Hashing goes on while the system works: of a file that
- * is written, while it is synced; of one that is read, while the next slice comes. A slice is hashed in about a
- * millisecond, so that the event loop stays responsive.
+ * and no call that is too large for the system (above 2 GiB). Hashing goes on while the system works on the next slice. A
+ * slice is hashed in about a millisecond, so that the event loop stays responsive.
  */
-const sliceSizeBytes = 1024 * 1024;
+const sliceSizeBytes = 2 * 1024 * 1024;
 
 /** Buffers handed to the system in one call; POSIX promises 16, the systems in use take 1,024. */
 const sliceBufferCount = 512;
@@ -21,13 +20,37 @@ export interface Hashed {
 
 /** Writes all of `parts`, one after the other, from the beginning of the file, and makes them durable. */
 export async function writeDurably(file: OpenFile, parts: readonly Uint8Array[]): Promise<Hashed> {
+  const hash = createHash("sha256");
   let sizeBytes = 0;
   for (const slice of slicesOf(parts)) {
-    sizeBytes += await transfer(slice, sizeBytes, (buffers, position) => file.write(buffers, position));
+    const writing = transfer(slice, sizeBytes, (buffers, position) => file.write(buffers, position));
+    for (const buffer of slice) hash.update(buffer);
+    sizeBytes += await writing;
   }
   // A failed sync is never tried again: the system may have dropped the pages, and a second one would succeed.
-  const [sha256] = await Promise.all([hashOf(parts), file.sync()]);
-  return { sizeBytes, sha256 };
+  await file.sync();
+  return { sizeBytes, sha256: hash.digest("hex") };
+}
+
+/** Reads a file from its beginning; whether all of it is what `parts` are, one after the other, byte by byte. */
+export async function holdsExactly(file: OpenFile, parts: readonly Uint8Array[]): Promise<boolean> {
+  let positionBytes = 0;
+  let isEqual = true;
+  let compare = () => {};
+  let turn = 0;
+  const rooms = [0, 1].map(() => new Uint8Array(sliceSizeBytes));
+  for (const slice of slicesOf(parts)) {
+    const targets = cutAs(slice, rooms[turn]!);
+    const reading = transfer(targets, positionBytes, (buffers, position) => file.read(buffers, position));
+    compare();
+    positionBytes += await reading;
+    compare = () => {
+      isEqual &&= slice.every((part, i) => Buffer.compare(part, targets[i]!) === 0);
+    };
+    turn = 1 - turn;
+  }
+  compare();
+  return isEqual;
 }
 
 /** 64 hexadecimal digits. */
@@ -75,6 +98,15 @@ export class HashingReader {
   #update(slice: readonly Uint8Array[]): void {
     for (const buffer of slice) this.#hash.update(buffer);
   }
+}
+
+/** Pieces of `room` that are as long as these. */
+function cutAs(slice: readonly Uint8Array[], room: Uint8Array): readonly Uint8Array[] {
+  let end = 0;
+  return slice.map(({ length }) => {
+    end += length;
+    return room.subarray(end - length, end);
+  });
 }
 
 /** Two buffers in turns, since one is hashed while the other is filled. */
