@@ -18,7 +18,7 @@ test("every planted bug has its one place in the sources", async () => {
   }
 });
 
-for (const { name, rule, file, find, replace, seeds } of plantedBugs) {
+for (const { name, rule, file, find, replace, seeds, foundBy } of plantedBugs) {
   test(`${rule}: a seed finds that ${name}`, { timeout: 600_000 }, async (context) => {
     const folder = await mkdtemp(join(tmpdir(), "lockstep-planted-"));
     context.after(() => rm(folder, { recursive: true }));
@@ -31,16 +31,22 @@ for (const { name, rule, file, find, replace, seeds } of plantedBugs) {
       join(folder, file),
       text.replace(find, () => replace),
     );
-    const { code, output } = await simulateIn(folder, seeds);
+    // The seed that found it last, to save time; when the sources have changed since, it has to be looked for.
+    const last = foundBy === undefined ? null : await simulateIn(folder, { from: foundBy, seeds: 1 });
+    const { code, output } = last?.code === 1 ? last : await simulateIn(folder, { from: 1, seeds });
     context.diagnostic(/seed \d+ breaks .{0,120}|seed \d+: .{0,120}/.exec(output)?.[0] ?? "found by no seed");
     assert.equal(code, 1, `no seed of ${seeds} finds it: ${output.slice(-500)}`);
     assert.match(output, /seed \d+ breaks [PR]\d+/);
   });
 }
 
-function simulateIn(folder: string, seeds: number): Promise<{ code: number | null; output: string }> {
+function simulateIn(
+  folder: string,
+  { from, seeds }: { readonly from: number; readonly seeds: number },
+): Promise<{ code: number | null; output: string }> {
   return new Promise((resolve, reject) => {
-    const args = ["--import", "tsx", "test/simulation/simulate.ts", "--until-failure", "--seeds", String(seeds)];
+    const which = ["--from", String(from), "--seeds", String(seeds)];
+    const args = ["--import", "tsx", "test/simulation/simulate.ts", "--until-failure", ...which];
     const child = spawn(process.execPath, args, { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
     let output = "";
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += chunk));

@@ -11,6 +11,8 @@ export interface PlantedBug {
   readonly find: string;
   readonly replace: string;
   readonly seeds: number;
+  /** The seed that found it last: tried first. */
+  readonly foundBy?: number;
 }
 
 export const plantedBugs: readonly PlantedBug[] = [
@@ -21,6 +23,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "        ...asLeader(keys, token, state),\n        unchanged(keys.latest, state.latest),",
     replace: "        unchanged(keys.latest, state.latest),",
     seeds: 3000,
+    foundBy: 9,
   },
   {
     name: "publishing compares no pointer",
@@ -29,6 +32,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "        unchanged(keys.latest, state.latest),\n        unchanged(keys.best, state.best),\n        // Whoever",
     replace: "        // Whoever",
     seeds: 3000,
+    foundBy: 46,
   },
   {
     name: "a run that gets no better trains on",
@@ -37,6 +41,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "  return early === null ? null : { epoch, early };",
     replace: "  return early === null || epoch < epochs ? null : { epoch, early };",
     seeds: 100,
+    foundBy: 40,
   },
   {
     name: "an epoch is committed again",
@@ -45,6 +50,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: '        { kind: "absent", key: keys.epoch(point.state.lineage, progress.epoch) },\n',
     replace: "",
     seeds: 6000,
+    foundBy: 279,
   },
   {
     name: "arrivals are counted by hints",
@@ -54,6 +60,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace:
       '    const counting = point as { hints?: number };\n    counting.hints = (counting.hints ?? 0) + 1;\n    const verdict = counting.hints < members.length ? "waiting" : agreement(arrivals, arrivals.length);',
     seeds: 300,
+    foundBy: 2,
   },
   {
     name: "without a hint nothing is read again",
@@ -62,6 +69,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "coordination.watch(keys.now, pollMs, ",
     replace: "coordination.watch(keys.now, 1000 * pollMs, ",
     seeds: 500,
+    foundBy: 16,
   },
   {
     name: "a watch that a compaction has ended is waited on for ever",
@@ -70,6 +78,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: `if (response.canceled) return reject(new Error(\`etcd cancelled the watch: \${whyCancelled(response)}\`));`,
     replace: "if (response.canceled) return;",
     seeds: 1000,
+    foundBy: 14,
   },
   {
     name: "a step is applied before all totals are there",
@@ -78,6 +87,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "    if (gathering.totals.size < expected) return;",
     replace: "    if (gathering.totals.size < expected - 1) return;",
     seeds: 100,
+    foundBy: 2,
   },
   {
     name: "a worker's id is used again",
@@ -86,6 +96,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: `\${name}.\${newId()}`,
     replace: `\${name}.i`,
     seeds: 300,
+    foundBy: 2,
   },
   {
     name: "a checkpoint's id is used again",
@@ -94,6 +105,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: `-t\${token}-\${newId()}`,
     replace: `-t\${token}`,
     seeds: 2000,
+    foundBy: 13,
   },
   {
     name: "a lost reply is read as a failed transaction",
@@ -103,6 +115,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace:
       "encodeJson(point.end) }] : []),\n      ],\n    ).catch(() => ({ succeeded: false }));\n    if (!succeeded) {",
     seeds: 1000,
+    foundBy: 41,
   },
   {
     name: "states that differ are taken for one",
@@ -111,6 +124,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "step !== first?.step || digest !== first.digest",
     replace: "step !== first?.step",
     seeds: 1000,
+    foundBy: 38,
   },
   {
     name: "the source of the state is the members', whatever was published",
@@ -119,6 +133,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: 'if (!base) return { source: { kind: "seed" }, origin };',
     replace: 'if (!member || !base) return { source: { kind: "seed" }, origin };',
     seeds: 300,
+    foundBy: 2,
   },
   {
     name: "the source is the first report",
@@ -127,6 +142,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "if (state && (!highest || compareStates(state, highest.state) > 0)) highest = {",
     replace: "if (state && !highest) highest = {",
     seeds: 3000,
+    foundBy: 26,
   },
   {
     name: "a coordinator goes on with another's forming generation",
@@ -135,6 +151,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: '  if (forming.coordinator !== view.coordinator) return form(view, new Map(), "another coordinator took over");\n',
     replace: "",
     seeds: 1000,
+    foundBy: 4,
   },
   {
     name: "a coordinator that was replaced writes on",
@@ -143,6 +160,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "const conditions = [active, ...conditionsOf(",
     replace: "const conditions = [...conditionsOf(",
     seeds: 6000,
+    foundBy: 793,
   },
   {
     name: "who is left out keeps the leadership",
@@ -151,6 +169,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: '        ...(leader && !staying ? [{ kind: "delete" as const, key: keys.leader }] : []),\n',
     replace: "",
     seeds: 300,
+    foundBy: 2,
   },
   {
     name: "checkpoints are deleted that nobody condemned",
@@ -159,6 +178,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: '    if (decodeJson<CheckpointRecord>(entry.value).state !== "condemned") continue;\n',
     replace: "",
     seeds: 100,
+    foundBy: 1,
   },
   {
     name: "who prunes does not look for pins",
@@ -167,6 +187,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "const pinned = new Set((await readPins(options)).keys());",
     replace: "const pinned = new Set<string>();",
     seeds: 3000,
+    foundBy: 17,
   },
   {
     name: "a pin leaves the record's revision as it was",
@@ -175,14 +196,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: '        { kind: "put", key, value: known.value },\n',
     replace: "",
     seeds: 300,
-  },
-  {
-    name: "what is not published is deleted without being condemned",
-    rule: "R8",
-    file: "src/runtime/prune.ts",
-    find: "    if (!(await condemn(options, left, isUnpublished, state, token))) break;",
-    replace: "    if (isUnpublished && left) await storage.delete(one.id);",
-    seeds: 1000,
+    foundBy: 2,
   },
   {
     name: "a save that nobody can agree on any more is waited for",
@@ -191,6 +205,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: 'return point.kind === "save" && !point.agreed && point.generation < generation;',
     replace: 'return point.kind === "save" && point.generation < 0 && generation < 0;',
     seeds: 500,
+    foundBy: 4,
   },
   {
     name: "a vote for a save is only one's own",
@@ -199,6 +214,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "const save = votes[saveVotesAt]! > 0;",
     replace: "const save = this.#saveVote > 0;",
     seeds: 500,
+    foundBy: 5,
   },
   {
     name: "suspicions are kept to oneself",
@@ -207,6 +223,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "    const suspect = this.#members[rank]!.workerId;",
     replace: "    const suspect = this.#members[rank]!.workerId;\n    if (suspect) return;",
     seeds: 500,
+    foundBy: 30,
   },
   {
     name: "nobody is ever late",
@@ -215,6 +232,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "return silentMs > limitMs * Math.min(missing.length, 2) ? missing : [];",
     replace: "return [];",
     seeds: 500,
+    foundBy: 30,
   },
   {
     name: "training begins before step 0 is published",
@@ -223,6 +241,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "progress.step === 0 ? 0 : maxUncoveredBoundaries;\n    await view.until(({ latest }) => leadership.uncovered <= limit && latest && isSince(latest.value, progress), over);",
     replace: "maxUncoveredBoundaries;\n    await view.until(() => leadership.uncovered <= limit, over);",
     seeds: 100,
+    foundBy: 45,
   },
   {
     name: "the order of states knows nothing of closed epochs",
@@ -231,6 +250,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: " || a.epoch - b.epoch",
     replace: "",
     seeds: 6000,
+    foundBy: 185,
   },
   {
     name: "a validation that was cut short closes the epoch",
@@ -239,6 +259,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: '      if ((await reducer.reduce(round, own, this.#reduced)) === "aborted") return false;',
     replace: "      await reducer.reduce(round, own, this.#reduced);",
     seeds: 3000,
+    foundBy: 26,
   },
   {
     name: "what was copied while the trainer ran is reported as what it stopped at",
@@ -247,6 +268,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "(this.#has ? await named(await this.#compute.snapshot(), this.layout) : null)",
     replace: "(await this.frozen())",
     seeds: 1000,
+    foundBy: 15,
   },
   {
     name: "a report names what was held when training began",
@@ -255,6 +277,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "    this.#frozen = null;\n    return this.#compute.run(assignment);",
     replace: "    return this.#compute.run(assignment);",
     seeds: 100,
+    foundBy: 1,
   },
   {
     name: "whose lease has ended is left out at once",
@@ -263,6 +286,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "!gone && nowMs - sinceMs <= limitMs",
     replace: "!gone && nowMs < sinceMs",
     seeds: 1000,
+    foundBy: 9,
   },
   {
     name: "losing the lease ends stepping",
@@ -271,6 +295,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "mayReturn: () => this.#belongs(workerId)",
     replace: "mayReturn: () => {\n      this.#stopAtOnce();\n      return this.#belongs(workerId);\n    }",
     seeds: 1000,
+    foundBy: 3,
   },
   {
     name: "a run below MIN trains on",
@@ -279,6 +304,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "      if (running.value.paused) return boundary.passPause(state);\n",
     replace: "",
     seeds: 300,
+    foundBy: 157,
   },
   {
     name: "a paused run cannot be stopped",
@@ -287,6 +313,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: 'return view.until(({ stop }) => stop && "stopped", over);',
     replace: "return view.until(() => null, over);",
     seeds: 1000,
+    foundBy: 304,
   },
   {
     name: "what was published at an epoch's last step covers the closed epoch",
@@ -295,6 +322,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "compareStates(published, state) >= 0",
     replace: "published.step >= state.step",
     seeds: 3000,
+    foundBy: 5,
   },
   {
     name: "a copied state is taken as it arrives",
@@ -303,6 +331,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "  if (state.name.digest === digest) return state;",
     replace: "  if (digest) return state;",
     seeds: 1000,
+    foundBy: 33,
   },
   {
     name: "the members' states are not compared before they run",
@@ -311,6 +340,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "const divergence = divergenceOf(reports, view.latest?.state ?? null);",
     replace: "const divergence = divergenceOf([], view.latest?.state ?? null);",
     seeds: 3000,
+    foundBy: 722,
   },
   {
     name: "who takes a state begins the epoch's sums anew",
@@ -319,6 +349,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "    this.#progress = decodeJson<Progress>(state.progress);",
     replace: "    this.#progress = { ...decodeJson<Progress>(state.progress), totals: {} };",
     seeds: 300,
+    foundBy: 2,
   },
   {
     name: "who takes a state does not know what was best",
@@ -327,6 +358,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "    this.#progress = decodeJson<Progress>(state.progress);",
     replace: "    this.#progress = { ...decodeJson<Progress>(state.progress), best: null };",
     seeds: 300,
+    foundBy: 2,
   },
   {
     name: "the digest knows nothing of the sums",
@@ -335,6 +367,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: `\`sha256:\${hash.update(progress).digest("hex")}\` };\n}\n\n/** A state's`,
     replace: `\`sha256:\${hash.digest("hex")}\` };\n}\n\n/** A state's`,
     seeds: 100,
+    foundBy: 1,
   },
   {
     name: "a checkpoint's sums are left behind",
@@ -343,6 +376,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "return { progress: encodeJson(decodeJson(progress)), values };",
     replace: "return { progress: encodeJson({ ...decodeJson<Progress>(progress), totals: {} }), values };",
     seeds: 1000,
+    foundBy: 30,
   },
   {
     name: "the tree leans the other way",
@@ -351,6 +385,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "Math.ceil((node.end - node.begin) / 2)",
     replace: "Math.floor((node.end - node.begin) / 2)",
     seeds: 100,
+    foundBy: 2,
   },
   {
     name: "more members than shards",
@@ -359,6 +394,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "    .slice(0, Math.min(view.shards, view.workers.max));",
     replace: "    .slice(0);",
     seeds: 500,
+    foundBy: 2,
   },
   {
     name: "who is asked to leave goes at once",
@@ -367,6 +403,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "    if (member) {\n      return {",
     replace: '    if (this.#draining.signal.aborted) return { kind: "drained" };\n    if (member) {\n      return {',
     seeds: 500,
+    foundBy: 4,
   },
   {
     name: "an earlier stop stops every run after it",
@@ -375,6 +412,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "(committed.stopping && view.state?.stop !== false)",
     replace: "committed.stopping",
     seeds: 500,
+    foundBy: 66,
   },
   {
     name: "a stop is for every start that follows",
@@ -383,6 +421,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "return ending !== null && ending.start >= start;",
     replace: "return ending !== null && start > 0;",
     seeds: 1000,
+    foundBy: 30,
   },
   {
     name: "an observer is given what a member was left with",
@@ -390,7 +429,8 @@ export const plantedBugs: readonly PlantedBug[] = [
     file: "src/runtime/generation-member.ts",
     find: "request.step === null && !this.#hasState",
     replace: "request.step === -1 && !this.#hasState",
-    seeds: 1000,
+    seeds: 6000,
+    foundBy: 3190,
   },
   {
     name: "what is set aside is gone on from all the same",
@@ -399,6 +439,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "if (base.setAside === null) return",
     replace: "if (base) return",
     seeds: 300,
+    foundBy: 5,
   },
   {
     name: "going back opens no lineage",
@@ -407,6 +448,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "origin: { lineage: origin.lineage + 1, era",
     replace: "origin: { lineage: origin.lineage, era",
     seeds: 1000,
+    foundBy: 5,
   },
   {
     name: "the first step of a lineage waits for nothing",
@@ -415,6 +457,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "leadership.uncovered <= limit && latest && isSince(latest.value, progress), over);",
     replace: "leadership.uncovered <= limit && latest, over);",
     seeds: 2000,
+    foundBy: 119,
   },
   {
     name: "a worker deletes of its own copies what etcd does not name, though it may be published yet",
@@ -423,6 +466,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "!(state === undefined && isBehind)",
     replace: "state !== undefined",
     seeds: 1500,
+    foundBy: 92,
   },
   {
     name: "a checkpoint is published before others have a copy of it",
@@ -432,6 +476,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace:
       "void this.#haveKept(stored, keepers, replicas).catch(() => {}); const kept = keepers.slice(0, replicas).map(({ name }) => name);",
     seeds: 100,
+    foundBy: 2,
   },
   {
     name: "a worker that lacks a checkpoint asks nobody for it",
@@ -440,6 +485,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "await this.#fetchFromAnyone(id, error, over);",
     replace: "",
     seeds: 200,
+    foundBy: 17,
   },
   {
     name: "a step is applied whose members' states differ",
@@ -448,6 +494,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: '    if (!this.#statesAreEqual) return "differs";\n',
     replace: "",
     seeds: 1000,
+    foundBy: 305,
   },
   {
     name: "after a loss generations begin again at 1",
@@ -456,6 +503,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "Math.max(generation?.generation ?? 0, origin.after) + 1",
     replace: "Math.max(generation?.generation ?? 0, Math.min(origin.after, 0)) + 1",
     seeds: 1000,
+    foundBy: 10,
   },
   {
     name: "a worker believes a generation below one that it has read of",
@@ -464,6 +512,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "state.generation.value.generation < this.#seen;",
     replace: "state.generation.value.generation < 0;",
     seeds: 1000,
+    foundBy: 316,
   },
   {
     name: "a coordinator does not rebuild what etcd has lost",
@@ -472,6 +521,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "if (hasLostData(reading, keys, this.#last.number)) return",
     replace: "if (hasLostData(reading, keys, this.#last.number) && token < 0) return",
     seeds: 1000,
+    foundBy: 10,
   },
   {
     name: "newcomers go before those who have trained",
@@ -479,7 +529,8 @@ export const plantedBugs: readonly PlantedBug[] = [
     file: "src/core/generation.ts",
     find: "isAfterLoss(view) ? -trainedIn :",
     replace: "isAfterLoss(view) ? trainedIn :",
-    seeds: 1000,
+    seeds: 3000,
+    foundBy: 1285,
   },
   {
     name: "an era's records of epochs are those of the era before",
@@ -487,6 +538,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     file: "src/runtime/decision-operations.ts",
     find: "if (from.era >= origin.era) return [];",
     replace: "if (from.era > 0) return [];",
-    seeds: 1000,
+    seeds: 3000,
+    foundBy: 1503,
   },
 ];
