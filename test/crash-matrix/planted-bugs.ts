@@ -18,8 +18,8 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: "files are not synced before the rename",
     file: "src/adapters/fs/hashed-file.ts",
-    find: "const [sha256] = await Promise.all([hashOf(parts), file.sync()]);",
-    replace: "const sha256 = await hashOf(parts);",
+    find: "  await file.sync();\n",
+    replace: "",
     fault: "power-loss",
   },
   {
@@ -47,7 +47,7 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: "what was written is not verified",
     file: "src/adapters/fs/checkpoint-storage.ts",
-    find: "      await this.#reader.verify(manifest);\n",
+    find: "      await this.#reader.verify(manifest, parts);\n",
     replace: "",
     fault: "flip-on-the-way",
   },
