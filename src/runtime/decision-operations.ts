@@ -10,6 +10,7 @@ import { compareStates } from "../core/state-order.ts";
 import type { CheckpointPointer } from "../core/status.ts";
 import type { Condition, Operation } from "../ports/coordination.ts";
 import { litterOf, type RunReading, readValue } from "./run-reading.ts";
+import { unchanged } from "./run-view.ts";
 import { sweptAtOnce } from "./sweep.ts";
 
 /**
@@ -105,10 +106,7 @@ function ofEarlierEras({ source, origin }: Running, { epochs }: RunReading, keys
 
 /** What must be as it was read, or else everything is to be looked at again. */
 export function conditionsOf(decision: Decision, { entries, ...reading }: RunReading, keys: Keys): Condition[] {
-  const asRead = (key: string): Condition => {
-    const entry = entries.get(key);
-    return entry ? { kind: "modified-at", key, revision: entry.modRevision } : { kind: "absent", key };
-  };
+  const asRead = (key: string) => unchanged(key, entries.get(key));
   const conditions = [asRead(keys.generation), asRead(keys.origin)];
   // Who became leader since the reading may be one of those that are left out.
   if (decision.kind === "form") conditions.push(asRead(keys.leader));

@@ -18,6 +18,7 @@ import type { Condition, Coordination, Operation } from "../ports/coordination.t
 import { bestSoFar } from "./decision-operations.ts";
 import { type RunArchive, rebuildRun, unknownGeneration } from "./rebuild-run.ts";
 import { type RunReading, readRun, readValue } from "./run-reading.ts";
+import { unchanged } from "./run-view.ts";
 
 export interface RunRequest {
   readonly job: string;
@@ -277,10 +278,7 @@ async function openingOf(
     ...{ from: { checkpoint: from.id, state: stateOf(from) }, best: bestSoFar(best) },
     after: reading.origin.after,
   };
-  const asRead = (key: string): Condition => {
-    const entry = reading.entries.get(key);
-    return entry ? { kind: "modified-at", key, revision: entry.modRevision } : { kind: "absent", key };
-  };
+  const asRead = (key: string) => unchanged(key, reading.entries.get(key));
   const value = encodeJson(origin);
   return {
     origin,

@@ -10,6 +10,7 @@ import type { CheckpointPointer } from "../core/status.ts";
 import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Condition, Coordination } from "../ports/coordination.ts";
 import { readPins } from "./pins.ts";
+import { pointerOf } from "./pointers.ts";
 import { asLeader, type RunState, unchanged } from "./run-view.ts";
 
 export interface PruneOptions {
@@ -65,7 +66,9 @@ export async function removeUnpublished(options: PruneOptions, state: Pointers |
   if (!state?.latest) return;
   const latest = state.latest.value;
   for (const one of await unpublished(options, latest, token)) {
-    const pointer = pointerOf(one, latest);
+    // What was never published has no value that anything could be compared with.
+    const { monitor, of } = latest;
+    const pointer = { ...pointerOf(one, options.record.checkpoint, null), monitor, of, value: null };
     const isUnpublished: Condition = { kind: "absent", key: keys.checkpoint(one.id) };
     const left: CheckpointRecord = { state: "live", pointer, writtenAtMs: Date.parse(one.manifest.writtenAt) };
     if (!(await condemn(options, left, isUnpublished, state, token))) break;
@@ -87,14 +90,6 @@ export async function unpublished(
     const isCovered = lineage < latest.lineage || (lineage === latest.lineage && step <= latest.step);
     return isOurs && isCovered && fencingToken < token && !known.has(id);
   });
-}
-
-/** What was never published has no value that anything could be compared with. */
-function pointerOf({ id, location, manifestSha256, manifest }: StoredCheckpoint, latest: CheckpointPointer) {
-  const { lineage, era, step, epoch, stepInEpoch, generation, stateDigest, weightsDigest } = manifest;
-  const { monitor, of } = latest;
-  const place = { lineage, era, step, epoch, stepInEpoch, generation };
-  return { id, location, ...place, stateDigest, weightsDigest, manifestSha256, monitor, of, value: null };
 }
 
 async function condemn(

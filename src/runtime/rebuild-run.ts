@@ -16,9 +16,10 @@ import { compareStates } from "../core/state-order.ts";
 import { type CheckpointPointer, type EpochHistory, stateOf } from "../core/status.ts";
 import type { CheckpointContent, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
-import { bestSoFar } from "./decision-operations.ts";
+import { bestSoFar, equivalencesOf } from "./decision-operations.ts";
 import { pointerOf } from "./pointers.ts";
 import { type RunReading, readRun, readValue } from "./run-reading.ts";
+import { unchanged } from "./run-view.ts";
 import { progressOf } from "./state.ts";
 
 /** The checkpoints of a job, of all its runs, as a coordinator sees them. */
@@ -114,7 +115,7 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
     after: unknown ?? reading.generation?.generation ?? reading.origin.after,
   };
   const put = (key: string, value: unknown): Operation => ({ kind: "put", key, value: encodeJson(value) });
-  const reasons = [...new Set([...(whole?.stored.manifest.equivalences ?? []), ...equivalencesIn(reading, keys)])];
+  const reasons = [...new Set([...(whole?.stored.manifest.equivalences ?? []), ...equivalencesOf(reading, keys)])];
   const operations: Operation[] = [
     { kind: "put", key: runKey(job), value: String(Math.max(run, Number(newest?.value ?? 0))) },
     // Whoever trains on belongs to its own start, and is to hear a stop of this one.
@@ -132,15 +133,12 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
       .map((one) => put(keys.checkpoint(one.pointer.id), one)),
     ...(archive ? withoutFiles(reading, keys, stored) : []),
   ];
-  const asRead = (key: string): Condition => {
-    const entry = reading.entries.get(key);
-    return entry ? { kind: "modified-at", key, revision: entry.modRevision } : { kind: "absent", key };
-  };
+  const asRead = (key: string) => unchanged(key, reading.entries.get(key));
   const untouched = [keys.record, keys.origin, keys.generation, keys.latest, keys.best].map(asRead);
   const conditions = [...wish.conditions, ...untouched];
   // All of them, as what etcd does not name is deleted from disks. Without the origin, which comes last, all is begun anew.
   let succeeded = true;
-  for (; succeeded && records.length > recordsAtOnce; ) {
+  while (succeeded && records.length > recordsAtOnce) {
     succeeded = (await coordination.transact(conditions, records.splice(0, recordsAtOnce))).succeeded;
   }
   if (succeeded) succeeded = (await coordination.transact(conditions, [...operations, ...records])).succeeded;
@@ -253,9 +251,4 @@ function recordsOf(
     const record = { pointer: pointers.get(id)!, writtenAtMs: Date.parse(manifest.writtenAt) };
     return wrong ? { ...record, state: "set-aside", reason: wrong.reason } : { ...record, state: "live" };
   });
-}
-
-function equivalencesIn({ entries }: RunReading, keys: Keys): readonly string[] {
-  const entry = entries.get(keys.equivalences);
-  return entry ? (JSON.parse(entry.value) as Equivalences).reasons : [];
 }

@@ -174,7 +174,7 @@ export function isSame(one: Versioned<Generation> | null, other: Versioned<Gener
 }
 
 /** The key is as it was when it was read. */
-export function unchanged(key: string, known: Versioned<unknown> | null): Condition {
+export function unchanged(key: string, known: Pick<Entry, "modRevision"> | null | undefined): Condition {
   return known ? { kind: "modified-at", key, revision: known.modRevision } : { kind: "absent", key };
 }
 
