@@ -75,6 +75,8 @@ export class GenerationObserver {
     await unlessAborted(exchange.join({ generation, rank: null, address, addresses, workerIds }), ended);
     const copy = await exchange.copyState(addresses[0]!, { generation, step: null }, ended);
     const state = await verified(copy, copy.digest, held.layout);
+    // What the generation before left may still compute, and for ever: nobody may wait for that longer than for this one.
+    await unlessAborted(held.freeze(), ended);
     over.throwIfAborted();
     const own = (await held.frozen())?.name;
     // Whoever was left out with a step that the members do not have yet keeps it, and follows from there.

@@ -51,10 +51,11 @@ export async function loadState(
   const { info, storage, clock, log, budget } = options;
   for (let said = ""; ; ) {
     try {
-      const content = await unlessAborted(
-        withReaderPin({ ...options, signal: over }, wanted.id, () => storage.load(wanted.id, over)),
-        over,
-      );
+      // The storage may have to ask etcd who has it.
+      const read = () =>
+        withReaderPin({ ...options, signal: over }, wanted.id, () => storage.load(wanted.id, over));
+      const patience = { clock, log, pauseMs: budget.pollMs, signal: over };
+      const content = await unlessAborted(patiently(patience, "reading a checkpoint", read), over);
       return await verifiedAs(contentToSnapshot(content, info), wanted, info);
     } catch (error) {
       over.throwIfAborted();

@@ -432,7 +432,7 @@ export class Cluster {
     };
     void main()
       .catch((error: unknown) => {
-        log.error("ends", { error: String(error) });
+        log.error("ends", { error: error instanceof Error ? error.stack : String(error) });
         observer.failed(actor.name, error, process.worker !== null);
       })
       .then(() => {
