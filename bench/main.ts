@@ -26,6 +26,11 @@ const benchmarks: readonly Benchmark[] = [
       "pause, writing and loading of 300 MB, beside a memory copy, dd and torch [--saves N] [--rounds N] [--workers N] [--directory DIR] [--no-peers]",
     load: () => import("./checkpoints.ts"),
   },
+  {
+    name: "allreduce",
+    summary: "sums of 4 KiB to 100 MiB beside Gloo [--samples N] [--worlds 2,3,4] [--json FILE] [--no-peers]",
+    load: () => import("./allreduce.ts"),
+  },
 ];
 
 const help = [

@@ -41,7 +41,7 @@ export interface Measured {
   readonly work: string;
   readonly world: number;
   /** Of times, less is better. */
-  readonly unit: "ms";
+  readonly unit: "ms" | "GiB/s";
   readonly samples: readonly number[];
   /** What of the samples counts, lockstep's and a peer's alike; the median by default. */
   readonly of?: (samples: readonly number[]) => number;
@@ -58,7 +58,7 @@ export function resultsOf(measured: Measured, beside: readonly Beside[]): Result
   }
   return beside.map(({ peer, goal, samples: peerSamples }) => {
     const peerValue = figure(peerSamples);
-    const ratio = value === null || peerValue === null ? null : peerValue / value;
+    const ratio = value === null || peerValue === null ? null : isTime(unit) ? peerValue / value : value / peerValue;
     const met = goal === null ? null : ratio !== null && ratio >= goal;
     return { ...own, peer, peerValue, ratio, goal, met, samples, peerSamples };
   });
@@ -72,6 +72,8 @@ export function median(values: readonly number[]): number {
 
 export const worst = (values: readonly number[]): number => Math.max(...values);
 
+const isTime = (unit: string): boolean => unit === "ms";
+
 /** The rows as a table, with the worst sample beside each figure. */
 export function resultTable(results: readonly Result[]): string {
   const yes = (met: boolean | null) => (met === null ? "" : met ? "met" : "missed");
@@ -79,7 +81,7 @@ export function resultTable(results: readonly Result[]): string {
     work,
     String(world),
     `${formatValue(value)} ${unit}`,
-    samples.length === 0 ? "–" : formatValue(worst(samples)),
+    samples.length === 0 ? "–" : formatValue(isTime(unit) ? worst(samples) : Math.min(...samples)),
     String(samples.length),
     peer ?? "–",
     peer === null ? "" : formatValue(peerValue),

@@ -1,0 +1,118 @@
+/** Processes that all-reduce together, in turns with others: lockstep's, or Gloo's. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface, type Interface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { cacheDirectory } from "../../src/adapters/system/cache.ts";
+
+/** What rank.ts is told, one JSON line each. */
+export type Order =
+  | { readonly kind: "open"; readonly sizeBytes: number }
+  | { readonly kind: "join"; readonly sizeBytes: number; readonly rank: number; readonly addresses: readonly string[] }
+  | { readonly kind: "reduce"; readonly sizeBytes: number; readonly repeats: number };
+
+/** What it answers. */
+export type Answer =
+  | { readonly address: string }
+  | { readonly joined: true }
+  /** Of one all-reduce. */
+  | { readonly milliseconds: number };
+
+export interface Group {
+  /** Milliseconds of one of `repeats` all-reduces, as the last to end has measured. */
+  reduce(sizeBytes: number, repeats: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+const rankProgram = fileURLToPath(new URL("rank.ts", import.meta.url));
+const glooProgram = fileURLToPath(new URL("../peers/gloo_allreduce.py", import.meta.url));
+
+export async function lockstepGroup(world: number, sizes: readonly number[]): Promise<Group> {
+  const children = Array.from({ length: world }, () => new Child(process.execPath, ["--import", "tsx", rankProgram]));
+  const order = (child: Child, order: Order) => child.ask(JSON.stringify(order));
+  const all = (orderOf: (rank: number) => Order) =>
+    Promise.all(children.map((child, rank) => order(child, orderOf(rank))));
+  const group = {
+    reduce: async (sizeBytes: number, repeats: number) => {
+      const answers = await all(() => ({ kind: "reduce", sizeBytes, repeats }));
+      return Math.max(...answers.map((text) => (JSON.parse(text) as { milliseconds: number }).milliseconds));
+    },
+    close: () => closeAll(children),
+  };
+  return openOr(group, async () => {
+    for (const sizeBytes of sizes) {
+      const answers = await all(() => ({ kind: "open", sizeBytes }));
+      const addresses = answers.map((text) => (JSON.parse(text) as { address: string }).address);
+      await all((rank) => ({ kind: "join", sizeBytes, rank, addresses }));
+    }
+  });
+}
+
+/** In `folder` its ranks find each other. Null where it is not installed. */
+export async function glooGroup(world: number, folder: string): Promise<Group | null> {
+  const peers = join(cacheDirectory(), "peers");
+  if (!existsSync(join(peers, "ready"))) return null;
+  const file = join(folder, `gloo-${world}`);
+  const words = (rank: number) => ["-B", glooProgram, String(rank), String(world), file];
+  const children = Array.from({ length: world }, (_, rank) => new Child(join(peers, "bin", "python"), words(rank)));
+  const group = {
+    reduce: async (sizeBytes: number, repeats: number) =>
+      Math.max(...(await Promise.all(children.map((child) => child.ask(`${sizeBytes} ${repeats}`)))).map(Number)),
+    close: () => closeAll(children),
+  };
+  return openOr(group, () => Promise.all(children.map((child) => child.next())));
+}
+
+async function openOr(group: Group, open: () => Promise<unknown>): Promise<Group> {
+  try {
+    await open();
+    return group;
+  } catch (error) {
+    await group.close();
+    throw error;
+  }
+}
+
+async function closeAll(children: readonly Child[]): Promise<void> {
+  await Promise.all(children.map((child) => child.close()));
+}
+
+/** A process that answers each line by one. */
+class Child {
+  readonly #process: ChildProcess;
+  readonly #reader: Interface;
+  readonly #lines: AsyncIterator<string>;
+  readonly #program: string;
+
+  constructor(program: string, words: readonly string[]) {
+    this.#program = words.at(-1) === rankProgram ? "rank.ts" : "gloo_allreduce.py";
+    this.#process = spawn(program, words, { stdio: ["pipe", "pipe", "inherit"] });
+    this.#process.on("error", () => undefined); // its output ends, and that is reported
+    this.#process.stdin!.on("error", () => undefined);
+    this.#reader = createInterface({ input: this.#process.stdout! });
+    this.#lines = this.#reader[Symbol.asyncIterator]();
+  }
+
+  ask(line: string): Promise<string> {
+    this.#process.stdin!.write(`${line}\n`);
+    return this.next();
+  }
+
+  async next(): Promise<string> {
+    const { done, value } = await this.#lines.next();
+    if (done) throw new Error(`${this.#program} has ended`);
+    return value;
+  }
+
+  /** Whoever waits for others that have ended does not end by itself. */
+  async close(): Promise<void> {
+    const { exitCode, signalCode } = this.#process;
+    if (exitCode === null && signalCode === null && this.#process.pid !== undefined) {
+      const ended = new Promise((resolve) => this.#process.once("close", resolve));
+      this.#process.kill("SIGKILL");
+      await ended;
+    }
+    this.#reader.close();
+  }
+}
