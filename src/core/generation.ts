@@ -116,6 +116,7 @@ export function decide(view: ClusterView): Decision {
 function decideMembership(view: ClusterView): Decision {
   const { generation, stopRequested } = view;
   const kept = withNeeded(view);
+  if (isAfterLoss(view)) return beginAnew(kept);
   if (!generation || !anySurvivor(view)) {
     const isBack = kept.members.some(({ leaving }, i) => leaving !== view.members[i]!.leaving);
     return isBack ? form(kept, new Map(), "who is leaving has the state alone") : beginAnew(view);
@@ -131,13 +132,15 @@ function decideMembership(view: ClusterView): Decision {
 function withNeeded(view: ClusterView): ClusterView {
   const { generation, stopRequested, refused } = view;
   const current = memberIds(generation);
-  const isHandedOver = eligible(view).some(({ hasState }) => hasState);
-  const isNeeded = ({ workerId, leaving, hasState }: Member) =>
-    leaving &&
-    !refused.has(workerId) &&
-    (current.includes(workerId)
+  // After a loss those who have trained come back under new ids, and nobody has handed them a state yet.
+  const has = ({ hasState, trainedIn }: Member) => hasState || (isAfterLoss(view) && trainedIn > 0);
+  const isHandedOver = eligible(view).some(has);
+  const isNeeded = (member: Member) =>
+    member.leaving &&
+    !refused.has(member.workerId) &&
+    (current.includes(member.workerId)
       ? stopRequested || generation?.kind === "forming" || !isHandedOver
-      : hasState && !isHandedOver);
+      : has(member) && !isHandedOver);
   return {
     ...view,
     members: view.members.map((member) => (isNeeded(member) ? { ...member, leaving: false } : member)),

@@ -108,15 +108,15 @@ export class HeldState {
     const progress = decodeJson<Progress>(snapshot.progress);
     const there = begun(progress, origin);
     if (there === progress) return;
-    await this.replace(await named({ ...snapshot, progress: encodeJson(there) }, this.layout));
-    this.#begunFrom = before;
+    await this.replace(await named({ ...snapshot, progress: encodeJson(there) }, this.layout), before);
   }
 
-  async replace(state: NamedSnapshot): Promise<void> {
+  /** @param begunFrom what was moved, if this is what came of it: who copies meanwhile is given that */
+  async replace(state: NamedSnapshot, begunFrom: NamedSnapshot | null = null): Promise<void> {
+    this.#begunFrom = begunFrom;
     this.#frozen = null;
     this.#naming = null;
     this.#lent = null;
-    this.#begunFrom = null;
     await this.#compute.restore(state.snapshot);
     this.#has = true;
     this.#frozen = state;

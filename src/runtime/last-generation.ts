@@ -3,7 +3,7 @@
  * given again, and its members, who come back under new ids with the states that they have.
  */
 import type { Keys } from "../core/keys.ts";
-import type { FormingMember, Generation } from "../core/membership.ts";
+import type { FormingMember, Generation, Member } from "../core/membership.ts";
 import type { RunReading } from "./run-reading.ts";
 
 export class LastGeneration {
@@ -20,8 +20,10 @@ export class LastGeneration {
   /** Members of the current generation whose keys are not there; after a loss, those who have not come back: a process keeps its address. */
   absent({ generation, members, entries }: RunReading, keys: Keys): readonly FormingMember[] {
     if (generation) return generation.members.filter(({ workerId }) => !entries.has(keys.member(workerId)));
-    // Under its old id a process may announce itself once more, and go.
-    const isNew = ({ workerId }: FormingMember) => !this.#members.some((member) => member.workerId === workerId);
+    // Under its old id a process may announce itself once more, and go; and an older copy of etcd's data has keys of
+    // processes that are gone, and of those that were members under later ids. Who comes back has read of the generation.
+    const isNew = ({ workerId, seen }: Member) =>
+      seen >= this.number && !this.#members.some((member) => member.workerId === workerId);
     const there = new Set(members.filter(isNew).map(({ address }) => address));
     return this.#members.filter(({ address }) => !there.has(address));
   }

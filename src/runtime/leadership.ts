@@ -47,6 +47,8 @@ export interface LeadershipOptions {
   readonly pollMs: number;
   /** The lease on the membership as it is now; a lost one is replaced. */
   readonly lease: () => Lease;
+  /** The highest generation that this worker has read of. A lower one is of an etcd that has lost data. */
+  readonly seen: () => number;
   readonly clock: Clock;
   readonly log: Log;
   /** Makes an id that was never used. */
@@ -147,6 +149,7 @@ export class Leadership {
     const generation = state?.generation;
     if (!state || this.#resigned || generation?.value.kind !== "running" || !this.#options.lease().isHeld()) return;
     const running = generation as Versioned<Running>;
+    if (running.value.generation < this.#options.seen()) return;
     if (!running.value.members.some((member) => member.workerId === this.#options.workerId)) return;
     const published = state.latest?.value;
     this.#keep(
@@ -278,6 +281,10 @@ export class Leadership {
     const pointer = pointerOf(stored, record.checkpoint, point.progress.samplings.at(-1) ?? null);
     const isBest = point.kind === "boundary" && movesBest(record.checkpoint, state.best?.value ?? null, pointer);
     const { step, epoch, lineage, era } = point.progress;
+    // Who trained on while etcd lost its data, or was put back, remembers epochs whose records are gone.
+    const isForgotten =
+      era > (state.latest?.value.era ?? 1) ||
+      (epoch > 0 && (await readEpoch(coordination, keys.epoch(lineage, epoch - 1))) === null);
     const live: CheckpointRecord = { state: "live", pointer, writtenAtMs };
     const save: SaveRecord = { lineage, era, step, epoch, weightsDigest: point.weightsDigest, checkpoint: id };
     const { succeeded } = await coordination.transact(
@@ -292,8 +299,7 @@ export class Leadership {
         { kind: "put", key: keys.latest, value: encodeJson(pointer) },
         ...(point.periodic ? [] : [{ kind: "put" as const, key: keys.save(lineage, step), value: encodeJson(save) }]),
         ...(isBest ? [{ kind: "put" as const, key: keys.best, value: encodeJson(pointer) }] : []),
-        // Who trained on while etcd lost its data remembers epochs whose records are gone.
-        ...(era > (state.latest?.value.era ?? 1)
+        ...(isForgotten
           ? [{ kind: "put" as const, key: keys.remembered, value: encodeJson(point.progress.history) }]
           : []),
         { kind: "put", key: keys.checkpoint(id), value: encodeJson(live) },

@@ -4,7 +4,7 @@
  * coordinator then finds another state to go on from. Nothing is deleted.
  */
 import type { FailureBudget } from "../core/failure-budget.ts";
-import { LockstepError, messageOf } from "../core/errors.ts";
+import { messageOf } from "../core/errors.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { CheckpointError } from "../core/manifest.ts";
@@ -52,8 +52,7 @@ export async function loadState(
   for (let said = ""; ; ) {
     try {
       // The storage may have to ask etcd who has it.
-      const read = () =>
-        withReaderPin({ ...options, signal: over }, wanted.id, () => storage.load(wanted.id, over));
+      const read = () => withReaderPin({ ...options, signal: over }, wanted.id, () => storage.load(wanted.id, over));
       const patience = { clock, log, pauseMs: budget.pollMs, signal: over };
       const content = await unlessAborted(patiently(patience, "reading a checkpoint", read), over);
       return await verifiedAs(contentToSnapshot(content, info), wanted, info);
@@ -99,7 +98,8 @@ async function setAside(
   const key = keys.checkpoint(id);
   const attempt = async (): Promise<boolean> => {
     const entry = await coordination.get(key);
-    if (!entry) throw new LockstepError("corrupt-checkpoint", `${reason} And etcd knows nothing of this checkpoint.`);
+    // Where etcd has lost its data, the era that follows says what to go on from.
+    if (!entry) return false;
     const record = decodeJson<CheckpointRecord>(entry.value);
     if (record.state !== "live") return true;
     const aside: CheckpointRecord = { ...record, state: "set-aside", reason: `${workerId} says: ${reason}` };

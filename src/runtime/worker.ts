@@ -5,9 +5,9 @@
  */
 import { assert, LockstepError, messageOf } from "../core/errors.ts";
 import { type FailureBudget, slowStepFactor } from "../core/failure-budget.ts";
-import { type Forming, type Generation, type Member, memberIds, type Running, type Store } from "../core/membership.ts";
+import { type Forming, type Member, memberIds, type Running, type Store } from "../core/membership.ts";
 import type { Keys } from "../core/keys.ts";
-import type { Ending, JobRecord, Refusal } from "../core/records.ts";
+import type { JobRecord, Refusal } from "../core/records.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Compute, ComputeInfo, Exchange, StepReport } from "../ports/compute.ts";
@@ -18,6 +18,7 @@ import { GenerationMember, generationOver } from "./generation-member.ts";
 import { GenerationObserver } from "./generation-observer.ts";
 import { HeldState } from "./held-state.ts";
 import { Leadership } from "./leadership.ts";
+import { type Next, nextOf } from "./next.ts";
 import { unlessAborted } from "./patience.ts";
 import { SaveClock } from "./save-clock.ts";
 import { isSame, type RunState, RunView, type Versioned } from "./run-view.ts";
@@ -56,14 +57,6 @@ export type WorkerEnd = "finished" | "stopped" | "drained";
 
 /** Why one admission ended. */
 type AdmissionEnd = WorkerEnd | "evicted";
-
-/** What a worker does next, as the run's keys say. */
-type Next =
-  | { readonly kind: "member" | "observer"; readonly generation: Versioned<Generation> }
-  | { readonly kind: "refused"; readonly refusal: Refusal }
-  | { readonly kind: "failed"; readonly ending: Ending }
-  | { readonly kind: "drained"; readonly generation: Versioned<Generation> | null }
-  | { readonly kind: "left out" | "finished" | "stopped" };
 
 /** Pauses before a worker that was left out comes back: none at first, then this long, doubling. */
 const firstPauseMs = 500;
@@ -218,6 +211,7 @@ export class Worker {
       view: this.#view,
       pollMs: this.#options.budget.pollMs,
       lease: () => announcement.lease,
+      seen: () => this.#seen,
       onFailure: (error) => log.error("this worker cannot publish checkpoints", { error: messageOf(error) }),
     });
     try {
@@ -266,23 +260,14 @@ export class Worker {
   }
 
   #next(state: RunState, workerId: string): Next | null {
-    if (state.failed) return { kind: "failed", ending: state.failed };
-    if (state.refusal) return { kind: "refused", refusal: state.refusal };
-    if (state.done) return { kind: "finished" };
-    const isOlder = state.generation !== null && state.generation.value.generation < this.#seen;
-    const generation = isOlder ? null : state.generation;
-    const member = generation !== null && memberIds(generation.value).includes(workerId);
-    if (member) {
-      return { kind: "member", generation };
-    }
-    if (this.#current) {
-      // It comes back at once, and goes only when others run without it, or have stopped: they may die before that.
-      if (!this.#draining.signal.aborted || generation?.value.kind === "running") return { kind: "left out" };
-      return state.stop ? { kind: "stopped" } : null;
-    }
-    if (this.#draining.signal.aborted) return { kind: "drained", generation };
-    if (state.stop) return { kind: "stopped" };
-    return generation?.value.kind === "running" ? { kind: "observer", generation } : null;
+    return nextOf(state, {
+      workerId,
+      seen: this.#seen,
+      wasMember: this.#current !== null,
+      isLeaving: this.#draining.signal.aborted,
+      hasState: this.#announcement?.member.hasState === true,
+      hasTrained: this.#held.trainedIn > 0,
+    });
   }
 
   #refused(workerId: string, { kind, reason }: Refusal): "evicted" {

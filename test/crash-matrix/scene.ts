@@ -222,6 +222,7 @@ export class Leader {
       view: this.#view,
       pollMs: neverMs,
       lease: () => lease,
+      seen: () => 0,
       newId: () => scene.newId(),
       onFailure: (error) => {
         this.alarm = messageOf(error);

@@ -32,6 +32,8 @@ export interface SeenEras {
   readonly slept: Set<string>;
   /** Checkpoints that were condemned before: whoever was to delete them then may do so, though they count as live again. */
   readonly condemned: Set<string>;
+  /** The digests of all states that were ever committed: what is published after a loss may have been committed before it. */
+  readonly committed: Set<string>;
 }
 
 export function originIn(store: ReadonlyMap<string, string>): Origin {

@@ -2,7 +2,7 @@
  * What must hold at every write to the store and at every applied step, each under the number that PROTOCOL.md gives it.
  * `store` is the picture before the write.
  */
-import { type Forming, type Generation, memberIds, type Running } from "../../src/core/membership.ts";
+import { type Forming, type Generation, type Member, memberIds, type Running } from "../../src/core/membership.ts";
 import { decodeJson, encodeJson } from "../../src/core/json.ts";
 import type { Origin } from "../../src/core/origin.ts";
 import type {
@@ -181,12 +181,15 @@ function checkRefusal(seen: Seen, { value }: StoreChange, id: string): void {
 }
 
 function checkMember(
-  { owners, newestIds, lapsedAtMs, nowMs, fail }: Seen,
-  { value }: StoreChange,
+  { store, owners, newestIds, lapsedAtMs, nowMs, fail }: Seen,
+  { key, value }: StoreChange,
   id: string,
   author: string | null,
 ): void {
-  if (author === null) lapsedAtMs.set(id, nowMs());
+  // Who wants to leave is left out for that, whatever becomes of its key meanwhile.
+  const before = store.get(key);
+  const isLeaving = before !== undefined && decodeJson<Member>(before).leaving;
+  if (author === null && !isLeaving) lapsedAtMs.set(id, nowMs());
   else lapsedAtMs.delete(id);
   if (value === null || author === null) return;
   const owner = owners.get(id);
@@ -367,6 +370,7 @@ function checkEpoch(seen: Seen, { key, value }: StoreChange, write: StoreWrite):
   }
   const record = decodeJson<EpochRecord>(value);
   const { epoch, state, generation } = record;
+  seen.eras.committed.add(state.digest);
   const isSame = state.lineage > 1 || state.era > 1 || state.digest === reference.boundaries[epoch];
   if (!isSame || state.step !== epoch * reference.stepsPerEpoch) {
     fail("P1", `epoch ${epoch} was committed with a state that is not the undisturbed run's`);
@@ -415,7 +419,8 @@ function checkLatest(seen: Seen, { value }: StoreChange): void {
     return;
   }
   const record = store.get(keys.epoch(pointer.lineage, pointer.epoch));
-  if (!record || decodeJson<EpochRecord>(record).state.digest !== pointer.stateDigest) {
+  const isLost = !record && seen.eras.wasLost && seen.eras.committed.has(pointer.stateDigest);
+  if (!isLost && (!record || decodeJson<EpochRecord>(record).state.digest !== pointer.stateDigest)) {
     fail("R1", `epoch ${pointer.epoch} was published, and not committed with that state`);
   }
   published.push(pointer.epoch);

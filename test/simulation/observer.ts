@@ -107,6 +107,7 @@ export class Observer {
         members: new Set(),
         slept: new Set(),
         condemned: new Set(),
+        committed: new Set(),
       },
       fail: (invariant, why) => this.#fail(invariant, why),
     };
