@@ -4,6 +4,7 @@ import { loadJob } from "../adapters/job-file/load-job.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
+import { preloadLibraries } from "../adapters/tfjs/native-addon.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError, messageOf } from "../core/errors.ts";
 import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
@@ -21,7 +22,7 @@ import type { Arguments } from "./command.ts";
 import { addressOf, applyEnvironment, endpointsOf, newId, onStopSignal, processLog, wishOf } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
 import { checkShared, openForWriting } from "./open-storage.ts";
-import { openOwnCheckpoints, type OwnCheckpoints } from "./replicas.ts";
+import { type OwnCheckpoints, openOwnCheckpoints } from "./replicas.ts";
 import type { StartedThreads } from "./threads/start-worker-threads.ts";
 
 /** How often the coordinator hears how far this worker is. */
@@ -42,9 +43,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     );
   const local = await openForWriting(checkpoints, log);
   const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
-  const { record, keys } = await findRun(endpoints, jobName, log);
-  const budget = failureBudget(record.budgetMs);
-  const coordination = connectEtcd(endpoints, budget, log);
+  const { record, keys, budget, coordination } = await findRun(endpoints, jobName, log);
   let own: OwnCheckpoints | null = null;
   try {
     checkShared(checkpoints, record.replicas);
@@ -63,7 +62,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       fail = reject;
     });
     failed.catch(() => undefined);
-    const threads = await started.open({
+    const opened = started.open({
       engine: { choice, mayFallBack: args.text("engine") === undefined, threads: record.threads },
       epochs: record.epochs,
       shards: record.shards,
@@ -80,6 +79,10 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       onBroken: (broken) => agent?.peerBroken(broken),
       onFailure: (error) => fail(error),
     });
+    // The compute thread is at the job file and its data meanwhile, and this one has nothing else to do.
+    const whyNot = preloadLibraries(choice);
+    if (whyNot !== null) log.debug("TensorFlow's libraries were not loaded ahead", { why: whyNot });
+    const threads = await opened;
     const afterMs = Math.round(performance.now()); // since this process was started
     await checkFit(coordination, keys, record, storage, threads.info);
     log.info("ready", { engine: threads.info.engine, address: threads.address, afterMs });
@@ -157,26 +160,36 @@ async function checkFit(
   if (content) contentToSnapshot(content, info);
 }
 
-/** The job's newest run; waits until a coordinator has written down what it is. */
-async function findRun(
-  endpoints: readonly string[],
-  job: string,
-  log: Log,
-): Promise<{ record: JobRecord; keys: Keys }> {
+interface FoundRun {
+  readonly record: JobRecord;
+  readonly keys: Keys;
+  readonly budget: FailureBudget;
+  readonly coordination: Coordination;
+}
+
+/** The job's newest run, with a connection to etcd for it; waits until a coordinator has written down what it is. */
+async function findRun(endpoints: readonly string[], job: string, log: Log): Promise<FoundRun> {
   // The budget that holds here is in what is looked for.
-  const budget = failureBudget();
-  const coordination = connectEtcd(endpoints, budget, log);
+  const usual = failureBudget();
+  const coordination = connectEtcd(endpoints, usual, log);
   try {
     for (let said = false; ; said = true) {
       const run = await coordination.get(runKey(job));
       const keys = run && keysOf(job, Number(run.value));
-      const record = keys && (await coordination.get(keys.record));
-      if (keys && record) return { record: decodeJson<JobRecord>(record.value), keys };
+      const entry = keys && (await coordination.get(keys.record));
+      if (keys && entry) {
+        const record = decodeJson<JobRecord>(entry.value);
+        if (record.budgetMs === usual.budgetMs) return { record, keys, budget: usual, coordination };
+        await coordination.close();
+        const budget = failureBudget(record.budgetMs);
+        return { record, keys, budget, coordination: connectEtcd(endpoints, budget, log) };
+      }
       if (!said) log.info("waiting for a coordinator", { job });
-      await systemClock.sleep(budget.pollMs / 4);
+      await systemClock.sleep(usual.pollMs / 4);
     }
-  } finally {
+  } catch (error) {
     await coordination.close();
+    throw error;
   }
 }
 

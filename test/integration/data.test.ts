@@ -77,6 +77,13 @@ describe("a CSV file", () => {
     });
   }
 
+  it("may have short whole numbers in one row, and long ones, fractions or signs in the next", async () => {
+    const data = await opened("a,y,b\n0,9999999,007\n16777217,1,2\n1,0.5,3\n4,5,-6\r\n255,10,12345678\n");
+    const { features, label } = data.read(all(5));
+    assert.deepEqual([...features], [0, 7, 16777216, 2, 1, 3, 4, -6, 255, 12345678]);
+    assert.deepEqual([...label], [9999999, 1, 0.5, 5, 10]);
+  });
+
   it("may have commas and quotes in a quoted header", async () => {
     const data = await opened('"size, in ""mm""",y\n1,2\n', 'size, in "mm"');
     assert.deepEqual(data.read([0]).label, Float32Array.of(1));

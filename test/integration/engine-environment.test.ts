@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { engineEnvironment } from "../../src/adapters/tfjs/engine-environment.ts";
+import { preloadLibraries } from "../../src/adapters/tfjs/native-addon.ts";
 import { openEngine } from "../../src/adapters/tfjs/open-engine.ts";
 import { type EngineChoice, prepareEngine } from "../../src/adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../../src/core/errors.ts";
@@ -12,6 +13,7 @@ const native: EngineChoice = {
   device: "cpu",
   library: "TensorFlow 2.21.0",
   bindingPath: "/nowhere/tfjs_binding.node",
+  libraryPaths: [],
   gpus: [],
   notice: null,
 };
@@ -84,6 +86,11 @@ test("a native library that does not load is an error that names it", async () =
       message: /\/nowhere\/tfjs_binding\.node/,
     });
   });
+});
+
+test("libraries that are loaded ahead of the engine are told from those that cannot be", () => {
+  assert.equal(preloadLibraries({ libraryPaths: [] }), null);
+  assert.match(String(preloadLibraries({ libraryPaths: ["/nowhere/libtensorflow.so.2"] })), /nowhere\/libtensorflow/);
 });
 
 test("the thread count decides the bits, which is why it belongs to the fingerprint", async (context) => {

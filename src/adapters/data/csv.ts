@@ -4,8 +4,9 @@ import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import type { CsvSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
+import type { Range } from "../../core/sampler.ts";
 import type { Dataset, Samples } from "../../ports/dataset.ts";
-import { cellNumber, splitRow } from "./csv-row.ts";
+import { cellNumber, readShortNumbers, splitRow } from "./csv-row.ts";
 import { locate, readDataFile } from "./read-file.ts";
 
 export async function openCsv(source: CsvSource, baseDirectory: string): Promise<Dataset> {
@@ -47,14 +48,14 @@ interface Table {
 }
 
 function readTable(file: string, bytes: Buffer, labelColumn: string): Table {
-  const lines = linesOf(new TextDecoder().decode(bytes)); // drops a byte-order mark
+  const lines = linesOf(bytes);
   if (lines.length === 0) {
     throw new LockstepError(
       "invalid-data",
       `The data file ${file} is empty; expected a header row and rows of numbers.`,
     );
   }
-  const columns = splitRow(lines[0]!, place(file, 0));
+  const columns = splitRow(textOf(bytes, lines[0]!), place(file, 0));
   const labelAt = findLabel(file, columns, labelColumn);
   const count = lines.length - 1;
   if (count === 0) {
@@ -63,25 +64,46 @@ function readTable(file: string, bytes: Buffer, labelColumn: string): Table {
   const width = columns.length - 1;
   const features = new Float32Array(count * width);
   const label = new Float32Array(count);
+  const numbers = new Float32Array(columns.length);
   for (let row = 0; row < count; row++) {
-    const cells = splitRow(lines[row + 1]!, place(file, row + 1));
-    if (cells.length !== columns.length) throw ragged(file, row + 1, lines[row + 1]!, cells.length, columns.length);
-    let next = row * width;
-    for (let column = 0; column < cells.length; column++) {
-      const value = cellNumber(cells[column]!);
-      if (value === null) throw notANumber(place(file, row + 1), columns[column]!, cells[column]!);
-      if (column === labelAt) label[row] = value;
-      else features[next++] = value;
+    const line = lines[row + 1]!;
+    if (!readShortNumbers(bytes, line, numbers)) {
+      const cells = splitRow(textOf(bytes, line), place(file, row + 1));
+      if (cells.length !== columns.length) {
+        throw ragged(file, row + 1, textOf(bytes, line), cells.length, columns.length);
+      }
+      for (let column = 0; column < cells.length; column++) {
+        const value = cellNumber(cells[column]!);
+        if (value === null) throw notANumber(place(file, row + 1), columns[column]!, cells[column]!);
+        numbers[column] = value;
+      }
     }
+    label[row] = numbers[labelAt]!;
+    features.set(numbers.subarray(0, labelAt), row * width);
+    features.set(numbers.subarray(labelAt + 1), row * width + labelAt);
   }
   return { width, features, label };
 }
 
 /** Lines without their ends (LF or CRLF), blank ones at the end of the file left out. */
-function linesOf(content: string): string[] {
-  const lines = content.split(/\r?\n/);
-  while (lines.length > 0 && lines.at(-1)!.trim() === "") lines.pop();
+function linesOf(bytes: Buffer): Range[] {
+  const lines: Range[] = [];
+  for (let begin = 0; begin < bytes.length; ) {
+    const found = bytes.indexOf(lineFeed, begin);
+    const next = found < 0 ? bytes.length : found;
+    lines.push({ begin, end: found > begin && bytes[found - 1] === carriageReturn ? found - 1 : next });
+    begin = next + 1;
+  }
+  while (lines.length > 0 && textOf(bytes, lines.at(-1)!).trim() === "") lines.pop();
   return lines;
+}
+
+const lineFeed = 10;
+const carriageReturn = 13;
+
+/** Drops a byte-order mark. */
+function textOf(bytes: Buffer, { begin, end }: Range): string {
+  return new TextDecoder().decode(bytes.subarray(begin, end));
 }
 
 /** Where an error is: lines count from 1, and the header is line 1. */

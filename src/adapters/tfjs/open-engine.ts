@@ -3,7 +3,6 @@
  * `engineEnvironment` before.
  */
 import { createRequire } from "node:module";
-import { constants } from "node:os";
 import { dirname, sep } from "node:path";
 import util from "node:util";
 import type { KernelBackend } from "@tensorflow/tfjs";
@@ -11,6 +10,7 @@ import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { Engine, EngineKind, Step, Tensor, TensorFlow } from "../../ports/engine.ts";
 import { hasAvx2 } from "../system/processor.ts";
 import { exactSettings } from "./engine-environment.ts";
+import { loadAddon } from "./native-addon.ts";
 import { type OpRunner, withNativeRandom, withoutStatefulRandom } from "./native-random.ts";
 import { type EngineChoice, javaScriptLibrary } from "./prepare-engine.ts";
 
@@ -104,20 +104,12 @@ async function openNative(tf: TensorFlow, choice: EngineChoice, threads: number)
 /** One a thread, as the addon's tensors belong to the thread that loaded it. */
 let loaded: { readonly path: string; readonly binding: NativeBinding } | null = null;
 
-/**
- * Never unloaded, not even when the last thread that uses it ends: TensorFlow's own threads go on, and would run in
- * memory that is gone.
- */
-const neverUnload = process.platform === "darwin" ? 0x80 : 0x1000;
-
 function loadBinding(choice: EngineChoice): NativeBinding {
   const path = choice.bindingPath ?? "";
   if (loaded?.path === path) return loaded.binding;
   try {
     // The addon's exports are what its C++ source defines.
-    const target = { exports: {} as NativeBinding };
-    process.dlopen(target, path, constants.dlopen.RTLD_LAZY | neverUnload);
-    loaded = { path, binding: target.exports };
+    loaded = { path, binding: loadAddon(path) as NativeBinding };
     return loaded.binding;
   } catch (error) {
     throw new LockstepError(

@@ -5,11 +5,18 @@
  * for CUDA. Nothing outside the cache is changed.
  */
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { Device, EngineKind } from "../../ports/engine.ts";
 import { buildEntry, findEntry } from "../system/cache.ts";
 import { type Gpu, listGpus } from "../system/gpus.ts";
-import { hasCudaLibraries, librariesFor, type NativeLibrary, prepareCudaLibraries } from "../system/native-library.ts";
+import {
+  hasCudaLibraries,
+  librariesFor,
+  type NativeLibrary,
+  prepareCudaLibraries,
+  sharedObjectFolder,
+} from "../system/native-library.ts";
 import { findProgram } from "../system/programs.ts";
 import { type Say, withProgress } from "../system/progress.ts";
 import { type Binding, findBinding, loadInAnotherProcess, prepareBinding } from "./binding.ts";
@@ -27,6 +34,8 @@ export interface EngineChoice {
   readonly library: string;
   /** The native addon's path; null without native code. */
   readonly bindingPath: string | null;
+  /** The shared libraries that the addon needs; empty without native code. */
+  readonly libraryPaths: readonly string[];
   /** The GPUs to assign to workers; empty unless the device is a GPU. */
   readonly gpus: readonly Gpu[];
   /** One sentence for the user, when this is slower than what was hoped for; else null. */
@@ -155,11 +164,14 @@ function gpuUseEntry(binding: Binding, gpus: readonly Gpu[]): string {
 }
 
 function nativeChoice(binding: Binding, device: Device, gpus: readonly Gpu[], notice: string | null): EngineChoice {
-  return { kind: "native", device, library: binding.library.title, bindingPath: binding.path, gpus, notice };
+  const { path: bindingPath, library } = binding;
+  const libraryPaths = library.libraryNames.map((name) => join(sharedObjectFolder(library), name));
+  return { kind: "native", device, library: library.title, bindingPath, libraryPaths, gpus, notice };
 }
 
 function javaScriptChoice(kind: "wasm" | "cpu", notice: string | null): EngineChoice {
-  return { kind, device: "cpu", library: javaScriptLibrary(kind), bindingPath: null, gpus: [], notice };
+  const library = javaScriptLibrary(kind);
+  return { kind, device: "cpu", library, bindingPath: null, libraryPaths: [], gpus: [], notice };
 }
 
 /** Name and version of an engine without native code. */

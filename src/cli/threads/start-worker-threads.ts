@@ -67,8 +67,10 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
       run = options;
       const { engine, epochs, shards, reportEveryMs, listen, budgetMs } = options;
       const request: ComputeRequest = { engine, epochs, shards, reportEveryMs };
-      const address = await exchangeThread.call<string>("listen", { listen, budgetMs });
-      const info = await computeThread.call<ComputeInfo>("open", request);
+      const [address, info] = await Promise.all([
+        exchangeThread.call<string>("listen", { listen, budgetMs }),
+        computeThread.call<ComputeInfo>("open", request),
+      ]);
       const size: ReductionSize = {
         ...{ shards, values: info.weightCount, statistics: info.statisticsCount },
         validates: info.validationSamples > 0,
