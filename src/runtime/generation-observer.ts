@@ -38,6 +38,8 @@ export class GenerationObserver {
   readonly #running: Running;
   /** Following has come to an end; it begins anew. */
   #missed = new AbortController();
+  /** Steps are being followed; settles when there is no more to follow, or something to decide. */
+  #following: Promise<unknown> | null = null;
 
   constructor(options: GenerationObserverOptions, running: Running) {
     this.#options = options;
@@ -52,6 +54,7 @@ export class GenerationObserver {
       try {
         await this.#followOnce(AbortSignal.any([over, this.#missed.signal]), over);
       } catch (error) {
+        if (over.aborted) await this.#runOut();
         over.throwIfAborted();
         log.debug("following begins anew", { reason: messageOf(error) });
       }
@@ -64,6 +67,21 @@ export class GenerationObserver {
   /** The exchange says that following has come to an end. */
   missed(reason: string): void {
     this.#missed.abort(new Error(reason));
+  }
+
+  /**
+   * The generation is over, and what its members have said may still be on its way, or wait to be applied. Then this worker
+   * stands where they stand, and need not copy their state when it is a member with them.
+   */
+  async #runOut(): Promise<void> {
+    const { clock, budget, held, log } = this.#options;
+    const timer = new AbortController();
+    const late = clock.sleep(budget.watchMs, timer.signal).catch(() => undefined);
+    const missed = unlessAborted(new Promise<never>(() => {}), this.#missed.signal).catch(() => undefined);
+    await Promise.race([this.#following, missed, late]);
+    timer.abort();
+    // Whoever goes on waits until it has stopped.
+    held.freeze().catch((error: unknown) => log.error("the trainer could not be stopped", { error: messageOf(error) }));
   }
 
   async #followOnce(ended: AbortSignal, over: AbortSignal): Promise<void> {
@@ -95,7 +113,9 @@ export class GenerationObserver {
     const shards = { begin: record.shards, end: record.shards };
     for (;;) {
       over.throwIfAborted();
-      const outcome = await unlessAborted(held.run({ generation, shards }), ended);
+      const run = held.run({ generation, shards });
+      this.#following = run.catch(() => undefined);
+      const outcome = await unlessAborted(run, ended);
       // What the members save is theirs.
       if (outcome.kind === "save") continue;
       if (outcome.kind !== "boundary") return;

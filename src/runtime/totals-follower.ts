@@ -38,7 +38,11 @@ export class TotalsFollower {
   #kept: { readonly round: Round; readonly totals: Map<string, Frame> }[] = [];
   /** The last round that each member was heard of: later ones come later. */
   readonly #heard = new Map<number, Round>();
+  /** Why a member says nothing any more; what it has said before still counts. */
+  readonly #ended = new Map<number, string>();
   #pending: Pending | null = null;
+  /** A round was asked for. */
+  #follows = false;
 
   constructor({ transport, membership, layout, onOpen, onFailure }: TotalsFollowerOptions) {
     this.#membership = membership;
@@ -46,7 +50,7 @@ export class TotalsFollower {
     this.#onFailure = onFailure;
     this.#streams = transport.join(membership, {
       onMessage: (rank, message) => this.#receive(rank, message),
-      onBroken: onFailure,
+      onBroken: (rank, reason) => this.#broken(rank, reason),
       onOpen,
     });
   }
@@ -61,16 +65,24 @@ export class TotalsFollower {
   /** Resolves when `into` holds the sums over all shards, as `AllReduce.reduce` does; there is nothing of its own to add. */
   reduce(round: Round, own: readonly Contribution[], into: Reduction): Promise<void> {
     assert(this.#pending === null && own.length === 0, "an observer follows one round at a time, and adds nothing");
+    this.#follows = true;
     this.#kept = this.#kept.filter((kept) => compareRounds(kept.round, round) >= 0);
     return new Promise((resolve) => {
       this.#pending = { round, into, resolve };
-      for (const rank of this.#heard.keys()) this.#checkMissed(rank);
+      for (const rank of this.#membership.addresses.keys()) this.#checkMissed(rank);
       this.#finish();
     });
   }
 
   close(): void {
     this.#streams.close();
+  }
+
+  /** What was said before can still be followed, once there is a state that it can be applied to. */
+  #broken(rank: number, reason: string): void {
+    this.#ended.set(rank, reason);
+    if (this.#follows) this.#checkMissed(rank);
+    else this.#onFailure(rank, reason);
   }
 
   #receive(rank: number, message: Uint8Array): void {
@@ -101,16 +113,17 @@ export class TotalsFollower {
     kept.totals.set(`${frame.bucket}/${frame.rank}`, frame);
   }
 
-  /** Whoever speaks of a later round has said all of this one: what is missing of it never comes. */
+  /** Whoever speaks of a later round, or no more at all, has said all of this one: what is missing of it never comes. */
   #checkMissed(rank: number): void {
     const pending = this.#pending;
     const heard = this.#heard.get(rank);
-    if (!pending || !heard || compareRounds(heard, pending.round) <= 0) return;
+    const ended = this.#ended.get(rank);
+    if (!pending || (ended === undefined && (!heard || compareRounds(heard, pending.round) <= 0))) return;
     const totals = this.#kept.find(({ round }) => compareRounds(round, pending.round) === 0)?.totals;
     const missing = bucketsOf(this.#layout, pending.round.pass).some(
       (bucket) => sizeOf(bucket, this.#world, rank) > 0 && !totals?.has(`${bucket.index}/${rank}`),
     );
-    if (missing) this.#onFailure(rank, `the totals of step ${pending.round.step} were missed`);
+    if (missing) this.#onFailure(rank, ended ?? `the totals of step ${pending.round.step} were missed`);
   }
 
   /** Hands the pending round over once it is whole. */

@@ -298,8 +298,8 @@ export class Worker {
       const { generation: other } = now && "generation" in now ? now : { generation: null };
       if (over.signal.aborted || (now?.kind === next.kind && isSame(other, generation))) return;
       over.abort(generationOver);
-      // From forming to running nothing has to stop.
-      if (other?.value.generation !== value.generation) this.#stopAtOnce();
+      // From forming to running nothing has to stop; an observer comes to rest by itself.
+      if (next.kind === "member" && other?.value.generation !== value.generation) this.#stopAtOnce();
     });
     const sinceMs = clock.monotonicMs();
     try {
