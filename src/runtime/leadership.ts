@@ -8,7 +8,7 @@
  */
 import { movesBest } from "../core/checkpoint-policy.ts";
 import type { Divergence } from "../core/divergence.ts";
-import { messageOf } from "../core/errors.ts";
+import { LockstepError, messageOf } from "../core/errors.ts";
 import type { Running } from "../core/membership.ts";
 import { isSince } from "../core/origin.ts";
 import { compareStates, type StatePlace } from "../core/state-order.ts";
@@ -57,7 +57,7 @@ export interface LeadershipOptions {
   readonly onFailure: (error: unknown) => void;
 }
 
-/** So many failures in a row are no passing trouble. */
+/** So many failures of storage in a row are no passing trouble. */
 const failuresBeforeAlarm = 5;
 
 export class Leadership {
@@ -135,11 +135,9 @@ export class Leadership {
         this.#again = false;
         await this.#tendOnce();
       }
-      this.#failures = 0;
     } catch (error) {
       // Doubt is settled by reading again, never by assuming: the next reading decides anew.
       this.#options.log.warn("a leader's duty failed and is tried again", { error: messageOf(error) });
-      if (++this.#failures >= failuresBeforeAlarm) this.#options.onFailure(error);
     }
   }
 
@@ -324,7 +322,13 @@ export class Leadership {
   async #write(point: Point, identity: CheckpointIdentity): Promise<StoredCheckpoint> {
     this.#writing = point;
     try {
-      return await this.#options.storage.write(point.content(identity));
+      const stored = await this.#options.storage.write(point.content(identity));
+      this.#failures = 0;
+      return stored;
+    } catch (error) {
+      // Where others keep copies, etcd is asked who they are.
+      if (!isEtcdAway(error) && ++this.#failures >= failuresBeforeAlarm) this.#options.onFailure(error);
+      throw error;
     } finally {
       this.#writing = null;
       if (!this.#points.includes(point)) point.release?.();
@@ -379,4 +383,8 @@ export class Leadership {
   #stillRunning(running: Versioned<Running>): Condition {
     return { kind: "modified-at", key: this.#options.keys.generation, revision: running.modRevision };
   }
+}
+
+function isEtcdAway(error: unknown): boolean {
+  return error instanceof LockstepError && error.code === "coordination-unavailable";
 }
