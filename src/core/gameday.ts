@@ -159,7 +159,13 @@ const promises: readonly { readonly title: string; readonly faults: readonly Fau
       "kill-coordinator-worker",
     ],
   },
-  { title: "Whole", faults: ["kill-leader-writing", "kill-leader-arrival", "kill-all-workers", "flip-bit"] },
+  {
+    title: "Whole",
+    faults: [
+      ...(["kill-leader", "kill-leader-arrival", "kill-leader-writing", "stop-leader"] as const),
+      ...(["kill-all-but-one", "kill-all-workers", "flip-bit"] as const),
+    ],
+  },
   {
     title: "Fenced",
     faults: [

@@ -87,6 +87,19 @@ export class Observer {
       .map(({ key }) => `${key} was written more than once`);
   }
 
+  /** Of the epochs that were committed from this one to that, both included: problems with how often each was published. */
+  async publishedOnce(from: number, to: number): Promise<readonly string[]> {
+    const { entries, epochs } = await this.read();
+    return epochs
+      .filter(({ epoch }) => epoch >= from && epoch <= to)
+      .flatMap(({ epoch, state: { lineage, step } }) => {
+        const save = entries.get(this.keys.save(lineage, step));
+        if (save && save.createRevision === save.modRevision) return [];
+        const what = save ? "was published more than once" : "was not published";
+        return [`the checkpoint of epoch ${epoch} (step ${step}) ${what}`];
+      });
+  }
+
   async refusalOf(workerId: string): Promise<Refusal | null> {
     const { entries } = await this.read();
     return readValue<Refusal>(entries, this.keys.refusal(workerId));

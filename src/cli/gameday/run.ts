@@ -171,6 +171,7 @@ async function inject(scene: Scene, fault: FaultName, lost: string | null): Prom
     const told = await faults[fault](scene);
     // Whatever it did to a bit is in the next committed epoch at the latest.
     const { epoch } = await scene.epochAfter(await epochNow());
+    await scene.checkPublished(before, epoch);
     const epochs = fault === "flip-bit-two" ? null : { before, after: epoch };
     return { ...nothing, ...told, epochs, problems: scene.takeProblems(), skipped: null };
   } catch (error) {

@@ -1,7 +1,6 @@
 /** What faults are made of: a cluster that is whole, somebody to do something to, and the evidence afterwards. */
 import { systemClock } from "../../adapters/system/clock.ts";
 import type { Finding } from "../../core/gameday.ts";
-import { memberIds } from "../../core/membership.ts";
 import {
   firstStepMessage,
   isStep,
@@ -10,6 +9,7 @@ import {
   recoveryFrom,
   repeatedSteps,
 } from "../../core/log-reading.ts";
+import { memberIds } from "../../core/membership.ts";
 import type { GamedayCluster } from "./cluster.ts";
 import { defaultLimitMs } from "./logbook.ts";
 import { nameOf, type Observation } from "./observer.ts";
@@ -173,6 +173,12 @@ export class Scene {
     const repeated = repeatedSteps(this.cluster.book.lines.filter((line) => line.atMs >= atMs - stepsBeforeMs));
     this.check(repeated === 0, `${repeated} committed steps were taken again`);
     return repeated;
+  }
+
+  /** Whoever led meanwhile, and died: the checkpoint of each of these epochs is published, once. */
+  async checkPublished(from: number, to: number): Promise<void> {
+    await this.until(`the checkpoint of epoch ${to}`, ({ latest }) => (latest && latest.epoch >= to ? latest : null));
+    for (const problem of await this.cluster.observer.publishedOnce(from, to)) this.check(false, problem);
   }
 
   /** Starts those again who were kept from it, and waits until everyone trains. */
