@@ -74,7 +74,7 @@ export interface Process {
 export class Cluster {
   readonly budget: FailureBudget;
   readonly slots = new Map<string, Slot>();
-  readonly #shape: ClusterShape;
+  #shape: ClusterShape;
   readonly #parts: ClusterParts;
   readonly #chance: Chance;
   #ids = 0;
@@ -82,6 +82,8 @@ export class Cluster {
   #isHealed = false;
   readonly #ends: EndsOfProcesses;
   readonly #disks: OwnDisks;
+  /** The next start asks for another S. */
+  #allowsChange = false;
   /** Workers wait for the first coordinator that has looked at the run. */
   #opensAnew = false;
 
@@ -223,10 +225,21 @@ export class Cluster {
     for (const name of this.namesOf("coordinator")) this.kill(name);
   }
 
+  /** The job is done, and somebody starts it again, with this one. */
+  goOn(job: JobShape): void {
+    this.#parts.world.trace.note("-", `all have finished; the job is started again with S = ${job.shards}`);
+    this.#shape = { ...this.#shape, job };
+    this.#allowsChange = true;
+    this.#opensAnew = true;
+    // Those that stand by would start it once more.
+    for (const slot of this.slots.values()) slot.wanted = slot.name === "c1";
+    for (const name of this.namesOf("coordinator")) this.kill(name);
+  }
+
   #opened(): void {
     if (!this.#opensAnew) return;
     this.#opensAnew = false;
-    for (const slot of this.slots.values()) this.want(slot.name);
+    for (const slot of this.slots.values()) if (slot.kind === "worker" || !this.#allowsChange) this.want(slot.name);
   }
 
   /** Nobody sees that a worker hangs when it is alone; somebody ends it by hand. */
@@ -300,7 +313,7 @@ export class Cluster {
         epochs: job.epochs,
         checkpoint: tinyJob(job).checkpoint,
         replicas: this.#shape.replicas,
-        allowChange: false,
+        allowChange: this.#allowsChange,
         archive,
         defaultThreads: () => 1,
       });

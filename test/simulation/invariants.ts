@@ -10,6 +10,7 @@ import type {
   CheckpointRecord,
   CoordinatorRecord,
   EpochRecord,
+  JobRecord,
   LeaderRecord,
   Refusal,
 } from "../../src/core/records.ts";
@@ -25,8 +26,8 @@ import type { Reference } from "./reference.ts";
 import { keys } from "./worker-process.ts";
 
 export interface Seen {
-  readonly job: JobShape;
-  readonly reference: Reference;
+  job: JobShape;
+  reference: Reference;
   disk: Disk | null;
   readonly store: Map<string, string>;
   /** The process behind every worker id. */
@@ -40,7 +41,9 @@ export interface Seen {
   readonly absenceMs: number;
   /** With fewer members a generation pauses; more it never has. */
   readonly least: number;
-  readonly most: number;
+  most: number;
+  /** The run goes on with another S than it began with. */
+  hasOtherShards: boolean;
   readonly note: (standing: Standing) => void;
   readonly nowMs: () => number;
   readonly processes: Map<string, SeenProcess>;
@@ -61,9 +64,10 @@ export interface Seen {
 /**
  * "paused": below MIN. "back": enough came back. "spared": somebody stands by beyond MAX or S, and is not left out. "behind":
  * a new lineage began behind what was published. "saved": `latest` moved in the middle of an epoch. "era": etcd's data were
- * lost, and a new era began. "unheard": a step was applied by who had not heard of that yet.
+ * lost, and a new era began. "unheard": a step was applied by who had not heard of that yet. "other S": a run that was done
+ * goes on with another S.
  */
-export type Standing = "paused" | "back" | "spared" | "behind" | "saved" | "era" | "unheard";
+export type Standing = "paused" | "back" | "spared" | "behind" | "saved" | "era" | "unheard" | "other S";
 
 export function checkWrite(seen: Seen, write: StoreWrite): void {
   const era = eraOpenedBy(seen, write);
@@ -78,6 +82,9 @@ export function checkWrite(seen: Seen, write: StoreWrite): void {
     const name = short(change.key);
     const [kind = "", ...rest] = name.split("/");
     switch (kind) {
+      case "record":
+        checkRecord(seen, change, write);
+        break;
       case "members":
         checkMember(seen, change, rest.join("/"), write.author);
         break;
@@ -159,6 +166,14 @@ function checkOrigin(seen: Seen, { value }: StoreChange, write: StoreWrite): voi
   const best = valueAfter(seen, write, keys.best);
   const isBad = best !== null && isSetAside(store.get(keys.checkpoint(decodeJson<CheckpointPointer>(best).id)) ?? null);
   if (isBad) fail("P3", `best names ${best}, which is set aside`);
+}
+
+/** R20: once something is published, another S comes with a lineage that begins there. */
+function checkRecord({ store, fail }: Seen, { key, value }: StoreChange, write: StoreWrite): void {
+  const before = store.get(key);
+  if (value === null || before === undefined || !store.has(keys.latest)) return;
+  const [was, is] = [before, value].map((text) => decodeJson<JobRecord>(text).shards);
+  if (was !== is && !opensLineage(write)) fail("R20", `S was ${was} and is ${is}, and no lineage begins`);
 }
 
 /** R15: only what was read and is corrupt, and only by a member of the generation that goes on from it. */
@@ -407,6 +422,8 @@ function checkLatest(seen: Seen, { value }: StoreChange): void {
     fail("R9", `latest went from step ${old.step} of epoch ${old.epoch} to ${pointer.step} of ${pointer.epoch}`);
   }
   checkWhole(seen, pointer);
+  const isExact = seen.disk?.manifestOf(pointer.id)?.equivalences.length === 0;
+  if (seen.hasOtherShards && isExact) fail("R20", `${pointer.id} is of another S, and counts as exact`);
   if (
     pointer.lineage === 1 &&
     pointer.era === 1 &&

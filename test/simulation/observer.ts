@@ -99,6 +99,7 @@ export class Observer {
       hung: new Set(),
       copies: new Set(),
       published: [],
+      hasOtherShards: false,
       eras: {
         loss: null,
         wasLost: false,
@@ -156,6 +157,12 @@ export class Observer {
     published.length = 0;
     const best = entries.get(keys.best);
     if (best !== undefined) published.push(decodeJson<CheckpointPointer>(best).epoch);
+  }
+
+  /** The job is done, and somebody goes on with it, with more epochs and another S. */
+  goesOn(job: JobShape, reference: Reference): void {
+    Object.assign(this.#seen, { job, reference, most: job.shards, hasOtherShards: true });
+    this.#seen.note("other S");
   }
 
   get store(): ReadonlyMap<string, string> {

@@ -20,6 +20,8 @@ export interface JobShape {
   readonly batchSize: number;
   readonly epochs: number;
   readonly shards: number;
+  /** From the end of that epoch on there is another S; null: it stays. */
+  readonly later?: { readonly afterEpoch: number; readonly shards: number } | null;
   readonly monitor: string;
   readonly mode: "min" | "max";
   readonly hasSchedule: boolean;

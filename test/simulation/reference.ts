@@ -57,11 +57,12 @@ export function referenceOf(shape: JobShape): Reference {
   note();
   const boundaries = [states[0]!.digests[0]!];
   for (let epoch = 0; epoch < shape.epochs; epoch++) {
+    const shards = shape.later && epoch >= shape.later.afterEpoch ? shape.later.shards : shape.shards;
     const order = epochOrder(shape.seed, epoch, shape.trainingSamples);
     while (progress.samples < shape.trainingSamples) {
       const batch = batchRange(shape.trainingSamples, shape.batchSize, progress.samples);
-      const leaves = Array.from({ length: shape.shards }, (_, shard): Sum | null => {
-        const range = shardRange(batch, shape.shards, shard);
+      const leaves = Array.from({ length: shards }, (_, shard): Sum | null => {
+        const range = shardRange(batch, shards, shard);
         if (range.begin === range.end) return null;
         const samples = data.training(order.subarray(range.begin, range.end));
         const sum = emptySum(program);
@@ -78,12 +79,12 @@ export function referenceOf(shape: JobShape): Reference {
       const samples = batch.end - batch.begin;
       program.update(total.values, samples, { number: progress.step + 1, learningRate });
       progress = afterStep(progress, sumsOf(program, total, samples), {
-        ...{ seed: job.seed, validation: job.validation, batchSize: job.batchSize, shards: shape.shards },
+        ...{ seed: job.seed, validation: job.validation, batchSize: job.batchSize, shards },
         ...{ samples: shape.trainingSamples + shape.validationSamples, data: data.digest },
       });
       note();
     }
-    progress = afterEpoch(progress, validationOf(shape, program, data), rules);
+    progress = afterEpoch(progress, validationOf({ ...shape, shards }, program, data), rules);
     states.at(-1)!.digests.push(digest());
     boundaries.push(digest());
     checkBooks(program.values, shape, epoch + 1);

@@ -89,6 +89,7 @@ async function runSeeds(from: number, count: number): Promise<number> {
     saved: 0,
     era: 0,
     unheard: 0,
+    "other S": 0,
   };
   const failed: SeedResult[] = [];
   let next = from;

@@ -13,6 +13,7 @@ import { Network } from "./network.ts";
 import { Observer, type Violation } from "./observer.ts";
 import type { Chance } from "./random.ts";
 import { Chance as SeededChance } from "./random.ts";
+import type { JobShape } from "./program.ts";
 import { referenceOf } from "./reference.ts";
 import { drawDiskFaults, drawSchedule, type Fault, withLostData } from "./schedule.ts";
 import { Trace } from "./trace.ts";
@@ -29,6 +30,8 @@ export interface Scenario {
   readonly shape: ClusterShape;
   readonly horizonMs: number;
   readonly schedule: readonly Fault[];
+  /** With which S the job goes on when it is done, for one more epoch; null: it does not. */
+  readonly nextShards: number | null;
 }
 
 export interface Outcome {
@@ -51,7 +54,14 @@ export function scenarioOf(seed: number): Scenario {
   const disks = shape.replicas > 0 ? drawDiskFaults(new SeededChance(seed, "disks"), horizonMs) : [];
   const faults = [...schedule, ...disks];
   const era = new SeededChance(seed, "era");
-  return { seed, shape, horizonMs, schedule: withLostData(faults, era, horizonMs, shape.hasArchive) };
+  const nextShards = drawNextShards(new SeededChance(seed, "shards"), shape);
+  return { seed, shape, horizonMs, schedule: withLostData(faults, era, horizonMs, shape.hasArchive), nextShards };
+}
+
+/** A run that stopped early is at its end with any S; and each copy of a checkpoint takes a worker, and so a shard. */
+function drawNextShards(chance: Chance, { job, bounds, replicas }: ClusterShape): number | null {
+  if (job.patience !== null || bounds !== null || !chance.is(0.15)) return null;
+  return job.shards - 1 > replicas && chance.is(0.5) ? job.shards - 1 : job.shards + 1;
 }
 
 function drawShape(chance: Chance, seed: number, shards: number, horizonMs: number): ClusterShape {
@@ -112,7 +122,7 @@ function withBounds(chance: Chance, shape: ClusterShape): ClusterShape {
   return { ...shape, bounds: { min: chance.whole(2, max), max }, workers: Math.min(6, max + chance.whole(0, 2)) };
 }
 
-export function simulate({ seed, shape, horizonMs, schedule }: Scenario): Promise<Outcome> {
+export function simulate({ seed, shape, horizonMs, schedule, nextShards }: Scenario): Promise<Outcome> {
   return withGuards(async (onUnhandled) => {
     const trace = new Trace();
     const world = new World(seed, trace);
@@ -135,11 +145,41 @@ export function simulate({ seed, shape, horizonMs, schedule }: Scenario): Promis
     observer.watchDisk(disk);
     const cluster = new Cluster(shape, { world, etcd, network, disk, observer });
     const injector = new Injector({ world, cluster, etcd, network, disk, observer }, schedule, shape.hasArchive);
-    const isDone = () => observer.store.has(keys.done) && cluster.isEmptyOfWorkers;
-    const isOver = () => observer.violation !== null || isDone();
+    /** Whoever goes on with a job that is done takes that back first. */
+    let mayBeDone = true;
+    const isDone = () => mayBeDone && observer.store.has(keys.done) && cluster.isEmptyOfWorkers;
+    let next = nextShards;
+    const isOver = () => {
+      if (observer.violation !== null) return true;
+      mayBeDone ||= !observer.store.has(keys.done);
+      if (!isDone()) return false;
+      if (next === null || !isAtPeace) return true;
+      observer.checkEnd();
+      const job = goingOn(shape.job, next);
+      next = null;
+      mayBeDone = false;
+      observer.goesOn(job, referenceOf({ ...job, shards: shape.job.shards }));
+      cluster.goOn(job);
+      expectDoneWithin(healingMs + 2 * stepsOf({ ...shape, job }) * shape.stepMs);
+      return false;
+    };
     const hangs = schedule.filter(({ kind }) => kind === "hang").length;
-    const deadlineMs = horizonMs + healingMs + 2 * stepsOf(shape) * shape.stepMs + hangs * hangMs;
-    world.at(horizonMs, null, () => injector.healAll());
+    /** Faults are over, and nothing has to be forgiven for one. */
+    let isAtPeace = false;
+    world.at(horizonMs, null, () => {
+      injector.healAll();
+      isAtPeace = !schedule.some(({ kind }) => hasConsequences.has(kind));
+    });
+    let deadlineMs = 0;
+    const expectDoneWithin = (ms: number) => {
+      const untilMs = world.nowMs + ms;
+      deadlineMs = untilMs;
+      world.at(untilMs, null, () => {
+        if (untilMs === deadlineMs && !isDone())
+          observer.fail("P6", `not finished at ${Math.round(untilMs)} ms: ${standing(observer)}`);
+      });
+    };
+    expectDoneWithin(horizonMs + healingMs + 2 * stepsOf(shape) * shape.stepMs + hangs * hangMs);
     const checkWatches = () => {
       const wholeMs = etcd.upAtMs + deafMs;
       if (world.nowMs < wholeMs) return void world.at(wholeMs, null, checkWatches);
@@ -147,9 +187,6 @@ export function simulate({ seed, shape, horizonMs, schedule }: Scenario): Promis
       if (deaf.length > 0) observer.fail("P6", `watches were not set up again: ${deaf.join(", ")}`);
     };
     world.at(horizonMs + deafMs, null, checkWatches);
-    world.at(deadlineMs, null, () => {
-      if (!isDone()) observer.fail("P6", `not finished at ${Math.round(deadlineMs)} ms: ${standing(observer)}`);
-    });
     try {
       await world.run(isOver);
     } catch (error) {
@@ -164,6 +201,16 @@ export function simulate({ seed, shape, horizonMs, schedule }: Scenario): Promis
     };
   });
 }
+
+/** One more epoch, with another S. */
+function goingOn(job: JobShape, shards: number): JobShape {
+  return { ...job, shards, epochs: job.epochs + 1, later: { afterEpoch: job.epochs, shards } };
+}
+
+/** After these, states may be others than those of the undisturbed run, or the run goes on elsewhere than where it was. */
+const hasConsequences: ReadonlySet<Fault["kind"]> = new Set([
+  ...(["flip-bit", "etcd-lost", "etcd-restored", "corrupt-latest"] as const),
+]);
 
 function stepsOf({ job }: ClusterShape): number {
   return job.epochs * Math.ceil(job.trainingSamples / job.batchSize);
