@@ -6,6 +6,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { promisify } from "node:util";
 import { openDirectoryStorage } from "../../src/adapters/fs/checkpoint-storage.ts";
 import { assert } from "../../src/core/errors.ts";
+import { sharedMemory } from "../../src/core/shared-memory.ts";
 import type { CheckpointContent, NamedTensor } from "../../src/ports/checkpoint-storage.ts";
 import type { Log } from "../../src/ports/log.ts";
 import { stateLength, weightCount, weightShapes } from "./job.ts";
@@ -28,7 +29,9 @@ export interface StorageReadings {
 export async function measureStorage(folder: string, rounds: number, torch: Torch | null): Promise<StorageReadings> {
   await mkdir(folder);
   const storage = await openDirectoryStorage(join(folder, "checkpoints"), silent);
-  const values = new Float32Array(stateLength).map((_, i) => i / stateLength);
+  // As a worker has what it saves.
+  const values = new Float32Array(sharedMemory(stateBytes));
+  for (let i = 0; i < stateLength; i++) values[i] = i / stateLength;
   const readings: StorageReadings = {
     ...{ write: [], dd: [], torchSave: [], load: [], torchLoad: [], lateInWrite: [], lateInLoad: [] },
   };

@@ -127,8 +127,8 @@ export class GenerationMember {
 
   /** Trains until there is something to decide. What is to be saved on the way is copied, and dealt with beside training. */
   async #run(shards: Range, boundary: EpochBoundary, over: AbortSignal): Promise<RunOutcome> {
-    const { held, record } = this.#options;
-    if (typeof record.checkpoint.saveFreq === "object") held.prepareCopies();
+    const { held } = this.#options;
+    held.prepareCopies();
     let copy: StateSnapshot | null = null;
     for (;;) {
       const run = held.run({ generation: this.#number, shards });

@@ -62,7 +62,7 @@ export class HeldState {
     return this.#naming;
   }
 
-  /** Whoever is going to call `resting` says so: its first copy takes less time then. */
+  /** Whoever begins to train says so: the next copy, which training stands still for, takes less time then. */
   prepareCopies(): void {
     void this.#memory.prepare();
   }
@@ -81,7 +81,7 @@ export class HeldState {
 
   /** A copy for a peer, also while it trains. */
   async copy(): Promise<NamedSnapshot | null> {
-    return this.#frozen ?? this.#lent ?? (this.#has ? await named(await this.#compute.snapshot(), this.layout) : null);
+    return this.#frozen ?? this.#lent ?? (this.#has ? await this.#namedCopy() : null);
   }
 
   /** A copy of the state that the generation names, for a member that lacks it and moves it itself. */
@@ -148,9 +148,7 @@ export class HeldState {
   }
 
   #name(): Promise<NamedSnapshot> {
-    const naming: Promise<NamedSnapshot> = this.#compute
-      .snapshot()
-      .then((snapshot) => named(snapshot, this.layout))
+    const naming: Promise<NamedSnapshot> = this.#namedCopy()
       .then((state) => {
         if (this.#naming === naming) this.#frozen = state;
         return state;
@@ -159,6 +157,11 @@ export class HeldState {
         if (this.#naming === naming) this.#naming = null;
       });
     return naming;
+  }
+
+  /** In memory that is never given back: peers, a boundary and this worker's next generation may read it for as long as they like. */
+  async #namedCopy(): Promise<NamedSnapshot> {
+    return named(await this.#compute.snapshot(this.#memory.take()), this.layout);
   }
 }
 

@@ -1,9 +1,10 @@
 /**
- * Memory for the copies of the state that are saved beside training, used again from save to save. The pages of new memory
- * come from the system one by one when they are first written to, which takes several times as long as the copy, and training
- * stands still for it. Threads share it, so that it need not travel.
+ * Memory for the copies of the state that training stands still for. The pages of new memory come from the system one by one
+ * when they are first written to, which takes several times as long as the copy, so it is made ready beside training; what is
+ * given back is used again. Threads share it, so that it need not travel.
  */
 import { setImmediate } from "node:timers/promises";
+import { sharedMemory } from "../core/shared-memory.ts";
 
 /** Kept for later. More are in use only while storage lags behind. */
 const mostFree = 2;
@@ -14,26 +15,27 @@ export class StateMemory {
   readonly #length: number;
   readonly #free: Float32Array[] = [];
   readonly #lent = new WeakSet<Float32Array>();
-  #isPrepared = false;
+  #isPreparing = false;
 
   /** @param length of a row of state */
   constructor(length: number) {
     this.#length = length;
   }
 
-  /** Has memory ready for the first save, before there is one. */
+  /** Has memory ready for the next copy, before there is one. */
   async prepare(): Promise<void> {
-    if (this.#isPrepared) return;
-    this.#isPrepared = true;
+    if (this.#isPreparing || this.#free.length > 0) return;
+    this.#isPreparing = true;
     const values = this.#allocate();
     for (let begin = 0; begin < this.#length; begin += sliceLength) {
       values.fill(0, begin, begin + sliceLength);
       if (begin + sliceLength < this.#length) await setImmediate();
     }
-    this.#free.push(values);
+    this.#isPreparing = false;
+    if (this.#free.length < mostFree) this.#free.push(values);
   }
 
-  /** Whoever takes it writes all of it, and gives it back when nobody reads it any more. */
+  /** Whoever takes it writes all of it. It is given back once nobody reads it any more, or else left to the collector. */
   take(): Float32Array {
     const values = this.#free.pop() ?? this.#allocate();
     this.#lent.add(values);
@@ -46,6 +48,6 @@ export class StateMemory {
   }
 
   #allocate(): Float32Array {
-    return new Float32Array(new SharedArrayBuffer(this.#length * Float32Array.BYTES_PER_ELEMENT));
+    return new Float32Array(sharedMemory(this.#length * Float32Array.BYTES_PER_ELEMENT));
   }
 }

@@ -138,8 +138,8 @@ type Layout = Pick<ComputeInfo, "weightCount" | "trainableCount" | "slotNames" |
 export function contentToSnapshot(content: CheckpointContent, info: Layout): StateSnapshot {
   const { progress } = content.state as CheckpointState; // written by snapshotToContent, verified by its hash
   const hint = "Undo the change of the model or the optimizer in the job file, or start a new run with --resume never.";
-  const values = new Float32Array(info.weightCount + info.slotNames.length * info.trainableCount);
-  const take = taker(content, values, hint);
+  const places: Placed[] = [];
+  const take = taker(content, hint, (from, offset) => places.push({ from, offset }));
   takeWeights(content, info, take);
   for (const { name, shape, offset } of info.parameters) {
     if (offset >= info.trainableCount) continue;
@@ -147,26 +147,54 @@ export function contentToSnapshot(content: CheckpointContent, info: Layout): Sta
       take(content.optimizer, `${slot}/${name}`, shape, info.weightCount + i * info.trainableCount + offset);
     }
   }
+  const length = info.weightCount + info.slotNames.length * info.trainableCount;
+  const values = rowInPlace(places, length) ?? new Float32Array(length);
+  for (const { from, offset } of places) if (from.buffer !== values.buffer) values.set(from, offset);
   return { progress: encodeJson(decodeJson(progress)), values };
+}
+
+/** Values, and where in the row of a state they belong. */
+interface Placed {
+  readonly from: Float32Array;
+  readonly offset: number;
+}
+
+/** The row that all of these lie in already, each in its place, as storage lays them down; null if they do not. */
+function rowInPlace(places: readonly Placed[], length: number): Float32Array | null {
+  const { buffer, byteOffset } = places.find(({ offset }) => offset === 0)?.from ?? new Float32Array(0);
+  const size = Float32Array.BYTES_PER_ELEMENT;
+  const isOne = places.every(
+    ({ from, offset }) => from.buffer === buffer && from.byteOffset === byteOffset + offset * size,
+  );
+  return isOne && byteOffset + length * size <= buffer.byteLength ? new Float32Array(buffer, byteOffset, length) : null;
 }
 
 /** The weights in a checkpoint as a row of state whose slots are zero: for whoever does not train, whatever trained it. */
 export function contentToWeights(content: CheckpointContent, info: Layout): Float32Array {
   const values = new Float32Array(info.weightCount + info.slotNames.length * info.trainableCount);
-  takeWeights(content, info, taker(content, values, "Use the job file that the checkpoint was trained with."));
+  const hint = "Use the job file that the checkpoint was trained with.";
+  takeWeights(
+    content,
+    info,
+    taker(content, hint, (from, offset) => values.set(from, offset)),
+  );
   return values;
 }
 
 type Take = (tensors: readonly NamedTensor[], name: string, shape: readonly number[], offset: number) => void;
 
-function taker({ manifest: { id } }: CheckpointContent, values: Float32Array, hint: string): Take {
+function taker(
+  { manifest: { id } }: CheckpointContent,
+  hint: string,
+  put: (values: Float32Array, offset: number) => void,
+): Take {
   return (tensors, name, shape, offset) => {
     const tensor = tensors.find((candidate) => candidate.name === name);
     if (tensor?.shape.join() !== shape.join()) {
       const has = `${tensor ? `[${tensor.shape.join(", ")}]` : "nothing"} for ${name}`;
       throw misfit(id, has, `has [${shape.join(", ")}]`, hint);
     }
-    values.set(tensor.values, offset);
+    put(tensor.values, offset);
   };
 }
 

@@ -10,6 +10,7 @@ import {
   serializeManifest,
 } from "../../src/core/manifest.ts";
 import { encodeHeader } from "../../src/core/safetensors.ts";
+import { sharedMemory } from "../../src/core/shared-memory.ts";
 import type { CheckpointContent, CheckpointStorage, NamedTensor } from "../../src/ports/checkpoint-storage.ts";
 
 /** A storage that holds nothing yet, and what the suite needs to damage what it stores. */
@@ -113,6 +114,44 @@ export function checkpointStorageContract(
     await storage.write({ ...content("one"), optimizer });
     assertSameContent(await storage.load("one"), { ...content("one"), optimizer });
   });
+
+  promise(
+    "a large state in memory that threads share has its hashes, comes back as one row, and a flipped bit of it is found",
+    async ({ storage, readFile, replaceFile }) => {
+      const length = 1_300_001;
+      const shared = new Float32Array(sharedMemory(3 * length * Float32Array.BYTES_PER_ELEMENT));
+      for (let i = 0; i < shared.length; i++) shared[i] = Math.cos(i);
+      const tensor = (name: string, begin: number, end: number): NamedTensor => {
+        return { name, shape: [end - begin], values: shared.subarray(begin, end) };
+      };
+      const weights = [tensor("w", 0, length - 7), tensor("b", length - 7, length)];
+      const optimizer = [tensor("m/w", length, 2 * length), tensor("v/w", 2 * length, 3 * length)];
+      const { manifest } = await storage.write({ ...content("one"), weights, optimizer });
+      for (const { name, sha256: hash } of manifest.files) assert.equal(hash, sha256(await readFile("one", name)));
+
+      const loaded = await storage.load("one");
+      assertSameContent(loaded, { ...content("one"), weights, optimizer });
+      const { buffer, byteOffset } = loaded.weights[0]!.values;
+      assert.ok(buffer instanceof SharedArrayBuffer);
+      assert.deepEqual(
+        new Float32Array(buffer, byteOffset, shared.length),
+        shared,
+        "the optimizer's lie behind the weights",
+      );
+
+      for (const name of ["weights.safetensors", "optimizer.safetensors"]) {
+        const whole = await readFile("one", name);
+        for (const at of [9, whole.length >> 1, whole.length - 1]) {
+          const damaged = Uint8Array.from(whole);
+          damaged[at]! ^= 64;
+          await replaceFile("one", name, damaged);
+          await assertRefused(storage.load("one"), "corrupt", new RegExp(name.replace(".", "\\.")));
+        }
+        await replaceFile("one", name, whole);
+      }
+      assertSameContent(await storage.load("one"), { ...content("one"), weights, optimizer });
+    },
+  );
 
   promise("an optimizer without slots and a state without content are loaded again", async ({ storage }) => {
     const bare = { ...content("one", { metrics: null }), optimizer: [], state: null };

@@ -91,7 +91,7 @@ export class Morgue {
 /** As JavaScript, so that each process starts at once. */
 async function buildWriter(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "lockstep-killed-"));
-  await symlink(join(root, "node_modules"), join(folder, "node_modules"));
+  for (const name of ["node_modules", "package.json"]) await symlink(join(root, name), join(folder, name));
   await build({
     absWorkingDir: root,
     entryPoints: ["test/crash-matrix/killed-writer.ts"],

@@ -51,14 +51,16 @@ export class Process {
   constructor(options: ProcessOptions) {
     this.#options = options;
     this.name = options.name;
-    let reading: Point = { name: "", operation: "read" };
+    // Of each file: two are written at once.
+    const points = new Map<string, Point>();
     this.fileSystem = disturbed(options.disk, {
       before: async (call) => {
-        reading = this.#pointOf(call);
-        await this.#pass(reading);
+        const point = this.#pointOf(call);
+        points.set(call.path, point);
+        await this.#pass(point);
       },
-      alter: (_call, buffers) => this.#disturbance.alter?.(reading, buffers) ?? buffers,
-      afterWrite: () => this.#disturbance.afterWrite?.(reading),
+      alter: ({ path }, buffers) => this.#disturbance.alter?.(points.get(path)!, buffers) ?? buffers,
+      afterWrite: ({ path }) => this.#disturbance.afterWrite?.(points.get(path)!),
     });
     this.clock = this.#clockOf(options.clock);
     this.coordination = this.#coordinationOf(options.connect(this.clock));

@@ -16,6 +16,24 @@ test("memory of a saved state is used again once it is given back, and never bef
   assert.notEqual(memory.take(), first);
 });
 
+test("whenever it is made ready, the next copy needs no pages from the system", async () => {
+  const length = 8 * 1024 * 1024;
+  const memory = new StateMemory(length);
+  const pagesOf = (write: () => void): number => {
+    const before = process.resourceUsage().minorPageFault;
+    write();
+    return process.resourceUsage().minorPageFault - before;
+  };
+  // The second one is new too: the first is not given back.
+  for (let copy = 0; copy < 2; copy++) {
+    await memory.prepare();
+    const values = memory.take();
+    assert.ok(pagesOf(() => values.fill(1)) < 1000);
+  }
+  const unprepared = memory.take();
+  assert.ok(pagesOf(() => unprepared.fill(1)) > 1000, "which is more than nothing");
+});
+
 test("memory of somebody else's is not taken in", () => {
   const memory = new StateMemory(10);
   const foreign = new Float32Array(10);

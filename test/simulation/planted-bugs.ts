@@ -292,10 +292,10 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: "what was copied while the trainer ran is reported as what it stopped at",
     rule: "R3",
     file: "src/runtime/held-state.ts",
-    find: "(this.#has ? await named(await this.#compute.snapshot(), this.layout) : null)",
+    find: "(this.#has ? await this.#namedCopy() : null)",
     replace: "(await this.frozen())",
     seeds: 1000,
-    foundBy: 15,
+    foundBy: 26,
   },
   {
     name: "a report names what was held when training began",

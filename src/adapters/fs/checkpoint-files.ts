@@ -195,9 +195,10 @@ export class CheckpointFiles {
     const sha256 = await accessing("unreadable", path, () =>
       using(file, async (open) => {
         if ((await open.sizeBytes()) !== expected.sizeBytes) return "(another size)";
-        const reader = new HashingReader(open);
-        await reader.skipTo(expected.sizeBytes);
-        return reader.sha256();
+        return HashingReader.use(open, 0, async (reader) => {
+          await reader.skipTo(expected.sizeBytes);
+          return reader.sha256();
+        });
       }),
     );
     if (sha256 !== expected.sha256) {

@@ -17,11 +17,11 @@ import {
 import { compareStates } from "../../core/state-order.ts";
 import type { CheckpointContent, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
 import type { Log } from "../../ports/log.ts";
-import { type OpenFile, using } from "./file-system.ts";
+import { all, type OpenFile, using } from "./file-system.ts";
 import { HashingReader, holdsExactly } from "./hashed-file.ts";
 import { decodeState, encodeState } from "./state-json.ts";
 import { corruptFile, interpreting } from "./storage-errors.ts";
-import { readTensors, tensorParts } from "./tensor-file.ts";
+import { type Place, placesInOneRow, readTensors, tensorParts } from "./tensor-file.ts";
 
 export const manifestName = "manifest.json";
 export const weightsName = "weights.safetensors";
@@ -58,10 +58,12 @@ export class CheckpointReader {
   async load(id: string): Promise<CheckpointContent> {
     const { files, ...manifest } = await this.manifest(id);
     const file = (name: string) => files.find((candidate) => candidate.name === name)!;
-    const weights = await this.#readVerified(id, file(weightsName), readTensors);
-    const optimizer = await this.#readVerified(id, file(optimizerName), readTensors);
+    const [forWeights, forOptimizer] = placesInOneRow([file(weightsName).sizeBytes, file(optimizerName).sizeBytes]);
+    const tensors = (name: string, place: Place) =>
+      this.#readVerified(id, file(name), (reader, sizeBytes) => readTensors(reader, sizeBytes, place));
+    const [weights, optimizer] = await all([tensors(weightsName, forWeights), tensors(optimizerName, forOptimizer)]);
     const state = await this.#readVerified(id, file(stateName), readState);
-    return { manifest, weights, optimizer, state };
+    return { manifest, weights: weights!, optimizer: optimizer!, state };
   }
 
   /** Those of these that are checkpoints, oldest first; warns, once, of those with a corrupt manifest. */
@@ -75,19 +77,15 @@ export class CheckpointReader {
   }
 
   /**
-   * Reads back all that was written. With what it was written from (`parts`, by name) files are compared with that, byte by
-   * byte, instead of being hashed once more: the hashes were taken between the writing and this.
+   * Reads back all that was written, and compares it with what it was written from (`parts`, by name), byte by byte, instead of
+   * hashing it once more: the hashes were taken between the writing and this.
    */
-  async verify(written: Manifest, parts?: ReadonlyMap<string, readonly Uint8Array[]>): Promise<void> {
+  async verify(written: Manifest, parts: ReadonlyMap<string, readonly Uint8Array[]>): Promise<void> {
     const read = await this.manifest(written.id);
     if (serializeManifest(read) !== serializeManifest(written)) {
       throw corruptFile(this.#files.locationOf(written.id, manifestName), "it is another manifest");
     }
-    for (const file of written.files) {
-      const from = parts?.get(file.name);
-      if (from) await this.#compare(written.id, file, from);
-      else await this.#readVerified(written.id, file, skipAll);
-    }
+    await all(written.files.map((file) => this.#compare(written.id, file, parts.get(file.name)!)));
   }
 
   stored(manifest: Manifest): StoredCheckpoint {
@@ -104,7 +102,7 @@ export class CheckpointReader {
       const sizeBytes = await file.sizeBytes();
       if (sizeBytes > maximumManifestSizeBytes) throw corruptFile(location, `it is ${sizeBytes} bytes long`);
       const content = new Uint8Array(sizeBytes);
-      await new HashingReader(file).fill([content]);
+      await HashingReader.use(file, 0, (reader) => reader.fill([content]));
       return content;
     });
     const manifest = interpreting(location, () => parseManifest(decodeText(bytes)));
@@ -136,13 +134,14 @@ export class CheckpointReader {
     const location = this.#files.locationOf(id, expected.name);
     const interpret = await this.#opened(id, expected.name, absenceOf(id, location), async (file) => {
       await requireSize(file, location, expected);
-      const reader = new HashingReader(file);
-      const meaning = await read(reader, expected.sizeBytes);
-      const sha256 = reader.sha256();
-      if (sha256 !== expected.sha256) {
-        throw corruptFile(location, `its SHA-256 is ${sha256}, and ${expected.sha256} was written`);
-      }
-      return meaning;
+      return HashingReader.use(file, expected.sizeBytes, async (reader) => {
+        const meaning = await read(reader, expected.sizeBytes);
+        const sha256 = await reader.sha256();
+        if (sha256 !== expected.sha256) {
+          throw corruptFile(location, `its SHA-256 is ${sha256}, and ${expected.sha256} was written`);
+        }
+        return meaning;
+      });
     });
     return interpreting(location, interpret);
   }
@@ -219,11 +218,6 @@ async function readState(reader: HashingReader, sizeBytes: number): Promise<() =
   const bytes = new Uint8Array(sizeBytes);
   await reader.fill([bytes]);
   return () => decodeState(decodeText(bytes));
-}
-
-async function skipAll(reader: HashingReader, sizeBytes: number): Promise<() => void> {
-  await reader.skipTo(sizeBytes);
-  return () => undefined;
 }
 
 function decodeText(bytes: Uint8Array): string {

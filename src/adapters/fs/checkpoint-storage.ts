@@ -14,6 +14,7 @@ import {
   requireLittleEndian,
 } from "./checkpoint-reader.ts";
 import {
+  all,
   errnoOf,
   type FileSystem,
   isAbsent,
@@ -127,8 +128,7 @@ class DirectoryStorage implements CheckpointStorage {
     const staging = join(this.#root, `.staging-${described.id}-${randomBytes(8).toString("hex")}`);
     try {
       await accessing("unwritable", staging, () => this.#fileSystem.makeDirectory(staging));
-      const files: ManifestFile[] = [];
-      for (const [name, bytes] of parts) files.push(await this.#writeFile(staging, name, bytes));
+      const files = await all([...parts].map(([name, bytes]) => this.#writeFile(staging, name, bytes)));
       const manifest = { ...described, files };
       await this.#writeFile(staging, manifestName, [encodeManifest(manifest)]);
       await accessing("unwritable", staging, () => this.#fileSystem.syncDirectory(staging));

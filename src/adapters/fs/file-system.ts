@@ -136,3 +136,12 @@ export async function using<T>(file: OpenFile, use: (file: OpenFile) => Promise<
   await file.close();
   return result;
 }
+
+/**
+ * Waits for all of them, also when one fails, so that none is under way any more afterwards. Of several errors the first one's
+ * in their order counts.
+ */
+export async function all<T>(tasks: readonly Promise<T>[]): Promise<readonly T[]> {
+  await Promise.allSettled(tasks);
+  return Promise.all(tasks);
+}

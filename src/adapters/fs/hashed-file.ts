@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import type { OpenFile } from "./file-system.ts";
+import { beginHashing, type Hashing, sharedBytes } from "./hashing.ts";
 
 /*
  * Files are written and read straight from and to the memory of their tensors, in slices: no second copy of the state,
@@ -20,16 +20,20 @@ export interface Hashed {
 
 /** Writes all of `parts`, one after the other, from the beginning of the file, and makes them durable. */
 export async function writeDurably(file: OpenFile, parts: readonly Uint8Array[]): Promise<Hashed> {
-  const hash = createHash("sha256");
-  let sizeBytes = 0;
-  for (const slice of slicesOf(parts)) {
-    const writing = transfer(slice, sizeBytes, (buffers, position) => file.write(buffers, position));
-    for (const buffer of slice) hash.update(buffer);
-    sizeBytes += await writing;
+  const hashing = beginHashing(sharedBytes(parts));
+  try {
+    let sizeBytes = 0;
+    for (const slice of slicesOf(parts)) {
+      const writing = transfer(slice, sizeBytes, (buffers, position) => file.write(buffers, position));
+      hashing.update(slice);
+      sizeBytes += await writing;
+    }
+    // A failed sync is never tried again: the system may have dropped the pages, and a second one would succeed.
+    await file.sync();
+    return { sizeBytes, sha256: await hashing.digest() };
+  } finally {
+    hashing.end();
   }
-  // A failed sync is never tried again: the system may have dropped the pages, and a second one would succeed.
-  await file.sync();
-  return { sizeBytes, sha256: hash.digest("hex") };
 }
 
 /** Reads a file from its beginning; whether all of it is what `parts` are, one after the other, byte by byte. */
@@ -55,22 +59,37 @@ export async function holdsExactly(file: OpenFile, parts: readonly Uint8Array[])
 
 /** 64 hexadecimal digits. */
 export async function hashOf(parts: readonly Uint8Array[]): Promise<string> {
-  const hash = createHash("sha256");
-  for (const slice of slicesOf(parts)) {
-    for (const buffer of slice) hash.update(buffer);
-    await setImmediate();
+  const hashing = beginHashing(sharedBytes(parts));
+  try {
+    for (const slice of slicesOf(parts)) {
+      hashing.update(slice);
+      await setImmediate();
+    }
+    return await hashing.digest();
+  } finally {
+    hashing.end();
   }
-  return hash.digest("hex");
 }
 
 /** Reads a file from its beginning, and hashes what it reads. */
 export class HashingReader {
   readonly #file: OpenFile;
-  readonly #hash = createHash("sha256");
+  readonly #hashing: Hashing;
   #positionBytes = 0;
 
-  constructor(file: OpenFile) {
+  private constructor(file: OpenFile, hashing: Hashing) {
     this.#file = file;
+    this.#hashing = hashing;
+  }
+
+  /** @param kept how much of the file is read into memory that threads share, which keeps what was read */
+  static async use<T>(file: OpenFile, kept: number, read: (reader: HashingReader) => Promise<T>): Promise<T> {
+    const hashing = beginHashing(kept);
+    try {
+      return await read(new HashingReader(file, hashing));
+    } finally {
+      hashing.end();
+    }
   }
 
   /** Fills all of `parts`, one after the other. Fails when the file ends before. */
@@ -78,11 +97,11 @@ export class HashingReader {
     let before: readonly Uint8Array[] = [];
     for (const slice of slicesOf(parts)) {
       const reading = transfer(slice, this.#positionBytes, (buffers, position) => this.#file.read(buffers, position));
-      this.#update(before);
+      this.#hashing.update(before);
       this.#positionBytes += await reading;
       before = slice;
     }
-    this.#update(before);
+    this.#hashing.update(before);
   }
 
   /** Reads and hashes up to byte `sizeBytes` without keeping it. */
@@ -91,12 +110,8 @@ export class HashingReader {
   }
 
   /** Of all that was read; 64 hexadecimal digits. To be asked once, at the end. */
-  sha256(): string {
-    return this.#hash.digest("hex");
-  }
-
-  #update(slice: readonly Uint8Array[]): void {
-    for (const buffer of slice) this.#hash.update(buffer);
+  sha256(): Promise<string> {
+    return this.#hashing.digest();
   }
 }
 

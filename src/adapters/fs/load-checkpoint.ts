@@ -36,7 +36,8 @@ export async function loadCheckpointFolder(folder: string, into: LoadIntoModel |
   if (into) fill(into, weights, id);
   return {
     manifest,
-    weights,
+    // Without the optimizer's, whose memory they lie in, and which threads share.
+    weights: weights.map(({ name, shape, values }) => ({ name, shape, values: values.slice() })),
     decodeLabel: (index) => invertIndex(label, index),
     encodeFeatures(rows) {
       const width = sizeOf(features.shape);

@@ -6,6 +6,7 @@ import {
   encodeHeader,
   lengthSizeBytes,
 } from "../../core/safetensors.ts";
+import { sharedMemory } from "../../core/shared-memory.ts";
 import type { NamedTensor } from "../../ports/checkpoint-storage.ts";
 import type { HashingReader } from "./hashed-file.ts";
 
@@ -23,18 +24,56 @@ export function tensorParts(tensors: readonly NamedTensor[]): readonly Uint8Arra
   return [encodeHeader(tensors), ...tensors.map(({ values }) => bytesOf(values))];
 }
 
+/** Where so many bytes of tensors come to lie. */
+export type Place = (dataBytes: number) => { readonly buffer: SharedArrayBuffer; readonly beginBytes: number };
+
+/**
+ * Memory for the tensors of two files, those of the second right behind those of the first, as a row of state has them: whoever
+ * wants that row need not copy them. Threads share it, so that others hash it and take it over.
+ * @param sizesBytes of the two files
+ */
+export function placesInOneRow([first, second]: readonly [number, number]): readonly [Place, Place] {
+  const boundary = Math.ceil(first / Float32Array.BYTES_PER_ELEMENT) * Float32Array.BYTES_PER_ELEMENT;
+  let row: SharedArrayBuffer | null = null;
+  const placed =
+    (begin: (dataBytes: number) => number): Place =>
+    (dataBytes) => {
+      try {
+        row ??= sharedMemory(boundary + second);
+        return { buffer: row, beginBytes: begin(dataBytes) };
+      } catch (error) {
+        // The other file's size is what the manifest says, and may be no size at all; whoever reads that file finds out.
+        if (!(error instanceof RangeError)) throw error;
+        return { buffer: sharedMemory(dataBytes), beginBytes: 0 };
+      }
+    };
+  return [placed((dataBytes) => boundary - dataBytes), placed(() => boundary)];
+}
+
 /**
  * Reads a whole safetensors file into new memory. What it means must not be asked for (by the function returned)
  * before the hash has been compared; until then it may be damaged in any way.
  */
-export async function readTensors(reader: HashingReader, sizeBytes: number): Promise<() => readonly NamedTensor[]> {
+export async function readTensors(
+  reader: HashingReader,
+  sizeBytes: number,
+  place: Place,
+): Promise<() => readonly NamedTensor[]> {
   const length = new Uint8Array(Math.min(lengthSizeBytes, sizeBytes));
   await reader.fill([length]);
   let tensors: readonly NamedTensor[];
+  let data: Uint8Array;
   try {
     const header = new Uint8Array(decodeHeaderSize(length, sizeBytes));
     await reader.fill([header]);
-    tensors = allocate(header, sizeBytes - lengthSizeBytes - header.length);
+    const dataBytes = sizeBytes - lengthSizeBytes - header.length;
+    const layouts = decodeHeader(header, dataBytes).tensors;
+    const { buffer, beginBytes: begin } = place(dataBytes);
+    data = new Uint8Array(buffer, begin, dataBytes);
+    tensors = layouts.map(({ name, shape, beginBytes, endBytes }) => {
+      const count = (endBytes - beginBytes) / Float32Array.BYTES_PER_ELEMENT;
+      return { name, shape, values: new Float32Array(buffer, begin + beginBytes, count) };
+    });
   } catch (error) {
     // Read on: whether the file is damaged or only not understood is for the hash to say.
     await reader.skipTo(sizeBytes);
@@ -42,14 +81,8 @@ export async function readTensors(reader: HashingReader, sizeBytes: number): Pro
       throw error;
     };
   }
-  await reader.fill(tensors.map(({ values }) => bytesOf(values)));
+  await reader.fill([data]);
   return () => tensors;
-}
-
-function allocate(header: Uint8Array, dataBytes: number): readonly NamedTensor[] {
-  return decodeHeader(header, dataBytes).tensors.map(({ name, shape, beginBytes, endBytes }) => {
-    return { name, shape, values: new Float32Array((endBytes - beginBytes) / Float32Array.BYTES_PER_ELEMENT) };
-  });
 }
 
 /** The bytes of the numbers as they lie in memory; no copy, and no number is looked at, so that NaNs keep their bits. */

@@ -99,7 +99,7 @@ class S3Storage implements CheckpointStorage {
     // come to stand alone. With all its files it is a checkpoint that nobody has published.
     await this.#create(id, manifestName, [encodeManifest(manifest)], mark);
     try {
-      await this.#reader.verify(manifest);
+      await this.#reader.verify(manifest, parts);
     } catch (error) {
       await this.#removeOwn(id, mark);
       throw error;

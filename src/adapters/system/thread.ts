@@ -7,6 +7,9 @@ import { type Channel, type Handlers, openChannel } from "./thread-channel.ts";
 
 export interface RunningThread extends Channel {
   stop(): Promise<void>;
+  /** Whether the process waits for it at its end, which it does at first. */
+  ref(): void;
+  unref(): void;
 }
 
 /**
@@ -24,6 +27,8 @@ export function startThread(
     env: SHARE_ENV,
     workerData: { module: module.href, data },
     transferList: [...move],
+    // A program that is given as text says so in an option, which a thread refuses.
+    ...(process.execArgv.some((word) => word.startsWith("--input-type")) && { execArgv: [] }),
   });
   const channel = openChannel(thread, handlers);
   let stopping = false;
@@ -40,6 +45,8 @@ export function startThread(
   thread.on("exit", (code) => failed(new Error(`exit code ${code}`)));
   return {
     ...channel,
+    ref: () => thread.ref(),
+    unref: () => thread.unref(),
     async stop() {
       stopping = true;
       await thread.terminate();
