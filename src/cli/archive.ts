@@ -39,6 +39,9 @@ export function openArchive(location: string, job: string, log: Log): RunArchive
     async load(run, id) {
       return (await storageOf(run)!).load(id);
     },
+    async copiesOf(run, id) {
+      return (await (await storageOf(run))?.copies?.(id)) ?? [];
+    },
     async isReplicated(run) {
       const at = location.replace(runMark, String(run));
       return !at.includes("://") && (isWorkersOwn(at) || (await workersFoldersIn(at)).length > 0);

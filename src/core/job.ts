@@ -121,7 +121,10 @@ export interface CheckpointDefinition {
    * moves at an epoch's end alone.
    */
   readonly saveFreq?: SaveFrequency;
-  /** Nothing stays but `latest`, which a run goes on from, and `best`, or the `keep.best` best. */
+  /**
+   * Nothing stays but `latest`, which a run goes on from, and `best`, or the `keep.best` best. While the newest epoch is the best
+   * one, that is a single checkpoint, with nothing to go back to should it be damaged.
+   */
   readonly saveBestOnly?: boolean;
   /** Ends the run before its last epoch once the monitored metric gets no better. */
   readonly earlyStopping?: {

@@ -87,7 +87,7 @@ export interface EpochRecord {
 /**
  * A published checkpoint that has not been deleted. *Live*: it may be gone on from and pinned. *Condemned*: never again, and
  * anyone may delete it, however late. *Set aside*: it was read to the end and is not what was written; it stays where it is,
- * for people. From live it goes once, and never back.
+ * for people, who may have it condemned. From live it goes once, and never back.
  */
 export interface CheckpointRecord {
   readonly state: "live" | "condemned" | "set-aside";

@@ -1,4 +1,4 @@
-import type { Manifest } from "../core/manifest.ts";
+import type { CheckpointError, Manifest } from "../core/manifest.ts";
 
 /** Durable, verified, immutable checkpoints in one place. Ids are never reused. */
 export interface CheckpointStorage {
@@ -17,6 +17,15 @@ export interface CheckpointStorage {
   list(): Promise<readonly StoredCheckpoint[]>;
   /** Removes a checkpoint: first its manifest, then the rest. Absent ids are no error. */
   delete(id: string): Promise<void>;
+  /** Reads each copy as `load` does, those that are not there left out. Absent where there is only one place. */
+  copies?(id: string): Promise<readonly CheckpointCopy[]>;
+}
+
+/** What one of several places has of a checkpoint. */
+export interface CheckpointCopy {
+  readonly location: string;
+  /** Null: it is whole. */
+  readonly wrong: CheckpointError | null;
 }
 
 export interface StoredCheckpoint {

@@ -16,6 +16,7 @@ import { type CheckpointPointer, stateOf } from "../core/status.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
 import { bestSoFar } from "./decision-operations.ts";
+import { mendFinished } from "./mend-finished.ts";
 import { type RunArchive, rebuildRun, unknownGeneration } from "./rebuild-run.ts";
 import { type RunReading, readRun, readValue } from "./run-reading.ts";
 import { unchanged } from "./run-view.ts";
@@ -114,7 +115,11 @@ export async function openRun(coordination: Coordination, request: RunRequest): 
     if (!succeeded) return openRun(coordination, { ...request, resume: "auto" });
     return { record, keys, resumed: false, notices: [] };
   }
-  return resume(coordination, request, keysOf(request.job, number));
+  const keys = keysOf(request.job, number);
+  const trainsOn = (done: Done, old: JobRecord) => isOpenAgain(done, old, request);
+  const mended = request.resume === "same" ? [] : await mendFinished(coordination, request.archive, keys, trainsOn);
+  const opened = await resume(coordination, request, keys);
+  return { ...opened, notices: [...mended, ...opened.notices] };
 }
 
 /** What was rebuilt, as sentences; null when etcd knows of all that the checkpoints tell. */
@@ -220,8 +225,12 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
 }
 
 /** More epochs, or another rule by which a run that stopped early would stop; the same rule would end it at once. */
-function isOpenAgain({ epoch, early }: Done, before: JobRecord, now: JobRecord): boolean {
-  const ruleOf = ({ checkpoint: { monitor, mode, earlyStopping } }: JobRecord) =>
+function isOpenAgain(
+  { epoch, early }: Done,
+  before: JobRecord,
+  now: Pick<JobRecord, "epochs" | "checkpoint">,
+): boolean {
+  const ruleOf = ({ checkpoint: { monitor, mode, earlyStopping } }: Pick<JobRecord, "checkpoint">) =>
     encodeJson({ monitor, mode, earlyStopping });
   return now.epochs > epoch && (early === null || ruleOf(before) !== ruleOf(now));
 }

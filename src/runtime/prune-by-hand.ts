@@ -5,7 +5,7 @@
  */
 import type { FailureBudget } from "../core/failure-budget.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
-import type { LeaderRecord } from "../core/records.ts";
+import type { CheckpointRecord, LeaderRecord } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
 import { LockstepError } from "../core/errors.ts";
 import {
@@ -13,6 +13,8 @@ import {
   pruneCheckpoints,
   type Pointers,
   type PruneOptions,
+  removableSetAside,
+  removeSetAside,
   removeUnpublished,
   unpublished,
 } from "./prune.ts";
@@ -26,20 +28,31 @@ export interface PruneVerdict {
   readonly reason: string;
 }
 
-/** What would be kept and deleted now, in the order of steps. Empty before anything is published. */
-export async function planPrune(options: PruneOptions): Promise<readonly PruneVerdict[]> {
+/**
+ * What would be kept and deleted now, in the order of steps. Empty before anything is published.
+ * @param setAside whether what was set aside goes too
+ */
+export async function planPrune(options: PruneOptions, setAside: boolean): Promise<readonly PruneVerdict[]> {
   const { latest, best } = await readPointers(options);
   if (!latest) return [];
   const { live, kept } = await keptAndLive(options, { latest, best });
   const left = await unpublished(options, latest.value, Number.POSITIVE_INFINITY);
   const { entries } = await options.coordination.list(options.keys.checkpoints);
-  const condemned = entries.map(({ value }) => decodeJson<{ state: string; pointer: CheckpointPointer }>(value));
+  const records = entries.map(({ value }) => decodeJson<CheckpointRecord>(value));
+  const removable = new Set((await removableSetAside(options, { latest, best })).map(({ pointer: { id } }) => id));
   const verdicts: PruneVerdict[] = [
     ...live.map(({ pointer: { id, step } }): PruneVerdict => {
       const why = kept.get(id);
       return { id, step, fate: why ? "kept" : "deleted", reason: why ?? "nothing keeps it" };
     }),
-    ...condemned
+    ...records
+      .filter(({ state }) => state === "set-aside")
+      .map(({ pointer: { id, step }, reason }): PruneVerdict => {
+        const isKept = !setAside || !removable.has(id);
+        const why = setAside && isKept ? "a pointer names it, or a pin keeps it; set aside" : "set aside";
+        return { id, step, fate: isKept ? "kept" : "deleted", reason: `${why}: ${reason}` };
+      }),
+    ...records
       .filter(({ state }) => state === "condemned")
       .map(({ pointer: { id, step } }): PruneVerdict => ({ id, step, fate: "deleted", reason: "condemned before" })),
     ...left.map(({ id, manifest: { step } }): PruneVerdict => {
@@ -50,7 +63,12 @@ export async function planPrune(options: PruneOptions): Promise<readonly PruneVe
 }
 
 /** Does what `planPrune` tells. Refused with "job-running" while there is a leader, a coordinator or a member. */
-export async function pruneByHand(options: PruneOptions, budget: FailureBudget, name: string): Promise<void> {
+export async function pruneByHand(
+  options: PruneOptions,
+  setAside: boolean,
+  budget: FailureBudget,
+  name: string,
+): Promise<void> {
   const { coordination, keys, record } = options;
   const { entries: members } = await coordination.list(keys.members);
   const lease = await coordination.grantLease(budget.leaseTtlMs);
@@ -69,15 +87,16 @@ export async function pruneByHand(options: PruneOptions, budget: FailureBudget, 
     if (!succeeded) {
       throw new LockstepError(
         "job-running",
-        `Run ${record.run} of "${record.job}" is active: its leader prunes by itself.`,
+        `Run ${record.run} of "${record.job}" is active: its leader prunes by itself${setAside ? ", but for what is set aside" : ""}.`,
         {
-          hint: `It does so with every checkpoint. If its processes were killed just now, try again in ${Math.ceil(budget.budgetMs / 1000)} s.`,
+          hint: `It does so with every checkpoint. ${setAside ? "What is set aside goes once it has stopped. " : ""}If its processes were killed just now, try again in ${Math.ceil(budget.budgetMs / 1000)} s.`,
         },
       );
     }
     const pointers = await readPointers(options);
     await pruneCheckpoints(options, pointers, revision);
     await removeUnpublished(options, pointers, revision);
+    if (setAside) await removeSetAside(options, pointers, revision);
   } finally {
     await lease.revoke();
   }

@@ -22,7 +22,7 @@ export interface PruneOptions {
 
 export type Pointers = Pick<RunState, "latest" | "best" | "origin">;
 
-interface LiveCheckpoint extends CheckpointRecord {
+interface ReadCheckpoint extends CheckpointRecord {
   readonly modRevision: number;
 }
 
@@ -30,7 +30,7 @@ interface LiveCheckpoint extends CheckpointRecord {
 export async function keptAndLive(
   options: Omit<PruneOptions, "storage">,
   { latest: newest, best: bestOne }: Pick<Pointers, "best"> & { readonly latest: NonNullable<Pointers["latest"]> },
-): Promise<{ live: readonly LiveCheckpoint[]; kept: ReadonlyMap<string, string> }> {
+): Promise<{ live: readonly ReadCheckpoint[]; kept: ReadonlyMap<string, string> }> {
   const { keys, coordination, record } = options;
   const { entries } = await coordination.list(keys.checkpoints);
   // After the records: of a pin that comes later than this, the record's revision tells.
@@ -51,6 +51,30 @@ export async function pruneCheckpoints(options: PruneOptions, state: Pointers | 
     const { id } = checkpoint.pointer;
     if (kept.has(id)) continue;
     const isAsItWas: Condition = { kind: "modified-at", key: keys.checkpoint(id), revision: modRevision };
+    if (!(await condemn(options, checkpoint, isAsItWas, state, token))) break;
+  }
+  await deleteCondemned(options);
+}
+
+/** What was set aside, but for what a pointer still names, or a pin keeps. */
+export async function removableSetAside(
+  options: Pick<PruneOptions, "keys" | "coordination">,
+  { latest, best }: Pick<Pointers, "latest" | "best">,
+): Promise<readonly ReadCheckpoint[]> {
+  const { entries } = await options.coordination.list(options.keys.checkpoints);
+  // After the records, as above.
+  const pinned = new Set((await readPins(options)).keys());
+  const named = [latest?.value.id, best?.value.id];
+  return entries
+    .map((entry) => ({ modRevision: entry.modRevision, ...decodeJson<CheckpointRecord>(entry.value) }))
+    .filter(({ state, pointer: { id } }) => state === "set-aside" && !pinned.has(id) && !named.includes(id));
+}
+
+/** Condemns and deletes what was set aside: only when somebody asks for it, as people may want to look at it. */
+export async function removeSetAside(options: PruneOptions, state: Pointers, token: number): Promise<void> {
+  for (const { modRevision, ...checkpoint } of await removableSetAside(options, state)) {
+    const key = options.keys.checkpoint(checkpoint.pointer.id);
+    const isAsItWas: Condition = { kind: "modified-at", key, revision: modRevision };
     if (!(await condemn(options, checkpoint, isAsItWas, state, token))) break;
   }
   await deleteCondemned(options);

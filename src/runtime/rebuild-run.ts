@@ -14,7 +14,7 @@ import type { Progress } from "../core/progress.ts";
 import type { CheckpointRecord, Equivalences, JobRecord } from "../core/records.ts";
 import { compareStates } from "../core/state-order.ts";
 import { type CheckpointPointer, type EpochHistory, stateOf } from "../core/status.ts";
-import type { CheckpointContent, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
+import type { CheckpointContent, CheckpointCopy, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
 import { bestSoFar, equivalencesOf } from "./decision-operations.ts";
 import { pointerOf } from "./pointers.ts";
@@ -30,6 +30,8 @@ export interface RunArchive {
   checkpointsOf(run: number): Promise<readonly StoredCheckpoint[]>;
   /** As `CheckpointStorage.load`. */
   load(run: number, id: string): Promise<CheckpointContent>;
+  /** As `CheckpointStorage.copies`; empty where all share one place. */
+  copiesOf(run: number, id: string): Promise<readonly CheckpointCopy[]>;
   /** Whether they lie in workers' own directories, and not in one that all share. */
   isReplicated(run: number): Promise<boolean>;
 }

@@ -43,6 +43,7 @@ function flipBit(id: string): void {
 }
 
 let three: Line;
+let four: Line;
 
 test(
   "resumed from a checkpoint before latest, a run opens a lineage, says so, and comes to the same weights",
@@ -78,7 +79,7 @@ test("from a checkpoint that is not there, or from nothing, a run is not resumed
 
 test("rule 15: a corrupt latest is set aside, loudly, and the one before is gone on from", limit, async () => {
   const steps = Number(three.steps);
-  const four = finished(await launch("whole", "--workers", "2", "--epochs", "4")).last;
+  four = finished(await launch("whole", "--workers", "2", "--epochs", "4")).last;
   const broken = checkpointOf(steps);
   flipBit(broken);
   const { last, lines } = finished(await launch("back", "--workers", "2", "--epochs", "4"));
@@ -94,6 +95,58 @@ test("rule 15: a corrupt latest is set aside, loudly, and the one before is gone
   assert.match(openings.at(-1)!.reason, new RegExp(`${broken} is set aside: .*SHA-256`));
   assert.ok(readdirSync(checkpoints()).includes(broken), "what is set aside stays for people to look at");
 });
+
+test(
+  "rule 15: a finished run whose latest is damaged afterwards trains the rest again, to the same bits",
+  limit,
+  async () => {
+    const damaged = checkpointOf(Number(four.steps));
+    const words = ["--workers", "2", "--epochs", "4"];
+    assert.match(finished(await launch("back", ...words)).lines.join("\n"), /"back" is finished: 4 of 4 epochs/);
+    flipBit(damaged);
+    const { last, lines } = finished(await launch("back", ...words));
+    assert.match(lines.join("\n"), new RegExp(`${damaged} is set aside: .*SHA-256`));
+    assert.match(lines.join("\n"), /It was latest, so the run is not finished any more/);
+    assert.deepEqual([last.weightsDigest, last.history], [four.weightsDigest, four.history]);
+    assert.equal((last.best as Line).epoch, (four.best as Line).epoch);
+    assert.notEqual((last.latest as { path: string }).path.split("/").at(-1), damaged);
+  },
+);
+
+test(
+  "verify shows what is set aside and does not hold it against the run; prune --set-aside deletes it",
+  limit,
+  async () => {
+    const command = (...words: string[]) =>
+      user().run("checkpoints", ...words, "--job", "back", "--directory", user().at("back"));
+    const before = readdirSync(checkpoints());
+    const verified = await command("verify", "--json");
+    assert.equal(verified.code, 0, verified.stdout);
+    const findings = verified.stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Line);
+    const aside = findings.filter(({ verdict }) => verdict === "set-aside").map(({ id }) => id as string);
+    assert.equal(aside.length, 2);
+    assert.match((await command("verify")).stdout, new RegExp(`^${aside[0]}  set aside: .* says: .*SHA-256`, "m"));
+    assert.equal((await command("verify", aside[0]!)).code, exitCodes["corrupt-checkpoint"], "it was asked for");
+    const dry = await command("prune", "--set-aside", "--dry-run", "--json");
+    const going = (JSON.parse(dry.stdout) as { checkpoints: { id: string; fate: string }[] }).checkpoints;
+    const fates = new Map(going.map(({ id, fate }) => [id, fate]));
+    assert.deepEqual(
+      aside.map((id) => fates.get(id)),
+      ["deleted", "deleted"],
+    );
+    assert.equal((await command("prune")).code, 0);
+    assert.deepEqual(readdirSync(checkpoints()), before, "not unasked");
+    assert.equal((await command("prune", "--set-aside")).code, 0);
+    assert.deepEqual(
+      readdirSync(checkpoints()),
+      before.filter((id) => !aside.includes(id)),
+    );
+    assert.equal((await command("verify")).code, 0);
+  },
+);
 
 test("rule 15: when no checkpoint is whole, the run does not silently begin again", limit, async () => {
   for (const id of readdirSync(checkpoints())) flipBit(id);

@@ -17,6 +17,7 @@ import type { CheckpointPointer } from "../../src/core/status.ts";
 import { clusterStatus } from "../../src/runtime/cluster-status.ts";
 import { openRun, type RunRequest } from "../../src/runtime/open-run.ts";
 import { readRun } from "../../src/runtime/run-reading.ts";
+import { digestsOf } from "../../src/runtime/state.ts";
 import { ruleOf } from "../fixtures/checkpoint-rule.ts";
 
 const log = createLog({ stream: process.stderr, format: "text", level: "error" });
@@ -194,6 +195,110 @@ test("rule 11: nobody goes back while somebody trains, nor to what is set aside;
   store.close();
 });
 
+/** A finished run with checkpoints c1 (the best), c2, c3 and c4 (latest), of which these are corrupt now. */
+async function finishedRun(corrupt: readonly string[], replicas = 0) {
+  const { store, client } = await begun();
+  const stored = [4, 8, 12, 16].map((step, i) => checkpointOf(`c${i + 1}`, step, 2));
+  const known = archiveOf(stored, "");
+  const value = { c1: 0.25, c2: 0.375, c3: 0.5, c4: 0.5 };
+  const pointers = await Promise.all(
+    stored.map(async ({ id, manifest: { step, epoch } }) => {
+      const { state: stateDigest } = digestsOf(await known.load(4, id));
+      const place = { ...pointer(id, step), epoch, value: value[id as keyof typeof value], stateDigest };
+      return replicas > 0 ? { ...place, holders: ["w1", "w2"] } : place;
+    }),
+  );
+  const put = (key: string, what: unknown) => ({ kind: "put", key, value: encodeJson(what) }) as const;
+  const { record } = await openRun(client, request);
+  await client.transact(
+    [],
+    [
+      put(keys.record, { ...record, replicas }),
+      put(keys.latest, pointers[3]),
+      put(keys.best, pointers[0]),
+      put(keys.done, { epoch: 4, early: null }),
+      ...pointers.map((one) => put(keys.checkpoint(one.id), { state: "live", pointer: one, writtenAtMs: 0 })),
+    ],
+  );
+  const wrong = new CheckpointError("corrupt", "it was cut off.");
+  const archive: RunArchive = {
+    ...known,
+    newestRun: () => Promise.resolve(1),
+    checkpointsOf: () => Promise.resolve([]),
+    load: (run, id) => (corrupt.includes(id) ? Promise.reject(wrong) : known.load(run, id)),
+  };
+  const read = async () => {
+    const { entries, checkpoints } = readRun((await client.list(keys.prefix)).entries, keys);
+    const best = entries.get(keys.best);
+    return {
+      done: entries.has(keys.done),
+      best: best ? decodeJson<CheckpointPointer>(best.value).id : null,
+      aside: checkpoints.filter(({ state }) => state === "set-aside").map(({ pointer: { id } }) => id),
+    };
+  };
+  return { store, client, archive, read };
+}
+
+test("a finished run whose best is damaged: the next best that is whole is best, and it stays finished", async () => {
+  const { store, client, archive, read } = await finishedRun(["c1", "c2"]);
+  const more = await finishedRun(["c1", "c4"]);
+  const trainsOn = await openRun(more.client, { ...request, epochs: 9, archive: more.archive });
+  assert.match(trainsOn.notices.join(), /c1 is set aside.*c2 \(epoch 2, loss 0\.375\) is, from here on/);
+  assert.deepEqual((await more.read()).aside, ["c1"], "latest is its workers' to read");
+  more.store.close();
+  const same = await openRun(client, { ...request, archive, resume: "same" });
+  assert.deepEqual([same.notices, await read()], [[], { done: true, best: "c1", aside: [] }], "that is no start");
+  const { notices } = await openRun(client, { ...request, archive });
+  assert.deepEqual(notices, [
+    "The checkpoint c1 is set aside: it was cut off.",
+    "The checkpoint c2 is set aside: it was cut off.",
+    "c1 (epoch 1) was best; of those that are whole c3 (epoch 3, loss 0.5) is, from here on.",
+  ]);
+  assert.deepEqual(await read(), { done: true, best: "c3", aside: ["c1", "c2"] });
+  assert.deepEqual((await openRun(client, { ...request, archive })).notices, []);
+  store.close();
+});
+
+test("rule 15: a finished run whose latest is damaged is not finished any more; only a start that nobody crosses says so", async () => {
+  const { store, client, archive, read } = await finishedRun(["c4"]);
+  await client.transact([], [{ kind: "put", key: keys.member("w1.a"), value: encodeJson({ name: "w1" }) }]);
+  await assert.rejects(openRun(client, { ...request, archive }), /w1 of run 1 of "one" are still there/);
+  await client.transact([], [{ kind: "delete", key: keys.member("w1.a") }]);
+  // While it is read somebody pins it, which writes its record anew: everything is looked at again.
+  const record = (await client.get(keys.checkpoint("c4")))!.value;
+  let reads = 0;
+  const crossed: RunArchive = {
+    ...archive,
+    load: async (run, id) => {
+      if (id === "c4" && ++reads === 1) {
+        await client.transact([], [{ kind: "put", key: keys.checkpoint("c4"), value: record }]);
+      }
+      return archive.load(run, id);
+    },
+  };
+  const { notices } = await openRun(client, { ...request, archive: crossed });
+  assert.equal(reads, 2);
+  assert.match(
+    notices.join(" "),
+    /c4 is set aside: it was cut off\. It was latest, so the run is not finished any more/,
+  );
+  assert.deepEqual(await read(), { done: false, best: "c1", aside: ["c4"] });
+  store.close();
+});
+
+test("what cannot be read, or may be whole on a disk that is not seen from here, is not set aside", async () => {
+  const { store, client, archive, read } = await finishedRun(["c4"], 1);
+  const wrong = new CheckpointError("corrupt", "it was cut off.");
+  const copies = (count: number) => async () => Array.from({ length: count }, () => ({ location: "", wrong }));
+  assert.deepEqual((await openRun(client, { ...request, archive: { ...archive, copiesOf: copies(1) } })).notices, []);
+  const away = { ...archive, load: () => Promise.reject(new CheckpointError("unreadable", "EIO")) };
+  assert.deepEqual((await openRun(client, { ...request, archive: away })).notices, []);
+  assert.equal((await read()).done, true);
+  await openRun(client, { ...request, archive: { ...archive, copiesOf: copies(2) } });
+  assert.equal((await read()).done, false);
+  store.close();
+});
+
 test("rule 7: what etcd has lost is rebuilt from the checkpoints, above everything that anybody has seen", async () => {
   const store = new MemoryCoordination({ clock: systemClock, log, leaseMarginMs: 100 });
   const client = store.connect();
@@ -286,6 +391,7 @@ function archiveOf(stored: readonly StoredCheckpoint[], corrupt: string): RunArc
   return {
     newestRun: () => Promise.resolve(4),
     checkpointsOf: (run) => Promise.resolve(run === 4 ? stored : []),
+    copiesOf: () => Promise.resolve([]),
     isReplicated: () => Promise.resolve(false),
     load: async (_, id) => {
       if (id === corrupt) throw new CheckpointError("corrupt", "it was cut off");

@@ -13,7 +13,7 @@ import type { CheckpointPointer } from "../../src/core/status.ts";
 import type { CheckpointStorage } from "../../src/ports/checkpoint-storage.ts";
 import type { Coordination } from "../../src/ports/coordination.ts";
 import { pin, readPins, unpin, withReaderPin } from "../../src/runtime/pins.ts";
-import { pruneCheckpoints } from "../../src/runtime/prune.ts";
+import { pruneCheckpoints, removeSetAside } from "../../src/runtime/prune.ts";
 import type { RunState, Versioned } from "../../src/runtime/run-view.ts";
 import { ruleOf } from "../fixtures/checkpoint-rule.ts";
 
@@ -53,7 +53,12 @@ async function published() {
   const state = { latest, best: null } as unknown as RunState; // all that prune reads
   const prune = (over: Coordination = coordination) =>
     pruneCheckpoints({ record, keys, coordination: over, storage }, state, token);
-  return { store, coordination, deleted, prune, parts: { coordination, keys } };
+  const setAside = async (id: string) => {
+    const known = decodeJson<CheckpointRecord>((await coordination.get(keys.checkpoint(id)))!.value);
+    await put(keys.checkpoint(id), { ...known, state: "set-aside", reason: "cut off" } satisfies CheckpointRecord);
+  };
+  const tidy = () => removeSetAside({ record, keys, coordination, storage }, state, token);
+  return { store, coordination, deleted, prune, setAside, tidy, parts: { coordination, keys } };
 }
 
 test("a pin keeps a checkpoint until it is taken away", async () => {
@@ -120,5 +125,21 @@ test("a checkpoint is not deleted while somebody reads it, and is afterwards", a
   assert.equal((await readPins(parts)).size, 0, "a reader that fails leaves no pin");
   await prune();
   assert.deepEqual(deleted, ["b", "a"]);
+  store.close();
+});
+
+test("what is set aside goes only when somebody asks for it, and not while a pin or a pointer names it", async () => {
+  const { store, coordination, deleted, prune, setAside, tidy, parts } = await published();
+  await pin(parts, "b", "mine", { note: "to look at" });
+  for (const id of ["a", "b", "c"]) await setAside(id);
+  await prune();
+  assert.deepEqual(deleted, []);
+  await tidy();
+  assert.deepEqual(deleted, ["a"]);
+  assert.equal(await coordination.get(keys.checkpoint("a")), null);
+  await unpin(parts, "b", "mine");
+  await coordination.transact([], [{ kind: "delete", key: keys.leader }]);
+  await tidy();
+  assert.deepEqual(deleted, ["a"], "who leads no more condemns nothing");
   store.close();
 });

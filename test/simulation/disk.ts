@@ -171,6 +171,7 @@ export class Disk {
       newestRun: async () => ((await storage.list()).length > 0 ? 1 : 0),
       checkpointsOf: async (run) => [...(await ofRun(run))].sort((a, b) => compareStates(a.manifest, b.manifest)),
       load: (_, id) => storage.load(id),
+      copiesOf: async () => [],
       isReplicated: async () => false,
     };
   }

@@ -5,7 +5,12 @@ import { dirname, join, resolve } from "node:path";
 import { assert } from "../../core/errors.ts";
 import { CheckpointError } from "../../core/manifest.ts";
 import { compareStates } from "../../core/state-order.ts";
-import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
+import type {
+  CheckpointContent,
+  CheckpointCopy,
+  CheckpointStorage,
+  StoredCheckpoint,
+} from "../../ports/checkpoint-storage.ts";
 import type { Log } from "../../ports/log.ts";
 import { openDirectoryStorage } from "./checkpoint-storage.ts";
 import { storeIdName } from "./store-id.ts";
@@ -20,8 +25,9 @@ export async function openForReading(directory: string, log: Log): Promise<Check
   const others = (await workersFoldersIn(around)).filter((path) => path !== root);
   // One that is lost is not made anew, if there are others.
   const first = existsSync(root) || others.length === 0 ? [root] : [];
-  const storages = await Promise.all([...first, ...others].map((path) => openDirectoryStorage(path, log)));
-  return storages.length === 1 ? storages[0]! : new SeveralStorages(storages);
+  const paths = [...first, ...others];
+  const storages = await Promise.all(paths.map((path) => openDirectoryStorage(path, log)));
+  return storages.length === 1 ? storages[0]! : new SeveralStorages(storages, paths);
 }
 
 /** The workers' own directories in this one. */
@@ -37,9 +43,11 @@ export function isWorkersOwn(path: string): boolean {
 
 class SeveralStorages implements CheckpointStorage {
   readonly #storages: readonly CheckpointStorage[];
+  readonly #paths: readonly string[];
 
-  constructor(storages: readonly CheckpointStorage[]) {
+  constructor(storages: readonly CheckpointStorage[], paths: readonly string[]) {
     this.#storages = storages;
+    this.#paths = paths;
   }
 
   write(): Promise<StoredCheckpoint> {
@@ -58,6 +66,21 @@ class SeveralStorages implements CheckpointStorage {
       }
     }
     throw wrong!;
+  }
+
+  async copies(id: string): Promise<readonly CheckpointCopy[]> {
+    const found: CheckpointCopy[] = [];
+    for (const [i, storage] of this.#storages.entries()) {
+      const location = join(this.#paths[i]!, id);
+      try {
+        await storage.load(id);
+        found.push({ location, wrong: null });
+      } catch (error) {
+        if (!(error instanceof CheckpointError)) throw error;
+        if (error.problem !== "missing") found.push({ location, wrong: error });
+      }
+    }
+    return found;
   }
 
   async list(): Promise<readonly StoredCheckpoint[]> {

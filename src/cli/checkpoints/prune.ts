@@ -17,6 +17,7 @@ export const prune: Command = {
   argument: { name: "[JOB.ts]", help: "the job file, whose `keep` then counts instead of the run's own", most: 1 },
   options: {
     ...whichCheckpoints,
+    "set-aside": { value: null, help: "delete those too that were found corrupt, and set aside" },
     "dry-run": { value: null, help: "only tell what would be deleted, and why the others stay; at any time" },
     json: shared.json,
   },
@@ -24,7 +25,8 @@ export const prune: Command = {
   lockstep checkpoints prune --job digits --dry-run
 
 best, latest and what is pinned always stay. What goes is condemned in etcd first, and then deleted, also what a dead leader
-has left unpublished. Refused with exit code 7 while the run is active: its leader does the same with every checkpoint.`,
+has left unpublished. What was found corrupt and set aside stays, for people to look at, unless --set-aside is given. Refused with
+exit code 7 while the run is active: its leader does the same with every checkpoint, but never deletes what is set aside.`,
   run: runPrune,
 };
 
@@ -48,11 +50,11 @@ async function runPrune(args: Arguments): Promise<number> {
   const { record } = etcd;
   const keep = jobFile === null ? record.checkpoint.keep : (await loadJob(jobFile)).job.checkpoint.keep;
   const held = { ...record, checkpoint: { ...record.checkpoint, keep } };
-  const isDry = args.flag("dry-run");
+  const [isDry, setAside] = [args.flag("dry-run"), args.flag("set-aside")];
   const verdicts = await withEtcdOf(args, record.job, async (coordination) => {
     const options = { record: held, keys: keysOf(record.job, record.run), coordination, storage };
-    const plan = await planPrune(options);
-    if (!isDry) await pruneByHand(options, failureBudget(record.budgetMs), `prune.${newId()}`);
+    const plan = await planPrune(options, setAside);
+    if (!isDry) await pruneByHand(options, setAside, failureBudget(record.budgetMs), `prune.${newId()}`);
     return plan;
   });
   const gone = verdicts.filter(({ fate }) => fate === "deleted").length;

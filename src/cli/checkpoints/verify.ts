@@ -33,7 +33,10 @@ export const verify: Command = {
   lockstep checkpoints verify --job digits
   lockstep checkpoints verify digits.ts latest --replay 20
 
-Exit code 0 if all is as it was written and recorded; 10 if a checkpoint is corrupt or missing; 11 if training again came to other
+What a start found corrupt and set aside is shown with the reason, and read again only if it is named.
+
+Exit code 0 if all is as it was written and recorded, but for what is set aside; 10 if a checkpoint is corrupt or missing; 1 if one
+cannot be read; 11 if training again came to other
 weights; 9 if the job or this machine is another one than the checkpoint's, so that nothing can be compared.`,
   run: runVerify,
 };
@@ -51,15 +54,13 @@ async function runVerify(args: Arguments): Promise<number> {
   const ids = named.length > 0 ? named : allOf(found);
   const findings: Finding[] = [];
   for (const id of ids) {
-    const finding = await verifyOne(found, id);
+    // Whoever names one wants to know how it is now.
+    const finding = (named.length === 0 && setAsideIn(found, id)) || (await verifyOne(found, id));
     findings.push(finding);
     print(args, { event: "verified", ...finding }, lineOf(finding));
   }
-  const bad = findings.filter(({ verdict }) => verdict !== "whole");
-  if (ids.length > 1 && !args.flag("json")) {
-    const verdict = bad.length === 0 ? "all are whole" : `${bad.length} ${bad.length === 1 ? "is" : "are"} not whole`;
-    process.stdout.write(`\n${ids.length} checkpoints: ${verdict}.\n`);
-  }
+  const bad = findings.filter(({ verdict }) => verdict !== "whole" && verdict !== "set-aside");
+  if (ids.length > 1 && !args.flag("json")) process.stdout.write(`\n${summaryOf(findings, bad.length)}\n`);
   if (bad.some(({ verdict }) => verdict !== "unreadable")) return exitCodes["corrupt-checkpoint"];
   if (bad.length > 0) return exitCodes.internal;
   if (steps === undefined) return 0;
@@ -79,7 +80,8 @@ interface Whole {
 
 interface NotWhole {
   readonly id: string;
-  readonly verdict: "corrupt" | "missing" | "unreadable";
+  /** "set-aside": a start found it corrupt, and nothing goes on from it; it was not read again. */
+  readonly verdict: "corrupt" | "missing" | "unreadable" | "set-aside";
   readonly reason: string;
 }
 
@@ -90,6 +92,19 @@ function allOf({ stored, corrupt, etcd }: FoundCheckpoints): readonly string[] {
   const there = [...stored.map(({ id }) => id), ...corrupt.keys()];
   const live = [...(etcd?.records ?? [])].flatMap(([id, { state }]) => (state === "live" ? [id] : []));
   return [...new Set([...there, ...live])];
+}
+
+function setAsideIn({ etcd }: FoundCheckpoints, id: string): NotWhole | null {
+  const record = etcd?.records.get(id);
+  return record?.state === "set-aside" ? { id, verdict: "set-aside", reason: record.reason ?? "" } : null;
+}
+
+function summaryOf(findings: readonly Finding[], bad: number): string {
+  const aside = findings.filter(({ verdict }) => verdict === "set-aside").length;
+  const rest = aside > 0 ? "all others are whole" : "all are whole";
+  const verdict = bad === 0 ? rest : `${bad} ${bad === 1 ? "is" : "are"} not whole`;
+  const hint = "`lockstep checkpoints prune --set-aside` deletes what is set aside";
+  return `${findings.length} checkpoints: ${aside > 0 ? `${aside} set aside, ` : ""}${verdict}.${aside > 0 ? ` (${hint})` : ""}`;
 }
 
 async function verifyOne({ load, stored, etcd }: FoundCheckpoints, id: string): Promise<Finding> {
@@ -128,6 +143,7 @@ async function verifyOne({ load, stored, etcd }: FoundCheckpoints, id: string): 
 }
 
 function lineOf(finding: Finding): string {
+  if (finding.verdict === "set-aside") return `${finding.id}  set aside: ${finding.reason}`;
   if (finding.verdict !== "whole") return `${finding.id}  ${finding.verdict.toUpperCase()}: ${finding.reason}`;
   const { id, sizeBytes, files, asPublished } = finding;
   return `${id}  whole: ${files} files, ${formatBytes(sizeBytes)}${asPublished ? ", as published" : ""}`;
