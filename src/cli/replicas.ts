@@ -1,7 +1,7 @@
 /** A worker's own checkpoints where no directory is shared: kept, served, fetched and tidied. */
 import { resolve } from "node:path";
 import { CheckpointFiles } from "../adapters/fs/checkpoint-files.ts";
-import { storeIdOf } from "../adapters/fs/store-id.ts";
+import { noteWorker, storeIdOf } from "../adapters/fs/store-id.ts";
 import { type CheckpointsConnection, connectCheckpoints, serveCheckpoints } from "../adapters/grpc/checkpoints.ts";
 import { Keeper } from "../adapters/replicas/keeper.ts";
 import { ReplicatedStorage } from "../adapters/replicas/replicated-storage.ts";
@@ -56,6 +56,7 @@ export async function openOwnCheckpoints(args: Arguments, wish: OwnCheckpointsWi
       hint: "With --replicas, give each worker a --checkpoints directory of its own, each on a disk of its own.",
     });
   }
+  await noteWorker(directory, name);
   await files.removeStagings();
   let keeper: Keeper | null = null;
   const opened = () => {

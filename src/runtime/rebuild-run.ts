@@ -8,8 +8,8 @@ import type { CheckpointRule } from "../core/job.ts";
 import { LockstepError, messageOf } from "../core/errors.ts";
 import { encodeJson } from "../core/json.ts";
 import { type Keys, keysOf, runKey } from "../core/keys.ts";
-import { CheckpointError } from "../core/manifest.ts";
-import type { Origin } from "../core/origin.ts";
+import { CheckpointError, type Manifest } from "../core/manifest.ts";
+import { firstOrigin, type Origin } from "../core/origin.ts";
 import type { Progress } from "../core/progress.ts";
 import type { CheckpointRecord, Equivalences, JobRecord } from "../core/records.ts";
 import { compareStates } from "../core/state-order.ts";
@@ -134,6 +134,9 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
       .filter(({ state, pointer: { id } }) => state === "set-aside" || !recordIn(reading, keys, id))
       .map((one) => put(keys.checkpoint(one.pointer.id), one)),
     ...(archive ? withoutFiles(reading, keys, stored) : []),
+    ...(whole ? lineagesOf(whole.stored.manifest, stored) : [])
+      .map((one) => put(keys.lineage(one.lineage), one))
+      .filter(({ key }) => !reading.entries.has(key)),
   ];
   const asRead = (key: string) => unchanged(key, reading.entries.get(key));
   const untouched = [keys.record, keys.origin, keys.generation, keys.latest, keys.best].map(asRead);
@@ -176,6 +179,24 @@ function withoutFiles({ entries }: RunReading, keys: Keys, stored: readonly Stor
   return [...entries.keys()]
     .filter((key) => key.startsWith(keys.checkpoints) && !there.has(key))
     .map((key) => ({ kind: "delete", key }));
+}
+
+/**
+ * Where each lineage began on the way to this state, as its manifest tells. Whoever goes back later asks them what lies on that
+ * way. Of a checkpoint that is deleted it is known where it was, but not whether its epoch was closed: neither is there any more.
+ */
+function lineagesOf({ openings }: Manifest, stored: readonly StoredCheckpoint[]): Origin[] {
+  return openings.flatMap(({ lineage, era, step, checkpoint, reason }, i): Origin[] => {
+    const before = openings[i - 1] ?? firstOrigin;
+    if (lineage === before.lineage) return [];
+    const from = stored.find(({ id }) => id === checkpoint)?.manifest;
+    const place = from ?? { ...{ lineage: before.lineage, era: before.era }, step, epoch: Number.MAX_SAFE_INTEGER };
+    const state = {
+      ...{ lineage: place.lineage, era: place.era, step: place.step, epoch: place.epoch },
+      digest: from?.stateDigest ?? "",
+    };
+    return [{ lineage, era, from: { checkpoint, state }, reason, best: null, after: 0 }];
+  });
 }
 
 interface Whole {

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { type FileSystem, nodeFileSystem } from "../../src/adapters/fs/file-system.ts";
 import { openForReading } from "../../src/adapters/fs/open-for-reading.ts";
+import { noteWorker } from "../../src/adapters/fs/store-id.ts";
 import { connectCheckpoints, serveCheckpoints } from "../../src/adapters/grpc/checkpoints.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { CheckpointError } from "../../src/core/manifest.ts";
@@ -356,6 +357,8 @@ test("whoever only looks finds a checkpoint in any worker's folder, the lost and
   await workers[0].storage.write(content("one"));
   await workers[1].local.write(content("two", { step: 50 }));
   const around = dirname(workers[0].directory);
+  await noteWorker(workers[2].directory, "bob");
+  await noteWorker(workers[2].directory, "ada");
   for (const place of [around, workers[0].directory]) {
     const storage = await openForReading(place, quiet);
     assert.deepEqual(
@@ -363,11 +366,24 @@ test("whoever only looks finds a checkpoint in any worker's folder, the lost and
       ["one", "two"],
     );
     assertSameContent(await storage.load("two"), content("two", { step: 50 }));
+    assert.deepEqual(
+      (await storage.list()).map(({ holders }) => holders),
+      [["w0", "w1", "ada"], ["w1"]],
+      "whose folder it is, and not what the folder is called",
+    );
     await assert.rejects(storage.load("three"), /There is no checkpoint "three"/);
   }
   await rm(workers[0].directory, { recursive: true });
   await flipBit(workers[1], "one", "state.json");
   assertSameContent(await (await openForReading(workers[0].directory, quiet)).load("one"), content("one"));
+  const copies = await (await openForReading(around, quiet)).copies!("one");
+  assert.deepEqual(
+    copies.map(({ location, wrong }) => [location, wrong?.code ?? "whole"]),
+    [
+      [join(workers[1].directory, "one"), "corrupt-checkpoint"],
+      [join(workers[2].directory, "one"), "whole"],
+    ],
+  );
   await flipBit(workers[2], "one", "state.json");
   await assert.rejects((await openForReading(around, quiet)).load("one"), { code: "corrupt-checkpoint" });
   assert.deepEqual((await readdir(around)).sort(), ["w1", "w2"], "the lost one is not made anew");

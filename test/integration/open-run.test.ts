@@ -12,7 +12,7 @@ import { initialProgress } from "../../src/core/progress.ts";
 import type { StoredCheckpoint } from "../../src/ports/checkpoint-storage.ts";
 import type { RunArchive } from "../../src/runtime/rebuild-run.ts";
 import { type Done, isFor } from "../../src/core/records.ts";
-import type { Origin } from "../../src/core/origin.ts";
+import { isOnTheWay, type Origin } from "../../src/core/origin.ts";
 import type { CheckpointPointer } from "../../src/core/status.ts";
 import { clusterStatus } from "../../src/runtime/cluster-status.ts";
 import { openRun, type RunRequest } from "../../src/runtime/open-run.ts";
@@ -323,6 +323,46 @@ test("rule 7: what etcd has lost is rebuilt from the checkpoints, above everythi
   const again = await openRun(client, { ...request, archive });
   assert.deepEqual([again.notices, again.record.start], [[], 2]);
   assert.equal((await openRun(client, { ...request, archive, resume: "never" })).record.run, 5);
+  store.close();
+});
+
+test("rule 7: what lies on the way to the newest state is known again, and who holds it", async () => {
+  const store = new MemoryCoordination({ clock: systemClock, log, leaseMarginMs: 100 });
+  const client = store.connect();
+  const in2 = { lineage: 2, era: 1, step: 4, checkpoint: "c1", reason: "resumed from c1" };
+  const later = { lineage: 2, era: 2, step: 8, checkpoint: "c3", reason: "etcd's data were lost" };
+  // It began from a checkpoint that is deleted.
+  const in3 = { lineage: 3, era: 2, step: 12, checkpoint: "gone", reason: "gone was set aside" };
+  const place = (one: StoredCheckpoint, more: Partial<Manifest>): StoredCheckpoint => ({
+    ...one,
+    holders: ["w1", "w2"],
+    manifest: { ...one.manifest, era: 1, ...more },
+  });
+  const stored = [
+    place(checkpointOf("c1", 4, 2), {}),
+    place(checkpointOf("left", 8, 2), {}),
+    place(checkpointOf("c3", 8, 3), { lineage: 2, openings: [in2] }),
+    place(checkpointOf("past", 16, 4), { lineage: 2, era: 2, openings: [in2, later] }),
+    place(checkpointOf("c4", 16, 5), { lineage: 3, era: 2, openings: [in2, later, in3] }),
+  ];
+  await openRun(client, { ...request, archive: { ...archiveOf(stored, ""), isReplicated: async () => true } });
+  const { origin, earlier, checkpoints } = readRun(
+    (await client.list(keysOf("one", 4).prefix)).entries,
+    keysOf("one", 4),
+  );
+  assert.deepEqual(
+    earlier.map(({ lineage, era, reason, from }) => [lineage, era, reason, from?.checkpoint, from?.state.lineage]),
+    [
+      [2, 1, "resumed from c1", "c1", 1],
+      [3, 2, "gone was set aside", "gone", 2],
+    ],
+  );
+  const onTheWay = stored.filter(({ manifest }) => isOnTheWay(manifest, origin, earlier)).map(({ id }) => id);
+  assert.deepEqual(onTheWay, ["c1", "c3", "c4"]);
+  assert.deepEqual(
+    checkpoints.map(({ pointer }) => pointer.holders),
+    stored.map(() => ["w1", "w2"]),
+  );
   store.close();
 });
 

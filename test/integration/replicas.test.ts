@@ -6,6 +6,7 @@ import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { exitCodes } from "../../src/core/errors.ts";
 import { decodeJson } from "../../src/core/json.ts";
 import { keysOf } from "../../src/core/keys.ts";
 import type { CheckpointPointer, ClusterStatus } from "../../src/core/status.ts";
@@ -76,6 +77,24 @@ test(
       if ((await readdir(storeOf(folder, worker))).includes(latest)) having.push(worker);
     }
     assert.equal(having.length, 2, "the next launch keeps as many copies as the one before");
+    const verify = () => user().run("checkpoints", "verify", "--job", "lost", "--directory", join(folder, "run"));
+    const whole = await verify();
+    assert.deepEqual([whole.code, /all are whole\.$/m.test(whole.stdout)], [0, true], whole.stdout);
+    // Whichever of them is read first, the other one is whole.
+    for (const worker of having) {
+      const path = join(storeOf(folder, worker), latest, "optimizer.safetensors");
+      const bytes = await readFile(path);
+      await writeFile(path, bytes.subarray(1));
+      const { code, stdout } = await verify();
+      assert.equal(code, exitCodes["corrupt-checkpoint"], stdout);
+      assert.match(stdout, new RegExp(`^${latest}  whole: 3 files`, "m"));
+      assert.ok(
+        stdout.includes(`${latest}  the copy in ${join(storeOf(folder, worker), latest)} is CORRUPT: `),
+        stdout,
+      );
+      assert.match(stdout, /all are whole, and 1 copy is not\.$/m);
+      await writeFile(path, bytes);
+    }
   },
 );
 

@@ -13,7 +13,7 @@ import type {
 } from "../../ports/checkpoint-storage.ts";
 import type { Log } from "../../ports/log.ts";
 import { openDirectoryStorage } from "./checkpoint-storage.ts";
-import { storeIdName } from "./store-id.ts";
+import { storeIdName, workerOf } from "./store-id.ts";
 
 /**
  * Opens a directory of checkpoints, and with it the workers' own directories in it, or beside it if it is, or was, such a one
@@ -27,7 +27,7 @@ export async function openForReading(directory: string, log: Log): Promise<Check
   const first = existsSync(root) || others.length === 0 ? [root] : [];
   const paths = [...first, ...others];
   const storages = await Promise.all(paths.map((path) => openDirectoryStorage(path, log)));
-  return storages.length === 1 ? storages[0]! : new SeveralStorages(storages, paths);
+  return storages.length === 1 && !isWorkersOwn(paths[0]!) ? storages[0]! : new SeveralStorages(storages, paths);
 }
 
 /** The workers' own directories in this one. */
@@ -83,10 +83,19 @@ class SeveralStorages implements CheckpointStorage {
     return found;
   }
 
+  /** With the names of the workers in whose directories they are. */
   async list(): Promise<readonly StoredCheckpoint[]> {
     const found = new Map<string, StoredCheckpoint>();
-    for (const storage of this.#storages) {
-      for (const stored of await storage.list()) if (!found.has(stored.id)) found.set(stored.id, stored);
+    for (const [i, storage] of this.#storages.entries()) {
+      const path = this.#paths[i]!;
+      const holder = isWorkersOwn(path) ? [await workerOf(path)] : [];
+      for (const stored of await storage.list()) {
+        const known = found.get(stored.id);
+        // Another manifest is another checkpoint, whatever it calls itself.
+        if (known && known.manifestSha256 !== stored.manifestSha256) continue;
+        const holders = [...(known?.holders ?? []), ...holder];
+        found.set(stored.id, { ...(known ?? stored), ...(holders.length > 0 ? { holders } : {}) });
+      }
     }
     return [...found.values()].sort((a, b) => compareStates(a.manifest, b.manifest) || (a.id < b.id ? -1 : 1));
   }

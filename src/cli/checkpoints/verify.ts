@@ -35,8 +35,8 @@ export const verify: Command = {
 
 What a start found corrupt and set aside is shown with the reason, and read again only if it is named.
 
-Exit code 0 if all is as it was written and recorded, but for what is set aside; 10 if a checkpoint is corrupt or missing; 1 if one
-cannot be read; 11 if training again came to other
+Exit code 0 if all is as it was written and recorded, but for what is set aside; 10 if a checkpoint, or with
+--replicas any copy of one that is seen from here, is corrupt or missing; 1 if one cannot be read; 11 if training again came to other
 weights; 9 if the job or this machine is another one than the checkpoint's, so that nothing can be compared.`,
   run: runVerify,
 };
@@ -53,16 +53,22 @@ async function runVerify(args: Arguments): Promise<number> {
   const named = words.map((word) => resolveCheckpoint(found, word));
   const ids = named.length > 0 ? named : allOf(found);
   const findings: Finding[] = [];
+  const damaged: NotWhole[] = [];
   for (const id of ids) {
     // Whoever names one wants to know how it is now.
     const finding = (named.length === 0 && setAsideIn(found, id)) || (await verifyOne(found, id));
     findings.push(finding);
     print(args, { event: "verified", ...finding }, lineOf(finding));
+    if (finding.verdict === "set-aside") continue;
+    for (const copy of await damagedCopies(found, id)) {
+      damaged.push(copy);
+      print(args, { event: "verified", ...copy }, lineOf(copy));
+    }
   }
   const bad = findings.filter(({ verdict }) => verdict !== "whole" && verdict !== "set-aside");
-  if (ids.length > 1 && !args.flag("json")) process.stdout.write(`\n${summaryOf(findings, bad.length)}\n`);
-  if (bad.some(({ verdict }) => verdict !== "unreadable")) return exitCodes["corrupt-checkpoint"];
-  if (bad.length > 0) return exitCodes.internal;
+  if (ids.length > 1 && !args.flag("json")) process.stdout.write(`\n${summaryOf(findings, bad.length, damaged)}\n`);
+  if ([...bad, ...damaged].some(({ verdict }) => verdict !== "unreadable")) return exitCodes["corrupt-checkpoint"];
+  if (bad.length + damaged.length > 0) return exitCodes.internal;
   if (steps === undefined) return 0;
   return replayCheckpoint(args, { found, id: ids[0]!, jobFile: jobFile!, steps }, (line, text) =>
     print(args, line, text),
@@ -83,6 +89,8 @@ interface NotWhole {
   /** "set-aside": a start found it corrupt, and nothing goes on from it; it was not read again. */
   readonly verdict: "corrupt" | "missing" | "unreadable" | "set-aside";
   readonly reason: string;
+  /** Of a copy, where each worker has its own: where it lies. */
+  readonly copy?: string;
 }
 
 type Finding = Whole | NotWhole;
@@ -99,12 +107,26 @@ function setAsideIn({ etcd }: FoundCheckpoints, id: string): NotWhole | null {
   return record?.state === "set-aside" ? { id, verdict: "set-aside", reason: record.reason ?? "" } : null;
 }
 
-function summaryOf(findings: readonly Finding[], bad: number): string {
+/** Of the copies that are there, where each worker has its own, those that are not what was written; a single one was read before. */
+async function damagedCopies({ storage }: FoundCheckpoints, id: string): Promise<readonly NotWhole[]> {
+  const copies = (await storage.copies?.(id)) ?? [];
+  if (copies.length < 2) return [];
+  return copies.flatMap(({ location, wrong }): NotWhole[] => {
+    if (wrong === null) return [];
+    return [
+      { id, copy: location, verdict: wrong.problem === "corrupt" ? "corrupt" : "unreadable", reason: wrong.message },
+    ];
+  });
+}
+
+function summaryOf(findings: readonly Finding[], bad: number, damaged: readonly NotWhole[]): string {
   const aside = findings.filter(({ verdict }) => verdict === "set-aside").length;
   const rest = aside > 0 ? "all others are whole" : "all are whole";
   const verdict = bad === 0 ? rest : `${bad} ${bad === 1 ? "is" : "are"} not whole`;
   const hint = "`lockstep checkpoints prune --set-aside` deletes what is set aside";
-  return `${findings.length} checkpoints: ${aside > 0 ? `${aside} set aside, ` : ""}${verdict}.${aside > 0 ? ` (${hint})` : ""}`;
+  const copies =
+    damaged.length > 0 ? `, and ${damaged.length} cop${damaged.length === 1 ? "y is" : "ies are"} not` : "";
+  return `${findings.length} checkpoints: ${aside > 0 ? `${aside} set aside, ` : ""}${verdict}${copies}.${aside > 0 ? ` (${hint})` : ""}`;
 }
 
 async function verifyOne({ load, stored, etcd }: FoundCheckpoints, id: string): Promise<Finding> {
@@ -144,6 +166,9 @@ async function verifyOne({ load, stored, etcd }: FoundCheckpoints, id: string): 
 
 function lineOf(finding: Finding): string {
   if (finding.verdict === "set-aside") return `${finding.id}  set aside: ${finding.reason}`;
+  if (finding.verdict !== "whole" && finding.copy !== undefined) {
+    return `${finding.id}  the copy in ${finding.copy} is ${finding.verdict.toUpperCase()}: ${finding.reason}`;
+  }
   if (finding.verdict !== "whole") return `${finding.id}  ${finding.verdict.toUpperCase()}: ${finding.reason}`;
   const { id, sizeBytes, files, asPublished } = finding;
   return `${id}  whole: ${files} files, ${formatBytes(sizeBytes)}${asPublished ? ", as published" : ""}`;
