@@ -112,6 +112,7 @@ async function runLaunch(args: Arguments): Promise<number> {
     await checkChange(settings, args, checked.engine, choice.device, etcd.endpoints);
     const session = await startSession(args, settings, etcd, view, closing);
     const status = await session.status();
+    view.earlier(status);
     if (status.state === "finished") {
       const trainOn = status.early ? "change checkpoint.earlyStopping in the job file" : "give a higher --epochs";
       say(

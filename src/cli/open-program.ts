@@ -74,12 +74,12 @@ export async function openModel(
 ): Promise<OpenedModel> {
   const { job } = await loadJob(jobPath);
   const shapes = { features: outputShape(features), label: outputShape(label) };
-  const openWith = async (choice: EngineChoice) => {
+  const openWith = async (choice: EngineChoice, built: TrainingProgram | null) => {
     const engine = await openEngine(choice, { threads: request.threads });
-    return { job, engine, program: new TrainingProgram(engine, job, shapes) };
+    return { job, engine, program: new TrainingProgram(engine, job, shapes, namesIn(built)) };
   };
   try {
-    const first = await openWith(request.choice);
+    const first = await openWith(request.choice, null);
     const { engine, program } = first;
     const sample = {
       count: 1,
@@ -90,7 +90,7 @@ export async function openModel(
     const missing = probeKernels(engine, () => program.validate(sample, new RandomStream(0, "validation"), sums));
     if (missing === null) return first;
     if (!request.mayFallBack || request.choice.kind !== "wasm") throw lacks(request.choice.kind, missing);
-    return await openWith({ ...request.choice, kind: "cpu" });
+    return await openWith({ ...request.choice, kind: "cpu" }, program);
   } catch (error) {
     throw describeJobError(error, jobPath);
   }
@@ -104,7 +104,7 @@ export async function openProgram(
 ): Promise<OpenedProgram> {
   const { job: written, data, sourceDigest } = await opening;
   const job = { ...written, epochs: request.epochs ?? written.epochs };
-  const first = await openWith(request.choice);
+  const first = await openWith(request.choice, null);
   const missing = ofTheJob(() => probe(first));
   if (missing === null) return first;
   if (!request.mayFallBack || request.choice.kind !== "wasm") {
@@ -113,11 +113,11 @@ export async function openProgram(
   say(
     `The WebAssembly engine lacks ${missing}, which this model needs; the pure JavaScript engine trains it instead, slowly.`,
   );
-  return openWith({ ...request.choice, kind: "cpu" });
+  return openWith({ ...request.choice, kind: "cpu" }, first.program);
 
-  async function openWith(choice: EngineChoice): Promise<OpenedProgram> {
+  async function openWith(choice: EngineChoice, built: TrainingProgram | null): Promise<OpenedProgram> {
     const engine = await openEngine(choice, { threads: request.threads });
-    const program = ofTheJob(() => new TrainingProgram(engine, job, data.shapes));
+    const program = ofTheJob(() => new TrainingProgram(engine, job, data.shapes, namesIn(built)));
     return { job, data, engine, program, sourceDigest, choice };
   }
 
@@ -129,6 +129,11 @@ export async function openProgram(
       throw describeJobError(error, request.jobPath);
     }
   }
+}
+
+/** What the model's weights are called in checkpoints, wherever it has to be built a second time. */
+function namesIn(built: TrainingProgram | null): readonly string[] | null {
+  return built && built.parameters.map(({ name }) => name);
 }
 
 function lacks(kind: string, kernel: string): LockstepError {

@@ -15,8 +15,13 @@ export interface CheckpointStorage {
   load(id: string, over?: AbortSignal): Promise<CheckpointContent>;
   /** The manifests of all whole checkpoints, oldest first by (lineage, era, step). Does not read the tensors. */
   list(): Promise<readonly StoredCheckpoint[]>;
-  /** Removes a checkpoint: first its manifest, then the rest. Absent ids are no error. */
+  /** Removes a checkpoint: first its manifest, then the rest. Absent ids are no error; nor is one of which only parts are there. */
   delete(id: string): Promise<void>;
+  /**
+   * The ids under which parts of a checkpoint lie and no manifest: it is being written, or its writer died, or who deleted it.
+   * Absent where each writer removes its own.
+   */
+  unfinished?(): Promise<readonly string[]>;
   /** Reads each copy as `load` does, those that are not there left out. Absent where there is only one place. */
   copies?(id: string): Promise<readonly CheckpointCopy[]>;
 }

@@ -6,6 +6,7 @@
  * Every worker keeps the points it has arrived at until a published checkpoint covers them: so whoever becomes leader
  * next can finish what the one before began.
  */
+import { checkpointId } from "../core/checkpoint-id.ts";
 import { movesBest } from "../core/checkpoint-policy.ts";
 import type { Divergence } from "../core/divergence.ts";
 import { LockstepError, messageOf } from "../core/errors.ts";
@@ -266,7 +267,8 @@ export class Leadership {
   /** Writes the point's checkpoint and moves the pointers, in one transaction that only the leader can win. */
   async #publish(point: Point, running: Versioned<Running>, state: RunState, token: number): Promise<void> {
     const { keys, coordination, storage, record, log, newId, clock } = this.#options;
-    const id = `${record.job}-${record.run}-step-${String(point.progress.step).padStart(8, "0")}-g${running.value.generation}-t${token}-${newId()}`;
+    const place = { step: point.progress.step, generation: running.value.generation, fencingToken: token };
+    const id = checkpointId(record, place, newId());
     const members = running.value.members.map((member) => member.workerId);
     const writtenAtMs = clock.wallMs();
     const writtenAt = new Date(writtenAtMs).toISOString();

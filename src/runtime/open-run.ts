@@ -17,8 +17,9 @@ import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
 import { bestSoFar } from "./decision-operations.ts";
 import { mendFinished } from "./mend-finished.ts";
+import { findCheckpoint, noCheckpoint } from "./named-checkpoint.ts";
 import { type RunArchive, rebuildRun, unknownGeneration } from "./rebuild-run.ts";
-import { type RunReading, readRun, readValue } from "./run-reading.ts";
+import { readRun, readValue } from "./run-reading.ts";
 import { unchanged } from "./run-view.ts";
 
 export interface RunRequest {
@@ -295,30 +296,6 @@ async function openingOf(
     conditions: [keys.origin, keys.generation, keys.latest, keys.best, keys.checkpoint(from.id)].map(asRead),
     operations: [keys.origin, keys.lineage(origin.lineage)].map((key) => ({ kind: "put", key, value })),
   };
-}
-
-function findCheckpoint(
-  wanted: string,
-  { checkpoints }: RunReading,
-  best: CheckpointPointer | null,
-  job: string,
-): CheckpointPointer | null {
-  const id = wanted === "best" ? best?.id : wanted;
-  const found = checkpoints.find(({ pointer }) => pointer.id === id);
-  if (found?.state === "set-aside") {
-    throw new LockstepError("corrupt-checkpoint", `The checkpoint ${id} of "${job}" was set aside: ${found.reason}`, {
-      hint: "Name another one: lockstep checkpoints list shows them.",
-    });
-  }
-  return found?.pointer ?? null;
-}
-
-function noCheckpoint(wanted: string, job: string, { checkpoints }: RunReading): LockstepError {
-  const ids = checkpoints.map(({ pointer }) => pointer.id);
-  const there = ids.length === 0 ? "It has none." : `It has ${ids.join(", ")}.`;
-  return new LockstepError("usage", `The newest run of "${job}" has no checkpoint ${wanted}. ${there}`, {
-    hint: "Name one of these, best or latest.",
-  });
 }
 
 /**

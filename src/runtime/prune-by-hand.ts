@@ -16,6 +16,7 @@ import {
   removableSetAside,
   removeSetAside,
   removeUnpublished,
+  unfinished,
   unpublished,
 } from "./prune.ts";
 import type { Versioned } from "./run-view.ts";
@@ -33,10 +34,14 @@ export interface PruneVerdict {
  * @param setAside whether what was set aside goes too
  */
 export async function planPrune(options: PruneOptions, setAside: boolean): Promise<readonly PruneVerdict[]> {
-  const { latest, best } = await readPointers(options);
+  const pointers = await readPointers(options);
+  const { latest, best } = pointers;
   if (!latest) return [];
   const { live, kept } = await keptAndLive(options, { latest, best });
-  const left = await unpublished(options, latest.value, Number.POSITIVE_INFINITY);
+  // What a leader is at now is its own.
+  const token = (await options.coordination.get(options.keys.leader))?.createRevision ?? Number.POSITIVE_INFINITY;
+  const left = await unpublished(options, latest.value, token);
+  const parts = await unfinished(options, pointers, token);
   const { entries } = await options.coordination.list(options.keys.checkpoints);
   const records = entries.map(({ value }) => decodeJson<CheckpointRecord>(value));
   const removable = new Set((await removableSetAside(options, { latest, best })).map(({ pointer: { id } }) => id));
@@ -59,6 +64,9 @@ export async function planPrune(options: PruneOptions, setAside: boolean): Promi
       return { id, step, fate: "deleted", reason: "nobody published it" };
     }),
   ];
+  verdicts.push(
+    ...parts.map(({ id, step }): PruneVerdict => ({ id, step, fate: "deleted", reason: "it was never finished" })),
+  );
   return verdicts.sort((a, b) => a.step - b.step || (a.id < b.id ? -1 : 1));
 }
 

@@ -2,8 +2,10 @@
  * Removing checkpoints. Deleting is late by nature, and no storage takes a fencing token: so a checkpoint is condemned in
  * etcd first, once and for all, by the leader; and what is condemned may be deleted by anyone, however late.
  */
+import { type IdPlace, placeInId } from "../core/checkpoint-id.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
+import { firstOrigin, type Origin } from "../core/origin.ts";
 import type { CheckpointRecord, JobRecord } from "../core/records.ts";
 import { keptCheckpoints } from "../core/retention.ts";
 import type { CheckpointPointer } from "../core/status.ts";
@@ -81,9 +83,10 @@ export async function removeSetAside(options: PruneOptions, state: Pointers, tok
 }
 
 /**
- * Condemns and deletes what an earlier leader has written and not published. It cannot publish it any more, as its token is
- * not the leader's; and whatever it sent before and is still under way finds the key. Nothing beyond `latest` is touched, nor
- * anything of another run or era: storage may know more than an etcd whose data were lost.
+ * Condemns and deletes what an earlier leader has written and not published, or has not even finished. It cannot publish it any
+ * more, as its token is not the leader's; and whatever it sent before and is still under way finds the key. Nothing that is whole
+ * and beyond `latest` is touched, nor anything of another run, nor what is whole and of another era: storage may know more than an
+ * etcd whose data were lost.
  */
 export async function removeUnpublished(options: PruneOptions, state: Pointers | null, token: number): Promise<void> {
   const { keys } = options;
@@ -97,7 +100,35 @@ export async function removeUnpublished(options: PruneOptions, state: Pointers |
     const left: CheckpointRecord = { state: "live", pointer, writtenAtMs: Date.parse(one.manifest.writtenAt) };
     if (!(await condemn(options, left, isUnpublished, state, token))) break;
   }
+  for (const { id, step, generation } of await unfinished(options, state, token)) {
+    const { lineage, era, epoch, monitor, of, stepInEpoch } = latest;
+    const digests = { stateDigest: "", weightsDigest: "", manifestSha256: "" };
+    // Of a part nobody knows more than its id says: nothing is decided by the rest, as it is condemned with the first word of it.
+    const place = { id, location: "", lineage, era, step, epoch, stepInEpoch, generation };
+    const pointer: CheckpointPointer = { ...place, ...digests, monitor, of, value: null };
+    const left: CheckpointRecord = { state: "live", pointer, writtenAtMs: 0 };
+    if (!(await condemn(options, left, { kind: "absent", key: keys.checkpoint(id) }, state, token))) break;
+  }
   await deleteCondemned(options);
+}
+
+/** Of this run's parts of checkpoints those that were begun before this token, or in an earlier era, and of which etcd has no record. */
+export async function unfinished(
+  { keys, coordination, storage, record }: PruneOptions,
+  { origin }: Pick<Pointers, "origin">,
+  token: number,
+): Promise<readonly (IdPlace & { readonly id: string })[]> {
+  const ids = (await storage.unfinished?.()) ?? [];
+  if (ids.length === 0) return [];
+  const { entries } = await coordination.list(keys.checkpoints);
+  const known = new Set(entries.map(({ key }) => key.slice(keys.checkpoints.length)));
+  // Tokens begin anew with each era, and generations do not.
+  const { after } = origin === null ? firstOrigin : decodeJson<Origin>(origin);
+  return ids.flatMap((id) => {
+    const place = placeInId(record, id);
+    const isEarlier = place && (place.generation <= after || place.fencingToken < token);
+    return isEarlier && !known.has(id) ? [{ id, ...place }] : [];
+  });
 }
 
 /** What was written before this token and is covered by `latest`, and of which etcd has no record. */

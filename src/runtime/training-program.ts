@@ -54,7 +54,16 @@ export class TrainingProgram {
   #trainable: Tensor | null = null;
   #slots: Tensor[] = [];
 
-  constructor(engine: Engine, job: Job, shapes: { features: readonly number[]; label: readonly number[] }) {
+  /**
+   * @param names of the parameters, in their order, where this thread has built the model before: layers without a name are counted,
+   * and what is built again would be called otherwise in its checkpoints
+   */
+  constructor(
+    engine: Engine,
+    job: Job,
+    shapes: { features: readonly number[]; label: readonly number[] },
+    names: readonly string[] | null = null,
+  ) {
     this.engine = engine;
     this.#job = job;
     this.#shapes = shapes;
@@ -63,11 +72,18 @@ export class TrainingProgram {
     this.#variables = this.model.weights.map((weight) => weight.read() as Variable);
     const trainable = new Set(this.model.trainableWeights.map((weight) => weight.name));
     let offset = 0;
-    this.parameters = this.model.weights.map((weight) => {
+    assert(names === null || names.length === this.model.weights.length, "the same job file builds the same model");
+    this.parameters = this.model.weights.map((weight, i) => {
       const shape = weight.shape as number[]; // a built model's weights have whole shapes
       const size = shape.reduce((a, b) => a * b, 1);
       offset += size;
-      return { name: weight.name, shape, size, offset: offset - size, trainable: trainable.has(weight.name) };
+      return {
+        name: names?.[i] ?? weight.name,
+        shape,
+        size,
+        offset: offset - size,
+        trainable: trainable.has(weight.name),
+      };
     });
     this.weightCount = offset;
     const firstStatistic = this.parameters.findIndex((parameter) => !parameter.trainable);

@@ -124,6 +124,7 @@ test("directory: a writer killed before any of its calls leaves a whole checkpoi
   const untouched = await openDirectoryStorage(directory, quiet);
   await untouched.write(content("before", { step: 1 }));
   const outcomes: boolean[] = [];
+  let begun = 0;
   for (let finished = false; !finished; ) {
     let callsLeft = outcomes.length;
     const { control, storage } = await openDisturbed(directory, {
@@ -148,9 +149,14 @@ test("directory: a writer killed before any of its calls leaves a whole checkpoi
     if (isListed) assertSameContent(await next.load(id), content(id, { step: 2 }));
     else
       await assert.rejects(next.load(id), (error) => error instanceof CheckpointError && error.problem === "missing");
+    const unfinished = await next.unfinished!();
+    assert.ok(isListed ? unfinished.length === 0 : unfinished.every((other) => other === id), unfinished.join());
+    if (unfinished.length > 0) begun += 1;
     await next.delete(id);
+    assert.deepEqual(await readdir(directory), ["before"], "nothing is left of it");
     outcomes.push(isListed);
   }
+  assert.ok(begun > 10, "it was killed in the middle");
   const renamed = outcomes.indexOf(true);
   assert.ok(renamed > 15 && outcomes.length - renamed > 10, "it was killed before the rename and after it");
   assert.deepEqual(

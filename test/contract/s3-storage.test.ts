@@ -9,6 +9,7 @@ import { openS3Storage } from "../../src/adapters/s3/checkpoint-storage.ts";
 import { isS3Location, parseS3Location } from "../../src/adapters/s3/location.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { CheckpointError } from "../../src/core/manifest.ts";
+import type { CheckpointStorage } from "../../src/ports/checkpoint-storage.ts";
 import type { Log } from "../../src/ports/log.ts";
 import { filesBelow, importsOf, textOf } from "../architecture/sources.ts";
 import { bucket, type Fate, secretKey, startTestS3, type TestS3 } from "../fixtures/s3.ts";
@@ -83,6 +84,8 @@ else {
     };
   });
 }
+
+const writeLarge = (storage: CheckpointStorage) => storage.write({ ...content("two"), weights: large() });
 
 describe("S3", { skip }, () => {
   afterEach(() => s3.decide(() => "passes"));
@@ -195,6 +198,7 @@ describe("S3", { skip }, () => {
     const untouched = await open(prefix);
     await untouched.write(content("before", { step: 1 }));
     const outcomes: string[] = [];
+    let begun = 0;
     for (let finished = false; !finished; ) {
       const writer = await open(prefix, [], 1);
       let left = outcomes.length;
@@ -213,9 +217,15 @@ describe("S3", { skip }, () => {
       const ids = (await untouched.list()).map((stored) => stored.id);
       assertSameContent(await untouched.load("before"), content("before", { step: 1 }));
       if (ids.includes(id)) assertSameContent(await untouched.load(id), one);
-      outcomes.push(ids.includes(id) ? "whole" : "none");
+      const isWhole = ids.includes(id);
+      const unfinished = await untouched.unfinished!();
+      assert.ok(isWhole ? unfinished.length === 0 : unfinished.every((other) => other === id), unfinished.join());
+      if (unfinished.length > 0) begun += 1;
+      outcomes.push(isWhole ? "whole" : "none");
       await untouched.delete(id);
+      assert.deepEqual(await readdir(join(s3.directory, prefix, id)).catch(() => []), [], "nothing is left of it");
     }
+    assert.ok(begun > 5, "it was cut off in the middle; also while the condition was tried");
     assert.deepEqual(
       await readdir(join(s3.directory, prefix)).then((names) => names.filter((name) => !name.startsWith("."))),
       ["before"],
@@ -251,6 +261,35 @@ describe("S3", { skip }, () => {
     assert.match((await refusal(open())).message, /does not accept the credentials \(SignatureDoesNotMatch/);
     set({ AWS_ACCESS_KEY_ID: "nobody" });
     assert.match((await refusal(open())).message, /access key ID/);
+  });
+
+  for (const [what, pattern, act, says] of [
+    ["the list", /^GET .*list-type/, (storage) => storage.list(), /^Cannot read s3:\/\/checkpoints\/jobs\/test-\d+: /],
+    ["reading", /^GET .*weights/, (storage) => storage.load("one"), /^Cannot read s3:.*\/one\/weights\.safetensors: /],
+    ["writing", /^PUT .*state/, (storage) => storage.write(content("two")), /^Cannot write s3:.*\/two\/state\.json: /],
+    ["the end of an upload", /^POST .*uploadId/, writeLarge, /^Cannot write s3:.*\/two\/weights\.safetensors: /],
+    ["deleting", /^DELETE .*manifest/, (storage) => storage.delete("one"), /^Cannot write s3:.*\/one: /],
+  ] as readonly [string, RegExp, (storage: CheckpointStorage) => Promise<unknown>, RegExp][]) {
+    test(`${what} that is not allowed is said in one sentence, with what to allow`, async () => {
+      const storage = await open();
+      await storage.write(content("one"));
+      s3.decide((request) => (pattern.test(request) ? "denied" : "passes"));
+      const { message, hint } = await refusal(act(storage));
+      assert.match(message, says);
+      assert.match(message, /: http:\/\/127\.0\.0\.1:\d+ denies the access \(AccessDenied, HTTP 403\)\.$/);
+      assert.match(hint ?? "", /s3:ListBucket.*s3:GetObject, s3:PutObject, s3:DeleteObject/);
+      s3.decide(() => "passes");
+      assert.deepEqual(
+        (await storage.list()).map(({ id }) => id),
+        ["one"],
+      );
+      assertSameContent(await storage.load("one"), content("one"));
+    });
+  }
+
+  test("a bucket that may not be listed is said before anything is written", async () => {
+    s3.decide(() => "denied");
+    assert.match((await refusal(open())).message, /^Cannot read s3:.* denies the access/);
   });
 
   test("a service that is not there is said, without the password in its address", async (context) => {

@@ -182,5 +182,7 @@ export async function checkGoesOn(scene: Scene, disk: FileSystem, upTo: number):
   const { entries } = await scene.observer.list(scene.keys.checkpoints);
   const condemned = entries.filter(({ value }) => decodeJson<CheckpointRecord>(value).state === "condemned");
   assert.deepEqual(condemned, [], "what was condemned is gone in the end");
+  const begun = (await disk.names(scene.place.directory)).filter((name) => name.startsWith("."));
+  assert.deepEqual(begun, [], "so is what a dead writer has begun");
   await leader.leave();
 }

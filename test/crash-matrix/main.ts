@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 import { contentCells } from "./content-cells.ts";
 import { Morgue } from "./kill-cells.ts";
 import { leaderCells, readerCells } from "./leader-cells.ts";
+import { lossCells } from "./loss-cells.ts";
 import { type Cell, type FaultKind, faultKinds, runCells, summaryOf, tableOf } from "./matrix.ts";
 import type { Point } from "./process.ts";
 import { recordPoints } from "./stage.ts";
@@ -36,7 +37,13 @@ const killPoints = options.fast ? points.filter(({ name }) => fastKills.test(nam
 const untilFailure = options["until-failure"];
 const kills = await runCells(wanted(morgue.cells(killPoints, all)), { atOnce: killsAtOnce, untilFailure });
 await morgue.close();
-const others = [...writeCells(points, all, seeds), ...leaderCells(points, all), ...readerCells(), ...contentCells()];
+const others = [
+  ...writeCells(points, all, seeds),
+  ...leaderCells(points, all),
+  ...lossCells(points),
+  ...readerCells(),
+  ...contentCells(),
+];
 const results = [...kills, ...(await runCells(wanted(others), { atOnce: 1, untilFailure }))];
 
 const summary = summaryOf(results);

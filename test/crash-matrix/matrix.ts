@@ -12,6 +12,7 @@ export const faultKinds = [
   "flip-on-the-way",
   "stopped-leader",
   "lost-reply",
+  "etcd-lost",
   "flipped-bit",
   "two-leaders",
   "deposed-deletes",

@@ -86,4 +86,20 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace: "keptCheckpoints(record.checkpoint.keep, live, { latest, best, pinned: new Set() })",
     fault: "reader-while-pruned",
   },
+  {
+    name: "what is rebuilt begins at the oldest checkpoint",
+    file: "src/runtime/rebuild-run.ts",
+    find: "sort((a, b) => compareStates(b.manifest, a.manifest))",
+    replace: "sort((a, b) => compareStates(a.manifest, b.manifest))",
+    fault: "etcd-lost",
+    at: "transact publish",
+  },
+  {
+    name: "what a dead writer has begun is left",
+    file: "src/runtime/prune.ts",
+    find: "(place.generation <= after || place.fencingToken < token)",
+    replace: "place.generation <= after",
+    fault: "sigkill",
+    at: "rename STAGING",
+  },
 ];

@@ -71,7 +71,7 @@ test(
 test("from a checkpoint that is not there, or from nothing, a run is not resumed", limit, async () => {
   const missing = await launch("back", "--workers", "1", "--resume", "back-1-step-00000007-g1-t1-abc");
   assert.equal(missing.code, exitCodes.usage);
-  assert.match(missing.stderr, /has no checkpoint back-1-step-00000007-g1-t1-abc\. It has back-1-step-/);
+  assert.match(missing.stderr, /has no checkpoint back-1-step-00000007-g1-t1-abc\. The nearest are back-1-step-/);
   const nothing = await launch("nothing", "--workers", "1", "--resume", "best");
   assert.equal(nothing.code, exitCodes.usage);
   assert.match(nothing.stderr, /has no run yet/);

@@ -184,7 +184,17 @@ test("rule 11: nobody goes back while somebody trains, nor to what is set aside;
   await assert.rejects(back("best"), (error) => isRunning(error) && /trained by w1/.test(String(error)));
   await client.transact([], [{ kind: "delete", key: keys.member("w1.a") }]);
   await assert.rejects(back("c2"), /The checkpoint c2 of "one" was set aside: w1\.a says: cut off/);
-  await assert.rejects(back("c4"), /has no checkpoint c4\. It has c1, c2, c3\./);
+  const many = Array.from({ length: 9 }, (_, i) => live(`far-away-${i}`, 20 + i));
+  await client.transact([], many);
+  await assert.rejects(
+    back("c4"),
+    /no checkpoint c4\. The nearest are c3, c2, c1; the newest others are far-away-8, far-away-7, far-away-6, and there are 6 more\.$/,
+  );
+  await client.transact(
+    [],
+    many.map(({ key }) => ({ kind: "delete", key })),
+  );
+  await assert.rejects(back("c4"), /has no checkpoint c4\. The nearest are c3, c2, c1\./);
   assert.equal(await client.get(keys.origin), null);
   const { notices } = await back("best");
   assert.deepEqual(notices, ["Lineage 2 begins: resumed from best (c1) at step 7, where latest was at step 9."]);

@@ -424,6 +424,33 @@ test("a process that ends without closing the view gives the cursor back", async
   assert.ok(output.includes("\u001b[?25l") && output.endsWith("\u001b[?25h"), JSON.stringify(output));
 });
 
+test("what was trained before this launch is one line for people, and an event an epoch for programs", () => {
+  const before = after(3, { best: { epoch: 2, value: 0.62 } as ClusterStatus["best"] }); // all that is told of it
+  for (const mode of ["plain", "live"] as const) {
+    const terminal = new FakeTerminal(1000);
+    const { view } = viewOn(terminal, mode, 1000);
+    view.earlier(before);
+    for (const epochs of [3, 3, 4]) view.update(after(epochs));
+    view.close();
+    const shown = mode === "live" ? terminal.screen : terminal.text;
+    assert.match(
+      shown.replaceAll(/\s+/g, " "),
+      /Epochs 1–3 of 4 before this launch: val_loss [\d.]+ → 0\.6400, best 0\.6200 \(epoch 2\); `lockstep checkpoints list` shows what is kept of them\./,
+    );
+    assert.equal(shown.split("\n").filter((line) => line.startsWith("Epoch 4/4")).length, 1, shown);
+    assert.doesNotMatch(shown, /Epoch [123]\/4/);
+  }
+  const fresh = new FakeTerminal(1000);
+  viewOn(fresh, "plain").view.earlier(after(0));
+  viewOn(fresh, "plain").view.earlier(after(1));
+  assert.match(fresh.text, /^Epoch 1 of 4 before this launch: val_loss 0\.\d+; .* kept of it\.\n$/);
+  const json = new FakeTerminal(1000);
+  const { view } = viewOn(json, "json");
+  view.earlier(before);
+  view.update(before);
+  assert.equal(json.text.split("\n").filter((line) => line.includes('"event":"epoch"')).length, 3);
+});
+
 test("an epoch that comes again with other values, after the job went back, is told again", () => {
   const terminal = new FakeTerminal(1000);
   const { view } = viewOn(terminal, "plain");

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { join, resolve } from "node:path";
 import { messageOf } from "../../core/errors.ts";
-import type { Manifest, ManifestFile } from "../../core/manifest.ts";
+import { isPlainName, type Manifest, type ManifestFile } from "../../core/manifest.ts";
 import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
 import type { Log } from "../../ports/log.ts";
 import {
@@ -32,8 +32,8 @@ import { accessing } from "./storage-errors.ts";
  *     <directory>/<id>/             weights.safetensors  optimizer.safetensors  state.json  manifest.json
  *     <directory>/.staging-<id>-…   a checkpoint that is being written
  *
- * A staging folder is removed by its writer when writing fails. One whose writer died stays until whoever may delete
- * checkpoints removes it: from here a dead writer looks like a slow one, and file times decide nothing. Nothing reads
+ * A staging folder is removed by its writer when writing fails. One whose writer died is `unfinished` until whoever may
+ * delete checkpoints deletes it: from here a dead writer looks like a slow one, and file times decide nothing. Nothing reads
  * it, and no other writer takes its name.
  *
  * In a checkpoint's folder only the files that the manifest names are looked at; others do no harm.
@@ -112,7 +112,7 @@ class DirectoryStorage implements CheckpointStorage {
         // Without its manifest it may be half deleted; go on with the rest.
         if (!isAbsent(error)) throw error;
       }
-      if (!(await this.#fileSystem.exists(location))) return;
+      if (!(await this.#fileSystem.exists(location))) return this.#removeStagings(id);
       // Durable before the rest goes: a power cut must not bring the manifest back beside files that are gone.
       await this.#fileSystem.syncDirectory(location).catch(ignoreAbsence);
       await this.#fileSystem.removeTree(location);
@@ -120,12 +120,31 @@ class DirectoryStorage implements CheckpointStorage {
     });
   }
 
+  async unfinished(): Promise<readonly string[]> {
+    const ids = new Set<string>();
+    await accessing("unreadable", this.#root, async () => {
+      for (const name of await this.#fileSystem.names(this.#root)) {
+        const id = stagedId(name) ?? name;
+        if (!isPlainName(id)) continue;
+        const isWhole = id === name && (await this.#fileSystem.exists(join(this.#root, id, manifestName)));
+        const isFolder = async () => (await this.#fileSystem.names(join(this.#root, id)).catch(() => null)) !== null;
+        if (id !== name || (!isWhole && (await isFolder()))) ids.add(id);
+      }
+    });
+    return [...ids];
+  }
+
+  async #removeStagings(id: string): Promise<void> {
+    const names = await this.#fileSystem.names(this.#root);
+    for (const name of names) if (stagedId(name) === id) await this.#fileSystem.removeTree(join(this.#root, name));
+  }
+
   async #stageAndRename(
     described: CheckpointContent["manifest"],
     parts: ReadonlyMap<string, readonly Uint8Array[]>,
   ): Promise<Manifest> {
     const location = join(this.#root, described.id);
-    const staging = join(this.#root, `.staging-${described.id}-${randomBytes(8).toString("hex")}`);
+    const staging = join(this.#root, stagingName(described.id));
     try {
       await accessing("unwritable", staging, () => this.#fileSystem.makeDirectory(staging));
       const files = await all([...parts].map(([name, bytes]) => this.#writeFile(staging, name, bytes)));
@@ -175,6 +194,14 @@ class DirectoryStorage implements CheckpointStorage {
       this.#log.warn("What a failed checkpoint left could not be removed.", { path, reason: messageOf(error) });
     }
   }
+}
+
+function stagingName(id: string): string {
+  return `.staging-${id}-${randomBytes(8).toString("hex")}`;
+}
+
+function stagedId(name: string): string | null {
+  return /^\.staging-(.+)-[0-9a-f]{16}$/.exec(name)?.[1] ?? null;
 }
 
 function ignoreAbsence(error: unknown): void {

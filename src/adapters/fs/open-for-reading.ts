@@ -100,6 +100,11 @@ class SeveralStorages implements CheckpointStorage {
     return [...found.values()].sort((a, b) => compareStates(a.manifest, b.manifest) || (a.id < b.id ? -1 : 1));
   }
 
+  async unfinished(): Promise<readonly string[]> {
+    const ids = await Promise.all(this.#storages.map((storage) => storage.unfinished?.() ?? []));
+    return [...new Set(ids.flat())];
+  }
+
   async delete(id: string): Promise<void> {
     for (const storage of this.#storages) await storage.delete(id);
   }

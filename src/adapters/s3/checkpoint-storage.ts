@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { messageOf } from "../../core/errors.ts";
-import { CheckpointError, type Manifest, type ManifestFile } from "../../core/manifest.ts";
+import { CheckpointError, isPlainName, type Manifest, type ManifestFile } from "../../core/manifest.ts";
 import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
 import type { Log } from "../../ports/log.ts";
 import {
@@ -30,8 +30,8 @@ const defaults: ObjectStoreOptions = { partSizeBytes: 16 * 1024 * 1024, attempts
  * written last, and without it there is no checkpoint. The bucket and the right to read it are looked for now; that the
  * service honours conditional writes before the first write.
  *
- * What a writer leaves that dies stays: objects without a manifest, which nothing reads, and unfinished uploads, which
- * a lifecycle rule of the bucket removes.
+ * What a writer leaves that dies are objects without a manifest, which nothing reads: they are `unfinished` until whoever may
+ * delete checkpoints deletes them; and uploads in parts, which a lifecycle rule of the bucket removes.
  */
 export async function openS3Storage(
   text: string,
@@ -80,7 +80,7 @@ class S3Storage implements CheckpointStorage {
     const parts = contentParts(content);
     const location = this.#locationOf(id);
     if (await this.#reading(location, () => this.#store.hasAny(this.#keyOf(id, "")))) throw idTaken(location);
-    this.#isConditional ??= this.#checkConditionalWrites();
+    this.#isConditional ??= this.#checkConditionalWrites(id);
     await this.#isConditional.catch((error: unknown) => {
       this.#isConditional = null;
       throw error;
@@ -126,6 +126,14 @@ class S3Storage implements CheckpointStorage {
     });
   }
 
+  async unfinished(): Promise<readonly string[]> {
+    const keys = await this.#reading(this.#root, () => this.#store.keys(this.#prefix));
+    const names = keys.map((key) => key.slice(this.#prefix.length).split("/"));
+    const whole = new Set(names.filter(([, name, more]) => name === manifestName && !more).map(([id]) => id));
+    const ids = new Set(names.flatMap(([id = "", name]) => (name !== undefined && !whole.has(id) ? [id] : [])));
+    return [...ids].filter(isPlainName);
+  }
+
   async #create(id: string, name: string, parts: readonly Uint8Array[], mark: string): Promise<ManifestFile> {
     const creating = () => this.#store.create(this.#keyOf(id, name), parts, mark);
     const calls = () => Promise.all([hashOf(parts), creating()]);
@@ -134,10 +142,13 @@ class S3Storage implements CheckpointStorage {
     return { name, sizeBytes: parts.reduce((sum, { length }) => sum + length, 0), sha256 };
   }
 
-  /** A service that ignores the condition would let one leader write over another's checkpoint. */
-  async #checkConditionalWrites(): Promise<void> {
+  /**
+   * A service that ignores the condition would let one leader write over another's checkpoint. It is tried under the name of the
+   * checkpoint that is to be written, so that whatever is left of it goes with that.
+   */
+  async #checkConditionalWrites(id: string): Promise<void> {
     const { place } = this.#store;
-    const key = `${this.#prefix}.conditional-write-${randomBytes(8).toString("hex")}`;
+    const key = this.#keyOf(id, `.conditional-write-${randomBytes(8).toString("hex")}`);
     const at = `${this.#root}/${key.slice(this.#prefix.length)}`;
     const isRefused = await accessing("unwritable", place, at, async () => {
       await this.#store.create(key, [], "first");

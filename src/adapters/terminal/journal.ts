@@ -1,4 +1,5 @@
 import { type BestSoFar, bestOf, type CheckpointPolicy, judge } from "../../core/checkpoint-policy.ts";
+import { formatValue } from "../../core/number-format.ts";
 import type { ClusterStatus, EpochHistory } from "../../core/status.ts";
 
 /** A committed epoch that has not been told yet. */
@@ -45,6 +46,23 @@ export class EpochJournal {
       this.#told.set(record.epoch, record);
     }
     return news;
+  }
+
+  /**
+   * Takes the epochs of this snapshot as told, in one line: those that were committed before this launch. Null when there are
+   * none.
+   */
+  earlier({ history, epochs, best }: Pick<ClusterStatus, "history" | "epochs" | "best">): string | null {
+    const [first, last] = [history[0], history.at(-1)];
+    if (!first || !last) return null;
+    for (const record of history) this.#told.set(record.epoch, record);
+    const { monitor } = this.#policy;
+    const value = ({ metrics }: EpochHistory) => formatValue(metrics[monitor] ?? null);
+    const isOne = first === last;
+    const which = isOne ? `Epoch ${first.epoch}` : `Epochs ${first.epoch}–${last.epoch}`;
+    const course = isOne ? value(last) : `${value(first)} → ${value(last)}`;
+    const top = best && !isOne ? `, best ${formatValue(best.value)} (epoch ${best.epoch})` : "";
+    return `${which} of ${epochs} before this launch: ${monitor} ${course}${top}; \`lockstep checkpoints list\` shows what is kept of ${isOne ? "it" : "them"}.`;
   }
 
   #knows(record: EpochHistory): boolean {

@@ -36,6 +36,9 @@ export class JsonView implements LaunchView {
     this.#emit({ event: "message", text: line });
   }
 
+  /** Programs get an event for each of them, with the first update. */
+  earlier(): void {}
+
   update(status: ClusterStatus): void {
     const { job, state, reason, generation, epoch, epochs, step } = status;
     if (this.#cluster.news(status) !== null) {

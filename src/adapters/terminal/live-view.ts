@@ -42,6 +42,11 @@ export class LiveView implements LaunchView {
     this.#frame.print(printable(line).split("\n"));
   }
 
+  earlier(status: ClusterStatus): void {
+    const line = this.#epochs.earlier(status);
+    if (line !== null) this.say(line);
+  }
+
   update(status: ClusterStatus): void {
     if (this.#closed) return;
     this.#status = status;

@@ -23,6 +23,11 @@ export class PlainView implements LaunchView {
     if (!this.#stdout.destroyed && !this.#stdout.writableEnded) this.#stdout.write(`${printable(line)}\n`);
   }
 
+  earlier(status: ClusterStatus): void {
+    const line = this.#epochs.earlier(status);
+    if (line !== null) this.say(line);
+  }
+
   update(status: ClusterStatus): void {
     const change = this.#cluster.news(status);
     for (const news of this.#epochs.news(status)) this.say(epochPieces(news, status.epochs, plainStyle).join("  "));

@@ -11,6 +11,8 @@ import { colorStyle, plainStyle } from "./style.ts";
 export interface LaunchView {
   /** Set-up progress, a decision, a warning; one line, or several with line breaks between. */
   say(line: string): void;
+  /** The cluster as it was found: for people, what was trained before is one line, and no news with the first update. */
+  earlier(status: ClusterStatus): void;
   /** A snapshot of the cluster. It may repeat, skip, or lag behind; give them as often as they come. */
   update(status: ClusterStatus): void;
   /** The run is over; prints the summary. Nothing but `say` and `close` should follow. */
