@@ -103,6 +103,7 @@ test("directory: all content is durable before the manifest, and all of it befor
     "exists one",
     "syncDirectory one",
     "removeTree one",
+    "names",
     "syncDirectory",
   ];
   assert.deepEqual(calls, deletion);

@@ -25,7 +25,7 @@ const failures: readonly {
   },
   { fault: "eio-write", code: "EIO", operations: [...changing, "close"] },
   { fault: "eio-fsync", code: "EIO", operations: ["sync", "syncDirectory"] },
-  { fault: "eio-read", code: "EIO", operations: ["exists", "open", "sizeBytes", "read"] },
+  { fault: "eio-read", code: "EIO", operations: ["exists", "names", "open", "sizeBytes", "read"] },
 ];
 
 export function writeCells(

@@ -112,10 +112,14 @@ class DirectoryStorage implements CheckpointStorage {
         // Without its manifest it may be half deleted; go on with the rest.
         if (!isAbsent(error)) throw error;
       }
-      if (!(await this.#fileSystem.exists(location))) return this.#removeStagings(id);
-      // Durable before the rest goes: a power cut must not bring the manifest back beside files that are gone.
-      await this.#fileSystem.syncDirectory(location).catch(ignoreAbsence);
-      await this.#fileSystem.removeTree(location);
+      if (await this.#fileSystem.exists(location)) {
+        // Durable before the rest goes: a power cut must not bring the manifest back beside files that are gone.
+        await this.#fileSystem.syncDirectory(location).catch(ignoreAbsence);
+        await this.#fileSystem.removeTree(location);
+      }
+      // Of the same id, should its writer have died, or a power cut have brought the name back.
+      const names = await this.#fileSystem.names(this.#root);
+      for (const name of names) if (stagedId(name) === id) await this.#fileSystem.removeTree(join(this.#root, name));
       await this.#fileSystem.syncDirectory(this.#root);
     });
   }
@@ -132,11 +136,6 @@ class DirectoryStorage implements CheckpointStorage {
       }
     });
     return [...ids];
-  }
-
-  async #removeStagings(id: string): Promise<void> {
-    const names = await this.#fileSystem.names(this.#root);
-    for (const name of names) if (stagedId(name) === id) await this.#fileSystem.removeTree(join(this.#root, name));
   }
 
   async #stageAndRename(
