@@ -133,7 +133,7 @@ export async function openProgram(
 
 /** What the model's weights are called in checkpoints, wherever it has to be built a second time. */
 function namesIn(built: TrainingProgram | null): readonly string[] | null {
-  return built && built.parameters.map(({ name }) => name);
+  return built?.parameters.map(({ name }) => name) ?? null;
 }
 
 function lacks(kind: string, kernel: string): LockstepError {
