@@ -65,11 +65,11 @@ export async function removableSetAside(
 ): Promise<readonly ReadCheckpoint[]> {
   const { entries } = await options.coordination.list(options.keys.checkpoints);
   // After the records, as above.
-  const pinned = new Set((await readPins(options)).keys());
+  const pins = await readPins(options);
   const named = [latest?.value.id, best?.value.id];
   return entries
     .map((entry) => ({ modRevision: entry.modRevision, ...decodeJson<CheckpointRecord>(entry.value) }))
-    .filter(({ state, pointer: { id } }) => state === "set-aside" && !pinned.has(id) && !named.includes(id));
+    .filter(({ state, pointer: { id } }) => state === "set-aside" && !pins.has(id) && !named.includes(id));
 }
 
 /** Condemns and deletes what was set aside: only when somebody asks for it, as people may want to look at it. */

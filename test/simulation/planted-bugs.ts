@@ -120,10 +120,10 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: "a checkpoint's id is used again",
     rule: "R8",
     file: "src/runtime/leadership.ts",
-    find: `-t\${token}-\${newId()}`,
-    replace: `-t\${token}`,
+    find: "checkpointId(record, place, newId())",
+    replace: 'checkpointId(record, place, "x")',
     seeds: 2000,
-    foundBy: 13,
+    foundBy: 70,
   },
   {
     name: "a lost reply is read as a failed transaction",
