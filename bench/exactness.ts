@@ -10,6 +10,7 @@
 import { systemClock } from "../src/adapters/system/clock.ts";
 import type { Reduction } from "../src/core/contribution.ts";
 import type { Job } from "../src/core/job.ts";
+import { plainMemory } from "../src/core/row-memory.ts";
 import type { Reducer } from "../src/ports/compute.ts";
 import { PreparedData } from "../src/runtime/prepared-data.ts";
 import { Trainer } from "../src/runtime/trainer.ts";
@@ -67,7 +68,7 @@ async function openTrainer(job: Job, width: number, shards: number) {
     stepsMs.push(now - last);
     last = now;
   };
-  const trainer = new Trainer({ program, job, data, shards, clock: systemClock, onStep });
+  const trainer = new Trainer({ program, job, data, shards, memory: plainMemory, clock: systemClock, onStep });
   trainer.initialize({ lineage: 1, era: 1 });
   return {
     shards,

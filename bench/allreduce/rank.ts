@@ -8,10 +8,14 @@ import { MessageChannel } from "node:worker_threads";
 import { builtModule } from "../../bin/build.mjs";
 import { openChannel } from "../../src/adapters/system/thread-channel.ts";
 import { type RunningThread, startThread } from "../../src/adapters/system/thread.ts";
+import { Arena, arenaMemory } from "../../src/adapters/wasm/arena.ts";
 import type { ExchangeThreadData } from "../../src/cli/threads/exchange-thread.ts";
+import { sentWork } from "../../src/cli/threads/sent-rows.ts";
 import type { Reduction } from "../../src/core/contribution.ts";
 import { sumTree } from "../../src/core/reduce-tree.ts";
+import { plainMemory } from "../../src/core/row-memory.ts";
 import type { Membership } from "../../src/ports/transport.ts";
+import { numbersOf } from "../../src/runtime/all-reduce.ts";
 import type { ReductionWork } from "../../src/runtime/freezable-compute.ts";
 import type { ReductionSize } from "../../src/runtime/peer-exchange.ts";
 import type { Answer, Order } from "./group.ts";
@@ -53,7 +57,10 @@ async function follow(order: Order): Promise<Answer> {
 
 async function open(sizeBytes: number): Promise<string> {
   const { port1, port2 } = new MessageChannel();
-  const data: ExchangeThreadData = { compute: port1 };
+  const rows = arenaMemory();
+  const arena = rows && new Arena(rows);
+  const memory = arena ?? plainMemory;
+  const data: ExchangeThreadData = { compute: port1, rows };
   const handlers = {
     broken(broken: { rank: number; reason: string }) {
       throw new Error(`rank ${broken.rank}: ${broken.reason}`);
@@ -66,12 +73,12 @@ async function open(sizeBytes: number): Promise<string> {
   const channel = openChannel(port2, {});
   const address = await thread.call<string>("listen", { listen: "127.0.0.1:0", budgetMs });
   const row = (): Reduction => ({
-    values: new Float32Array(new SharedArrayBuffer(sizeBytes)),
-    statistics: new Float64Array(new SharedArrayBuffer(8 * statistics)),
+    values: numbersOf({ kind: "float32" }, memory.allocate(sizeBytes)) as Float32Array, // of that kind
+    statistics: numbersOf({ kind: "float64" }, memory.allocate(8 * statistics)) as Float64Array,
   });
   exchanges.set(sizeBytes, {
     ...{ thread, own: row(), into: row(), step: 0 },
-    reduce: (work) => channel.call("reduce", work),
+    reduce: (work) => channel.call("reduce", sentWork(work, arena)),
   });
   return address;
 }

@@ -1,7 +1,7 @@
 /**
- * What travels between workers: a header that says exactly which numbers follow, and the numbers, little-endian.
- * The header is 35 bytes, since gRPC puts 5 bytes before a message: so the numbers lie 8-byte aligned behind both and
- * can usually be used where they arrived.
+ * What travels between workers: a header that says exactly which numbers follow, and the numbers, little-endian, which go
+ * from the sender's memory straight to the receiver's. The header is 35 bytes, since gRPC puts 5 bytes before a message: so
+ * whoever receives messages whole finds the numbers 8-byte aligned behind both.
  */
 import type { Round } from "./contribution.ts";
 import { LockstepError } from "./errors.ts";
@@ -24,12 +24,8 @@ export interface FrameHeader {
   readonly rank: number;
 }
 
-export interface Frame extends FrameHeader {
-  readonly payload: Uint8Array;
-}
-
-export function encodeFrame(header: FrameHeader, payload: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(headerBytes + payload.byteLength);
+export function encodeHeader(header: FrameHeader, payloadBytes: number): Uint8Array {
+  const bytes = new Uint8Array(headerBytes);
   const view = new DataView(bytes.buffer);
   view.setUint8(0, magic);
   view.setUint8(1, version);
@@ -41,14 +37,16 @@ export function encodeFrame(header: FrameHeader, payload: Uint8Array): Uint8Arra
   view.setUint16(14, header.node.end, true);
   view.setUint32(16, header.rank, true);
   view.setFloat64(20, header.round.step, true);
-  view.setUint32(28, payload.byteLength, true);
-  bytes.set(payload, headerBytes);
+  view.setUint32(28, payloadBytes, true);
   return bytes;
 }
 
-/** Reads a frame that came from another process; throws "incompatible" on anything that `encodeFrame` cannot write. */
-export function decodeFrame(bytes: Uint8Array): Frame {
-  if (bytes.byteLength < headerBytes) refuse(`it has ${bytes.byteLength} bytes, less than a header`);
+/**
+ * Reads the header of a frame that came from another process, with so many bytes behind it; throws "incompatible" on anything
+ * that `encodeHeader` cannot write.
+ */
+export function decodeHeader(bytes: Uint8Array, payloadBytes: number): FrameHeader {
+  if (bytes.byteLength !== headerBytes) refuse(`it has ${bytes.byteLength} bytes, less than a header`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (view.getUint8(0) !== magic) refuse("it does not begin like one");
   if (view.getUint8(1) !== version) refuse(`its format has version ${view.getUint8(1)}, this worker speaks ${version}`);
@@ -64,7 +62,7 @@ export function decodeFrame(bytes: Uint8Array): Frame {
   if (node.begin >= node.end || node.end > maxShards) refuse(`its node is [${node.begin}, ${node.end})`);
   if (rank >= maxWorkers) refuse(`its rank is ${rank}`);
   if (!Number.isSafeInteger(step) || step < 0) refuse(`its step is ${step}`);
-  if (view.getUint32(28, true) !== bytes.byteLength - headerBytes) refuse("its length is not the one it names");
+  if (view.getUint32(28, true) !== payloadBytes) refuse("its length is not the one it names");
   return {
     kind: kind === 1 ? "partial" : "total",
     generation,
@@ -72,7 +70,6 @@ export function decodeFrame(bytes: Uint8Array): Frame {
     bucket: view.getUint32(8, true),
     node,
     rank,
-    payload: bytes.subarray(headerBytes),
   };
 }
 

@@ -28,17 +28,25 @@ export interface Membership {
 export interface StreamEvents {
   /** Every stream of the generation is open, in both directions. At once in a generation of one. */
   onOpen(): void;
-  /** A message from a peer's outbox. */
-  onMessage(rank: number, message: Uint8Array): void;
+  /** A message from a peer's outbox begins: where its payload is wanted, or null if it is not wanted. */
+  place(rank: number, head: Uint8Array, payloadBytes: number): Uint8Array | null;
+  /** All of a message that is wanted is there, its payload where it was wanted. */
+  onMessage(rank: number, head: Uint8Array, payload: Uint8Array): void;
   /** The stream from a peer broke, or could not be opened in time. Reported once a peer. */
   onBroken(rank: number, reason: string): void;
 }
 
+/**
+ * A message is a head of `headerBytes` (core/frame.ts) and a payload. The payload is sent from where it lies, and stays
+ * there: it must not change before its peer has it, or until the streams of a later generation are open. Who observes is
+ * sent a copy.
+ */
 export interface Streams {
-  /** Puts a message into the outbox for a peer. The bytes must not change afterwards. Kept until the peer subscribes. */
-  send(rank: number, message: Uint8Array): void;
+  /** Puts a message into the outbox for a peer. Kept until the peer subscribes. */
+  send(rank: number, head: Uint8Array, payload: Uint8Array): void;
   /** Puts a message into the outbox for all peers, and for all who observe. */
-  sendAll(message: Uint8Array): void;
+  sendAll(head: Uint8Array, payload: Uint8Array): void;
+  /** Afterwards nothing is told any more, and nothing is written to where a payload was wanted. */
   close(): void;
 }
 

@@ -9,21 +9,25 @@ import type { Bucket, BucketLayout } from "../core/bucket-layout.ts";
 import { bucketsOf, chunkOf } from "../core/bucket-layout.ts";
 import type { Contribution, Reduction, Round } from "../core/contribution.ts";
 import { assert, LockstepError, messageOf } from "../core/errors.ts";
-import type { Frame } from "../core/frame.ts";
-import { decodeFrame, encodeFrame } from "../core/frame.ts";
-import { largestSubtrees, shardsOfRank, sumTree } from "../core/reduce-tree.ts";
+import type { FrameHeader } from "../core/frame.ts";
+import { decodeHeader, encodeHeader } from "../core/frame.ts";
 import { type Resting, RunningMedian, type Waiting } from "../core/lateness.ts";
+import { largestSubtrees, shardsOfRank } from "../core/reduce-tree.ts";
+import type { RowMemory } from "../core/row-memory.ts";
 import type { Range } from "../core/sampler.ts";
+import { sumProgram } from "../core/sum-program.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Membership, Streams, Transport } from "../ports/transport.ts";
-
-type Numbers = Float32Array | Float64Array;
+import { type Numbers, runSum } from "./row-sums.ts";
+import type { Staging } from "./staging.ts";
 
 /** What has arrived for one bucket of one round. */
 interface Gathering {
   /** Partial sums of this worker's own chunk, by node; null for a node without samples. */
   readonly partials: Map<string, Numbers | null>;
-  /** How many of them came from each rank. */
+  /** Of those, and of the totals, which have begun to arrive: nothing comes twice. */
+  readonly begun: Set<string>;
+  /** How many partial sums came from each rank. */
   readonly delivered: Map<number, number>;
   /** Whose totals are there. */
   readonly totals: Set<number>;
@@ -53,6 +57,9 @@ export interface AllReduceOptions {
   readonly membership: Ranked;
   readonly layout: BucketLayout;
   readonly shards: number;
+  /** Where sums are added, and where partial sums arrive. */
+  readonly memory: RowMemory;
+  readonly staging: Staging;
   readonly clock: Clock;
   /** What is known of how long rounds take; and what this generation adds to it. */
   readonly usual: UsualTimes;
@@ -67,6 +74,7 @@ export class AllReduce {
   readonly #layout: BucketLayout;
   readonly #shards: number;
   readonly #streams: Streams;
+  readonly #memory: RowMemory;
   readonly #clock: Clock;
   readonly #onFailure: (rank: number, reason: string) => void;
   readonly #usual: UsualTimes;
@@ -77,21 +85,27 @@ export class AllReduce {
   #pending: Pending | null = null;
   /** The step that this worker contributed to last; null before its first. */
   #step: number | null = null;
-  /** Partial sums that make up the tree: those of every worker's largest subtrees. */
-  readonly #nodes: number;
+  /** Partial sums that make up the tree: each worker's largest subtrees. */
+  readonly #nodes: readonly (readonly Range[])[];
+  /** Where the others' partial sums of this worker's chunks arrive, by bucket and node. */
+  readonly #rows: ReadonlyMap<string, Uint8Array>;
 
-  constructor({ transport, membership, layout, shards, clock, usual, onOpen, onFailure }: AllReduceOptions) {
+  constructor(options: AllReduceOptions) {
+    const { transport, membership, layout, shards, memory, clock, usual, onOpen, onFailure } = options;
     this.#membership = membership;
     this.#layout = layout;
     this.#shards = shards;
+    this.#memory = memory;
     this.#clock = clock;
     this.#usual = usual;
     this.#endedMs = clock.monotonicMs();
     this.#onFailure = onFailure;
     const world = membership.addresses.length;
-    this.#nodes = ranks(world).flatMap((rank) => largestSubtrees(shards, shardsOfRank(shards, world, rank))).length;
+    this.#nodes = ranks(world).map((rank) => largestSubtrees(shards, shardsOfRank(shards, world, rank)));
+    this.#rows = this.#stage(options.staging);
     this.#streams = transport.join(membership, {
-      onMessage: (rank, message) => this.#receive(rank, message),
+      place: (rank, head, payloadBytes) => this.#place(rank, head, payloadBytes),
+      onMessage: (rank, head, payload) => this.#receive(rank, head, payload),
       onBroken: onFailure,
       onOpen,
     });
@@ -148,6 +162,18 @@ export class AllReduce {
     return this.#membership.addresses.length;
   }
 
+  /** The same rows for every round: a peer is ahead only if it has the totals of the round before, for which they were used. */
+  #stage(staging: Staging): Map<string, Uint8Array> {
+    const own = this.#membership.rank;
+    const wanted = this.#layout.buckets.flatMap((bucket) => {
+      const sizeBytes = bytesOf(bucket, chunkOf(bucket, this.#world, own));
+      const others = this.#nodes.filter((_, rank) => rank !== own).flat();
+      return others.map((node) => ({ key: rowKey(bucket.index, node), sizeBytes }));
+    });
+    staging.begin(wanted.map(({ sizeBytes }) => sizeBytes));
+    return new Map(wanted.map(({ key, sizeBytes }) => [key, staging.take(sizeBytes)]));
+  }
+
   #contribute(round: Round, bucket: Bucket, own: readonly Contribution[]): void {
     for (let owner = 0; owner < this.#world; owner++) {
       const chunk = chunkOf(bucket, this.#world, owner);
@@ -155,31 +181,51 @@ export class AllReduce {
       for (const { node, sum } of own) {
         const numbers = sum && rowOf(bucket, sum).subarray(chunk.begin, chunk.end);
         if (owner === this.#membership.rank) this.#gathering(round, bucket.index).partials.set(nameOf(node), numbers);
-        else this.#streams.send(owner, this.#frame("partial", round, bucket, node, numbers));
+        else this.#streams.send(owner, ...this.#message("partial", round, bucket, node, numbers));
       }
     }
   }
 
-  #receive(rank: number, message: Uint8Array): void {
+  /** Where what a peer is about to send belongs; null, and the peer has failed, if nowhere. */
+  #place(rank: number, head: Uint8Array, payloadBytes: number): Uint8Array | null {
     try {
-      const frame = decodeFrame(message);
-      this.#check(rank, frame);
+      const frame = decodeHeader(head, payloadBytes);
+      const bucket = this.#check(rank, frame, payloadBytes);
       if (this.#pending) this.#pending.sinceMs = this.#clock.monotonicMs();
-      const bucket = this.#layout.buckets[frame.bucket]!;
-      if (frame.kind === "partial") {
-        const { partials, delivered } = this.#gathering(frame.round, frame.bucket);
-        if (partials.has(nameOf(frame.node))) refuse(`the sum of shards ${nameOf(frame.node)} twice`);
-        partials.set(nameOf(frame.node), frame.payload.byteLength > 0 ? numbersOf(bucket, frame.payload) : null);
-        delivered.set(rank, (delivered.get(rank) ?? 0) + 1);
-        this.#finishOwnChunk(bucket);
-      } else this.#takeTotal(frame, bucket);
+      const into =
+        frame.kind === "partial" ? this.#rows.get(rowKey(bucket.index, frame.node))! : this.#roomFor(frame, bucket);
+      const isOver =
+        this.#pending &&
+        sameRound(this.#pending.round, frame.round) &&
+        !this.#gatherings.has(keyOf(frame.round, bucket.index));
+      const { begun } = this.#gathering(frame.round, bucket.index);
+      const what = frame.kind === "partial" ? `the sum of shards ${nameOf(frame.node)}` : `the total of chunk ${rank}`;
+      if (isOver || begun.has(what)) refuse(`${what} twice`);
+      begun.add(what);
+      return payloadBytes === 0 ? into.subarray(0, 0) : into;
+    } catch (error) {
+      this.#onFailure(rank, messageOf(error));
+      return null;
+    }
+  }
+
+  #receive(rank: number, head: Uint8Array, payload: Uint8Array): void {
+    try {
+      const frame = decodeHeader(head, payload.byteLength);
+      const bucket = this.#layout.buckets[frame.bucket]!; // as it was checked when it began
+      if (this.#pending) this.#pending.sinceMs = this.#clock.monotonicMs();
+      if (frame.kind === "total") return this.#countTotal(bucket, rank);
+      const { partials, delivered } = this.#gathering(frame.round, frame.bucket);
+      partials.set(nameOf(frame.node), payload.byteLength > 0 ? numbersOf(bucket, payload) : null);
+      delivered.set(rank, (delivered.get(rank) ?? 0) + 1);
+      this.#finishOwnChunk(bucket);
     } catch (error) {
       this.#onFailure(rank, messageOf(error));
     }
   }
 
   /** A frame must belong to this generation, to this round or the next, and be of the size that it should be. */
-  #check(rank: number, frame: Frame): void {
+  #check(rank: number, frame: FrameHeader, payloadBytes: number): Bucket {
     const bucket = this.#layout.buckets[frame.bucket];
     if (frame.generation !== this.#membership.generation) refuse(`a frame of generation ${frame.generation}`);
     if (frame.rank !== rank) refuse(`a frame of rank ${frame.rank}`);
@@ -189,27 +235,23 @@ export class AllReduce {
     if (ahead < 0 || ahead > 1) refuse(`a frame of step ${frame.round.step} at step ${this.#step}`);
     const owner = frame.kind === "partial" ? this.#membership.rank : rank;
     const chunk = chunkOf(bucket, this.#world, owner);
-    const elementBytes = bucket.kind === "float32" ? 4 : 8;
-    const absent = frame.kind === "partial" && frame.payload.byteLength === 0;
-    if (!absent && frame.payload.byteLength !== (chunk.end - chunk.begin) * elementBytes) {
-      refuse(`${frame.payload.byteLength} bytes for chunk ${owner} of bucket ${frame.bucket}`);
+    const absent = frame.kind === "partial" && payloadBytes === 0;
+    if (!absent && payloadBytes !== bytesOf(bucket, chunk)) {
+      refuse(`${payloadBytes} bytes for chunk ${owner} of bucket ${frame.bucket}`);
     }
-    const held = shardsOfRank(this.#shards, this.#world, rank);
-    if (
-      frame.kind === "partial" &&
-      !largestSubtrees(this.#shards, held).some((node) => nameOf(node) === nameOf(frame.node))
-    ) {
+    if (frame.kind === "partial" && !this.#nodes[rank]!.some((node) => nameOf(node) === nameOf(frame.node))) {
       refuse(`a sum of shards ${nameOf(frame.node)}, which are not its own`);
     }
+    return bucket;
   }
 
-  #takeTotal(frame: Frame, bucket: Bucket): void {
+  /** A total arrives where it belongs. */
+  #roomFor(frame: FrameHeader, bucket: Bucket): Uint8Array {
     const pending = this.#pending;
     if (!pending || !sameRound(pending.round, frame.round))
       refuse(`a total of step ${frame.round.step} at another step`);
     const chunk = chunkOf(bucket, this.#world, frame.rank);
-    rowOf(bucket, pending.into).set(numbersOf(bucket, frame.payload), chunk.begin);
-    this.#countTotal(bucket, frame.rank);
+    return bytesIn(rowOf(bucket, pending.into).subarray(chunk.begin, chunk.end));
   }
 
   /** Adds up this worker's chunk of a bucket as soon as every partial sum of it is there. */
@@ -218,26 +260,30 @@ export class AllReduce {
     const chunk = chunkOf(bucket, this.#world, this.#membership.rank);
     if (!pending || isEmpty(chunk)) return;
     const { partials } = this.#gathering(pending.round, bucket.index);
-    if (partials.size < this.#nodes) return;
+    if (partials.size < this.#nodeCount) return;
     const root = { begin: 0, end: this.#shards };
     const total = rowOf(bucket, pending.into).subarray(chunk.begin, chunk.end);
-    const sum = sumTree<Numbers>(
-      root,
-      (node) => (partials.has(nameOf(node)) ? (partials.get(nameOf(node)) ?? "absent") : "descend"),
-      adder(total),
-    );
-    assert(sum !== null, "a batch has at least one sample");
-    if (sum !== total) total.set(sum);
+    const rows: Numbers[] = [];
+    const program = sumProgram(root, (node) => {
+      const partial = partials.get(nameOf(node));
+      if (partial === undefined) return "descend";
+      return partial ? rows.push(partial) - 1 : "absent";
+    });
+    assert(program !== null, "a batch has at least one sample");
+    runSum(program, rows, total, this.#memory);
     partials.clear();
-    this.#streams.sendAll(this.#frame("total", pending.round, bucket, root, total));
+    this.#streams.sendAll(...this.#message("total", pending.round, bucket, root, total));
     this.#countTotal(bucket, this.#membership.rank);
+  }
+
+  get #nodeCount(): number {
+    return this.#nodes.reduce((sum, nodes) => sum + nodes.length, 0);
   }
 
   #lacksPartials(round: Round, bucket: Bucket, rank: number): boolean {
     const gathering = this.#gatherings.get(keyOf(round, bucket.index));
     if (!gathering || isEmpty(chunkOf(bucket, this.#world, this.#membership.rank))) return false;
-    const expected = largestSubtrees(this.#shards, shardsOfRank(this.#shards, this.#world, rank)).length;
-    return (gathering.delivered.get(rank) ?? 0) < expected;
+    return (gathering.delivered.get(rank) ?? 0) < this.#nodes[rank]!.length;
   }
 
   #lacksTotal(round: Round, bucket: Bucket, rank: number): boolean {
@@ -265,18 +311,23 @@ export class AllReduce {
     const key = keyOf(round, bucket);
     let gathering = this.#gatherings.get(key);
     if (!gathering) {
-      gathering = { partials: new Map(), delivered: new Map(), totals: new Set() };
+      gathering = { partials: new Map(), begun: new Set(), delivered: new Map(), totals: new Set() };
       this.#gatherings.set(key, gathering);
     }
     return gathering;
   }
 
-  #frame(kind: Frame["kind"], round: Round, bucket: Bucket, node: Range, numbers: Numbers | null): Uint8Array {
+  #message(
+    kind: FrameHeader["kind"],
+    round: Round,
+    bucket: Bucket,
+    node: Range,
+    numbers: Numbers | null,
+  ): [head: Uint8Array, payload: Uint8Array] {
     const { generation, rank } = this.#membership;
-    const payload = numbers
-      ? new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength)
-      : new Uint8Array(0);
-    return encodeFrame({ kind, generation, round, bucket: bucket.index, node, rank }, payload);
+    const payload = numbers ? bytesIn(numbers) : new Uint8Array(0);
+    const header = { kind, generation, round, bucket: bucket.index, node, rank };
+    return [encodeHeader(header, payload.byteLength), payload];
   }
 }
 
@@ -284,27 +335,20 @@ export function rowOf(bucket: Bucket, reduction: Reduction): Numbers {
   return bucket.kind === "float32" ? reduction.values : reduction.statistics;
 }
 
-/** The numbers where they arrived if they lie aligned, else a copy. */
-export function numbersOf(bucket: Bucket, payload: Uint8Array): Numbers {
-  const elementBytes = bucket.kind === "float32" ? 4 : 8;
-  const aligned = payload.byteOffset % elementBytes === 0 ? payload : payload.slice();
+/** The numbers that lie in these bytes, which are aligned for them. */
+export function numbersOf(bucket: Pick<Bucket, "kind">, bytes: Uint8Array): Numbers {
+  const { buffer, byteOffset, byteLength } = bytes;
   return bucket.kind === "float32"
-    ? new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4)
-    : new Float64Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 8);
+    ? new Float32Array(buffer, byteOffset, byteLength / 4)
+    : new Float64Array(buffer, byteOffset, byteLength / 8);
 }
 
-/** Adds two rows: into one of them if it is an intermediate sum, else into `target` if that is free, else a new row. */
-function adder(target: Numbers): (left: Numbers, right: Numbers) => Numbers {
-  const intermediate = new Set<Numbers>();
-  return (left, right) => {
-    let sum = [left, right].find((row) => intermediate.has(row));
-    if (!sum) {
-      sum = intermediate.has(target) ? target.slice() : target;
-      intermediate.add(sum);
-    }
-    for (let i = 0; i < sum.length; i++) sum[i] = left[i]! + right[i]!;
-    return sum;
-  };
+export function bytesOf(bucket: Bucket, chunk: Range): number {
+  return (chunk.end - chunk.begin) * (bucket.kind === "float32" ? 4 : 8);
+}
+
+function bytesIn(numbers: Numbers): Uint8Array {
+  return new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
 }
 
 function ranks(world: number): number[] {
@@ -317,6 +361,10 @@ function isEmpty(range: Range): boolean {
 
 function nameOf(node: Range): string {
   return `${node.begin}-${node.end}`;
+}
+
+function rowKey(bucket: number, node: Range): string {
+  return `${bucket}/${nameOf(node)}`;
 }
 
 function keyOf(round: Round, bucket: number): string {

@@ -2,11 +2,13 @@
 import { bucketLayout } from "../core/bucket-layout.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import { isStuck, lateRanks } from "../core/lateness.ts";
+import type { RowMemory } from "../core/row-memory.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Exchange } from "../ports/compute.ts";
 import type { Membership, ServedState, StateProvider, StateRequest, Transport } from "../ports/transport.ts";
 import { AllReduce, type UsualTimes, usualTimes } from "./all-reduce.ts";
 import type { ReductionWork } from "./freezable-compute.ts";
+import { Staging } from "./staging.ts";
 import { TotalsFollower } from "./totals-follower.ts";
 
 /** The numbers of one reduction, which every worker of a job has alike. */
@@ -24,6 +26,7 @@ export type OnBroken = (broken: { generation: number; rank: number; reason: stri
 export interface PeerExchangeOptions {
   readonly transport: Transport;
   readonly size: ReductionSize;
+  readonly memory: RowMemory;
   readonly budget: FailureBudget;
   readonly clock: Clock;
   readonly onBroken: OnBroken;
@@ -39,6 +42,7 @@ interface Joined {
 
 export class PeerExchange implements Exchange {
   readonly #options: PeerExchangeOptions;
+  readonly #staging: Staging;
   #joined: Joined | null = null;
   /** How long rounds take among these workers. */
   #usual: { readonly workerIds: readonly string[]; readonly times: UsualTimes } = {
@@ -48,11 +52,12 @@ export class PeerExchange implements Exchange {
 
   constructor(options: PeerExchangeOptions) {
     this.#options = options;
+    this.#staging = new Staging(options.memory);
   }
 
   async join(membership: Membership): Promise<void> {
     await this.leave();
-    const { transport, size, clock, onBroken } = this.#options;
+    const { transport, size, memory, clock, onBroken } = this.#options;
     const { generation } = membership;
     const broken = new Set<number>();
     const onFailure = (rank: number, reason: string) => {
@@ -68,6 +73,7 @@ export class PeerExchange implements Exchange {
           ? new TotalsFollower(common)
           : new AllReduce({
               ...{ ...common, membership: { ...membership, rank }, shards: size.shards },
+              ...{ memory, staging: this.#staging },
               usual: this.#usualAmong(membership.workerIds),
             });
       this.#joined = { generation, reduction, left: new AbortController(), computingMs: null };

@@ -4,6 +4,7 @@ import { assert } from "../core/errors.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Progress } from "../core/progress.ts";
 import type { Recorded } from "../core/recorded-digests.ts";
+import { plainMemory } from "../core/row-memory.ts";
 import type { Reducer } from "../ports/compute.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
 import { digestOf, weightsDigestOf } from "./state.ts";
@@ -29,7 +30,7 @@ const alone: Reducer = {
 
 /** Takes steps from `state` on, up to the last of `recorded`, which are of later steps; one comparison for each of them. */
 export async function replay(
-  options: Omit<TrainerOptions, "onStep">,
+  options: Omit<TrainerOptions, "onStep" | "memory">,
   state: StateSnapshot,
   recorded: readonly Recorded[],
 ): Promise<readonly Compared[]> {
@@ -37,7 +38,7 @@ export async function replay(
   const onStep: TrainerOptions["onStep"] = ({ progress }) => {
     step = progress.step;
   };
-  const trainer = new Trainer({ ...options, onStep });
+  const trainer = new Trainer({ ...options, memory: plainMemory, onStep });
   trainer.restore(state);
   // So that it comes back after each step, or, at an epoch's last one, when the epoch is closed.
   trainer.voteToStop();

@@ -6,9 +6,9 @@
 import { type Bucket, type BucketLayout, bucketsOf, chunkOf } from "../core/bucket-layout.ts";
 import { compareRounds, type Contribution, type Reduction, type Round } from "../core/contribution.ts";
 import { assert, messageOf } from "../core/errors.ts";
-import { decodeFrame, type Frame } from "../core/frame.ts";
+import { decodeHeader, type FrameHeader } from "../core/frame.ts";
 import type { Membership, Streams, Transport } from "../ports/transport.ts";
-import { numbersOf, refuse, rowOf } from "./all-reduce.ts";
+import { bytesOf, numbersOf, refuse, rowOf } from "./all-reduce.ts";
 
 /** Rounds that may be kept for later; whoever is further behind takes a newer state instead. */
 const maxRoundsKept = 32;
@@ -21,6 +21,10 @@ export interface TotalsFollowerOptions {
   readonly onOpen: () => void;
   /** Following has come to an end: a member is out of reach, or a round was missed. */
   readonly onFailure: (rank: number, reason: string) => void;
+}
+
+interface Frame extends FrameHeader {
+  readonly payload: Uint8Array;
 }
 
 interface Pending {
@@ -49,7 +53,8 @@ export class TotalsFollower {
     this.#layout = layout;
     this.#onFailure = onFailure;
     this.#streams = transport.join(membership, {
-      onMessage: (rank, message) => this.#receive(rank, message),
+      place: (rank, head, payloadBytes) => this.#place(rank, head, payloadBytes),
+      onMessage: (rank, head, payload) => this.#receive(rank, head, payload),
       onBroken: (rank, reason) => this.#broken(rank, reason),
       onOpen,
     });
@@ -85,13 +90,24 @@ export class TotalsFollower {
     else this.#onFailure(rank, reason);
   }
 
-  #receive(rank: number, message: Uint8Array): void {
+  /** Totals that are kept have memory of their own; null, and following has come to an end, for what is none. */
+  #place(rank: number, head: Uint8Array, payloadBytes: number): Uint8Array | null {
     try {
-      const frame = decodeFrame(message);
+      const frame = decodeHeader(head, payloadBytes);
       const bucket = this.#layout.buckets[frame.bucket];
       if (frame.generation !== this.#membership.generation) refuse(`a frame of generation ${frame.generation}`);
       if (frame.kind !== "total" || frame.rank !== rank || !bucket) refuse("something that is no total of its own");
-      if (frame.payload.byteLength !== sizeOf(bucket, this.#world, rank)) refuse("a total of another size");
+      if (payloadBytes !== sizeOf(bucket, this.#world, rank)) refuse("a total of another size");
+      return new Uint8Array(payloadBytes);
+    } catch (error) {
+      this.#onFailure(rank, messageOf(error));
+      return null;
+    }
+  }
+
+  #receive(rank: number, head: Uint8Array, payload: Uint8Array): void {
+    try {
+      const frame = { ...decodeHeader(head, payload.byteLength), payload };
       this.#heard.set(rank, frame.round);
       const pending = this.#pending;
       if (pending && compareRounds(frame.round, pending.round) < 0) return;
@@ -151,6 +167,5 @@ export class TotalsFollower {
 }
 
 function sizeOf(bucket: Bucket, world: number, rank: number): number {
-  const { begin, end } = chunkOf(bucket, world, rank);
-  return (end - begin) * (bucket.kind === "float32" ? 4 : 8);
+  return bytesOf(bucket, chunkOf(bucket, world, rank));
 }

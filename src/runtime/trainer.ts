@@ -20,6 +20,7 @@ import {
 } from "../core/progress.ts";
 import { RandomStream } from "../core/random.ts";
 import { largestSubtrees, middleOf } from "../core/reduce-tree.ts";
+import type { RowMemory } from "../core/row-memory.ts";
 import { batchRange, epochOrder, type Range, shardRange, slice, stepsPerEpoch } from "../core/sampler.ts";
 import { areEqual, checksumEvery, checksumOf } from "../core/state-checksum.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -53,6 +54,8 @@ export interface TrainerOptions {
   readonly job: Job;
   readonly data: TrainingData;
   readonly shards: number;
+  /** Where sums lie, so that whoever reduces them finds them there. */
+  readonly memory: RowMemory;
   readonly clock: Clock;
   /** States are compared before every so many steps; equal on all workers. Left out: as often as it costs little. */
   readonly checksumEvery?: number;
@@ -64,6 +67,7 @@ export class Trainer {
   readonly #job: Job;
   readonly #data: TrainingData;
   readonly #shards: number;
+  readonly #memory: RowMemory;
   readonly #clock: Clock;
   readonly #checksumEvery: number;
   readonly #onStep: (report: StepReport) => void;
@@ -88,6 +92,7 @@ export class Trainer {
     this.#job = options.job;
     this.#data = options.data;
     this.#shards = options.shards;
+    this.#memory = options.memory;
     this.#clock = options.clock;
     this.#checksumEvery = options.checksumEvery ?? checksumEvery(options.program.valueCount);
     this.#onStep = options.onStep;
@@ -257,8 +262,9 @@ export class Trainer {
     this.#scratch[depth] ??= this.#allocate();
     const other = this.#scratch[depth];
     if (this.#sumNode({ begin: middle, end: node.end }, other, depth + 1, leaf)) {
-      addTo(into.values, other.values);
-      addTo(into.statistics, other.statistics);
+      const sum = { row: into.values, at: 0 };
+      this.#memory.add(sum, sum, { row: other.values, at: 0 }, into.values.length);
+      for (let i = 0; i < into.statistics.length; i++) into.statistics[i]! += other.statistics[i]!;
     }
     return true;
   }
@@ -290,14 +296,11 @@ export class Trainer {
   }
 
   #allocate(): Reduction {
-    const { weightCount } = this.#program;
+    const values = this.#memory.allocate(this.#program.weightCount * Float32Array.BYTES_PER_ELEMENT);
+    const statistics = this.#memory.allocate(this.statisticsCount * Float64Array.BYTES_PER_ELEMENT);
     return {
-      values: new Float32Array(new SharedArrayBuffer(weightCount * Float32Array.BYTES_PER_ELEMENT)),
-      statistics: new Float64Array(new SharedArrayBuffer(this.statisticsCount * Float64Array.BYTES_PER_ELEMENT)),
+      values: new Float32Array(values.buffer, values.byteOffset, this.#program.weightCount),
+      statistics: new Float64Array(statistics.buffer, statistics.byteOffset, this.statisticsCount),
     };
   }
-}
-
-function addTo(sum: Float32Array | Float64Array, other: Float32Array | Float64Array): void {
-  for (let i = 0; i < sum.length; i++) sum[i] = sum[i]! + other[i]!;
 }

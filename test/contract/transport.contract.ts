@@ -1,6 +1,7 @@
 /** What every implementation of the transport port promises. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { headerBytes } from "../../src/core/frame.ts";
 import type { Membership, ServedState, StreamEvents, Streams, Transport } from "../../src/ports/transport.ts";
 
 export interface TransportSetup {
@@ -23,8 +24,13 @@ class Seen implements StreamEvents {
     this.#tell();
   }
 
-  onMessage(rank: number, message: Uint8Array): void {
-    this.messages.push([rank, Buffer.from(message).toString()]);
+  place(_rank: number, head: Uint8Array, payloadBytes: number): Uint8Array | null {
+    return Buffer.from(head).equals(unwanted) ? null : new Uint8Array(payloadBytes);
+  }
+
+  onMessage(rank: number, head: Uint8Array, payload: Uint8Array): void {
+    assert.deepEqual(Buffer.from(head), Buffer.from(aHead));
+    this.messages.push([rank, Buffer.from(payload).toString()]);
     this.#tell();
   }
 
@@ -42,7 +48,10 @@ class Seen implements StreamEvents {
   }
 }
 
-const bytes = (text: string) => new Uint8Array(Buffer.from(text));
+const aHead = Uint8Array.from({ length: headerBytes }, (_, i) => i);
+const unwanted = new Uint8Array(headerBytes);
+/** A message with this payload. */
+const bytes = (text: string): [head: Uint8Array, payload: Uint8Array] => [aHead, new Uint8Array(Buffer.from(text))];
 const ids = ["a", "b", "c"];
 const membership = (generation: number, rank: number, addresses: readonly string[]): Membership => ({
   ...{ generation, rank, addresses, address: addresses[rank]! },
@@ -79,13 +88,13 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
       const ends = [await open(), await open(), await open()];
       const addresses = ends.map(({ address }) => address);
       const [first, firstStreams] = join(ends[0]!, membership(1, 0, addresses));
-      firstStreams.send(1, bytes("early"));
+      firstStreams.send(1, ...bytes("early"));
       const [second] = join(ends[1]!, membership(1, 1, addresses));
       await second.until(({ messages }) => messages.length === 1);
       assert.ok(!first.open && !second.open, "the third is not there yet");
       const [third, thirdStreams] = join(ends[2]!, membership(1, 2, addresses));
       await Promise.all([first, second, third].map((seen) => seen.until(({ open }) => open)));
-      for (let n = 0; n < 100; n++) thirdStreams.send(1, bytes(String(n)));
+      for (let n = 0; n < 100; n++) thirdStreams.send(1, ...bytes(String(n)));
       await second.until(({ messages }) => messages.length === 101);
       assert.deepEqual(second.messages[0], [0, "early"]);
       assert.deepEqual(
@@ -151,11 +160,11 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
       const [first, streams] = join(one, membership(1, 0, addresses));
       const [second] = join(two, membership(1, 1, addresses));
       await Promise.all([first, second].map((seen) => seen.until(({ open }) => open)));
-      streams.sendAll(bytes("before"));
+      streams.sendAll(...bytes("before"));
       const [observer, observerStreams] = join(third, observing(addresses, third.address));
       await observer.until(({ open }) => open);
-      streams.send(1, bytes("for one"));
-      streams.sendAll(bytes("for all"));
+      streams.send(1, ...bytes("for one"));
+      streams.sendAll(...bytes("for all"));
       await Promise.all([
         observer.until(({ messages }) => messages.length === 1),
         second.until(({ messages }) => messages.length === 3),
@@ -165,7 +174,7 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
       // A second observer proves that the members have noticed the end of the first one, and do not mind.
       const [next] = join(third, observing(addresses, third.address));
       await next.until(({ open }) => open);
-      streams.sendAll(bytes("after"));
+      streams.sendAll(...bytes("after"));
       await next.until(({ messages }) => messages.length === 1);
       assert.deepEqual([first.broken, second.broken, observer.messages.length], [[], [], 1]);
     });
@@ -176,7 +185,7 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
       const [observer] = join(two, observing([one.address], await setup.deadAddress()));
       await observer.until(({ broken }) => broken.length > 0);
       assert.match(observer.broken[0]![1], /not reached at/);
-      streams.sendAll(bytes("for all"));
+      streams.sendAll(...bytes("for all"));
       const [next] = join(two, observing([one.address], two.address));
       await next.until(({ open }) => open);
       assert.deepEqual([observer.open, observer.messages, member.broken], [false, [], []]);
@@ -189,10 +198,10 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
       const [left, leftStreams] = join(two, membership(1, 1, addresses));
       await left.until(({ open }) => open);
       leftStreams.close();
-      streams.send(1, bytes("late"));
+      streams.send(1, ...bytes("late"));
       const [next] = join(two, membership(2, 1, addresses));
       const [, nextStreams] = join(one, membership(2, 0, addresses));
-      nextStreams.send(1, bytes("in time"));
+      nextStreams.send(1, ...bytes("in time"));
       await next.until(({ messages }) => messages.length > 0);
       assert.deepEqual([left.messages, left.broken, next.messages], [[], [], [[0, "in time"]]]);
     });

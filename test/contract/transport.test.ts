@@ -1,13 +1,20 @@
 import assert from "node:assert/strict";
-import { createServer } from "node:net";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
+import { messagePrefix } from "../../src/adapters/grpc/messages.ts";
+import { collectiveService } from "../../src/adapters/grpc/services.ts";
 import { openTransport } from "../../src/adapters/grpc/transport.ts";
+import { encodeFrame, flag, frameType, setting } from "../../src/adapters/http2/frames.ts";
+import { encodeHeaders } from "../../src/adapters/http2/hpack.ts";
+import { headerBytes } from "../../src/core/frame.ts";
 import type { Transport } from "../../src/ports/transport.ts";
 import { transportContract } from "./transport.contract.ts";
 
 // So long that whatever comes at once cannot be the end of this time.
 const connectMs = 600_000;
+const subscription = { generation: 1, rank: 1, workerId: "b", expectedWorkerId: "a" };
 const open = () => openTransport({ listen: "127.0.0.1:0", connectMs });
 
 transportContract("gRPC", async () => ({
@@ -24,7 +31,8 @@ test("whoever listens at the address of a peer that is gone is reached at once, 
   const joined = (transport: Transport, generation: number, rank: number) =>
     new Promise<"open" | "broken">((resolve) => {
       const membership = { generation, rank, address: addresses[rank]!, addresses, workerIds: ["a", "b"] };
-      const events = { onOpen: () => resolve("open"), onMessage: () => {}, onBroken: () => resolve("broken") };
+      const ignored = { place: () => null, onMessage: () => {} };
+      const events = { ...ignored, onOpen: () => resolve("open"), onBroken: () => resolve("broken") };
       transport.join(membership, events);
     });
   assert.deepEqual(await Promise.all([joined(one, 1, 0), joined(two, 1, 1)]), ["open", "open"]);
@@ -34,6 +42,53 @@ test("whoever listens at the address of a peer that is gone is reached at once, 
   const three = await openTransport({ listen: two.address, connectMs });
   assert.deepEqual(await Promise.all([joined(one, 3, 0), joined(three, 3, 1)]), ["open", "open"]);
   await Promise.all([one.close(), three.close()]);
+});
+
+test("what is still on its way to one who is no member any more is not read from memory that is used again", {
+  timeout: 60_000,
+}, async () => {
+  const one = await open();
+  const dead = await unusedAddress();
+  const addresses = [one.address, dead];
+  const { port, hostname } = new URL(`tcp://${one.address}`);
+  const events = { place: () => null, onMessage: () => {}, onOpen: () => {}, onBroken: () => {} };
+  const membership = { generation: 1, rank: 0, address: one.address, addresses, workerIds: ["a", "b"] };
+  const streams = one.join(membership, events);
+  // A peer that subscribes, and then reads nothing.
+  const peer = connect(Number(port), hostname);
+  peer.on("error", () => {}); // it is cut off
+  const windows = [setting.initialWindowBytes, setting.maxFrameBytes].flatMap((id) => [0, id, 0, 255, 255, 255]);
+  const path = "/lockstep.v1.Collective/Subscribe";
+  const body = messagePrefix(new Uint8Array(collectiveService.Subscribe.requestSerialize(subscription)), 0);
+  for (const bytes of [
+    Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    encodeFrame(frameType.settings, 0, 0, Uint8Array.from(windows)),
+    encodeFrame(frameType.windowUpdate, 0, 0, Uint8Array.of(0x7f, 0, 0, 0)),
+    encodeFrame(frameType.headers, flag.endHeaders, 1, encodeHeaders([[":path", path]])),
+    encodeFrame(frameType.data, flag.endStream, 1, body),
+  ]) {
+    peer.write(bytes);
+  }
+  const payload = new Uint8Array(8 * 2 ** 20).fill(1);
+  for (let n = 0; n < 8; n++) streams.send(1, new Uint8Array(headerBytes), payload);
+  // The payloads are on their way.
+  let received = 0;
+  while (received < 100_000) {
+    await once(peer, "readable");
+    received += (peer.read() as Buffer | null)?.length ?? 0; // no encoding is set
+  }
+  streams.close();
+  one.join({ ...membership, generation: 2, addresses: [one.address], workerIds: ["a"] }, events).close();
+  payload.fill(2);
+  let changed = 0;
+  peer.on("data", (bytes: Buffer) => {
+    received += bytes.length;
+    for (const byte of bytes) if (byte === 2) changed++;
+  });
+  await once(peer, "close");
+  assert.ok(received > 0 && received < 8 * payload.length, `${received} bytes had left`);
+  assert.ok(changed < 100, `${changed} bytes were sent after they had changed`); // headers have such bytes too
+  await one.close();
 });
 
 /** An address that was bound a moment ago, and is not any more. */

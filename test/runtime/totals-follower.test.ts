@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bucketLayout, chunkOf } from "../../src/core/bucket-layout.ts";
 import type { Reduction, Round } from "../../src/core/contribution.ts";
-import { encodeFrame } from "../../src/core/frame.ts";
+import { encodeHeader } from "../../src/core/frame.ts";
 import type { StreamEvents, Transport } from "../../src/ports/transport.ts";
 import { TotalsFollower } from "../../src/runtime/totals-follower.ts";
 
@@ -40,10 +40,13 @@ function follow() {
       const row = bucket.kind === "float32" ? new Float32Array(end - begin) : new Float64Array(end - begin);
       const payload = new Uint8Array(row.fill(round.step).buffer);
       const whole = { begin: 0, end: world };
-      events!.onMessage(
-        rank,
-        encodeFrame({ generation: 1, round, bucket: bucket.index, kind: "total", node: whole, rank }, payload),
+      const head = encodeHeader(
+        { generation: 1, round, bucket: bucket.index, kind: "total", node: whole, rank },
+        payload.byteLength,
       );
+      const into = events!.place(rank, head, payload.byteLength)!;
+      into.set(payload);
+      events!.onMessage(rank, head, into);
     }
   };
   return { follower, failures, say, end: (rank: number) => events!.onBroken(rank, "it closed its outbox") };

@@ -3,6 +3,7 @@
  * that starts again what died, as `launch` does. A slot is a place where processes live one after another: "w1", "c1".
  */
 import { type FailureBudget, failureBudget } from "../../src/core/failure-budget.ts";
+import { plainMemory } from "../../src/core/row-memory.ts";
 import { Coordinator } from "../../src/runtime/coordinator.ts";
 import { FreezableCompute } from "../../src/runtime/freezable-compute.ts";
 import { openRun } from "../../src/runtime/open-run.ts";
@@ -350,7 +351,7 @@ export class Cluster {
     slot.process = process;
     let generation = 0;
     const trainer = new Trainer({
-      checksumEvery,
+      ...{ checksumEvery, memory: plainMemory },
       program,
       job: tinyJob(shape),
       data: tinyData(shape),
@@ -368,7 +369,7 @@ export class Cluster {
     const toAgent = channel(exchangeActor, actor);
     const fromCompute = channel(computeActor, actor);
     const exchange = new PeerExchange({
-      ...{ transport, budget: this.budget },
+      ...{ transport, budget: this.budget, memory: plainMemory },
       clock: clockOf(world, exchangeActor, origin),
       size: {
         shards: shape.shards,

@@ -2,28 +2,21 @@
  * A worker's connections to its peers. They outlive generations: to open one takes longer than anything else while a
  * generation forms. A connection on which something went wrong is not used again.
  */
-import { connectivityState, credentials } from "@grpc/grpc-js";
-import { CollectiveClient, keepalive, peerOptions } from "./services.ts";
-
-export type PeerClient = InstanceType<typeof CollectiveClient>;
+import { StreamingClient } from "./client.ts";
 
 export class PeerConnections {
   readonly #connectMs: number;
-  readonly #clients = new Map<string, PeerClient>();
+  readonly #clients = new Map<string, StreamingClient>();
 
   /** @param connectMs how long a connection may be silent */
   constructor(connectMs: number) {
     this.#connectMs = connectMs;
   }
 
-  to(address: string): PeerClient {
+  to(address: string): StreamingClient {
     const known = this.#clients.get(address);
-    if (known) return known;
-    const silenceMs = this.#connectMs / 2;
-    const client = new CollectiveClient(address, credentials.createInsecure(), {
-      ...peerOptions,
-      ...keepalive(silenceMs, silenceMs),
-    });
+    if (known && !known.isClosed) return known;
+    const client = new StreamingClient(address, this.#connectMs / 2);
     this.#clients.set(address, client);
     return client;
   }
@@ -31,24 +24,22 @@ export class PeerConnections {
   /** Says whether a connection came about; no later than `connectMs`, and not after the first attempt that failed. */
   whenConnected(address: string, then: (isConnected: boolean) => void): void {
     const client = this.to(address);
-    const deadline = Date.now() + this.#connectMs;
-    const look = () => {
-      const state = client.getChannel().getConnectivityState(true);
-      if (state === connectivityState.READY) return void then(true);
-      const fail = () => {
-        this.drop(address, client);
-        then(false);
-      };
-      if (state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN) return void fail();
-      client.getChannel().watchConnectivityState(state, deadline, (error) => (error ? fail() : look()));
+    let isSaid = false;
+    const say = (isConnected: boolean) => {
+      if (isSaid) return;
+      isSaid = true;
+      clearTimeout(deadline);
+      if (!isConnected) this.drop(address, client);
+      then(isConnected);
     };
-    look();
+    const deadline = setTimeout(() => say(false), this.#connectMs);
+    client.whenConnected(say);
   }
 
   /** Ends this connection; the next one to the address is a new one. */
-  drop(address: string, client: PeerClient): void {
-    client.close();
+  drop(address: string, client: StreamingClient): void {
     if (this.#clients.get(address) === client) this.#clients.delete(address);
+    client.close();
   }
 
   /** Ends the connections to all others. */

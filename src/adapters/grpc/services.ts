@@ -28,20 +28,14 @@ const checkpoints = load("checkpoints.proto") as CheckpointsTypes;
 
 export const ControlClient = control.lockstep.v1.Control;
 export const controlService = ControlClient.service;
-export const collectiveService = passRaw(collective.lockstep.v1.Collective.service, "Subscribe", "CopyState");
+export const collectiveService = collective.lockstep.v1.Collective.service;
 export const checkpointsService = passRaw(checkpoints.lockstep.v1.Checkpoints.service, "Fetch");
 // Made anew: a client keeps the functions that its service had when it was made.
-export const CollectiveClient = makeClientConstructor(
-  collectiveService,
-  "Collective",
-) as unknown as CollectiveConstructor;
-
 export const CheckpointsClient = makeClientConstructor(
   checkpointsService,
   "Checkpoints",
 ) as unknown as CheckpointsConstructor;
 
-type CollectiveConstructor = CollectiveTypes["lockstep"]["v1"]["Collective"];
 type CheckpointsConstructor = CheckpointsTypes["lockstep"]["v1"]["Checkpoints"];
 
 /** What these methods answer is bytes that no protobuf encoding touches: they pass as they are, without a copy. */

@@ -3,14 +3,8 @@
  * that the numbers flow from server to client (only a client's flow-control window can be set). Streams belong to one
  * generation: a subscription for a generation ahead waits until this worker gets there, an older one is refused.
  */
-import {
-  type ClientReadableStream,
-  Server,
-  ServerCredentials,
-  type ServerWritableStream,
-  type ServiceError,
-} from "@grpc/grpc-js";
 import { LockstepError, messageOf } from "../../core/errors.ts";
+import { headerBytes } from "../../core/frame.ts";
 import { decodeJson, encodeJson } from "../../core/json.ts";
 import { stateChunkBytes } from "../../core/limits.ts";
 import type {
@@ -23,12 +17,22 @@ import type {
   Transport,
 } from "../../ports/transport.ts";
 import type { CopyStateRequest__Output } from "./generated/lockstep/v1/CopyStateRequest.ts";
-import type { Raw } from "./generated/lockstep/v1/Raw.ts";
 import type { SubscribeRequest__Output } from "./generated/lockstep/v1/SubscribeRequest.ts";
+import type { Call, StreamingClient } from "./client.ts";
+import { hostAndPort } from "./host-and-port.ts";
 import { PeerConnections } from "./peer-connections.ts";
-import { collectiveService, keepalive, listenError, peerOptions, status } from "./services.ts";
+import { type ServerCall, StreamingServer } from "./server.ts";
+import { collectiveService, listenError, status } from "./services.ts";
 
-type Outgoing = ServerWritableStream<SubscribeRequest__Output, Raw>;
+const { Subscribe, CopyState } = collectiveService;
+
+type Subscribed = readonly [workerId: string, call: ServerCall];
+
+/** A peer's subscription to this worker's outbox. */
+interface Outgoing {
+  readonly call: ServerCall;
+  readonly request: SubscribeRequest__Output;
+}
 
 /** An observer that reads so much more slowly than others send is given up: nobody waits for it, and memory is bounded. */
 const maxMessagesToObserver = 64;
@@ -49,43 +53,62 @@ export async function openTransport(options: TransportOptions): Promise<Transpor
 class GrpcTransport implements Transport {
   address = "";
   readonly #options: TransportOptions;
-  readonly #server: Server;
+  readonly #server: StreamingServer;
   readonly #connections: PeerConnections;
   #generation = 0;
   #streams: GenerationStreams | null = null;
   #provide: StateProvider = () => Promise.resolve("this worker has no state yet");
+  /** Of earlier generations: what may not have left yet. */
+  #unfinished: Subscribed[] = [];
   /** Subscriptions to a generation that this worker has not reached. */
   #early: Outgoing[] = [];
 
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#connections = new PeerConnections(options.connectMs);
-    this.#server = new Server({ ...peerOptions, ...keepalive(options.connectMs / 2, options.connectMs / 2) });
-    this.#server.addService(collectiveService, {
-      Subscribe: (call: Outgoing) => this.#subscribed(call),
-      CopyState: (call: ServerWritableStream<CopyStateRequest__Output, Raw>) => void this.#stateAsked(call),
-    });
+    this.#server = new StreamingServer(
+      options.connectMs / 2,
+      new Map([
+        // The services' own decoders: each makes of bytes the message that its method takes.
+        [
+          Subscribe.path,
+          (call: ServerCall, bytes: Uint8Array) =>
+            this.#subscribed({
+              call,
+              request: Subscribe.requestDeserialize(asBuffer(bytes)) as SubscribeRequest__Output,
+            }),
+        ],
+        [
+          CopyState.path,
+          (call: ServerCall, bytes: Uint8Array) =>
+            void this.#stateAsked(call, CopyState.requestDeserialize(asBuffer(bytes)) as CopyStateRequest__Output),
+        ],
+      ]),
+    );
   }
 
   async listen(): Promise<void> {
     const { listen } = this.#options;
-    const port = await new Promise<number>((resolve, reject) =>
-      this.#server.bindAsync(listen, ServerCredentials.createInsecure(), (error, bound) =>
-        error ? reject(listenError(listen, error)) : resolve(bound),
-      ),
-    );
-    this.address = `${listen.slice(0, listen.lastIndexOf(":"))}:${port}`;
+    const { host, port } = hostAndPort(listen);
+    const bound = await this.#server.listen(host, port).catch((error: unknown) => {
+      throw listenError(listen, error);
+    });
+    this.address = `${listen.slice(0, listen.lastIndexOf(":"))}:${bound}`;
   }
 
   join(membership: Membership, events: StreamEvents): Streams {
     this.#streams?.close();
+    // What is still on its way to others is in memory that is about to be used again; a member's streams only open when it
+    // has been sent.
+    this.#unfinished = [...this.#unfinished, ...(this.#streams?.outgoing ?? [])].filter(([, call]) => call.holdsBytes);
+    for (const [workerId, call] of this.#unfinished) if (!membership.workerIds.includes(workerId)) call.cutOff();
     this.#generation = membership.generation;
     this.#connections.keepOnly(membership.addresses);
     const streams = new GenerationStreams(membership, events, this.#connections, this.#options.connectMs);
     this.#streams = streams;
     const early = this.#early;
     this.#early = [];
-    for (const call of early) this.#subscribed(call);
+    for (const subscription of early) this.#subscribed(subscription);
     return streams;
   }
 
@@ -95,99 +118,102 @@ class GrpcTransport implements Transport {
 
   async copyState(from: string, request: StateRequest, signal: AbortSignal): Promise<ServedState> {
     const { generation, step } = request;
-    const call = this.#connections.to(from).CopyState({ generation, step: step ?? 0, anyStep: step === null });
-    const cancel = () => call.cancel();
-    signal.addEventListener("abort", cancel);
     try {
-      return await receiveState(call);
+      return await receiveState(
+        this.#connections.to(from),
+        { generation, step: step ?? 0, anyStep: step === null },
+        signal,
+      );
     } catch (error) {
       throw new LockstepError(
         "process-failed",
         `Copying the state${step === null ? "" : ` of step ${step}`} from ${from} failed: ${messageOf(error)}.`,
         { cause: error },
       );
-    } finally {
-      signal.removeEventListener("abort", cancel);
     }
   }
 
   async close(): Promise<void> {
     this.#streams?.close();
     this.#connections.keepOnly([]);
-    for (const call of this.#early) call.end();
-    await new Promise<void>((resolve) => {
-      // Streams may be open for ever: end in order what ends at once, then cut the rest.
-      this.#server.tryShutdown(() => resolve());
-      this.#server.forceShutdown();
-    });
+    for (const { call } of this.#early) call.end();
+    await this.#server.close();
   }
 
-  #subscribed(call: Outgoing): void {
-    const { generation } = call.request;
+  #subscribed(subscription: Outgoing): void {
+    const { call, request } = subscription;
+    const { generation } = request;
     if (generation > this.#generation) {
-      this.#early.push(call);
-      call.on("cancelled", () => {
-        this.#early = this.#early.filter((other) => other !== call);
+      this.#early.push(subscription);
+      call.onCancelled(() => {
+        this.#early = this.#early.filter((other) => other !== subscription);
       });
       return;
     }
     const refusal =
       generation < this.#generation || !this.#streams
         ? `generation ${generation} is over, this worker is in ${this.#generation}`
-        : this.#streams.accept(call);
-    if (refusal) refuse(call, refusal);
+        : this.#streams.accept(subscription);
+    if (refusal) call.refuse(refusal);
   }
 
-  async #stateAsked(call: ServerWritableStream<CopyStateRequest__Output, Raw>): Promise<void> {
-    const { generation, step, anyStep } = call.request;
+  async #stateAsked(call: ServerCall, { generation, step, anyStep }: CopyStateRequest__Output): Promise<void> {
     const request = { generation, step: anyStep ? null : step };
     const state = await this.#provide(request).catch((error: unknown) => messageOf(error));
     if (typeof state === "string") {
-      refuse(call, state);
+      call.refuse(state);
       return;
     }
     const { progress, digest } = state;
-    call.write(Buffer.from(encodeJson({ progress, digest })));
-    const bytes = Buffer.from(state.values.buffer, state.values.byteOffset, state.values.byteLength);
-    for (let begin = 0; begin < bytes.length && !call.cancelled; begin += stateChunkBytes) {
-      if (!call.write(bytes.subarray(begin, begin + stateChunkBytes))) {
-        await new Promise((resolve) => {
-          call.once("drain", resolve);
-          call.once("cancelled", resolve);
-        });
-      }
+    call.send(nothing, Buffer.from(encodeJson({ progress, digest })));
+    const bytes = new Uint8Array(state.values.buffer, state.values.byteOffset, state.values.byteLength);
+    for (let begin = 0; begin < bytes.length && !call.isCancelled; begin += stateChunkBytes) {
+      await new Promise<void>((resolve) => {
+        call.onCancelled(resolve);
+        call.send(nothing, bytes.subarray(begin, begin + stateChunkBytes), resolve);
+      });
     }
     call.end();
   }
 }
 
-/** Ends a call with a reason. Not by `destroy`: grpc-js sends a status only for a stream that is not destroyed yet. */
-function refuse(call: Outgoing | ServerWritableStream<CopyStateRequest__Output, Raw>, reason: string): void {
-  call.emit("error", Object.assign(new Error(reason), { code: status.FAILED_PRECONDITION, details: reason }));
-}
+const nothing = new Uint8Array(0);
 
-/** grpc-js wants what it sends as a Buffer. */
+/** protobuf's decoder wants a Buffer. */
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-function receiveState(call: ClientReadableStream<Raw>): Promise<ServedState> {
+function receiveState(
+  from: StreamingClient,
+  request: Parameters<typeof CopyState.requestSerialize>[0],
+  signal: AbortSignal,
+): Promise<ServedState> {
   return new Promise((resolve, reject) => {
-    const parts: Buffer[] = [];
-    // Raw messages are passed through as buffers, see services.ts.
-    call.on("data", (part: Buffer) => parts.push(part));
-    call.on("error", (error: ServiceError) => reject(new Error(error.details || error.message)));
-    call.on("end", () => {
-      const [head, ...values] = parts;
-      if (!head) return reject(new Error("it ended without a state"));
-      const bytes = new Uint8Array(values.reduce((sum, part) => sum + part.length, 0));
-      let at = 0;
-      for (const part of values) {
-        bytes.set(part, at);
-        at += part.length;
-      }
-      const { progress, digest } = decodeJson<Omit<ServedState, "values">>(head.toString());
-      resolve({ progress, digest, values: new Float32Array(bytes.buffer) });
+    const parts: Uint8Array[] = [];
+    const cancel = () => {
+      call.cancel();
+      reject(new Error("it was cancelled"));
+    };
+    signal.addEventListener("abort", cancel, { once: true });
+    const call = from.call(CopyState.path, CopyState.requestSerialize(request), 0, {
+      onAccepted: () => {},
+      place: (_head, bytes) => new Uint8Array(bytes),
+      arrived: (_head, part) => void (part && parts.push(part)),
+      onEnd(end) {
+        signal.removeEventListener("abort", cancel);
+        const [head, ...values] = parts;
+        if (end.kind !== "ended") return reject(new Error(end.reason));
+        if (!head) return reject(new Error("it ended without a state"));
+        const bytes = new Uint8Array(values.reduce((sum, part) => sum + part.length, 0));
+        let at = 0;
+        for (const part of values) {
+          bytes.set(part, at);
+          at += part.length;
+        }
+        const { progress, digest } = decodeJson<Omit<ServedState, "values">>(Buffer.from(head).toString());
+        resolve({ progress, digest, values: new Float32Array(bytes.buffer) });
+      },
     });
   });
 }
@@ -200,11 +226,13 @@ class GenerationStreams implements Streams {
   readonly #events: StreamEvents;
   readonly #connections: PeerConnections;
   /** This worker's subscriptions. */
-  readonly #subscriptions: ClientReadableStream<Raw>[] = [];
-  readonly #outgoing = new Map<number, Outgoing>();
-  readonly #observers = new Set<Outgoing>();
+  readonly #subscriptions: Call[] = [];
+  readonly #outgoing = new Map<number, ServerCall>();
+  /** Peers that have been told that their subscription is taken. */
+  readonly #accepted = new Set<number>();
+  readonly #observers = new Set<ServerCall>();
   /** Messages for peers that have not subscribed yet. */
-  readonly #waiting = new Map<number, Uint8Array[]>();
+  readonly #waiting = new Map<number, (readonly [head: Uint8Array, payload: Uint8Array])[]>();
   readonly #broken = new Set<number>();
   /** Peers whose outbox this worker is subscribed to. */
   readonly #incoming = new Set<number>();
@@ -224,42 +252,45 @@ class GenerationStreams implements Streams {
     if (this.#peers.length === 0) queueMicrotask(() => events.onOpen());
   }
 
-  send(rank: number, message: Uint8Array): void {
+  send(rank: number, head: Uint8Array, payload: Uint8Array): void {
     const call = this.#outgoing.get(rank);
-    if (call) call.write(asBuffer(message));
-    else this.#waiting.set(rank, [...(this.#waiting.get(rank) ?? []), message]);
+    if (call) call.send(head, payload);
+    else this.#waiting.set(rank, [...(this.#waiting.get(rank) ?? []), [head, payload]]);
   }
 
-  sendAll(message: Uint8Array): void {
-    for (const rank of this.#peers) this.send(rank, message);
+  sendAll(head: Uint8Array, payload: Uint8Array): void {
+    for (const rank of this.#peers) this.send(rank, head, payload);
+    if (this.#observers.size === 0) return;
+    const copy = payload.slice();
     for (const call of this.#observers) {
-      if (call.writableLength < maxMessagesToObserver) call.write(asBuffer(message));
-      else refuse(call, "this observer falls behind");
+      if (call.unsent < maxMessagesToObserver) call.send(head, copy);
+      else call.refuse("this observer falls behind");
     }
   }
 
   /** Takes a peer's subscription; returns the reason if it is refused. */
-  accept(call: Outgoing): string | null {
-    const { rank, expectedWorkerId, observer } = call.request;
+  accept({ call, request }: Outgoing): string | null {
+    const { rank, expectedWorkerId, observer } = request;
     const { workerIds } = this.#membership;
     if (this.#closed) return `generation ${this.#membership.generation} is over`;
     if (this.#membership.rank === null) return "this worker only observes";
     const own = workerIds[this.#membership.rank];
     if (expectedWorkerId !== own) return `this is ${own}, not ${expectedWorkerId}`;
     if (observer) {
-      this.#acceptObserver(call);
+      this.#acceptObserver(call, request.address);
       return null;
     }
     if (!this.#peers.includes(rank)) return `rank ${rank} is no peer in this generation`;
     if (this.#outgoing.has(rank)) return `rank ${rank} has subscribed already`;
-    // Headers go out now, so that the subscriber knows at once that the stream is open.
-    call.sendMetadata(call.metadata.clone());
+    // The subscriber knows at once that the stream is open. It is open here when nothing of an older one is left to be sent.
+    call.accept(() => {
+      this.#accepted.add(rank);
+      this.#noteOpen();
+    });
     this.#outgoing.set(rank, call);
-    call.on("cancelled", () => this.#break(rank, "it closed its subscription"));
-    call.on("error", (error) => this.#break(rank, messageOf(error)));
-    for (const message of this.#waiting.get(rank) ?? []) call.write(asBuffer(message));
+    call.onCancelled(() => this.#break(rank, "it closed its subscription"));
+    for (const [head, payload] of this.#waiting.get(rank) ?? []) call.send(head, payload);
     this.#waiting.delete(rank);
-    this.#noteOpen();
     return null;
   }
 
@@ -267,48 +298,55 @@ class GenerationStreams implements Streams {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#deadline);
-    for (const call of [...this.#outgoing.values(), ...this.#observers]) call.end();
     for (const call of this.#subscriptions) call.cancel();
+    for (const call of this.#outgoing.values()) call.endNow();
+    for (const call of this.#observers) call.end(); // they may still follow what they were told
+  }
+
+  /** What peers have subscribed to, each by its worker. */
+  get outgoing(): Subscribed[] {
+    return [...this.#outgoing].map(([rank, call]) => [this.#membership.workerIds[rank]!, call]);
   }
 
   /** Takes an observer's subscription, once it is reached where it says that it is. */
-  #acceptObserver(call: Outgoing): void {
-    const { address } = call.request;
+  #acceptObserver(call: ServerCall, address: string): void {
     this.#connections.whenConnected(address, (isConnected) => {
-      if (this.#closed || call.cancelled) return;
-      if (!isConnected) return refuse(call, `this observer is not reached at ${address}`);
-      call.sendMetadata(call.metadata.clone());
+      if (this.#closed || call.isCancelled) return;
+      if (!isConnected) return call.refuse(`this observer is not reached at ${address}`);
+      call.accept();
       this.#observers.add(call);
-      const forget = () => this.#observers.delete(call);
-      call.on("cancelled", forget);
-      call.on("error", forget);
+      call.onCancelled(() => this.#observers.delete(call));
     });
   }
 
   #subscribe(address: string, rank: number): void {
     const { generation, workerIds, rank: own } = this.#membership;
     const client = this.#connections.to(address);
-    const call = client.Subscribe({
+    const request = Subscribe.requestSerialize({
       generation,
       ...(own === null
         ? { observer: true, address: this.#membership.address }
         : { rank: own, workerId: workerIds[own]! }),
       expectedWorkerId: workerIds[rank]!,
     });
+    const call = client.call(Subscribe.path, request, headerBytes, {
+      // The peer answers when it accepts.
+      onAccepted: () => {
+        this.#incoming.add(rank);
+        this.#noteOpen();
+      },
+      place: (head, payloadBytes) => (this.#closed ? null : this.#events.place(rank, head, payloadBytes)),
+      arrived: (head, payload) => {
+        if (!this.#closed && payload) this.#events.onMessage(rank, head, payload);
+      },
+      onEnd: (end) => {
+        if (end.kind === "ended") return this.#break(rank, "it closed its outbox");
+        const isRefusal = end.kind === "refused" && end.code === status.FAILED_PRECONDITION;
+        if (!this.#closed && !isRefusal) this.#connections.drop(address, client);
+        this.#break(rank, end.reason);
+      },
+    });
     this.#subscriptions.push(call);
-    // The peer sends its headers when it accepts.
-    call.on("metadata", () => {
-      this.#incoming.add(rank);
-      this.#noteOpen();
-    });
-    call.on("data", (message: Buffer) => {
-      if (!this.#closed) this.#events.onMessage(rank, message);
-    });
-    call.on("error", (error: ServiceError) => {
-      if (!this.#closed && error.code !== status.FAILED_PRECONDITION) this.#connections.drop(address, client);
-      this.#break(rank, error.details || error.message);
-    });
-    call.on("end", () => this.#break(rank, "it closed its outbox"));
   }
 
   #noteOpen(): void {
@@ -318,7 +356,7 @@ class GenerationStreams implements Streams {
   /** Null when the streams with a peer are open, else what it has not done. */
   #lack(rank: number): string | null {
     // Nobody subscribes to an observer.
-    if (this.#membership.rank !== null && !this.#outgoing.has(rank)) return "it did not subscribe";
+    if (this.#membership.rank !== null && !this.#accepted.has(rank)) return "it did not subscribe";
     return this.#incoming.has(rank) ? null : "it took no subscription";
   }
 

@@ -3,7 +3,9 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { systemClock } from "../../adapters/system/clock.ts";
 import { type Channel, Moved, openChannel } from "../../adapters/system/thread-channel.ts";
 import { loadTensorFlow } from "../../adapters/tfjs/open-engine.ts";
+import { Arena } from "../../adapters/wasm/arena.ts";
 import { assert } from "../../core/errors.ts";
+import { plainMemory } from "../../core/row-memory.ts";
 import type { Assignment, ComputeInfo, GenerationStep, StepReport } from "../../ports/compute.ts";
 import type { StateSnapshot } from "../../ports/transport.ts";
 import { FreezableCompute } from "../../runtime/freezable-compute.ts";
@@ -16,6 +18,7 @@ import {
   openJob,
   openProgram,
 } from "../open-program.ts";
+import { sentWork } from "./sent-rows.ts";
 
 /** What `gameday` does to a worker from inside: its computation never ends, or a bit of its weights is another. */
 export type ComputeFault = "hang" | "flip-bit";
@@ -24,6 +27,8 @@ export interface ComputeThreadData {
   readonly job: JobRequest;
   /** Leads to the exchange thread. */
   readonly exchange: MessagePort;
+  /** Where both threads have their rows; null where it cannot be had. */
+  readonly rows: WebAssembly.Memory | null;
 }
 
 /** What a worker knows once it has found its run. */
@@ -38,6 +43,7 @@ export interface ComputeRequest {
 
 const data = (workerData as { data: ComputeThreadData }).data; // what start-worker-threads.ts put there
 const exchange: Channel = openChannel(data.exchange, {});
+const arena = data.rows && new Arena(data.rows);
 let compute: FreezableCompute | null = null;
 let generation = 0;
 let reportEveryMs = 0;
@@ -58,11 +64,12 @@ const agent = openChannel(parentPort!, {
       job: opened.job,
       data: opened.data,
       shards,
+      memory: arena ?? plainMemory,
       clock: systemClock,
       onStep: report,
     });
     compute = new FreezableCompute(trainer, {
-      reduce: (work) => exchange.call("reduce", work),
+      reduce: (work) => exchange.call("reduce", sentWork(work, arena)),
       computes: (generation, computing) => exchange.tell("computes", { generation, computing }),
     });
     return describe(opened, trainer, shards);

@@ -3,25 +3,30 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { openTransport } from "../../adapters/grpc/transport.ts";
 import { systemClock } from "../../adapters/system/clock.ts";
 import { type Channel, Moved, openChannel } from "../../adapters/system/thread-channel.ts";
+import { Arena } from "../../adapters/wasm/arena.ts";
 import { assert } from "../../core/errors.ts";
 import { failureBudget } from "../../core/failure-budget.ts";
+import { plainMemory } from "../../core/row-memory.ts";
 import type { Membership, ServedState, StateRequest, Transport } from "../../ports/transport.ts";
-import type { ReductionWork } from "../../runtime/freezable-compute.ts";
 import { type OnBroken, PeerExchange, type ReductionSize } from "../../runtime/peer-exchange.ts";
+import { receivedWork, type SentWork } from "./sent-rows.ts";
 
 export interface ExchangeThreadData {
   /** Leads to the compute thread. */
   readonly compute: MessagePort;
+  /** Where both threads have their rows; null where it cannot be had. */
+  readonly rows: WebAssembly.Memory | null;
 }
 
 const data = (workerData as { data: ExchangeThreadData }).data; // what start-worker-threads.ts put there
+const arena = data.rows && new Arena(data.rows);
 let budget = failureBudget();
 let transport: Transport | null = null;
 let exchange: PeerExchange | null = null;
 let copying: AbortController | null = null;
 
 openChannel(data.compute, {
-  reduce: (work: ReductionWork) => opened().reduce(work),
+  reduce: (work: SentWork) => opened().reduce(receivedWork(work, arena)),
   computes: ({ generation, computing }: { generation: number; computing: boolean }) =>
     opened().computes(generation, computing),
 });
@@ -36,7 +41,14 @@ const agent: Channel = openChannel(parentPort!, {
   open(size: ReductionSize) {
     assert(transport !== null, "the exchange thread listens before it is opened");
     const onBroken: OnBroken = (broken) => agent.tell("broken", broken);
-    exchange = new PeerExchange({ transport, size, budget, clock: systemClock, onBroken });
+    exchange = new PeerExchange({
+      transport,
+      size,
+      memory: arena ?? plainMemory,
+      budget,
+      clock: systemClock,
+      onBroken,
+    });
   },
   join: (membership: Membership) => opened().join(membership),
   leave: () => opened().leave(),

@@ -1,6 +1,7 @@
 /** A worker's two threads beside the agent's own, as the ports that the agent knows. */
 import { MessageChannel } from "node:worker_threads";
 import { type RunningThread, startThread } from "../../adapters/system/thread.ts";
+import { arenaMemory } from "../../adapters/wasm/arena.ts";
 import type { Compute, ComputeInfo, Exchange, GenerationStep, RunOutcome } from "../../ports/compute.ts";
 import type { ServedState, StateProvider, StateRequest, StateSnapshot } from "../../ports/transport.ts";
 import type { OnBroken, ReductionSize } from "../../runtime/peer-exchange.ts";
@@ -38,7 +39,8 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
   let provide: StateProvider = () => Promise.resolve("this worker has no state yet");
   let run: WorkerThreadsOptions | null = null; // nothing is told before the threads are opened
   const onFailure = (error: Error) => run?.onFailure(error);
-  const exchangeData: ExchangeThreadData = { compute: port1 };
+  const rows = arenaMemory();
+  const exchangeData: ExchangeThreadData = { compute: port1, rows };
   const exchangeThread = startThread(
     new URL("./exchange-thread.ts", import.meta.url),
     exchangeData,
@@ -49,7 +51,7 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
     onFailure,
     [port1],
   );
-  const computeData: ComputeThreadData = { job, exchange: port2 };
+  const computeData: ComputeThreadData = { job, exchange: port2, rows };
   const computeThread = startThread(
     new URL("./compute-thread.ts", import.meta.url),
     computeData,

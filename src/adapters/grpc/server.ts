@@ -1,0 +1,163 @@
+/** A gRPC server whose answers are streams of large messages, over this project's own HTTP/2 (src/adapters/http2). */
+import { createServer, type Server, type Socket } from "node:net";
+import { Http2Connection } from "../http2/connection.ts";
+import type { Headers } from "../http2/hpack.ts";
+import type { Http2Stream } from "../http2/stream.ts";
+import { MessageReader, messagePrefix } from "./messages.ts";
+import { status } from "./services.ts";
+
+/** What is called by a path answers by a stream of messages. */
+export type Handler = (call: ServerCall, request: Uint8Array) => void;
+
+const nothing = new Uint8Array(0);
+
+/** A call, as who answers it sees it. */
+export class ServerCall {
+  readonly #connection: Http2Connection;
+  readonly #stream: Http2Stream;
+  #isAccepted = false;
+  #unsent = 0;
+  #cancelled: (() => void)[] = [];
+
+  constructor(connection: Http2Connection, stream: Http2Stream) {
+    this.#connection = connection;
+    this.#stream = stream;
+    stream.events = {
+      ...stream.events,
+      onClosed: () => {
+        for (const tell of this.#cancelled.splice(0)) tell();
+      },
+    };
+  }
+
+  get isCancelled(): boolean {
+    return this.#stream.isClosed;
+  }
+
+  /** Messages that have not left yet. */
+  get unsent(): number {
+    return this.#unsent;
+  }
+
+  /** The caller is gone, or does not want it any more. */
+  onCancelled(tell: () => void): void {
+    this.#cancelled.push(tell);
+  }
+
+  /** Says that the call was taken; the first message would, too. `sent`: that, and everything before it, has left. */
+  accept(sent?: () => void): void {
+    if (!this.#isAccepted) this.#stream.sendHeaders(responseHeaders, sent);
+    this.#isAccepted = true;
+  }
+
+  /** Sends a message from where it lies: `payload` must not change before `sent`, or before `cutOff`. */
+  send(head: Uint8Array, payload: Uint8Array, sent?: () => void): void {
+    this.accept();
+    this.#unsent++;
+    this.#stream.send([messagePrefix(head, payload.byteLength), payload], () => {
+      this.#unsent--;
+      sent?.();
+    });
+  }
+
+  end(): void {
+    this.accept();
+    this.#stream.end([["grpc-status", String(status.OK)]]);
+  }
+
+  /** Ends the call, without what waits for the caller's window. */
+  endNow(): void {
+    if (this.#stream.holdsBytes) this.#stream.reset();
+    else this.end();
+  }
+
+  /** Whether the connection still reads from memory that was given to `send`. */
+  get holdsBytes(): boolean {
+    return this.#connection.holdsBytes;
+  }
+
+  /** Ends the connection, and so everything that is read from memory that was given to `send`. */
+  cutOff(): void {
+    this.#connection.destroy("it is no peer any more");
+  }
+
+  refuse(reason: string, code: number = status.FAILED_PRECONDITION): void {
+    const trailers: Headers = [
+      ["grpc-status", String(code)],
+      ["grpc-message", encodeURI(reason)],
+    ];
+    this.#stream.end(this.#isAccepted ? trailers : [...responseHeaders, ...trailers]);
+  }
+}
+
+const responseHeaders: Headers = [
+  [":status", "200"],
+  ["content-type", "application/grpc+proto"],
+];
+
+export class StreamingServer {
+  readonly #silenceMs: number;
+  readonly #handlers: ReadonlyMap<string, Handler>;
+  readonly #server: Server;
+  readonly #connections = new Set<Http2Connection>();
+
+  /** @param handlers by path, as "/lockstep.v1.Collective/Subscribe" */
+  constructor(silenceMs: number, handlers: ReadonlyMap<string, Handler>) {
+    this.#silenceMs = silenceMs;
+    this.#handlers = handlers;
+    this.#server = createServer((socket) => this.#connected(socket));
+  }
+
+  /** Returns the port that was bound. */
+  listen(host: string, port: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen({ host, port }, () => {
+        this.#server.off("error", reject);
+        const bound = this.#server.address();
+        // A server that listens by host and port has an address with a port.
+        resolve(typeof bound === "object" && bound ? bound.port : port);
+      });
+    });
+  }
+
+  close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const connection of [...this.#connections]) connection.destroy("this server has ended");
+    return closed;
+  }
+
+  #connected(socket: Socket): void {
+    const connection = new Http2Connection({
+      isServer: true,
+      silenceMs: this.#silenceMs,
+      onStream: (stream, headers) => this.#called(connection, stream, headers),
+      onClosed: () => this.#connections.delete(connection),
+    });
+    this.#connections.add(connection);
+    connection.attach(socket);
+  }
+
+  #called(connection: Http2Connection, stream: Http2Stream, headers: Headers): void {
+    const call = new ServerCall(connection, stream);
+    const path = headers.find(([name]) => name === ":path")?.[1] ?? "";
+    const handler = this.#handlers.get(path);
+    if (!handler) return void call.refuse(`there is no ${path}`, status.UNIMPLEMENTED);
+    let isAnswered = false;
+    const request = new MessageReader(0, {
+      place: (_head, bytes) => (isAnswered ? null : new Uint8Array(bytes)),
+      arrived: (_head, bytes) => {
+        if (isAnswered) return;
+        isAnswered = true;
+        handler(call, bytes ?? nothing);
+      },
+    });
+    stream.events = {
+      ...stream.events,
+      onData: (bytes) => request.feed(bytes),
+      onEnd: () => {
+        if (!isAnswered) call.refuse("the request is missing", status.INVALID_ARGUMENT);
+      },
+    };
+  }
+}

@@ -1,0 +1,150 @@
+/** HTTP/2's frames (RFC 9113, section 4): nine bytes that say what follows, and what follows. */
+import { LockstepError } from "../../core/errors.ts";
+
+export const frameType = {
+  ...{ data: 0, headers: 1, reset: 3, settings: 4, pushPromise: 5, ping: 6, goAway: 7 },
+  ...{ windowUpdate: 8, continuation: 9 },
+} as const;
+
+export const flag = { endStream: 1, ack: 1, endHeaders: 4, padded: 8, priority: 32 } as const;
+
+export const setting = { enablePush: 2, maxConcurrentStreams: 3, initialWindowBytes: 4, maxFrameBytes: 5 } as const;
+
+export const frameHeaderBytes = 9;
+/** What every peer takes, whatever it says. */
+export const defaultFrameBytes = 16_384;
+/** The largest that can be allowed, and be written down. */
+export const mostFrameBytes = 2 ** 24 - 1;
+/** Of frames that are not data; larger ones have no place here. */
+const mostOtherBytes = 65_536;
+
+export function encodeFrameHeader(type: number, flags: number, stream: number, payloadBytes: number): Uint8Array {
+  const bytes = new Uint8Array(frameHeaderBytes);
+  writeFrameHeader(bytes, type, flags, stream, payloadBytes);
+  return bytes;
+}
+
+export function writeFrameHeader(into: Uint8Array, type: number, flags: number, stream: number, length: number): void {
+  into[0] = length >>> 16;
+  into[1] = length >>> 8;
+  into[2] = length;
+  into[3] = type;
+  into[4] = flags;
+  into[5] = stream >>> 24;
+  into[6] = stream >>> 16;
+  into[7] = stream >>> 8;
+  into[8] = stream;
+}
+
+export function encodeFrame(type: number, flags: number, stream: number, payload: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(frameHeaderBytes + payload.byteLength);
+  writeFrameHeader(bytes, type, flags, stream, payload.byteLength);
+  bytes.set(payload, frameHeaderBytes);
+  return bytes;
+}
+
+export interface FrameEvents {
+  /** A part of a data frame's payload. */
+  onData(stream: number, bytes: Uint8Array): void;
+  /** Where the next part of a data frame is wanted, if it matters. */
+  roomFor(stream: number): Uint8Array | null;
+  /** So many bytes have been read to where they were wanted. */
+  onRead(stream: number, count: number): void;
+  /** All of it has been handed over. `frameBytes` counts against the windows. */
+  onDataEnd(stream: number, flags: number, frameBytes: number): void;
+  /** Any other frame. */
+  onFrame(type: number, flags: number, stream: number, payload: Uint8Array): void;
+}
+
+/** Takes apart what arrives. Payloads of data frames can be read straight to where they are wanted. */
+export class FrameReader {
+  readonly #events: FrameEvents;
+  readonly #maxDataBytes: number;
+  readonly #header = new Uint8Array(frameHeaderBytes);
+  #headerGot = 0;
+  #type = 0;
+  #flags = 0;
+  #stream = 0;
+  #length = 0;
+  /** Of the payload that is being read. */
+  #left = 0;
+  /** Of a frame that is wanted whole. */
+  #whole: Uint8Array | null = null;
+
+  constructor(events: FrameEvents, maxDataBytes: number) {
+    this.#events = events;
+    this.#maxDataBytes = maxDataBytes;
+  }
+
+  /** Where the next bytes may be read to: exactly there, then `read` says how many; null: anywhere, for `feed`. */
+  room(leastBytes: number): Uint8Array | null {
+    if (!this.#inData || this.#left < leastBytes) return null;
+    const room = this.#events.roomFor(this.#stream);
+    if (!room || room.byteLength < leastBytes) return null;
+    return room.byteLength > this.#left ? room.subarray(0, this.#left) : room;
+  }
+
+  read(count: number): void {
+    this.#left -= count;
+    this.#events.onRead(this.#stream, count);
+    if (this.#left === 0) this.#end();
+  }
+
+  feed(bytes: Uint8Array): void {
+    let at = 0;
+    while (at < bytes.byteLength) {
+      if (this.#headerGot < frameHeaderBytes) {
+        this.#header[this.#headerGot++] = bytes[at++]!;
+        if (this.#headerGot === frameHeaderBytes) this.#begin();
+        continue;
+      }
+      const part = bytes.subarray(at, at + this.#left);
+      at += part.byteLength;
+      if (this.#whole) this.#whole.set(part, this.#whole.byteLength - this.#left);
+      this.#left -= part.byteLength;
+      if (this.#inData) this.#events.onData(this.#stream, part);
+      if (this.#left === 0) this.#end();
+    }
+  }
+
+  get #inData(): boolean {
+    return this.#headerGot === frameHeaderBytes && this.#type === frameType.data && !this.#whole;
+  }
+
+  #begin(): void {
+    const header = this.#header;
+    this.#length = (header[0]! << 16) | (header[1]! << 8) | header[2]!;
+    this.#type = header[3]!;
+    this.#flags = header[4]!;
+    this.#stream = ((header[5]! & 127) << 24) | (header[6]! << 16) | (header[7]! << 8) | header[8]!;
+    const isData = this.#type === frameType.data;
+    const most = isData ? this.#maxDataBytes : mostOtherBytes;
+    if (this.#length > most) refuseFrame(`a frame of ${this.#length} bytes`);
+    this.#left = this.#length;
+    this.#whole = isData && !(this.#flags & flag.padded) ? null : new Uint8Array(this.#length);
+    if (this.#left === 0) this.#end();
+  }
+
+  #end(): void {
+    this.#headerGot = 0;
+    const whole = this.#whole;
+    this.#whole = null;
+    if (this.#type !== frameType.data) {
+      this.#events.onFrame(this.#type, this.#flags, this.#stream, whole!);
+      return;
+    }
+    if (whole) this.#events.onData(this.#stream, unpadded(whole, 0));
+    this.#events.onDataEnd(this.#stream, this.#flags, this.#length);
+  }
+}
+
+/** The payload of a padded frame, behind `before` bytes of other fields. */
+export function unpadded(payload: Uint8Array, before: number): Uint8Array {
+  const end = payload.byteLength - (payload[0] ?? refuseFrame("a padded frame without a length"));
+  if (1 + before > end) refuseFrame("a frame that is all padding");
+  return payload.subarray(1 + before, end);
+}
+
+export function refuseFrame(what: string): never {
+  throw new LockstepError("incompatible", `A peer sent ${what} where HTTP/2 allows none.`);
+}

@@ -1,0 +1,83 @@
+/**
+ * Rows in one shared memory of WebAssembly's: the threads of a worker fill, send, receive and add them where they lie. Each
+ * thread has an arena of its own over the same memory. Rows that do not fit any more lie elsewhere, and are added plainly.
+ */
+import { addPlainly, type Place, type RowMemory } from "../../core/row-memory.ts";
+import { type Additions, additionsIn, maxPages } from "./additions.ts";
+
+declare global {
+  /** What of it is used here: the compiler's library has it only for browsers. */
+  namespace WebAssembly {
+    class Memory {
+      constructor(bounds: { initial: number; maximum: number; shared: true });
+      readonly buffer: SharedArrayBuffer;
+      /** Returns how many pages there were. */
+      grow(pages: number): number;
+    }
+    class Module {
+      constructor(bytes: Uint8Array<ArrayBuffer>);
+    }
+    class Instance {
+      constructor(module: Module, imports: { env: { memory: Memory } });
+      readonly exports: object;
+    }
+  }
+}
+
+const pageBytes = 65_536;
+
+/** Where a row lies in the arena's memory, for another thread. */
+export interface Address {
+  readonly byteOffset: number;
+  readonly byteLength: number;
+}
+
+/** Null where this much address space cannot be had. */
+export function arenaMemory(): WebAssembly.Memory | null {
+  try {
+    return new WebAssembly.Memory({ initial: 1, maximum: maxPages, shared: true });
+  } catch {
+    return null;
+  }
+}
+
+export class Arena implements RowMemory {
+  readonly #memory: WebAssembly.Memory;
+  readonly #additions: Additions;
+  /** The memory as it was seen: it is another object whenever it has grown. */
+  readonly #seen = new WeakSet<ArrayBufferLike>();
+
+  constructor(memory: WebAssembly.Memory) {
+    this.#memory = memory;
+    this.#additions = additionsIn(memory);
+  }
+
+  allocate(sizeBytes: number): Uint8Array {
+    const pages = Math.ceil(sizeBytes / pageBytes);
+    try {
+      // Whichever thread grows it, nobody else is given these pages.
+      const first = this.#memory.grow(pages);
+      return this.at({ byteOffset: first * pageBytes, byteLength: sizeBytes });
+    } catch {
+      return new Uint8Array(new SharedArrayBuffer(sizeBytes));
+    }
+  }
+
+  at({ byteOffset, byteLength }: Address): Uint8Array {
+    const { buffer } = this.#memory;
+    this.#seen.add(buffer);
+    return new Uint8Array(buffer, byteOffset, byteLength);
+  }
+
+  /** Null for what lies elsewhere. */
+  addressOf(row: ArrayBufferView): Address | null {
+    return this.#seen.has(row.buffer) ? { byteOffset: row.byteOffset, byteLength: row.byteLength } : null;
+  }
+
+  add(into: Place, left: Place, right: Place, count: number): void {
+    const isHere = ({ row }: Place) => this.#seen.has(row.buffer);
+    if (!isHere(into) || !isHere(left) || !isHere(right)) return void addPlainly(into, left, right, count);
+    const address = ({ row, at }: Place) => row.byteOffset + 4 * at;
+    this.#additions.add(address(into), address(left), address(right), count);
+  }
+}

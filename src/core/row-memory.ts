@@ -1,0 +1,28 @@
+/**
+ * Memory for rows of float32 that the threads of a worker share, and their addition. Whoever adds does so number by number,
+ * rounded to nearest even: the same bits on every machine and however many numbers are added at once.
+ */
+export interface RowMemory {
+  /** Zeroed bytes, aligned for any number. They are never given back. */
+  allocate(sizeBytes: number): Uint8Array;
+  /** into[i] = left[i] + right[i], for `count` numbers from each place on. `into` may be one of the others, at its place. */
+  add(into: Place, left: Place, right: Place, count: number): void;
+}
+
+export interface Place {
+  readonly row: Float32Array;
+  readonly at: number;
+}
+
+/** Any memory, and plain additions. */
+export const plainMemory: RowMemory = {
+  allocate: (sizeBytes) => new Uint8Array(new SharedArrayBuffer(sizeBytes)),
+  add: addPlainly,
+};
+
+export function addPlainly(into: Place, left: Place, right: Place, count: number): void {
+  const sum = into.row.subarray(into.at, into.at + count);
+  const a = left.row.subarray(left.at, left.at + count);
+  const b = right.row.subarray(right.at, right.at + count);
+  for (let i = 0; i < count; i++) sum[i] = a[i]! + b[i]!;
+}

@@ -1,0 +1,208 @@
+/** This project's own gRPC streams, each end against grpc-js or Node's HTTP/2: what is spoken is the protocol, not a dialect. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { constants, createServer as createHttp2Server, type ServerHttp2Stream } from "node:http2";
+import { type AddressInfo, createServer, type Server as NetServer } from "node:net";
+import { test } from "node:test";
+import {
+  credentials,
+  makeClientConstructor,
+  Server,
+  ServerCredentials,
+  type ServerWritableStream,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import { type CallEnd, StreamingClient } from "../../src/adapters/grpc/client.ts";
+import { type Handler, type ServerCall, StreamingServer } from "../../src/adapters/grpc/server.ts";
+import { RandomStream } from "../../src/core/random.ts";
+
+const silenceMs = 600_000;
+const path = "/test/Stream";
+const asIs = (bytes: Buffer) => bytes;
+const service = {
+  Stream: {
+    ...{ path, requestStream: false, responseStream: true },
+    ...{ requestSerialize: asIs, requestDeserialize: asIs, responseSerialize: asIs, responseDeserialize: asIs },
+  },
+};
+const Client = makeClientConstructor(service, "test");
+const options = { "grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1 };
+
+/** Of all lengths that matter: none, shorter than a head, of a frame, of a window, and of several. */
+const sizes = [0, 1, 4, 34, 35, 36, 16_384, 16_385, 65_535, 65_536, 100_000, 3_000_000, 7, 5_000_001];
+const random = new RandomStream(5, "report");
+const messages = sizes.map((size) => Buffer.from(Uint8Array.from({ length: size }, () => random.nextBelow(256))));
+
+async function serving(handler: Handler): Promise<{ server: StreamingServer; address: string }> {
+  const server = new StreamingServer(silenceMs, new Map([[path, handler]]));
+  return { server, address: `127.0.0.1:${await server.listen("127.0.0.1", 0)}` };
+}
+
+/** All messages of a call, and how it ended. */
+function received(client: StreamingClient, headBytes: number): Promise<{ got: Buffer[]; end: CallEnd }> {
+  const got: Buffer[] = [];
+  return new Promise((resolve) => {
+    client.call(path, Buffer.from("please"), headBytes, {
+      onAccepted: () => {},
+      place: (_head, bytes) => new Uint8Array(bytes),
+      arrived: (head, rest) => got.push(Buffer.concat([head, rest!])),
+      onEnd: (end) => resolve({ got, end }),
+    });
+  });
+}
+
+test("grpc-js receives every message from this server, in order and through its small window", async () => {
+  const requests: string[] = [];
+  const { server, address } = await serving((call, request) => {
+    requests.push(Buffer.from(request).toString());
+    for (const message of messages) call.send(message.subarray(0, 3), message.subarray(3));
+    call.end();
+  });
+  const client = new Client(address, credentials.createInsecure(), options);
+  const got: Buffer[] = [];
+  const call = client.makeServerStreamRequest(path, asIs, asIs, Buffer.from("please"));
+  call.on("data", (message: Buffer) => got.push(message));
+  await once(call, "end");
+  assert.deepEqual(requests, ["please"]);
+  assert.equal(got.length, messages.length);
+  got.forEach((message, i) => {
+    assert.ok(message.equals(messages[i]!), `message ${i}`);
+  });
+  client.close();
+  await server.close();
+});
+
+test("this client receives every message from a grpc-js server, whatever part of it is its head", async () => {
+  const server = new Server(options);
+  server.addService(service, {
+    Stream: (call: ServerWritableStream<Buffer, Buffer>) => {
+      assert.equal(call.request.toString(), "please");
+      for (const message of messages) call.write(message);
+      call.end();
+    },
+  });
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    ),
+  );
+  for (const headBytes of [0, 35]) {
+    const client = new StreamingClient(`127.0.0.1:${port}`, silenceMs);
+    const { got, end } = await received(client, headBytes);
+    assert.deepEqual(end, { kind: "ended" });
+    assert.equal(got.length, messages.length);
+    got.forEach((message, i) => {
+      assert.ok(message.equals(messages[i]!), `message ${i}`);
+    });
+    client.close();
+  }
+  server.forceShutdown();
+});
+
+test("a refusal arrives with its code and its words, before and after the first message, in both directions", async () => {
+  const reason = "Ärger: 100 % voll, „bitte“ später\nnoch einmal";
+  const { server, address } = await serving((call, request) => {
+    if (Buffer.from(request).toString() === "late") call.send(new Uint8Array(0), messages[3]!);
+    call.refuse(reason);
+  });
+  const theirs = new Client(address, credentials.createInsecure(), options);
+  for (const word of ["early", "late"]) {
+    const call = theirs.makeServerStreamRequest(path, asIs, asIs, Buffer.from(word));
+    call.on("data", () => {});
+    const [error] = (await once(call, "error")) as [ServiceError];
+    assert.deepEqual([error.code, error.details], [9, reason]);
+  }
+  theirs.close();
+  const ours = new StreamingClient(address, silenceMs);
+  assert.deepEqual((await received(ours, 0)).end, { kind: "refused", code: 9, reason });
+  ours.close();
+  await server.close();
+});
+
+test("a method that is not there is refused as gRPC says", async () => {
+  const server = new StreamingServer(silenceMs, new Map());
+  const client = new Client(`127.0.0.1:${await server.listen("127.0.0.1", 0)}`, credentials.createInsecure(), options);
+  const call = client.makeServerStreamRequest(path, asIs, asIs, Buffer.from("please"));
+  call.on("data", () => {});
+  const [error] = (await once(call, "error")) as [ServiceError];
+  assert.equal(error.code, 12);
+  client.close();
+  await server.close();
+});
+
+test("who cancels is noticed, and the connection serves the next call", async () => {
+  let cancelled: () => void = () => {};
+  const wasCancelled = new Promise<void>((resolve) => {
+    cancelled = resolve;
+  });
+  let calls = 0;
+  const { server, address } = await serving((call: ServerCall) => {
+    if (calls++ > 0) return call.end();
+    call.onCancelled(cancelled);
+    call.send(new Uint8Array(0), messages[12]!);
+  });
+  const client = new StreamingClient(address, silenceMs);
+  const first = client.call(path, new Uint8Array(0), 0, {
+    onAccepted: () => {},
+    place: () => null,
+    arrived: () => first.cancel(),
+    onEnd: () => assert.fail("who cancels hears no more"),
+  });
+  await wasCancelled;
+  assert.deepEqual((await received(client, 0)).end, { kind: "ended" });
+  client.close();
+  await server.close();
+});
+
+test("padded frames are read", async () => {
+  const server = createHttp2Server({ paddingStrategy: constants.PADDING_STRATEGY_MAX });
+  server.on("stream", (stream: ServerHttp2Stream) => {
+    stream.respond({ ":status": 200 }, { waitForTrailers: true });
+    stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": 0 }));
+    for (const message of messages) {
+      const prefix = Buffer.alloc(5);
+      prefix.writeUInt32BE(message.length, 1);
+      stream.write(prefix);
+      stream.write(message);
+    }
+    stream.end();
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const client = new StreamingClient(`127.0.0.1:${(server.address() as AddressInfo).port}`, silenceMs);
+  const { got, end } = await received(client, 35);
+  assert.deepEqual(end, { kind: "ended" });
+  assert.ok(Buffer.concat(got).equals(Buffer.concat(messages)));
+  client.close();
+  server.close();
+});
+
+test("a server that answers nothing is given up, and so is one that speaks another protocol", async () => {
+  for (const [answer, expected] of [
+    ["", /silent for \d+ ms/],
+    ["HTTP/1.1 400 Bad Request\r\n\r\n", /HTTP\/2/],
+  ] as const) {
+    const server: NetServer = createServer((socket) => {
+      socket.on("error", () => {}); // it is cut off
+      socket.resume();
+      socket.write(answer);
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const client = new StreamingClient(`127.0.0.1:${(server.address() as AddressInfo).port}`, 50);
+    const { end } = await received(client, 0);
+    assert.match(end.kind === "broken" ? end.reason : end.kind, expected);
+    server.close();
+  }
+});
+
+test("a client that is silent for too long is cut off, though it holds its connection", async () => {
+  const server = new StreamingServer(50, new Map());
+  const port = await server.listen("127.0.0.1", 0);
+  const { connect } = await import("node:net");
+  const socket = connect(port, "127.0.0.1");
+  socket.on("error", () => {}); // it is cut off
+  socket.resume();
+  await once(socket, "close");
+  await server.close();
+});
