@@ -214,7 +214,7 @@ export class AllReduce {
       const frame = decodeHeader(head, payload.byteLength);
       const bucket = this.#layout.buckets[frame.bucket]!; // as it was checked when it began
       if (this.#pending) this.#pending.sinceMs = this.#clock.monotonicMs();
-      if (frame.kind === "total") return this.#countTotal(bucket, rank);
+      if (frame.kind === "total") return void this.#countTotal(bucket, rank);
       const { partials, delivered } = this.#gathering(frame.round, frame.bucket);
       partials.set(nameOf(frame.node), payload.byteLength > 0 ? numbersOf(bucket, payload) : null);
       delivered.set(rank, (delivered.get(rank) ?? 0) + 1);
