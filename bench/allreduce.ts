@@ -65,10 +65,7 @@ export async function run(words: string[]): Promise<void> {
   try {
     for (const world of worlds) {
       process.stderr.write(`W = ${world}: ${samples} samples of each size\n`);
-      const own = await lockstepGroup(
-        world,
-        works.map(({ sizeBytes }) => sizeBytes),
-      );
+      const own = lockstepGroup(world);
       try {
         const gloo = values["no-peers"] ? null : await glooGroup(world, folder);
         try {
@@ -108,13 +105,15 @@ export async function run(words: string[]): Promise<void> {
 /** In turns, so that a noisy minute hits both. */
 async function measure(work: Work, world: number, samples: number, own: Group, gloo: Group | null): Promise<Result[]> {
   const { sizeBytes, repeats, unit } = work;
+  await own.begin(sizeBytes);
+  await gloo?.begin(sizeBytes);
   const busBytes = ((2 * (world - 1)) / world) * sizeBytes;
   const figure = (milliseconds: number) => (unit === "ms" ? milliseconds : busBytes / gib / (milliseconds / 1000));
   const ownSamples: number[] = [];
   const glooSamples: number[] = [];
   for (let n = -warmUps; n < samples; n++) {
-    const ownMs = await own.reduce(sizeBytes, repeats);
-    const glooMs = await gloo?.reduce(sizeBytes, repeats);
+    const ownMs = await own.reduce(repeats);
+    const glooMs = await gloo?.reduce(repeats);
     if (n < 0) continue;
     ownSamples.push(figure(ownMs));
     if (glooMs !== undefined) glooSamples.push(figure(glooMs));

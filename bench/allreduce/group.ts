@@ -8,9 +8,10 @@ import { cacheDirectory } from "../../src/adapters/system/cache.ts";
 
 /** What rank.ts is told, one JSON line each. */
 export type Order =
-  | { readonly kind: "open"; readonly sizeBytes: number }
+  /** All get ready to leave each other, and say where they are. */
+  | { readonly kind: "open" }
   | { readonly kind: "join"; readonly sizeBytes: number; readonly rank: number; readonly addresses: readonly string[] }
-  | { readonly kind: "reduce"; readonly sizeBytes: number; readonly repeats: number };
+  | { readonly kind: "reduce"; readonly repeats: number };
 
 /** What it answers. */
 export type Answer =
@@ -20,33 +21,36 @@ export type Answer =
   | { readonly milliseconds: number };
 
 export interface Group {
+  /** Rows of another size from now on. */
+  begin(sizeBytes: number): Promise<void>;
   /** Milliseconds of one of `repeats` all-reduces, as the last to end has measured. */
-  reduce(sizeBytes: number, repeats: number): Promise<number>;
+  reduce(repeats: number): Promise<number>;
   close(): Promise<void>;
 }
 
 const rankProgram = fileURLToPath(new URL("rank.ts", import.meta.url));
 const glooProgram = fileURLToPath(new URL("../peers/gloo_allreduce.py", import.meta.url));
 
-export async function lockstepGroup(world: number, sizes: readonly number[]): Promise<Group> {
+/**
+ * Lockstep's own. One thread a rank sums rows of one size after the other, so that its code is as warm for the large ones as
+ * in a training of many steps.
+ */
+export function lockstepGroup(world: number): Group {
   const children = Array.from({ length: world }, () => new Child(process.execPath, ["--import", "tsx", rankProgram]));
-  const order = (child: Child, order: Order) => child.ask(JSON.stringify(order));
   const all = (orderOf: (rank: number) => Order) =>
-    Promise.all(children.map((child, rank) => order(child, orderOf(rank))));
-  const group = {
-    reduce: async (sizeBytes: number, repeats: number) => {
-      const answers = await all(() => ({ kind: "reduce", sizeBytes, repeats }));
+    Promise.all(children.map((child, rank) => child.ask(JSON.stringify(orderOf(rank)))));
+  return {
+    async begin(sizeBytes) {
+      const answers = await all(() => ({ kind: "open" }));
+      const addresses = answers.map((text) => (JSON.parse(text) as { address: string }).address);
+      await all((rank) => ({ kind: "join", sizeBytes, rank, addresses }));
+    },
+    async reduce(repeats) {
+      const answers = await all(() => ({ kind: "reduce", repeats }));
       return Math.max(...answers.map((text) => (JSON.parse(text) as { milliseconds: number }).milliseconds));
     },
     close: () => closeAll(children),
   };
-  return openOr(group, async () => {
-    for (const sizeBytes of sizes) {
-      const answers = await all(() => ({ kind: "open", sizeBytes }));
-      const addresses = answers.map((text) => (JSON.parse(text) as { address: string }).address);
-      await all((rank) => ({ kind: "join", sizeBytes, rank, addresses }));
-    }
-  });
 }
 
 /** In `folder` its ranks find each other. Null where it is not installed. */
@@ -56,22 +60,22 @@ export async function glooGroup(world: number, folder: string): Promise<Group | 
   const file = join(folder, `gloo-${world}`);
   const words = (rank: number) => ["-B", glooProgram, String(rank), String(world), file];
   const children = Array.from({ length: world }, (_, rank) => new Child(join(peers, "bin", "python"), words(rank)));
-  const group = {
-    reduce: async (sizeBytes: number, repeats: number) =>
-      Math.max(...(await Promise.all(children.map((child) => child.ask(`${sizeBytes} ${repeats}`)))).map(Number)),
-    close: () => closeAll(children),
-  };
-  return openOr(group, () => Promise.all(children.map((child) => child.next())));
-}
-
-async function openOr(group: Group, open: () => Promise<unknown>): Promise<Group> {
+  const all = async (line: string) => (await Promise.all(children.map((child) => child.ask(line)))).map(Number);
+  let size = 0;
   try {
-    await open();
-    return group;
+    await Promise.all(children.map((child) => child.next()));
   } catch (error) {
-    await group.close();
+    await closeAll(children);
     throw error;
   }
+  return {
+    async begin(sizeBytes) {
+      size = sizeBytes;
+      await all(`${size} 1`);
+    },
+    reduce: async (repeats) => Math.max(...(await all(`${size} ${repeats}`))),
+    close: () => closeAll(children),
+  };
 }
 
 async function closeAll(children: readonly Child[]): Promise<void> {

@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import { MessageChannel } from "node:worker_threads";
 import { builtModule } from "../../bin/build.mjs";
 import { openChannel } from "../../src/adapters/system/thread-channel.ts";
-import { type RunningThread, startThread } from "../../src/adapters/system/thread.ts";
+import { startThread } from "../../src/adapters/system/thread.ts";
 import { Arena, arenaMemory } from "../../src/adapters/wasm/arena.ts";
 import type { ExchangeThreadData } from "../../src/cli/threads/exchange-thread.ts";
 import { sentWork } from "../../src/cli/threads/sent-rows.ts";
@@ -16,86 +16,77 @@ import { sumTree } from "../../src/core/reduce-tree.ts";
 import { plainMemory } from "../../src/core/row-memory.ts";
 import type { Membership } from "../../src/ports/transport.ts";
 import { numbersOf } from "../../src/runtime/all-reduce.ts";
-import type { ReductionWork } from "../../src/runtime/freezable-compute.ts";
 import type { ReductionSize } from "../../src/runtime/peer-exchange.ts";
 import type { Answer, Order } from "./group.ts";
 
 /** Sums of loss and metrics, votes and counts travel with every step. */
 const statistics = 8;
 const budgetMs = 60_000;
-const generation = 1;
 /** Sums are looked at in every so many places. */
 const checkedEvery = 9973;
 
-/** An exchange for one number of values: a job's never changes. */
-interface Exchange {
-  readonly thread: RunningThread;
-  reduce(work: ReductionWork): Promise<void>;
+/** A row to sum, of a job's size. */
+interface Rows {
   readonly rank: number;
   readonly world: number;
+  readonly generation: number;
   readonly own: Reduction;
   readonly into: Reduction;
   step: number;
 }
 
-const exchanges = new Map<number, Omit<Exchange, "rank" | "world">>();
-const joined = new Map<number, Exchange>();
-const module = new URL(await builtModule("cli/threads/exchange-thread"));
+const { port1, port2 } = new MessageChannel();
+const shared = arenaMemory();
+const arena = shared && new Arena(shared);
+const data: ExchangeThreadData = { compute: port1, rows: shared };
+let rows: Rows | null = null;
+/** While the others go on to another size, their streams end. */
+let isGoingOn = false;
+const thread = startThread(
+  new URL(await builtModule("cli/threads/exchange-thread")),
+  data,
+  {
+    broken(broken: { rank: number; reason: string }) {
+      if (!isGoingOn) throw new Error(`rank ${broken.rank}: ${broken.reason}`);
+    },
+  },
+  (error) => {
+    throw error;
+  },
+  [port1],
+);
+const channel = openChannel(port2, {});
+const address = await thread.call<string>("listen", { listen: "127.0.0.1:0", budgetMs });
 
 const orders = createInterface({ input: process.stdin });
 for await (const line of orders) {
   const answer = await follow(JSON.parse(line) as Order); // what group.ts writes
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
-await Promise.all([...exchanges.values()].map(({ thread }) => thread.stop()));
+await thread.stop();
 
 async function follow(order: Order): Promise<Answer> {
-  if (order.kind === "open") return { address: await open(order.sizeBytes) };
+  if (order.kind === "reduce") return { milliseconds: await reduce(order.repeats) };
   if (order.kind === "join") return await join(order.sizeBytes, order.rank, order.addresses);
-  return { milliseconds: await reduce(order.sizeBytes, order.repeats) };
+  isGoingOn = true;
+  return { address };
 }
 
-async function open(sizeBytes: number): Promise<string> {
-  const { port1, port2 } = new MessageChannel();
-  const rows = arenaMemory();
-  const arena = rows && new Arena(rows);
-  const memory = arena ?? plainMemory;
-  const data: ExchangeThreadData = { compute: port1, rows };
-  const handlers = {
-    broken(broken: { rank: number; reason: string }) {
-      throw new Error(`rank ${broken.rank}: ${broken.reason}`);
-    },
-  };
-  const fail = (error: Error) => {
-    throw error;
-  };
-  const thread = startThread(module, data, handlers, fail, [port1]);
-  const channel = openChannel(port2, {});
-  const address = await thread.call<string>("listen", { listen: "127.0.0.1:0", budgetMs });
-  const row = (): Reduction => ({
-    values: numbersOf({ kind: "float32" }, memory.allocate(sizeBytes)) as Float32Array, // of that kind
-    statistics: numbersOf({ kind: "float64" }, memory.allocate(8 * statistics)) as Float64Array,
-  });
-  exchanges.set(sizeBytes, {
-    ...{ thread, own: row(), into: row(), step: 0 },
-    reduce: (work) => channel.call("reduce", sentWork(work, arena)),
-  });
-  return address;
-}
-
-/** Joins the others, and compares a first sum with what it must be, bit for bit. */
+/** Sums rows of another size from now on, in a generation of its own; a first sum is compared with what it must be. */
 async function join(sizeBytes: number, rank: number, addresses: readonly string[]): Promise<Answer> {
   const world = addresses.length;
-  const exchange: Exchange = { ...exchanges.get(sizeBytes)!, rank, world };
-  joined.set(sizeBytes, exchange);
-  const { own, into, thread } = exchange;
+  const generation = (rows?.generation ?? 0) + 1;
+  if (rows) await thread.call("leave");
+  rows = { rank, world, generation, own: reductionOf(sizeBytes), into: reductionOf(sizeBytes), step: 0 };
+  const { own, into } = rows;
   for (let i = 0; i < own.values.length; i++) own.values[i] = numberAt(rank, i);
   const size: ReductionSize = { shards: world, values: own.values.length, statistics, validates: false };
   await thread.call("open", size);
   const workerIds = addresses.map((_, of) => `worker-${of}`);
   const membership: Membership = { generation, rank, address: addresses[rank]!, addresses, workerIds };
   await thread.call("join", membership);
-  await step(exchange);
+  isGoingOn = false;
+  await step(rows);
   const root = { begin: 0, end: world };
   for (let i = 0; i < into.values.length; i += checkedEvery) {
     const sum = sumTree(
@@ -108,22 +99,28 @@ async function join(sizeBytes: number, rank: number, addresses: readonly string[
   return { joined: true };
 }
 
+function reductionOf(sizeBytes: number): Reduction {
+  const memory = arena ?? plainMemory;
+  return {
+    values: numbersOf({ kind: "float32" }, memory.allocate(sizeBytes)) as Float32Array, // of that kind
+    statistics: numbersOf({ kind: "float64" }, memory.allocate(8 * statistics)) as Float64Array,
+  };
+}
+
 /** Milliseconds of one all-reduce. One before them waits until all are there. */
-async function reduce(sizeBytes: number, repeats: number): Promise<number> {
-  const exchange = joined.get(sizeBytes)!;
-  await step(exchange);
+async function reduce(repeats: number): Promise<number> {
+  await step(rows!);
   const begun = performance.now();
-  for (let n = 0; n < repeats; n++) await step(exchange);
+  for (let n = 0; n < repeats; n++) await step(rows!);
   return (performance.now() - begun) / repeats;
 }
 
-async function step(exchange: Exchange): Promise<void> {
-  const { rank, own, into } = exchange;
+async function step(rows: Rows): Promise<void> {
+  const { generation, rank, own, into } = rows;
   const node = { begin: rank, end: rank + 1 }; // as many shards as workers
-  await exchange.reduce({
-    ...{ generation, round: { step: exchange.step, pass: 0 }, own: [{ node, sum: own }], into },
-  });
-  exchange.step++;
+  const round = { step: rows.step, pass: 0 } as const;
+  await channel.call("reduce", sentWork({ generation, round, own: [{ node, sum: own }], into }, arena));
+  rows.step++;
 }
 
 /** Different for every worker and place, and no sum of them is exact. */
