@@ -129,9 +129,11 @@ export class GenerationObserver {
     const { name } = (await held.frozen())!;
     const parts = { clock, log, pauseMs: budget.pollMs, signal: ended };
     for (;;) {
-      const committed = await patiently(parts, "following", () =>
+      const found = await patiently(parts, "following", () =>
         readEpoch(coordination, keys.epoch(name.lineage, name.epoch)),
       );
+      // A later era has records of the same epochs, and what it is compared with there has another digest.
+      const committed = found?.state.era === name.era ? found : null;
       if (committed?.state.digest === name.digest) {
         held.isCopy = false;
         return;

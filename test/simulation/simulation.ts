@@ -52,7 +52,9 @@ export function scenarioOf(seed: number): Scenario {
   const shape = withArchive(seed, withReplicas(seed, bounded));
   const schedule = drawSchedule(new SeededChance(seed, "schedule"), horizonMs);
   const disks = shape.replicas > 0 ? drawDiskFaults(new SeededChance(seed, "disks"), horizonMs) : [];
-  const faults = [...schedule, ...disks];
+  // Where a bit turns over nobody dies, see `drawSchedule`.
+  const isFlipped = schedule.some(({ kind }) => kind === "flip-bit");
+  const faults = isFlipped ? schedule : [...schedule, ...disks];
   const era = new SeededChance(seed, "era");
   const nextShards = drawNextShards(new SeededChance(seed, "shards"), shape);
   return { seed, shape, horizonMs, schedule: withLostData(faults, era, horizonMs, shape.hasArchive), nextShards };
