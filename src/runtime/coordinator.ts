@@ -15,10 +15,11 @@ import type { Keys } from "../core/keys.ts";
 import { type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { Condition, Coordination, Entry, Lease, Operation } from "../ports/coordination.ts";
+import type { Condition, Coordination, Entry, Lease } from "../ports/coordination.ts";
 import type { Liveness } from "../ports/liveness.ts";
 import type { Log } from "../ports/log.ts";
 import { AbsentMembers } from "./absent-members.ts";
+import { FormingPatience } from "./forming-patience.ts";
 import { goneAmong } from "./gone-members.ts";
 import { clusterStatus, type WorkerProgress } from "./cluster-status.ts";
 import { Decoder } from "./decoder.ts";
@@ -26,6 +27,7 @@ import { bestLeft, bestSoFar, conditionsOf, equivalencesOf, operationsOf } from 
 import { LastGeneration } from "./last-generation.ts";
 import { litterOf, published, type RunReading, readRun, readValue } from "./run-reading.ts";
 import { type RunArchive, hasLostData, rebuildRun } from "./rebuild-run.ts";
+import { requestStop } from "./request-stop.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
 
 export interface CoordinatorOptions {
@@ -49,6 +51,7 @@ export class Coordinator {
   readonly #progress = new Map<string, WorkerProgress>();
   readonly #decoder = new Decoder();
   readonly #last = new LastGeneration();
+  readonly #patience: FormingPatience;
   #lease: Lease | null = null;
   #reading: RunReading | null = null;
   #reason = "starting";
@@ -70,6 +73,7 @@ export class Coordinator {
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
+    this.#patience = new FormingPatience(options.budget.formingMs);
     this.#absent = new AbsentMembers(options.clock, options.liveness, () => this.#wake());
   }
 
@@ -127,26 +131,12 @@ export class Coordinator {
 
   /** Asks all who are there to stop. */
   async requestStop(reason: string): Promise<void> {
-    await this.#requestStop(reason, this.#record.start);
+    await requestStop(this.#options, this.#record.start, reason);
   }
 
   /** Asks those to stop who were started with this coordinator, or before; not those of a start that followed. */
   async requestStopOfThisStart(reason: string): Promise<void> {
-    await this.#requestStop(reason, this.#options.record.start);
-  }
-
-  async #requestStop(reason: string, start: number): Promise<void> {
-    const { coordination, keys } = this.#options;
-    for (;;) {
-      const known = await coordination.get(keys.stop);
-      if (isFor(known && decodeJson<Ending>(known.value), start)) return;
-      const unchanged: Condition = known
-        ? { kind: "modified-at", key: keys.stop, revision: known.modRevision }
-        : { kind: "absent", key: keys.stop };
-      const ending: Ending = { start, reason };
-      const put: Operation = { kind: "put", key: keys.stop, value: encodeJson(ending) };
-      if ((await coordination.transact([unchanged], [put])).succeeded) return;
-    }
+    await requestStop(this.#options, this.#options.record.start, reason);
   }
 
   /** What the run is, as etcd has it: a later start may have changed it. */
@@ -157,7 +147,7 @@ export class Coordinator {
 
   /** One look at everything and at most one change; true when something was changed. */
   async #turn(): Promise<boolean> {
-    const { coordination, keys } = this.#options;
+    const { coordination, keys, clock } = this.#options;
     const { entries } = await coordination.list(keys.prefix);
     const reading = readRun(entries, keys, this.#decoder);
     this.#reading = reading;
@@ -168,7 +158,9 @@ export class Coordinator {
     const token = await this.#electedToken(reading);
     if (token === null) return false;
     if (hasLostData(reading, keys, this.#last.number)) return this.#rebuild(token);
-    const decision = decide(this.#viewOf(reading, token));
+    const view = this.#viewOf(reading, token);
+    const decision = decide(view);
+    if (decision.kind === "form" && view.formingForMs > view.formingLimitMs) this.#patience.late(clock.monotonicMs());
     if (decision.kind === "wait") {
       this.#say(decision.reason);
       return false;
@@ -300,7 +292,7 @@ export class Coordinator {
       failed: isFor(readValue<Ending>(entries, keys.failed), record.start),
       stopRequested: this.#isStopping(reading),
       formingForMs: this.#forming ? clock.monotonicMs() - this.#forming.sinceMs : 0,
-      formingLimitMs: budget.formingMs,
+      formingLimitMs: this.#patience.limitMs(clock.monotonicMs()),
     };
   }
 

@@ -276,7 +276,9 @@ function checkLeftOut(seen: Seen, before: Generation, ids: readonly string[]): v
   for (const id of memberIds(before)) {
     const lapsedAt = lapsedAtMs.get(id);
     if (ids.includes(id) || lapsedAt === undefined || nowMs() - lapsedAt >= absenceMs) continue;
-    if (processes.get(owners.get(id) ?? "")?.isGone) continue;
+    // Who computes for ever is left out for that.
+    const owner = owners.get(id) ?? "";
+    if (processes.get(owner)?.isGone || seen.hung.has(owner)) continue;
     const isSuspected = [...store.keys()].some((key) => key.startsWith(keys.suspicion(before.generation, id, "")));
     if (isSuspected || store.has(keys.refusal(id))) continue;
     fail(
