@@ -76,7 +76,11 @@ async function runCheck(args: Arguments): Promise<number> {
   const steps = stepsPerEpoch(data.trainingSamples, job.batchSize);
   const lines = [
     ...notices,
-    `Data: ${formatCount(data.trainingSamples)} training and ${formatCount(data.validationSamples)} validation samples. Model: ${formatCount(program.weightCount)} weights. ${formatCount(steps)} steps an epoch. Engine: ${engine.description.library} on ${engine.description.gpu ?? engine.description.device}.`,
+    `Data: ${formatCount(data.trainingSamples)} training and ${formatCount(data.validationSamples)} validation samples. Model: ${formatCount(program.weightCount)} weights. ${formatCount(steps)} steps an epoch. Engine: ${engine.description.library} on ${engine.description.gpu ?? engine.description.device}.${
+      engine.description.notRecorded === null
+        ? ""
+        : ` Steps run one op at a time, and not as a graph: ${engine.description.notRecorded}.`
+    }`,
   ];
   const checked: Checked & { event: string } = {
     event: "checked",

@@ -86,8 +86,7 @@ export async function openModel(
       features: new Float32Array(sizeOf(shapes.features)),
       label: new Float32Array(sizeOf(shapes.label)),
     };
-    const sums = new Float64Array(program.sumNames.length);
-    const missing = probeKernels(engine, () => program.validate(sample, new RandomStream(0, "validation"), sums));
+    const missing = probeKernels(engine, () => program.trace(sample, new RandomStream(0, "step")));
     if (missing === null) return first;
     if (!request.mayFallBack || request.choice.kind !== "wasm") throw lacks(request.choice.kind, missing);
     return await openWith({ ...request.choice, kind: "cpu" }, program);
@@ -148,17 +147,24 @@ function lacks(kind: string, kernel: string): LockstepError {
 
 /** Takes one step's gradients and validates on one sample: what is missing is found before the first step, not in it. */
 function probe(opened: OpenedProgram): string | null {
-  return probeKernels(opened.engine, () => computeOn(opened, opened.data.training(Uint32Array.of(0))));
+  const { engine, program, data } = opened;
+  const sample = data.training(Uint32Array.of(0));
+  const missing = probeKernels(engine, () => program.trace(sample, new RandomStream(1, "step")));
+  // Twice, since an engine that records finds out so whether a step is the same every time.
+  if (missing === null && engine.description.step === "recorded") program.trace(sample, new RandomStream(2, "step"));
+  return missing;
 }
 
 /** What must be equal on every node that trains this, and what may differ at a price: see core/fingerprint.ts. */
 export function fingerprintOf(opened: OpenedProgram, shards: number): Fingerprint {
-  const { job, data, engine, sourceDigest } = opened;
+  const { job, data, engine, program, sourceDigest } = opened;
+  // First, as it may turn out then that the engine cannot record this model's steps.
+  const graph = graphDigest(engine, () => program.trace(zerosFor(data), new RandomStream(0, "step")));
   const { kind, library, device, gpu, threads, step, architecture } = engine.description;
   const native = kind === "native";
   return {
     ...jobFields(job),
-    "job.graph": graphDigest(engine, () => computeOn(opened, zerosFor(data))),
+    "job.graph": graph,
     "data.digest": data.digest,
     "data.preprocessing": `sha256:${createHash("sha256").update(encodeJson(data.preprocessing)).digest("hex")}`,
     "engine.kind": kind,
@@ -183,12 +189,4 @@ export function fingerprintOf(opened: OpenedProgram, shards: number): Fingerprin
 function zerosFor(data: PreparedData): Batch {
   const { features, label } = data.training(Uint32Array.of(0));
   return { count: 1, features: new Float32Array(features.length), label: new Float32Array(label.length) };
-}
-
-/** All that a model computes: a step, and validation, which may run other layers. */
-export function computeOn({ program }: Pick<OpenedProgram, "program">, batch: Batch): void {
-  const row = new Float32Array(program.weightCount);
-  const sums = new Float64Array(program.sumNames.length);
-  program.gradients(batch, new RandomStream(0, "step"), row, sums);
-  program.validate(batch, new RandomStream(0, "validation"), sums);
 }

@@ -174,7 +174,7 @@ async function findRun(endpoints: readonly string[], job: string, log: Log): Pro
   const coordination = connectEtcd(endpoints, usual, log);
   try {
     for (let said = false; ; said = true) {
-      const run = await coordination.get(runKey(job));
+      const run = await askTwice(() => coordination.get(runKey(job)), log);
       const keys = run && keysOf(job, Number(run.value));
       const entry = keys && (await coordination.get(keys.record));
       if (keys && entry) {
@@ -190,6 +190,17 @@ async function findRun(endpoints: readonly string[], job: string, log: Log): Pro
   } catch (error) {
     await coordination.close();
     throw error;
+  }
+}
+
+/** A process that has just been started loads so much that it may be its own fault when an answer does not come in time. */
+async function askTwice<T>(ask: () => Promise<T>, log: Log): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (!(error instanceof LockstepError) || error.code !== "coordination-unavailable") throw error;
+    log.debug("etcd did not answer in time and is asked again", { error: messageOf(error) });
+    return ask();
   }
 }
 

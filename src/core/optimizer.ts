@@ -32,12 +32,22 @@ export function slotsOf(optimizer: OptimizerDefinition): readonly Slot[] {
 export const defaultEpsilon = 1e-7;
 
 /**
+ * Adam's, as float32 has them: kernels take 1 − β2 of that, which differs by 1e-5 of itself from what 0.999 says, and the
+ * corrections have to be made of the same numbers.
+ */
+export function betasOf({ beta1 = 0.9, beta2 = 0.999 }: Extract<OptimizerDefinition, { kind: "adam" }>): {
+  readonly beta1: number;
+  readonly beta2: number;
+} {
+  return { beta1: Math.fround(beta1), beta2: Math.fround(beta2) };
+}
+
+/**
  * By what the n-th update, n from 1, multiplies its direction. Adam's includes the corrections for its moments' start at
  * zero (Kingma, Ba: "Adam", 2015, section 2, the efficient form).
  */
 export function rateAt(optimizer: OptimizerDefinition, learningRate: number, update: number): number {
   if (optimizer.kind !== "adam") return learningRate;
-  const beta1 = optimizer.beta1 ?? 0.9;
-  const beta2 = optimizer.beta2 ?? 0.999;
+  const { beta1, beta2 } = betasOf(optimizer);
   return (learningRate * Math.sqrt(1 - beta2 ** update)) / (1 - beta1 ** update);
 }

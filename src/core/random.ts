@@ -20,6 +20,7 @@ export const purposes = {
   validation: 6,
   evaluation: 7,
   "job-file": 8,
+  recording: 9,
 } as const;
 export type Purpose = keyof typeof purposes;
 

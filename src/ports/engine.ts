@@ -20,23 +20,66 @@ export interface EngineDescription {
   readonly threads: number;
   /** How a step is run: one op at a time, or as one recorded graph. */
   readonly step: "op-by-op" | "recorded";
+  /** Why an engine that can record does not: which step, and what is in its way. */
+  readonly notRecorded: string | null;
   /** CPU architecture, as Node names it ("x64", "arm64"). */
   readonly architecture: string;
 }
 
-/**
- * Computes. A step is a function of its inputs alone: state in, state out, no hidden variables. `record` is given such
- * a function once for each signature (the shapes and types of the inputs) and returns something that runs it: an
- * engine that can record writes the step down as a graph the first time, one that cannot runs it op by op.
- */
+/** Computes. */
 export interface Engine {
   readonly tf: TensorFlow;
   readonly description: EngineDescription;
-  record(name: string, step: Step): Step;
+  /** Takes hold of a model's state: tensors of these shapes, all zeros at first. */
+  hold(shapes: readonly (readonly number[])[]): EngineState;
+  /** Optimizers that the engine has as one operation; null where they are made of single ones. */
+  readonly fused: FusedUpdates | null;
 }
 
 /**
- * From tensors to tensors. The caller owns the inputs (they are not disposed) and the outputs. Inside, every random
- * number comes from an input, or from `Math.random`, which the caller has seeded for this very call.
+ * The tensors that a model trains with, and the steps that compute with them. A step is a function of its inputs and the
+ * state alone. An engine that can record writes it down as a graph the first time that it is run with inputs of these
+ * shapes and types; one that cannot runs it op by op.
  */
-export type Step = (inputs: readonly Tensor[]) => Tensor[];
+export interface EngineState {
+  /** Replaces all of it; the values are copied. */
+  load(values: readonly Float32Array[]): void;
+  /** As it is now; the tensors are the caller's, and unchanged by what follows. */
+  tensors(): Tensor[];
+  /** A step that leaves the state as it is. */
+  record(name: string, step: Step): RecordedStep;
+  /** A step whose outputs replace the state. */
+  recordUpdate(name: string, step: Step): RecordedUpdate;
+  /** Runs once, on zeros, what was prepared: a graph is made fast when it runs for the first time. Updates are left out. */
+  warmUp(): void;
+}
+
+/**
+ * From the state and other tensors to tensors. The caller owns what goes in (nothing of it is disposed) and what comes out.
+ * Inside, every random number comes from an input, or from `Math.random`, which the caller has seeded for this very call.
+ */
+export type Step = (state: readonly Tensor[], inputs: readonly Tensor[]) => Tensor[];
+
+export interface RecordedStep {
+  /** Gets ready for inputs of these shapes and types; without it, the first run with them does. */
+  prepare(inputs: readonly Tensor[]): void;
+  run(inputs: readonly Tensor[]): Tensor[];
+  /** The same op by op, for those who want to see the ops. Its results may differ in the last bits. */
+  trace(inputs: readonly Tensor[]): Tensor[];
+}
+
+export type RecordedUpdate = Pick<RecordedStep, "prepare"> & { run(inputs: readonly Tensor[]): void };
+
+/** To be called inside an update alone, with a weight and slots that are the state's. */
+export interface FusedUpdates {
+  /**
+   * One step of Adam, as `applyOptimizer` has it in single operations.
+   * @param decay what is taken off the weight first, as a part of it; null for nothing
+   */
+  adam(
+    state: { readonly weight: Tensor; readonly mean: Tensor; readonly square: Tensor },
+    gradient: Tensor,
+    numbers: { readonly rate: Tensor; readonly beta1: number; readonly beta2: number; readonly epsilon: number },
+    decay: Tensor | null,
+  ): { readonly weight: Tensor; readonly mean: Tensor; readonly square: Tensor };
+}

@@ -1,12 +1,11 @@
-/** One update of all trainable weights at once: they, their slots and their gradients are one row each. */
-import type { Tensor1D } from "@tensorflow/tfjs";
+/** One update of a weight, with its slots and its gradient. */
 import { unreachable } from "../core/errors.ts";
 import type { Clip, OptimizerDefinition } from "../core/job.ts";
-import { defaultEpsilon } from "../core/optimizer.ts";
-import type { Tensor, TensorFlow } from "../ports/engine.ts";
+import { betasOf, defaultEpsilon } from "../core/optimizer.ts";
+import type { Engine, Tensor, TensorFlow } from "../ports/engine.ts";
 
 export interface Update {
-  readonly weights: Tensor;
+  readonly weight: Tensor;
   readonly slots: readonly Tensor[];
 }
 
@@ -16,61 +15,61 @@ export interface Rates {
   readonly learningRate: Tensor;
 }
 
-/**
- * Limits a row of gradients. The global norm is summed weight by weight, in their order, so that it does not depend on
- * how a row is cut for the wire. As TensorFlow's `clip_by_global_norm`.
- */
-export function clipped(
-  tf: TensorFlow,
-  clip: Clip,
-  gradient: Tensor1D,
-  parameters: readonly { readonly offset: number; readonly size: number }[],
-): Tensor1D {
-  if ("value" in clip) return gradient.clipByValue(-clip.value, clip.value) as Tensor1D; // keeps the shape
-  const squares = parameters.map(({ offset, size }) => gradient.slice([offset], [size]).square().sum());
+/** Limits the gradients of all weights. As TensorFlow's `clip_by_value` and `clip_by_global_norm`. */
+export function clipped(tf: TensorFlow, clip: Clip, gradients: readonly Tensor[]): Tensor[] {
+  if ("value" in clip) return gradients.map((gradient) => gradient.clipByValue(-clip.value, clip.value));
+  const squares = gradients.map((gradient) => gradient.square().sum());
   const norm = tf.sqrt(squares.reduce<Tensor>((sum, square) => sum.add(square), tf.scalar(0)));
-  return tf.mul<Tensor1D>(gradient, tf.div(clip.globalNorm, norm.maximum(clip.globalNorm)));
+  const factor = tf.div(clip.globalNorm, norm.maximum(clip.globalNorm));
+  return gradients.map((gradient) => gradient.mul(factor));
 }
 
 /** `gradient` is the mean over the batch. The formulas are TensorFlow's. */
 export function applyOptimizer(
-  tf: TensorFlow,
+  { tf, fused }: Pick<Engine, "tf" | "fused">,
   optimizer: OptimizerDefinition,
-  { weights, slots }: Update,
-  gradient: Tensor1D,
+  { weight, slots }: Update,
+  gradient: Tensor,
   { rate, learningRate }: Rates,
 ): Update {
   switch (optimizer.kind) {
     case "sgd": {
-      if (!optimizer.momentum) return { weights: weights.sub(gradient.mul(rate)), slots: [] };
+      if (!optimizer.momentum) return { weight: weight.sub(gradient.mul(rate)), slots: [] };
       const momentum = slots[0]!.mul(optimizer.momentum).add(gradient);
       const direction = optimizer.nesterov ? momentum.mul(optimizer.momentum).add(gradient) : momentum;
-      return { weights: weights.sub(direction.mul(rate)), slots: [momentum] };
+      return { weight: weight.sub(direction.mul(rate)), slots: [momentum] };
     }
     case "rmsprop": {
       const rho = optimizer.rho ?? 0.9;
       const square = slots[0]!.mul(rho).add(gradient.square().mul(1 - rho));
       const step = gradient.mul(rate).div(tf.sqrt(square.add(optimizer.epsilon ?? defaultEpsilon)));
-      return { weights: weights.sub(step), slots: [square] };
+      return { weight: weight.sub(step), slots: [square] };
     }
     case "adagrad": {
       const square = slots[0]!.add(gradient.square());
       const step = gradient.mul(rate).div(tf.sqrt(square.add(optimizer.epsilon ?? defaultEpsilon)));
-      return { weights: weights.sub(step), slots: [square] };
+      return { weight: weight.sub(step), slots: [square] };
     }
     case "adam": {
-      const mean = slots[0]!.add(gradient.sub(slots[0]!).mul(1 - (optimizer.beta1 ?? 0.9)));
-      const square = slots[1]!.add(
+      const [mean, square] = slots as [Tensor, Tensor];
+      const { epsilon = defaultEpsilon, weightDecay } = optimizer;
+      const { beta1, beta2 } = betasOf(optimizer);
+      const decay = weightDecay ? learningRate.mul(weightDecay) : null;
+      if (fused) {
+        const numbers = { rate, beta1, beta2, epsilon };
+        const updated = fused.adam({ weight, mean, square }, gradient, numbers, decay);
+        return { weight: updated.weight, slots: [updated.mean, updated.square] };
+      }
+      const nextMean = mean.add(gradient.sub(mean).mul(1 - beta1));
+      const nextSquare = square.add(
         gradient
           .square()
-          .sub(slots[1]!)
-          .mul(1 - (optimizer.beta2 ?? 0.999)),
+          .sub(square)
+          .mul(1 - beta2),
       );
-      const step = mean.mul(rate).div(tf.sqrt(square).add(optimizer.epsilon ?? defaultEpsilon));
-      const decayed = optimizer.weightDecay
-        ? weights.sub(weights.mul(learningRate.mul(optimizer.weightDecay)))
-        : weights;
-      return { weights: decayed.sub(step), slots: [mean, square] };
+      const step = nextMean.mul(rate).div(tf.sqrt(nextSquare).add(epsilon));
+      const decayed = decay ? weight.sub(weight.mul(decay)) : weight;
+      return { weight: decayed.sub(step), slots: [nextMean, nextSquare] };
     }
     default:
       return unreachable(optimizer);

@@ -40,7 +40,7 @@ const sumsAt = 6;
 /** What a trainer needs of a model: its state as one row, and its three functions. */
 export type Program = Pick<
   TrainingProgram,
-  "valueCount" | "weightCount" | "sumNames" | "load" | "save" | "gradients" | "validate" | "update"
+  "valueCount" | "weightCount" | "sumNames" | "load" | "save" | "prepare" | "gradients" | "validate" | "update"
 >;
 
 /** What a trainer needs of the data, after pre-processing. */
@@ -99,6 +99,29 @@ export class Trainer {
     this.stepsPerEpoch = stepsPerEpoch(this.#data.trainingSamples, this.#job.batchSize);
     this.statisticsCount = sumsAt + this.#program.sumNames.length;
     this.#reduced = this.#allocate();
+  }
+
+  /** Gets ready to compute any shard of any step, so that the first one takes no longer than the others. */
+  prepare(): void {
+    const { trainingSamples, validationSamples } = this.#data;
+    const { batchSize } = this.#job;
+    const shares = (count: number) => [slice(count, this.#shards, 0), slice(count, this.#shards, this.#shards - 1)];
+    const sizes = (ranges: readonly Range[]) => ranges.map(({ begin, end }) => end - begin);
+    const batches = [Math.min(batchSize, trainingSamples), trainingSamples % batchSize];
+    const validated = sizes(shares(validationSamples)).flatMap((share) => [
+      Math.min(share, this.#validationBatch),
+      share % this.#validationBatch,
+    ]);
+    const some = (counts: readonly number[]) => [...new Set(counts)].filter((count) => count > 0);
+    this.#program.prepare({
+      training: some(batches.flatMap((count) => sizes(shares(count)))),
+      validation: some(validated),
+    });
+  }
+
+  /** Samples that are validated at once. */
+  get #validationBatch(): number {
+    return Math.ceil(this.#job.batchSize / this.#shards);
   }
 
   initialize(place: { lineage: number; era: number }): void {
@@ -232,7 +255,7 @@ export class Trainer {
   #shardValidation(shard: number, into: Reduction): boolean {
     const range = slice(this.#data.validationSamples, this.#shards, shard);
     if (range.begin === range.end) return false;
-    const size = Math.ceil(this.#job.batchSize / this.#shards);
+    const size = this.#validationBatch;
     const sums = new Float64Array(this.#program.sumNames.length);
     into.statistics.fill(0);
     for (let begin = range.begin, number = 0; begin < range.end; begin += size, number++) {

@@ -1,16 +1,17 @@
 /**
- * A job's model as four functions of tensors: gradients of a shard, validation of a shard, the update, and prediction.
- * Each is a step of the engine: all state goes in and comes out, nothing is hidden in the model's variables, so that an
- * engine may run them op by op or as recorded graphs. Weights, slots and gradients are one row of float32 each, in the
- * model's order: trainable weights first, then the statistics that layers such as batch normalization keep.
+ * A job's model as steps of the engine: gradients of a shard, validation of a shard, and the update. The engine holds the
+ * state; nothing is hidden in the model's variables, so that an engine may run the steps op by op or as recorded graphs.
+ * Outside, weights, slots and gradients are one row of float32 each, in the model's order: trainable weights first, then the
+ * statistics that layers such as batch normalization keep.
  */
-import type { Tensor, Tensor1D, Variable } from "@tensorflow/tfjs";
-import { assert, LockstepError, messageOf } from "../core/errors.ts";
+import type { Tensor, Variable } from "@tensorflow/tfjs";
+import { assert } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { rateAt, slotsOf } from "../core/optimizer.ts";
 import { RandomStream } from "../core/random.ts";
-import type { Engine, LayersModel, Step } from "../ports/engine.ts";
-import { checkOutputShape, lossOfSamples, metricOfSamples } from "./losses.ts";
+import type { Engine, EngineState, LayersModel, RecordedStep, RecordedUpdate } from "../ports/engine.ts";
+import { buildModel, ofTheModel } from "./build-model.ts";
+import { lossOfSamples, metricOfSamples } from "./losses.ts";
 import { applyOptimizer, clipped } from "./optimizer-step.ts";
 import { seeded } from "../ports/seeded.ts";
 
@@ -46,13 +47,11 @@ export class TrainingProgram {
   readonly #job: Job;
   readonly #shapes: { readonly features: readonly number[]; readonly label: readonly number[] };
   readonly #variables: readonly Variable[];
-  readonly #gradients: Step;
-  readonly #validation: Step;
-  readonly #update: Step;
-  /** The state: one tensor a weight, and the rows that the update works on. */
-  #weights: Tensor[] = [];
-  #trainable: Tensor | null = null;
-  #slots: Tensor[] = [];
+  /** One tensor a weight, then for each slot one a trainable weight. */
+  readonly #state: EngineState;
+  readonly #gradients: RecordedStep;
+  readonly #validation: RecordedStep;
+  readonly #update: RecordedUpdate;
 
   /**
    * @param names of the parameters, in their order, where this thread has built the model before: layers without a name are counted,
@@ -94,11 +93,15 @@ export class TrainingProgram {
     this.trainableCount = this.parameters.reduce((sum, { trainable, size }) => sum + (trainable ? size : 0), 0);
     this.slotNames = slotsOf(job.optimizer).map((slot) => slot.name);
     this.sumNames = ["loss", ...job.metrics];
-    this.#gradients = engine.record("gradients", (inputs) => ofTheModel("a step", () => this.#gradientStep(inputs)));
-    this.#validation = engine.record("validation", (inputs) =>
-      ofTheModel("validation", () => this.#validationStep(inputs)),
+    const shapesOfSlots = this.slotNames.flatMap(() => this.#trainableParameters.map(({ shape }) => shape));
+    this.#state = engine.hold([...this.parameters.map(({ shape }) => shape), ...shapesOfSlots]);
+    this.#gradients = this.#state.record("gradients", (state, inputs) =>
+      ofTheModel("a step", () => this.#gradientStep(state, inputs)),
     );
-    this.#update = engine.record("update", (inputs) => this.#updateStep(inputs));
+    this.#validation = this.#state.record("validation", (state, inputs) =>
+      ofTheModel("validation", () => this.#validationStep(state, inputs)),
+    );
+    this.#update = this.#state.recordUpdate("update", (state, inputs) => this.#updateStep(state, inputs));
     this.load(this.#initialValues());
   }
 
@@ -109,45 +112,45 @@ export class TrainingProgram {
 
   /** Replaces the state. */
   load(values: Float32Array): void {
-    const { tf } = this.engine;
-    tf.dispose([...this.#weights, ...this.#slots, ...(this.#trainable ? [this.#trainable] : [])]);
-    this.#weights = this.parameters.map(({ offset, size, shape }) =>
-      tf.tensor(values.slice(offset, offset + size), [...shape]),
-    );
-    this.#trainable = tf.tensor1d(values.slice(0, this.trainableCount));
-    this.#slots = this.slotNames.map((_, i) => {
-      const begin = this.weightCount + i * this.trainableCount;
-      return tf.tensor1d(values.slice(begin, begin + this.trainableCount));
-    });
+    this.#state.load(this.#places.map(({ offset, size }) => values.subarray(offset, offset + size)));
   }
 
   /** Copies the state, into `into` where it is given. */
   save(into?: Float32Array): Float32Array {
     const values = into ?? new Float32Array(this.valueCount);
-    this.#read(this.#trainable!, values, 0);
-    for (const [i, { offset, trainable }] of this.parameters.entries()) {
-      if (!trainable) values.set(this.#weights[i]!.dataSync<"float32">(), offset);
-    }
-    for (const [i, slot] of this.#slots.entries()) {
-      this.#read(slot, values, this.weightCount + i * this.trainableCount);
-    }
+    const tensors = this.#state.tensors();
+    for (const [i, { offset }] of this.#places.entries()) this.#read(tensors[i]!, values, offset);
+    this.engine.tf.dispose(tensors);
     return values;
+  }
+
+  /** Where each of the state's tensors lies in the row. */
+  get #places(): readonly { readonly offset: number; readonly size: number }[] {
+    const slots = this.slotNames.flatMap((_, i) =>
+      this.#trainableParameters.map(({ offset, size }) => ({
+        offset: this.weightCount + i * this.trainableCount + offset,
+        size,
+      })),
+    );
+    return [...this.parameters, ...slots];
   }
 
   /**
    * Copies a row in pieces: an engine hands a tensor over in memory of its own, and a piece's memory is used again for the next
    * ones, where that of a whole row would be new, which costs several times the copy.
    */
-  #read(row: Tensor, values: Float32Array, offset: number): void {
-    if (row.size <= pieceLength) {
-      values.set(row.dataSync<"float32">(), offset);
+  #read(tensor: Tensor, values: Float32Array, offset: number): void {
+    if (tensor.size <= pieceLength) {
+      values.set(tensor.dataSync<"float32">(), offset);
       return;
     }
+    const row = tensor.flatten();
     for (let begin = 0; begin < row.size; begin += pieceLength) {
       const piece = row.slice([begin], [Math.min(pieceLength, row.size - begin)]);
       values.set(piece.dataSync<"float32">(), offset + begin);
       piece.dispose();
     }
+    row.dispose();
   }
 
   /**
@@ -155,63 +158,107 @@ export class TrainingProgram {
    * the same: sums over samples, as they go into the reduction. Adds `sumNames`' sums in `sums`, from its beginning.
    */
   gradients(batch: Batch, random: RandomStream, row: Float32Array, sums: Float64Array): void {
-    this.#run(this.#gradients, batch, random, ([gradients, totals]) => {
-      row.set(gradients!.dataSync<"float32">());
-      sums.set(totals!.dataSync<"float32">());
-    });
+    this.#compute(batch, random, this.#gradients.run, (outputs) => this.#take(outputs, row, sums));
   }
 
   /** The sums of loss and metrics over the samples, without training. A layer may draw random numbers here too. */
   validate(batch: Batch, random: RandomStream, sums: Float64Array): void {
-    this.#run(this.#validation, batch, random, ([totals]) => sums.set(totals!.dataSync<"float32">()));
+    this.#compute(batch, random, this.#validation.run, ([totals]) => sums.set(totals!.dataSync<"float32">()));
+  }
+
+  /** All that the model computes, a step and validation, op by op: for those who want to see the ops. */
+  trace(batch: Batch, random: RandomStream): void {
+    const row = new Float32Array(this.weightCount);
+    const sums = new Float64Array(this.sumNames.length);
+    this.#compute(batch, random, this.#gradients.trace, (outputs) => this.#take(outputs, row, sums));
+    this.#compute(batch, random, this.#validation.trace, ([totals]) => sums.set(totals!.dataSync<"float32">()));
+  }
+
+  #take(outputs: readonly Tensor[], row: Float32Array, sums: Float64Array): void {
+    for (const [i, { offset }] of this.parameters.entries()) this.#read(outputs[i]!, row, offset);
+    sums.set(outputs.at(-1)!.dataSync<"float32">());
   }
 
   /** Puts the state's weights into the model, for whoever uses it directly. */
   useWeights(): void {
-    this.#assign(this.#weights);
+    const tensors = this.#state.tensors();
+    this.#assign(tensors);
+    this.engine.tf.dispose(tensors);
   }
 
   /** Applies the sums over all shards: the update with this number, from 1. All or nothing. */
   update(row: Float32Array, samples: number, update: { number: number; learningRate: number }): void {
+    const rate = rateAt(this.#job.optimizer, update.learningRate, update.number);
+    const inputs = this.#updateInputs(row, samples, rate, update.learningRate);
+    this.#update.run(inputs);
+    this.engine.tf.dispose(inputs);
+  }
+
+  /**
+   * Gets ready for batches with so many samples: engines that record do it now, and not in the first step. The state stays as
+   * it is.
+   */
+  prepare(counts: { readonly training: readonly number[]; readonly validation: readonly number[] }): void {
     const { tf } = this.engine;
-    const { optimizer } = this.#job;
-    const inputs = [
-      this.#trainable!,
-      ...this.#slots,
-      tf.tensor1d(row.slice(0, this.trainableCount)),
-      tf.tensor1d(row.slice(this.trainableCount)),
-      tf.scalar(samples),
-      tf.scalar(rateAt(optimizer, update.learningRate, update.number)),
-      tf.scalar(update.learningRate),
+    const update = this.#updateInputs(new Float32Array(this.weightCount), 1, 0, 0);
+    this.#update.prepare(update);
+    tf.dispose(update);
+    const batches = [
+      ...counts.training.map((count) => ({ step: this.#gradients, count })),
+      ...counts.validation.map((count) => ({ step: this.#validation, count })),
     ];
-    const outputs = this.#update(inputs);
-    tf.dispose([...inputs, ...this.#weights]);
-    const [trainable, ...rest] = outputs;
-    this.#trainable = trainable!;
-    this.#slots = rest.slice(0, this.slotNames.length);
-    this.#weights = rest.slice(this.slotNames.length);
+    for (const { step, count } of batches) {
+      const inputs = this.#batchInputs(this.#emptyBatch(count));
+      step.prepare(inputs);
+      tf.dispose(inputs);
+    }
+    this.#state.warmUp();
+  }
+
+  #emptyBatch(count: number): Batch {
+    const { features, label } = this.#shapes;
+    const values = (shape: readonly number[]) => new Float32Array(count * shape.reduce((a, b) => a * b, 1));
+    return { count, features: values(features), label: values(label) };
+  }
+
+  #updateInputs(row: Float32Array, samples: number, rate: number, learningRate: number): Tensor[] {
+    const { tf } = this.engine;
+    return [
+      ...this.parameters.map(({ offset, size, shape }) => tf.tensor(row.slice(offset, offset + size), [...shape])),
+      ...[samples, rate, learningRate].map((value) => tf.scalar(value)),
+    ];
+  }
+
+  #batchInputs({ count, features, label }: Batch): Tensor[] {
+    const { tf } = this.engine;
+    return [
+      tf.tensor(features, [count, ...this.#shapes.features]),
+      tf.tensor(label, [count, ...this.#shapes.label]),
+      tf.scalar(count),
+    ];
   }
 
   get #trainableParameters(): readonly Parameter[] {
     return this.parameters.filter((parameter) => parameter.trainable);
   }
 
-  #run(step: Step, batch: Batch, random: RandomStream, take: (outputs: Tensor[]) => void): void {
+  #compute(
+    batch: Batch,
+    random: RandomStream,
+    run: (inputs: readonly Tensor[]) => Tensor[],
+    take: (outputs: Tensor[]) => void,
+  ): void {
     const { tf } = this.engine;
-    const inputs = [
-      tf.tensor(batch.features, [batch.count, ...this.#shapes.features]),
-      tf.tensor(batch.label, [batch.count, ...this.#shapes.label]),
-      tf.scalar(batch.count),
-    ];
-    const outputs = seeded(random, () => step([...inputs, ...this.#weights]));
+    const inputs = this.#batchInputs(batch);
+    const outputs = ofTheModel("a step", () => seeded(random, () => run(inputs)));
     take(outputs);
     tf.dispose([...inputs, ...outputs]);
   }
 
-  /** Inputs: features, label, count, weights. Outputs: the row, the sums. */
-  #gradientStep([features, label, count, ...weights]: readonly Tensor[]): Tensor[] {
+  /** Inputs: features, label, count. Outputs: a part of the row for each weight, in its shape; the sums. */
+  #gradientStep(state: readonly Tensor[], [features, label, count]: readonly Tensor[]): Tensor[] {
     const { tf } = this.engine;
-    this.#assign(weights);
+    this.#assign(state);
     const trainable = this.#variables.filter((_, i) => this.parameters[i]!.trainable);
     let sums: Tensor | null = null;
     const { value, grads } = tf.variableGrads(() => {
@@ -222,42 +269,40 @@ export class TrainingProgram {
     }, trainable);
     const parts = this.parameters.map((parameter, i) => {
       const variable = this.#variables[i]!;
-      if (!parameter.trainable) return variable.mul(count!).flatten();
       // A weight that the loss does not depend on has no gradient.
-      return (grads[variable.name] ?? tf.zerosLike(variable)).flatten();
+      return parameter.trainable ? (grads[variable.name] ?? tf.zerosLike(variable)) : variable.mul(count!);
     });
     value.dispose();
-    const row = parts.length > 1 ? tf.concat1d(parts as Tensor1D[]) : parts[0]!.clone();
-    return [row, sums!];
+    return [...parts, sums!];
   }
 
-  /** Inputs: features, label, count, weights. Output: the sums. */
-  #validationStep([features, label, count, ...weights]: readonly Tensor[]): Tensor[] {
-    this.#assign(weights);
+  /** Inputs: features, label, count. Output: the sums. */
+  #validationStep(state: readonly Tensor[], [features, label, count]: readonly Tensor[]): Tensor[] {
+    this.#assign(state);
     const output = this.model.apply(features!) as Tensor; // one output, one tensor
     return [this.#sums(this.#lossSum(label!, output, count!), label!, output)];
   }
 
   /**
-   * Inputs: trainable weights, slots, gradient sums, statistics sums, samples, rate, learning rate.
-   * Outputs: row, slots, weights.
+   * Inputs: gradient sums and statistics sums, one a weight; samples, rate, learning rate. Outputs: the state.
    */
-  #updateStep(inputs: readonly Tensor[]): Tensor[] {
-    const { tf } = this.engine;
-    const [trainable, ...rest] = inputs;
-    const slots = rest.slice(0, this.slotNames.length);
-    const [gradientSum, statisticsSum, samples, rate, learningRate] = rest.slice(this.slotNames.length);
-    const mean = gradientSum!.div(samples!) as Tensor1D;
-    const gradient = this.#job.clip ? clipped(tf, this.#job.clip, mean, this.#trainableParameters) : mean;
-    const rates = { rate: rate!, learningRate: learningRate! };
-    const updated = applyOptimizer(tf, this.#job.optimizer, { weights: trainable!, slots }, gradient, rates);
-    const statistics = statisticsSum!.div(samples!);
-    const weights = this.parameters.map(({ trainable, offset, size, shape }) =>
-      trainable
-        ? updated.weights.slice([offset], [size]).reshape([...shape])
-        : statistics.slice([offset - this.trainableCount], [size]).reshape([...shape]),
+  #updateStep(state: readonly Tensor[], inputs: readonly Tensor[]): Tensor[] {
+    const { engine } = this;
+    const { clip, optimizer } = this.#job;
+    const [samples, rate, learningRate] = inputs.slice(this.parameters.length) as [Tensor, Tensor, Tensor];
+    const means = this.parameters.map((_, i) => inputs[i]!.div(samples));
+    const count = this.#trainableParameters.length;
+    const gradients = clip ? clipped(engine.tf, clip, means.slice(0, count)) : means.slice(0, count);
+    const slotsOfWeight = (i: number) =>
+      this.slotNames.map((_, slot) => state[this.parameters.length + slot * count + i]!);
+    const updated = gradients.map((gradient, i) =>
+      applyOptimizer(engine, optimizer, { weight: state[i]!, slots: slotsOfWeight(i) }, gradient, {
+        rate,
+        learningRate,
+      }),
     );
-    return [updated.weights, ...updated.slots, ...weights];
+    const slots = this.slotNames.flatMap((_, slot) => updated.map((one) => one.slots[slot]!));
+    return [...updated.map(({ weight }) => weight), ...means.slice(count), ...slots];
   }
 
   /** The loss over the shard's samples: the mean of the samples' losses and the penalties, times the count. */
@@ -291,94 +336,4 @@ export class TrainingProgram {
     });
     return values;
   }
-}
-
-/** What fails while the job's model computes is the job's to mend; an error that says so already is left as it is. */
-function ofTheModel<T>(what: string, compute: () => T): T {
-  try {
-    return compute();
-  } catch (cause) {
-    if (cause instanceof LockstepError) throw cause;
-    throw new LockstepError("invalid-job", `The model fails in ${what}: ${thrown(cause)}.`, { cause });
-  }
-}
-
-/** The kind and the first line of something that was thrown, without a full stop. */
-function thrown(cause: unknown): string {
-  const kind = cause instanceof Error && cause.name !== "Error" ? `${cause.name}: ` : "";
-  return `${kind}${messageOf(cause).split("\n")[0]!.replace(/\.$/, "")}`;
-}
-
-/** TensorFlow.js refuses some stateful layers by itself, with advice that leads on to the refusal below. */
-function callModel(engine: Engine, job: Job, shapes: Parameters<Job["model"]>[1]): unknown {
-  try {
-    return job.model(engine.tf, shapes);
-  } catch (cause) {
-    if (cause instanceof LockstepError) throw cause;
-    // There is no other sign of it than the message.
-    if (/\bRNN is stateful\b/.test(messageOf(cause))) throw statefulLayer("", cause);
-    throw new LockstepError("invalid-job", `\`model\` threw ${thrown(cause)}.`, { cause });
-  }
-}
-
-function statefulLayer(name: string, cause?: unknown): LockstepError {
-  return new LockstepError(
-    "invalid-job",
-    `${name === "" ? "A layer of the model" : `The model's layer ${name}`} is stateful: it would carry something from batch to batch that no checkpoint holds.`,
-    { hint: "Leave out stateful: true; every batch is a random draw of the samples anyway.", cause },
-  );
-}
-
-function buildModel(
-  engine: Engine,
-  job: Job,
-  shapes: { features: readonly number[]; label: readonly number[] },
-): LayersModel {
-  const model = callModel(engine, job, shapes);
-  if (!(model instanceof engine.tf.LayersModel)) {
-    throw new LockstepError("invalid-job", "`model` does not return a LayersModel.", {
-      hint: "Return what tf.sequential(…) or tf.model(…) gives.",
-    });
-  }
-  if (model.inputs.length !== 1 || model.outputs.length !== 1) {
-    throw new LockstepError(
-      "invalid-job",
-      `The model has ${model.inputs.length} inputs and ${model.outputs.length} outputs; one of each is expected.`,
-    );
-  }
-  const input = model.inputs[0]!.shape.slice(1);
-  if (
-    input.length !== shapes.features.length ||
-    input.some((size, i) => size !== null && size !== shapes.features[i])
-  ) {
-    throw new LockstepError(
-      "invalid-job",
-      `The model takes samples of shape [${input.join(", ")}], but the features after pre-processing have [${shapes.features.join(", ")}].`,
-      {
-        hint: "Use the shapes that `model` is given: inputShape: [...shapes.features].",
-      },
-    );
-  }
-  const stateful = model.layers.find((layer) => layer.stateful);
-  if (stateful) throw statefulLayer(stateful.name);
-  for (const weight of model.weights) {
-    if (weight.read().dtype !== "float32") {
-      throw new LockstepError(
-        "invalid-job",
-        `The model's weight ${weight.name} is ${weight.read().dtype}; only float32 is trained.`,
-      );
-    }
-    if ((weight as { constraint?: unknown }).constraint) {
-      // A constraint changes weights behind the optimizer; no other place knows of it.
-      throw new LockstepError(
-        "invalid-job",
-        `The model's weight ${weight.name} has a constraint; constraints are not supported.`,
-        {
-          hint: "Leave out kernelConstraint and biasConstraint, or use a regularizer.",
-        },
-      );
-    }
-  }
-  checkOutputShape(job, shapes.label, model.outputs[0]!.shape);
-  return model;
 }

@@ -14,7 +14,7 @@ const fingerprint: Fingerprint = {
   "engine.step": "op-by-op",
   "engine.threads": "1",
   shards: "4",
-  arithmetic: "2",
+  arithmetic: "3",
   "source.job": `sha256:${"c".repeat(64)}`,
   "node.instructions": "avx2",
   "node.onednn": "ops off, at most AVX2",

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { OptimizerDefinition } from "../../src/core/job.ts";
-import { rateAt, slotsOf } from "../../src/core/optimizer.ts";
+import { betasOf, rateAt, slotsOf } from "../../src/core/optimizer.ts";
 
 const kinds: readonly OptimizerDefinition[] = [
   { kind: "sgd", learningRate: 0.1 },
@@ -39,7 +39,7 @@ test("Adam's rate makes up for moments that begin at zero: under a constant grad
     { kind: "adam", learningRate: 0.01, beta1: 0.5, beta2: 0.99 },
     { kind: "adam", learningRate: 0.01, beta1: 0, beta2: 0 },
   ] as const) {
-    const { beta1 = 0.9, beta2 = 0.999 }: { beta1?: number; beta2?: number } = optimizer;
+    const { beta1, beta2 } = betasOf(optimizer);
     const gradient = 0.3;
     let mean = 0;
     let square = 0;

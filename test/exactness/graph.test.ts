@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Tensor } from "@tensorflow/tfjs";
 import { graphDigest } from "../../src/adapters/tfjs/probe.ts";
-import { computeOn } from "../../src/cli/open-program.ts";
 import type { JobDefinition } from "../../src/core/job.ts";
+import { RandomStream } from "../../src/core/random.ts";
 import { PreparedData } from "../../src/runtime/prepared-data.ts";
 import { TrainingProgram } from "../../src/runtime/training-program.ts";
 import { testEngine } from "../fixtures/engine.ts";
@@ -37,7 +37,7 @@ async function digestOf(changes: Partial<JobDefinition>): Promise<string> {
   const data = new PreparedData(points(30), job);
   const program = new TrainingProgram(engine, job, data.shapes);
   const batch = { count: 1, features: new Float32Array(6), label: new Float32Array(3) };
-  return graphDigest(engine, () => computeOn({ program }, batch));
+  return graphDigest(engine, () => program.trace(batch, new RandomStream(0, "step")));
 }
 
 test("the graph of a step has one digest, which changes with its ops, their attributes and their constants", async () => {

@@ -13,7 +13,7 @@ type Draw = (typeof draws)[number];
 
 /** What a step draws, and how many numbers JavaScript had to draw for that. */
 async function drawn(kind: Draw, stream: RandomStream, size = 20_000, seed?: number) {
-  const { tf, record } = await testEngine();
+  const { tf, hold } = await testEngine();
   let draws = 0;
   const counted = Object.assign(Object.create(stream) as RandomStream, {
     nextFloat: () => {
@@ -21,7 +21,7 @@ async function drawn(kind: Draw, stream: RandomStream, size = 20_000, seed?: num
       return stream.nextFloat();
     },
   });
-  const step = record("random", ([ones]) => {
+  const step = hold([]).record("random", (_, [ones]) => {
     switch (kind) {
       case "dropout":
         return [tf.dropout(ones!, 0.25, undefined, seed)];
@@ -37,7 +37,7 @@ async function drawn(kind: Draw, stream: RandomStream, size = 20_000, seed?: num
     }
   });
   const ones = tf.ones([size]);
-  const [result] = seeded(counted, () => step([ones]));
+  const [result] = seeded(counted, () => step.run([ones]));
   const values = result!.dataSync<"float32">().slice();
   tf.dispose([ones, result!]);
   return { values, draws };

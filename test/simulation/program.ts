@@ -64,6 +64,10 @@ export class TinyProgram implements Program {
     return values;
   }
 
+  prepare(): void {
+    // It computes at once.
+  }
+
   gradients(samples: Batch, random: RandomStream, row: Float32Array, sums: Float64Array): void {
     row.fill(0);
     sums.fill(0);

@@ -103,18 +103,32 @@ function multinomial(tf: TensorFlow, backend: OpRunner, given: Tensor, attribute
     return backend.executeSingleOutput(
       "StatelessMultinomial",
       [type("T", TF_FLOAT), type("Tseed", TF_INT32), type("output_dtype", TF_INT32)],
-      [normalized ? values.log() : values, tf.scalar(numSamples, "int32"), tf.tensor1d(seedWords(own), "int32")],
+      [normalized ? values.log() : values, tf.scalar(numSamples, "int32"), seedTensor(tf, own)],
     );
   });
 }
 
+/** Makes the tensor of a seed's two words; `own` is what the layer itself says of it, which is in the words already. */
+export type SeedSource = (own: number, words: number[]) => Tensor;
+
+/** Of the step that runs now; null where its seeds are nobody's business. */
+let seedSource: SeedSource | null = null;
+
+function seedTensor(tf: TensorFlow, own: number): Tensor {
+  const words = seedWords(own);
+  return seedSource?.(own, words) ?? tf.tensor1d(words, "int32");
+}
+
 /** Runs `compute` with native random tensors. Nothing else runs in this thread meanwhile. */
-export function withNativeRandom<T>(tf: TensorFlow, compute: () => T): T {
+export function withNativeRandom<T>(tf: TensorFlow, compute: () => T, source: SeedSource | null = null): T {
   const { dropout, randomUniform, randomNormal, truncatedNormal } = core;
   Object.assign(core, nativeFunctions(tf, { dropout, randomUniform, randomNormal, truncatedNormal }));
+  const outer = seedSource;
+  seedSource = source;
   try {
     return compute();
   } finally {
+    seedSource = outer;
     Object.assign(core, { dropout, randomUniform, randomNormal, truncatedNormal });
   }
 }
@@ -129,7 +143,7 @@ function nativeFunctions(tf: TensorFlow, original: RandomFunctions): RandomFunct
       return backend.executeSingleOutput(
         op,
         [type("dtype", TF_FLOAT), type("T", TF_INT32), type("Tseed", TF_INT32)],
-        [tf.tensor1d([...shape], "int32"), tf.tensor1d(seedWords(seed ?? 0), "int32")],
+        [tf.tensor1d([...shape], "int32"), seedTensor(tf, seed ?? 0)],
       );
     });
   const scaled = <R extends Rank>(drawn: Tensor, factor: number, offset: number, shape: ShapeMap[R]) =>
@@ -191,8 +205,11 @@ function numberOf(seed: number | string | undefined): number | undefined {
   return seed === undefined ? undefined : Number(seed);
 }
 
-/** A layer's own seed tells its numbers from another layer's; the same ones in every step it must not give. */
-function seedWords(own: number): number[] {
+/**
+ * 64 bits drawn from `Math.random`. A layer's own seed tells its numbers from another layer's; the same ones in every step it
+ * must not give.
+ */
+export function seedWords(own: number): number[] {
   return [draw32() ^ own, draw32()];
 }
 

@@ -7,12 +7,17 @@ import { dirname, sep } from "node:path";
 import util from "node:util";
 import type { KernelBackend } from "@tensorflow/tfjs";
 import { LockstepError, messageOf } from "../../core/errors.ts";
-import type { Engine, EngineKind, Step, Tensor, TensorFlow } from "../../ports/engine.ts";
+import type { Engine, EngineDescription, EngineKind, TensorFlow } from "../../ports/engine.ts";
 import { hasAvx2 } from "../system/processor.ts";
 import { exactSettings } from "./engine-environment.ts";
+import { fusedUpdates } from "./fused.ts";
+import type { GraphBackend } from "./graph.ts";
 import { loadAddon } from "./native-addon.ts";
-import { type OpRunner, withNativeRandom, withoutStatefulRandom } from "./native-random.ts";
+import { type OpRunner, withoutStatefulRandom } from "./native-random.ts";
+import { OpByOpState } from "./op-by-op.ts";
 import { type EngineChoice, javaScriptLibrary } from "./prepare-engine.ts";
+import { RecordedState } from "./recorded.ts";
+import { currentRecorder } from "./recorder.ts";
 
 const require = createRequire(import.meta.url);
 
@@ -27,42 +32,41 @@ export async function openEngine(choice: EngineChoice, options: { threads: numbe
   const threads = choice.kind === "native" ? options.threads : 1;
   const library =
     choice.kind === "native" ? await openNative(tf, choice, threads) : await openJavaScript(tf, choice.kind);
-  const gpu = choice.device === "gpu" ? usedGpu(choice) : null;
+  const description = {
+    kind: choice.kind,
+    library,
+    device: choice.device,
+    gpu: choice.device === "gpu" ? usedGpu(choice) : null,
+    threads,
+    architecture: process.arch,
+  };
+  if (choice.kind !== "native") {
+    return {
+      tf,
+      description: { ...description, step: "op-by-op", notRecorded: null },
+      hold: (shapes) => new OpByOpState(tf, shapes),
+      fused: null,
+    };
+  }
+  const backend = tf.backend() as unknown as GraphBackend; // opened above; its package does not declare these
+  let notRecorded: EngineDescription["notRecorded"] = null;
   return {
     tf,
-    description: {
-      kind: choice.kind,
-      library,
-      device: choice.device,
-      gpu,
-      threads,
-      step: "op-by-op",
-      architecture: process.arch,
+    get description() {
+      const step = notRecorded === null ? ("recorded" as const) : ("op-by-op" as const);
+      return { ...description, step, notRecorded };
     },
-    record: (_name, step) => opByOp(tf, choice.kind === "native" ? withNativeMasks(tf, step) : step),
+    hold: (shapes) =>
+      new RecordedState(tf, backend, shapes, (step, reason) => {
+        notRecorded ??= `${step}: ${reason}`;
+      }),
+    fused: fusedUpdates(backend),
   };
 }
 
 /** The CommonJS build, as the Node backend requires it: one TensorFlow.js in the thread, not two. */
 export function loadTensorFlow(): TensorFlow {
   return require("@tensorflow/tfjs") as TensorFlow;
-}
-
-function withNativeMasks(tf: TensorFlow, step: Step): Step {
-  return (inputs) => withNativeRandom(tf, () => step(inputs));
-}
-
-/** The step as the port wants it: nothing but the outputs is left, and no output is also an input or another output. */
-function opByOp(tf: TensorFlow, step: Step): Step {
-  return (inputs) =>
-    tf.tidy(() => {
-      const taken = new Set<Tensor>(inputs);
-      return step(inputs).map((output) => {
-        const own = taken.has(output) || output.kept || output instanceof tf.Variable ? output.clone() : output;
-        taken.add(own);
-        return own;
-      });
-    });
 }
 
 // ---- native ----
@@ -94,11 +98,22 @@ async function openNative(tf: TensorFlow, choice: EngineChoice, threads: number)
     const backend: NodeBackendModule = require("@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js");
     const node = new backend.NodeJSKernelBackend(binding, "@tensorflow/tfjs-node-gpu");
     withoutStatefulRandom(tf, nativeBackend, node as KernelBackend & OpRunner); // its package does not declare these
+    letGatherRead(tf);
     tf.registerBackend(nativeBackend, () => node);
   }
   await activate(tf, nativeBackend);
   // Below the instruction set that is fixed above the bits are others, which the fingerprint has to say.
   return `TensorFlow ${binding.TF_Version}${hasAvx2() ? "" : " (no AVX2)"}`;
+}
+
+/** Its kernel looks at the indices before TensorFlow does, to say which one is out of bounds; in a graph TensorFlow does. */
+function letGatherRead(tf: TensorFlow): void {
+  const gather = tf.getKernel("GatherV2", nativeBackend);
+  tf.unregisterKernel("GatherV2", nativeBackend);
+  tf.registerKernel({
+    ...gather,
+    kernelFunc: (parts) => currentRecorder()?.reading(() => gather.kernelFunc(parts)) ?? gather.kernelFunc(parts),
+  });
 }
 
 /** One a thread, as the addon's tensors belong to the thread that loaded it. */

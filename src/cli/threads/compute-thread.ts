@@ -72,7 +72,11 @@ const agent = openChannel(parentPort!, {
       reduce: (work) => exchange.call("reduce", sentWork(work, arena)),
       computes: (generation, computing) => exchange.tell("computes", { generation, computing }),
     });
-    return describe(opened, trainer, shards);
+    const info = describe(opened, trainer, shards);
+    trainer.prepare();
+    const { notRecorded } = opened.engine.description;
+    if (notRecorded !== null) say(`Steps run one op at a time, and not as a graph, which is slower: ${notRecorded}.`);
+    return info;
   },
   initialize: (place: { lineage: number; era: number }) => opened().initialize(place),
   restore: (state: StateSnapshot) => opened().restore(state),

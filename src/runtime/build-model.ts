@@ -1,0 +1,95 @@
+/** A job's model, built and found fit to be trained; and whose fault it is when it fails. */
+import { LockstepError, messageOf } from "../core/errors.ts";
+import type { Job } from "../core/job.ts";
+import type { Engine, LayersModel } from "../ports/engine.ts";
+import { checkOutputShape } from "./losses.ts";
+
+/** What fails while the job's model computes is the job's to mend; an error that says so already is left as it is. */
+export function ofTheModel<T>(what: string, compute: () => T): T {
+  try {
+    return compute();
+  } catch (cause) {
+    if (cause instanceof LockstepError) throw cause;
+    throw new LockstepError("invalid-job", `The model fails in ${what}: ${thrown(cause)}.`, { cause });
+  }
+}
+
+/** The kind and the first line of something that was thrown, without a full stop. */
+function thrown(cause: unknown): string {
+  const kind = cause instanceof Error && cause.name !== "Error" ? `${cause.name}: ` : "";
+  return `${kind}${messageOf(cause).split("\n")[0]!.replace(/\.$/, "")}`;
+}
+
+/** TensorFlow.js refuses some stateful layers by itself, with advice that leads on to the refusal below. */
+function callModel(engine: Engine, job: Job, shapes: Parameters<Job["model"]>[1]): unknown {
+  try {
+    return job.model(engine.tf, shapes);
+  } catch (cause) {
+    if (cause instanceof LockstepError) throw cause;
+    // There is no other sign of it than the message.
+    if (/\bRNN is stateful\b/.test(messageOf(cause))) throw statefulLayer("", cause);
+    throw new LockstepError("invalid-job", `\`model\` threw ${thrown(cause)}.`, { cause });
+  }
+}
+
+function statefulLayer(name: string, cause?: unknown): LockstepError {
+  return new LockstepError(
+    "invalid-job",
+    `${name === "" ? "A layer of the model" : `The model's layer ${name}`} is stateful: it would carry something from batch to batch that no checkpoint holds.`,
+    { hint: "Leave out stateful: true; every batch is a random draw of the samples anyway.", cause },
+  );
+}
+
+export function buildModel(
+  engine: Engine,
+  job: Job,
+  shapes: { features: readonly number[]; label: readonly number[] },
+): LayersModel {
+  const model = callModel(engine, job, shapes);
+  if (!(model instanceof engine.tf.LayersModel)) {
+    throw new LockstepError("invalid-job", "`model` does not return a LayersModel.", {
+      hint: "Return what tf.sequential(…) or tf.model(…) gives.",
+    });
+  }
+  if (model.inputs.length !== 1 || model.outputs.length !== 1) {
+    throw new LockstepError(
+      "invalid-job",
+      `The model has ${model.inputs.length} inputs and ${model.outputs.length} outputs; one of each is expected.`,
+    );
+  }
+  const input = model.inputs[0]!.shape.slice(1);
+  if (
+    input.length !== shapes.features.length ||
+    input.some((size, i) => size !== null && size !== shapes.features[i])
+  ) {
+    throw new LockstepError(
+      "invalid-job",
+      `The model takes samples of shape [${input.join(", ")}], but the features after pre-processing have [${shapes.features.join(", ")}].`,
+      {
+        hint: "Use the shapes that `model` is given: inputShape: [...shapes.features].",
+      },
+    );
+  }
+  const stateful = model.layers.find((layer) => layer.stateful);
+  if (stateful) throw statefulLayer(stateful.name);
+  for (const weight of model.weights) {
+    if (weight.read().dtype !== "float32") {
+      throw new LockstepError(
+        "invalid-job",
+        `The model's weight ${weight.name} is ${weight.read().dtype}; only float32 is trained.`,
+      );
+    }
+    if ((weight as { constraint?: unknown }).constraint) {
+      // A constraint changes weights behind the optimizer; no other place knows of it.
+      throw new LockstepError(
+        "invalid-job",
+        `The model's weight ${weight.name} has a constraint; constraints are not supported.`,
+        {
+          hint: "Leave out kernelConstraint and biasConstraint, or use a regularizer.",
+        },
+      );
+    }
+  }
+  checkOutputShape(job, shapes.label, model.outputs[0]!.shape);
+  return model;
+}
