@@ -5,7 +5,8 @@
  * Deleted is what can never be needed again, whatever happens later: what is condemned, and what etcd does not name as
  * published though `latest` is as far or further, since nothing is ever published behind `latest`. So nobody can be too late,
  * however long it slept in between; an unpublished copy that is ahead of `latest` stays, since it may be about to be
- * published, or etcd's data may be older than it; and without `latest`, or without etcd, nothing is deleted.
+ * published, or etcd's data may be older than it; so does one of another era than `latest`, which may be the best one that
+ * etcd has lost the record of; and without `latest`, or without etcd, nothing is deleted.
  */
 import { messageOf } from "../core/errors.ts";
 import { decodeJson } from "../core/json.ts";
@@ -64,7 +65,7 @@ export async function deleteUnneeded({ coordination, keys, record, storage, log 
   for (const { id, manifest } of await storage.list()) {
     if (manifest.job !== record.job || manifest.run !== String(record.run)) continue;
     const state = stateOf.get(id);
-    const isBehind = compareStates(manifest, latest) <= 0;
+    const isBehind = manifest.era === latest.era && compareStates(manifest, latest) <= 0;
     if (state !== "condemned" && !(state === undefined && isBehind)) continue;
     await storage.delete(id);
     log.info("deleted a checkpoint that nobody needs any more", { id });

@@ -87,6 +87,17 @@ test("rule 7: with etcd's data gone, or older than what lies here, nothing is de
   assert.deepEqual(await ids(), ["one", "two"]);
 });
 
+test("rule 7: what etcd has lost the record of stays when an era follows; it may be the best one", async (context) => {
+  const { options, write, put, ids } = await open(context);
+  await write("best-of-era-1", 2);
+  await write("begun", 3, { era: 2 });
+  await write("unpublished", 4, { era: 2 });
+  await write("latest-of-era-2", 5, { era: 2 });
+  await put([keys.latest, { ...pointer("latest-of-era-2", 5), era: 2 }], live("begun", 3), live("latest-of-era-2", 5));
+  await deleteUnneeded(options);
+  assert.deepEqual([...(await ids())].sort(), ["begun", "best-of-era-1", "latest-of-era-2"]);
+});
+
 test("the closed epoch, not published yet, stays where latest is its last step: saved by a stop before it was closed", async (context) => {
   const { options, write, put, ids } = await open(context);
   await write("open", 96, { epoch: 3, stepInEpoch: 24 });
