@@ -52,7 +52,13 @@ for (const kind of kinds) {
       const { device, gpu, threads, step, architecture } = description;
       assert.deepEqual(
         { device, gpu, threads, step, architecture },
-        { device: "cpu", gpu: null, threads: 1, step: "op-by-op", architecture: process.arch },
+        {
+          device: "cpu",
+          gpu: null,
+          threads: 1,
+          step: kind === "native" ? "recorded" : "op-by-op",
+          architecture: process.arch,
+        },
       );
     });
 

@@ -11,6 +11,7 @@ import type { Log } from "../../ports/log.ts";
 import { manifestName, maximumManifestSizeBytes } from "./checkpoint-reader.ts";
 import { type FileSystem, isAbsent, nodeFileSystem, type OpenFile, using } from "./file-system.ts";
 import { HashingReader } from "./hashed-file.ts";
+import { removeCheckpoint } from "./remove-checkpoint.ts";
 import { accessing, corruptFile, interpreting } from "./storage-errors.ts";
 
 /** What is read, and sent, at once. */
@@ -110,8 +111,10 @@ export class CheckpointFiles {
       for (const file of manifest.files) await this.#receive(staging, file, source(file.name), onReceived);
       await this.#receive(staging, manifestFile, [text], onReceived);
       await accessing("unwritable", staging, () => this.#fileSystem.syncDirectory(staging));
-      await this.#storage.delete(id);
-      await accessing("unwritable", location, () => this.#fileSystem.rename(staging, location));
+      await accessing("unwritable", location, async () => {
+        await removeCheckpoint(this.#fileSystem, location);
+        await this.#fileSystem.rename(staging, location);
+      });
     } catch (error) {
       await this.#cleanUp(staging, () => this.#fileSystem.removeTree(staging));
       throw error;

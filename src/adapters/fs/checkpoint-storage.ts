@@ -23,6 +23,7 @@ import {
   type OpenFile,
   using,
 } from "./file-system.ts";
+import { removeCheckpoint } from "./remove-checkpoint.ts";
 import { writeDurably } from "./hashed-file.ts";
 import { accessing } from "./storage-errors.ts";
 
@@ -106,17 +107,7 @@ class DirectoryStorage implements CheckpointStorage {
     assertId(id);
     const location = join(this.#root, id);
     await accessing("unwritable", location, async () => {
-      try {
-        await this.#fileSystem.removeFile(join(location, manifestName));
-      } catch (error) {
-        // Without its manifest it may be half deleted; go on with the rest.
-        if (!isAbsent(error)) throw error;
-      }
-      if (await this.#fileSystem.exists(location)) {
-        // Durable before the rest goes: a power cut must not bring the manifest back beside files that are gone.
-        await this.#fileSystem.syncDirectory(location).catch(ignoreAbsence);
-        await this.#fileSystem.removeTree(location);
-      }
+      await removeCheckpoint(this.#fileSystem, location);
       // Of the same id, should its writer have died, or a power cut have brought the name back.
       const names = await this.#fileSystem.names(this.#root);
       for (const name of names) if (stagedId(name) === id) await this.#fileSystem.removeTree(join(this.#root, name));
@@ -201,8 +192,4 @@ function stagingName(id: string): string {
 
 function stagedId(name: string): string | null {
   return /^\.staging-(.+)-[0-9a-f]{16}$/.exec(name)?.[1] ?? null;
-}
-
-function ignoreAbsence(error: unknown): void {
-  if (!isAbsent(error)) throw error;
 }

@@ -92,7 +92,7 @@ export class Recorder {
     recording = this;
     try {
       const results = withNativeRandom(tf, run, this.#seedSource(tf));
-      const outputs = results.map((tensor) => this.nameOf(tensor));
+      const outputs = results.map((tensor) => this.#output(tensor));
       this.#noteNames(outputs);
       const digest = this.#hash.digest("hex");
       const { nodes } = this;
@@ -104,6 +104,13 @@ export class Recorder {
       recording = null;
       Object.assign(backend, { executeSingleOutput, executeMultipleOutputs, readSync });
     }
+  }
+
+  /** What is fed cannot be fetched: an input that comes out again takes a node of its own. */
+  #output(tensor: Tensor): string {
+    const name = this.nameOf(tensor);
+    if (!this.#placeholders.includes(name)) return name;
+    return this.add("Identity", [name], { T: attributes.type(this.#backend.getDTypeInteger(tensor.dtype)) });
   }
 
   #addInput({ tensor, variable }: RecordedInput): void {
