@@ -31,6 +31,12 @@ const benchmarks: readonly Benchmark[] = [
     summary: "sums of 4 KiB to 100 MiB beside Gloo [--samples N] [--worlds 2,3,4] [--json FILE] [--no-peers]",
     load: () => import("./allreduce.ts"),
   },
+  {
+    name: "step",
+    summary:
+      "training steps beside torch DDP [--rounds N] [--worlds 1,2,4] [--models NAME,…] [--json FILE] [--no-peers]",
+    load: () => import("./step.ts"),
+  },
 ];
 
 const help = [

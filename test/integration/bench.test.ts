@@ -28,6 +28,10 @@ test("wrong words are one sentence and the code for it, and nothing is measured"
     [["recovery", "--runs", "0"], /^--runs is "0"; a whole number from 1 was expected\.\n$/],
     [["recovery", "--rums", "3"], /'--rums'/],
     [["allreduce", "--worlds", "2,1"], /^--worlds is "1"; a whole number from 2 was expected\.\n$/],
+    [
+      ["step", "--models", "step-mlp"],
+      /^--models has "step-mlp"; step-mlp512, step-mlp2048, step-cnn were expected\.\n$/,
+    ],
     [["recovry"], /^There is no benchmark "recovry"; there are .*\n {2}Did you mean recovery\?\n$/],
   ];
   for (const [words, says] of cases) {
