@@ -38,9 +38,9 @@ export const plantedBugs: readonly PlantedBug[] = [
   },
   {
     name: "a manifest's removal is not synced before its files go",
-    file: "src/adapters/fs/checkpoint-storage.ts",
-    find: "      await this.#fileSystem.syncDirectory(location).catch(ignoreAbsence);\n",
-    replace: "",
+    file: "src/adapters/fs/remove-checkpoint.ts",
+    find: "  await fileSystem.syncDirectory(location).catch(",
+    replace: "  await Promise.resolve().catch(",
     fault: "power-loss",
     at: "syncDirectory ROOT #2",
   },
@@ -74,7 +74,7 @@ export const plantedBugs: readonly PlantedBug[] = [
   },
   {
     name: "of what is deleted the manifest is not the first to go",
-    file: "src/adapters/fs/checkpoint-storage.ts",
+    file: "src/adapters/fs/remove-checkpoint.ts",
     find: "removeFile(join(location, manifestName))",
     replace: 'removeFile(join(location, "weights.safetensors"))',
     fault: "sigkill",
