@@ -548,7 +548,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "(number >= now.seen || !now.hasTrained)",
     replace: "(number >= 0 || !now.hasTrained)",
     seeds: 3000,
-    foundBy: 910540,
+    foundBy: 79393,
   },
   {
     name: "what an era begins with is given away as it is after that",
