@@ -566,7 +566,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: 'patiently(patience, "reading a checkpoint", read)',
     replace: "read()",
     seeds: 3000,
-    foundBy: 1795677612047,
+    foundBy: 2482,
   },
   {
     name: "who follows waits for a computation that never ends",
@@ -575,7 +575,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "    await unlessAborted(held.freeze(), ended);\n    over.throwIfAborted();",
     replace: "    over.throwIfAborted();",
     seeds: 3000,
-    foundBy: 3887,
+    foundBy: 2894,
   },
   {
     name: "a coordinator does not rebuild what etcd has lost",
