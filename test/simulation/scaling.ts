@@ -219,7 +219,8 @@ class SteppingCompute implements Compute {
   constructor(clock: Clock, shape: JobShape) {
     this.#clock = clock;
     this.#shape = shape;
-    this.#values = new Float32Array(tinyInfo(shape, 3, stepsPerEpoch).weightCount * 3);
+    const { weightCount, trainableCount, slotNames } = tinyInfo(shape, 3, stepsPerEpoch);
+    this.#values = new Float32Array(weightCount + slotNames.length * trainableCount);
   }
 
   async initialize(): Promise<void> {}
