@@ -30,17 +30,21 @@ export function longestGap(
   return Math.max(...processes.flatMap((name) => gaps([fromMs, ...stepTimes(lines, name, fromMs, toMs), toMs])));
 }
 
-/** From one "ready" of a process to the next its steps only rise; who was one behind copies a step instead of taking it. */
-export function repeatedSteps(lines: readonly LogLine[]): number {
+/**
+ * Committed steps that a process has taken again since then. From one "ready" of a process to the next its steps only rise; who was
+ * one behind copies a step instead of taking it. A replay that ended before then had a reason of its own and counts for nothing.
+ */
+export function repeatedSteps(lines: readonly LogLine[], sinceMs = 0): number {
   const latest = new Map<string, number>();
   let repeated = 0;
   for (const line of lines) {
     if (line.message === "ready") latest.delete(line.process);
     if (!isStep(line)) continue;
-    const before = latest.get(line.process);
+    const before = latest.get(line.process) ?? 0;
     const step = Number(line.step);
-    if (before !== undefined && step <= before) repeated++;
-    latest.set(line.process, step);
+    const isAgain = line.atMs >= sinceMs && step <= before;
+    if (isAgain) repeated++;
+    else latest.set(line.process, step);
   }
   return repeated;
 }
@@ -99,11 +103,11 @@ function stepsLost(
   firsts: readonly LogLine[],
 ): number | null {
   if (firsts.length === 0) return null;
-  const committed = lines
-    .filter((line) => isStep(line) && survivors.includes(line.process) && Number(line.generation) <= generation)
-    .map((line) => Number(line.step));
+  const steps = lines.filter((line) => isStep(line) && Number(line.generation) <= generation);
+  // Each one's last step and not its highest: before the disturbance there may have been a replay.
+  const committed = survivors.map((name) => Number(steps.findLast((line) => line.process === name)?.step ?? 0));
   const next = Math.min(...firsts.map((line) => Number(line.step)));
-  return committed.length === 0 ? 0 : Math.max(0, Math.max(...committed) - (next - 1));
+  return Math.max(0, Math.max(0, ...committed) - (next - 1));
 }
 
 function latest(lines: readonly LogLine[]): number {

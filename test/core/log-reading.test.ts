@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type LogLine, longestGap, recoveryFrom } from "../../src/core/log-reading.ts";
+import { type LogLine, longestGap, recoveryFrom, repeatedSteps } from "../../src/core/log-reading.ts";
 
 const line = (atMs: number, process: string, message: string, fields: Record<string, unknown> = {}): LogLine => ({
   ...{ atMs, process, message },
@@ -41,4 +41,26 @@ test("while a survivor has not taken a step there is no first step", () => {
 test("a standstill until the end of the span is a gap", () => {
   assert.equal(longestGap(lines, ["a"], 100, 500), 210);
   assert.equal(longestGap(lines, ["c"], 100, 500), 400);
+});
+
+const stepsOf = (process: string, fromMs: number, ...steps: readonly number[]) =>
+  steps.map((step, i) => line(fromMs + i, process, "step", { generation: 1, step }));
+
+test("every committed step that is taken again counts, for each process that takes it", () => {
+  const steps = [...stepsOf("a", 100, 1, 2, 3), ...stepsOf("b", 110, 1, 2, 3), ...stepsOf("a", 200, 2, 3, 4)];
+  assert.equal(repeatedSteps(steps, 150), 2);
+  assert.equal(repeatedSteps([...steps, ...stepsOf("b", 210, 3, 4)], 150), 3);
+});
+
+test("a process that was started again may take what the one before it had taken", () => {
+  const steps = [...stepsOf("a", 100, 1, 2, 3), line(150, "a", "ready"), ...stepsOf("a", 200, 2, 3, 4)];
+  assert.equal(repeatedSteps(steps, 120), 0);
+});
+
+test("a replay before a disturbance is neither a repetition nor a loss of that disturbance", () => {
+  const replayed = ["a", "b"].flatMap((name) => stepsOf(name, 100, 23, 24, 25, 26, 20, 21));
+  const after = ["a", "b"].map((name) => line(300, name, first, { generation: 2, step: 22 }));
+  const all = [...replayed, ...after];
+  assert.equal(repeatedSteps(all, 200), 0);
+  assert.equal(recoveryFrom(all, { atMs: 200, generation: 1, survivors: ["a", "b"] }).stepsLost, 0);
 });

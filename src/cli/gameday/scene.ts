@@ -35,9 +35,6 @@ export interface SceneLimits {
   readonly slack: number;
 }
 
-/** So far before a fault its last committed steps are looked for. */
-const stepsBeforeMs = 2000;
-
 export class Scene {
   readonly cluster: GamedayCluster;
   readonly limits: SceneLimits;
@@ -170,7 +167,7 @@ export class Scene {
 
   /** Committed steps that somebody who stayed has taken again since then; a problem if there are any. */
   stepsRepeated(atMs: number): number {
-    const repeated = repeatedSteps(this.cluster.book.lines.filter((line) => line.atMs >= atMs - stepsBeforeMs));
+    const repeated = repeatedSteps(this.cluster.book.lines, atMs);
     this.check(repeated === 0, `${repeated} committed steps were taken again`);
     return repeated;
   }
