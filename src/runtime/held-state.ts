@@ -64,7 +64,8 @@ export class HeldState {
 
   /** Whoever begins to train says so: the next copy, which training stands still for, takes less time then. */
   prepareCopies(): void {
-    void this.#memory.prepare();
+    // Without the memory whoever takes a copy allocates it, and is told if there is none.
+    this.#memory.prepare().catch(() => undefined);
   }
 
   /**

@@ -22,17 +22,20 @@ export class StateMemory {
     this.#length = length;
   }
 
-  /** Has memory ready for the next copy, before there is one. */
+  /** Has memory ready for the next copy, before there is one. Fails with a RangeError where there is not as much. */
   async prepare(): Promise<void> {
     if (this.#isPreparing || this.#free.length > 0) return;
     this.#isPreparing = true;
-    const values = this.#allocate();
-    for (let begin = 0; begin < this.#length; begin += sliceLength) {
-      values.fill(0, begin, begin + sliceLength);
-      if (begin + sliceLength < this.#length) await setImmediate();
+    try {
+      const values = this.#allocate();
+      for (let begin = 0; begin < this.#length; begin += sliceLength) {
+        values.fill(0, begin, begin + sliceLength);
+        if (begin + sliceLength < this.#length) await setImmediate();
+      }
+      if (this.#free.length < mostFree) this.#free.push(values);
+    } finally {
+      this.#isPreparing = false;
     }
-    this.#isPreparing = false;
-    if (this.#free.length < mostFree) this.#free.push(values);
   }
 
   /** Whoever takes it writes all of it. It is given back once nobody reads it any more, or else left to the collector. */

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Compute } from "../../src/ports/compute.ts";
+import { HeldState } from "../../src/runtime/held-state.ts";
 import { bothDigestsOf, digestOf, weightsDigestOf } from "../../src/runtime/state.ts";
 import { StateMemory } from "../../src/runtime/state-memory.ts";
 
@@ -47,4 +49,27 @@ test("digests that are taken in slices are those of the whole", async () => {
   const snapshot = { progress: "{}", values: Float32Array.from({ length: 3 * weightCount }, (_, i) => i * 0.1) };
   const expected = { state: digestOf(snapshot), weights: weightsDigestOf(snapshot, { weightCount }) };
   assert.deepEqual(await bothDigestsOf(snapshot, { weightCount }), expected);
+});
+
+/** More than any machine has. */
+const absurd = 2 ** 51;
+
+test("memory that could not be made ready is tried for again", async () => {
+  const memory = new StateMemory(absurd);
+  await assert.rejects(memory.prepare(), RangeError);
+  await assert.rejects(memory.prepare(), RangeError, "and was not left as being prepared");
+});
+
+test("that memory cannot be made ready is said to whoever takes a copy, and to nobody else", async (context) => {
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown) => unhandled.push(reason);
+  process.on("unhandledRejection", note);
+  context.after(() => process.off("unhandledRejection", note));
+  // It is not asked for anything before there is memory.
+  const held = new HeldState({} as Compute, { weightCount: absurd, trainableCount: 0, slotNames: [] });
+  held.prepareCopies();
+  // Node tells of unhandled rejections before the next immediate.
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(unhandled, []);
+  await assert.rejects(async () => held.resting(), RangeError);
 });
