@@ -147,7 +147,7 @@ export class Coordinator {
 
   /** One look at everything and at most one change; true when something was changed. */
   async #turn(): Promise<boolean> {
-    const { coordination, keys, clock } = this.#options;
+    const { coordination, keys } = this.#options;
     const { entries } = await coordination.list(keys.prefix);
     const reading = readRun(entries, keys, this.#decoder);
     this.#reading = reading;
@@ -160,13 +160,12 @@ export class Coordinator {
     if (hasLostData(reading, keys, this.#last.number)) return this.#rebuild(token);
     const view = this.#viewOf(reading, token);
     const decision = decide(view);
-    if (decision.kind === "form" && view.formingForMs > view.formingLimitMs) this.#patience.late(clock.monotonicMs());
     if (decision.kind === "wait") {
       this.#say(decision.reason);
       return false;
     }
     if (decision.kind === "form" && (await this.#looksAtSuspects(decision.evicted, reading))) return true;
-    return this.#act(decision, reading, token);
+    return this.#act(decision, reading, token, view.formingForMs > view.formingLimitMs);
   }
 
   /**
@@ -312,8 +311,13 @@ export class Coordinator {
   }
 
   /** Carries a decision out in one transaction that only the active coordinator can win. */
-  async #act(decision: Exclude<Decision, { kind: "wait" }>, reading: RunReading, token: number): Promise<boolean> {
-    const { coordination, keys, log } = this.#options;
+  async #act(
+    decision: Exclude<Decision, { kind: "wait" }>,
+    reading: RunReading,
+    token: number,
+    formedTooLong: boolean,
+  ): Promise<boolean> {
+    const { coordination, keys, clock, log } = this.#options;
     const active: Condition = { kind: "created-at", key: keys.coordinator, revision: token };
     const conditions = [active, ...conditionsOf(decision, reading, keys)];
     const operations = operationsOf(decision, reading, keys, this.#record.start);
@@ -324,6 +328,7 @@ export class Coordinator {
     switch (decision.kind) {
       case "form":
         this.#last.note(decision.forming);
+        if (formedTooLong) this.#patience.late(clock.monotonicMs());
         for (const change of decision.equivalences.slice(equivalencesOf(reading, keys).length)) {
           log.warn("this run is equivalent, not bit-exact, from here on", { change });
         }
