@@ -60,8 +60,14 @@ export async function printScaling(say: (text: string) => void): Promise<void> {
   }
 }
 
-/** Requests to etcd: in the steps between two boundaries, at a boundary, and when a member dies. */
-export async function countEtcd(count: number): Promise<Row> {
+/**
+ * Requests to etcd: in the steps between two boundaries, at a boundary, and when a member dies. Fails with a process that ends
+ * before that: the world goes on without it, and what is waited for never happens.
+ */
+export async function countEtcd(
+  count: number,
+  computeOf: (clock: Clock, shape: JobShape) => Compute = (clock, shape) => new SteppingCompute(clock, shape),
+): Promise<Row> {
   const trace = new Trace();
   const world = new World(1, trace, Number.POSITIVE_INFINITY);
   const etcd = new SimulatedEtcd(world);
@@ -78,7 +84,16 @@ export async function countEtcd(count: number): Promise<Row> {
   };
   const nobody = { onWriting: () => {}, onWhole: () => {}, onDelete: () => {}, onDeleteCopy: () => {} };
   const disk = new Disk(world, nobody);
-  const cluster = { world, etcd, trace, shape, disk, states: new Map<string, SteppingCompute>() };
+  let ended: Error | null = null;
+  const onEnd = (name: string, cause: unknown) => {
+    ended ??= new Error(`${name} has ended, and not everything is counted`, { cause });
+  };
+  const runUntil = (isOver: () => boolean) =>
+    world.run(() => {
+      if (ended) throw ended;
+      return isOver();
+    });
+  const cluster = { world, etcd, trace, shape, disk, states: new Map<string, Compute>(), computeOf, onEnd };
   startCoordinator(cluster);
   const workers = Array.from({ length: count }, (_, i) => startWorker(cluster, i));
   // Asked after every event, and parsed only when it has changed.
@@ -97,25 +112,25 @@ export async function countEtcd(count: number): Promise<Row> {
   const seen = () => ({ reads: etcd.counts.reads, writes: etcd.counts.writes });
   const between = (a: Counts, b: Counts): Counts => ({ reads: b.reads - a.reads, writes: b.writes - a.writes });
   // Until the first epoch's steps are under way, and nothing else is.
-  await world.run(() => isRunning(1) && published(0));
+  await runUntil(() => isRunning(1) && published(0));
   const quietMs = world.nowMs + stepMs;
-  await world.run(() => world.nowMs >= quietMs);
+  await runUntil(() => world.nowMs >= quietMs);
   const atFirst = seen();
   const endMs = world.nowMs + (stepsPerEpoch - 2) * stepMs;
-  await world.run(() => world.nowMs >= endMs);
+  await runUntil(() => world.nowMs >= endMs);
   const afterSteps = seen();
-  await world.run(() => published(stepsPerEpoch));
+  await runUntil(() => published(stepsPerEpoch));
   const settledMs = world.nowMs + stepMs / 2;
-  await world.run(() => world.nowMs >= settledMs);
+  await runUntil(() => world.nowMs >= settledMs);
   const afterBoundary = seen();
   // One member dies, and all the others see their streams break.
   const victim = workers[count - 1]!;
   victim.actor.die();
   for (const { worker } of workers.slice(0, -1))
     worker()?.peerBroken({ generation: 1, rank: rankOf(generation(), victim.name), reason: "it died" });
-  await world.run(() => isRunning(2));
+  await runUntil(() => isRunning(2));
   const changedMs = world.nowMs + stepMs / 2;
-  await world.run(() => world.nowMs >= changedMs);
+  await runUntil(() => world.nowMs >= changedMs);
   return {
     world: count,
     step: between(atFirst, afterSteps),
@@ -135,7 +150,9 @@ interface Cluster {
   readonly trace: Trace;
   readonly shape: JobShape;
   readonly disk: Disk;
-  readonly states: Map<string, SteppingCompute>;
+  readonly states: Map<string, Compute>;
+  readonly computeOf: (clock: Clock, shape: JobShape) => Compute;
+  readonly onEnd: (name: string, cause: unknown) => void;
 }
 
 function clientOf({ world, etcd, trace }: Cluster, actor: Actor): SimulatedEtcdClient {
@@ -145,7 +162,7 @@ function clientOf({ world, etcd, trace }: Cluster, actor: Actor): SimulatedEtcdC
 }
 
 function startCoordinator(cluster: Cluster): void {
-  const { world, trace, shape } = cluster;
+  const { world, trace, shape, onEnd } = cluster;
   const actor = new Actor("c1~1");
   const coordination = clientOf(cluster, actor);
   const clock = clockOf(world, actor, 0);
@@ -162,16 +179,19 @@ function startCoordinator(cluster: Cluster): void {
     });
     await coordinator.run(new AbortController().signal);
   };
-  void main();
+  void main().then(
+    () => onEnd(actor.name, null),
+    (error: unknown) => onEnd(actor.name, error),
+  );
 }
 
 function startWorker(cluster: Cluster, i: number) {
-  const { world, trace, shape, disk, states } = cluster;
+  const { world, trace, shape, disk, states, computeOf, onEnd } = cluster;
   const name = `w${i}`;
   const actor = new Actor(`${name}~1`);
   const coordination = clientOf(cluster, actor);
   const clock = clockOf(world, actor, 0);
-  const compute = new SteppingCompute(clock, shape);
+  const compute = computeOf(clock, shape);
   states.set(name, compute);
   let worker: Worker | null = null;
   const main = async () => {
@@ -204,12 +224,15 @@ function startWorker(cluster: Cluster, i: number) {
     });
     await worker.run();
   };
-  void main();
+  void main().then(
+    () => onEnd(name, null),
+    (error: unknown) => onEnd(name, error),
+  );
   return { name, actor, worker: () => worker };
 }
 
 /** Takes a step a second, alone: all workers compute the same, so their states agree. */
-class SteppingCompute implements Compute {
+export class SteppingCompute implements Compute {
   readonly #clock: Clock;
   readonly #shape: JobShape;
   readonly #values: Float32Array;

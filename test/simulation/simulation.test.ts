@@ -1,7 +1,7 @@
 /** A simulated cluster keeps every promise of PROTOCOL.md, whatever a few hundred seeds do to it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { countEtcd } from "./scaling.ts";
+import { countEtcd, SteppingCompute } from "./scaling.ts";
 import { allKinds, describeFault, supportedFaults } from "./schedule.ts";
 import { scenarioOf, simulate } from "./simulation.ts";
 import { Trace } from "./trace.ts";
@@ -74,6 +74,17 @@ test("more members than a transaction takes operations agree on an epoch, and go
   const { boundary, change } = await countEtcd(140);
   assert.equal(boundary.writes, 2 * 140 + 6);
   assert.ok(change.writes > 2 * 140, "suspicions, reports, and what takes them away");
+});
+
+test("a cluster that is counted fails with a worker of it, instead of going on for ever", async () => {
+  const broken = new Error("there is no state");
+  class BrokenCompute extends SteppingCompute {
+    override snapshot(): Promise<never> {
+      return Promise.reject(broken);
+    }
+  }
+  const counting = countEtcd(2, (clock, shape) => new BrokenCompute(clock, shape));
+  await assert.rejects(counting, { message: /^w\d has ended/, cause: broken });
 });
 
 test("a schedule can be read", () => {
