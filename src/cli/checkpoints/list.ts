@@ -21,8 +21,10 @@ export const list: Command = {
   details: `Example:
   lockstep checkpoints list digits.ts
 
-Reads no tensors. "is" says: best or latest; pinned, nothing deletes it; condemned, it will be deleted; unpublished, it
-is whole and nobody published it; missing, it is published and not there; corrupt, its manifest is not what was written.`,
+Reads no tensors. "is" says: best or latest; pinned, nothing deletes it; condemned, it will be deleted; set aside,
+it was read to the end and is not what was written, so that nothing goes on from it, and it stays until \`checkpoints prune
+--set-aside\`; unpublished, it is whole and nobody published it; missing, it is published and not there; corrupt, its
+manifest is not what was written.`,
   run: runList,
 };
 
