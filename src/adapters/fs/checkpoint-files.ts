@@ -2,7 +2,7 @@
  * The checkpoints of one directory as files: to give them to others, and to take those of others in. What is taken in is
  * staged, made durable and renamed as what is written here, see checkpoint-storage.ts, and compared with its manifest first.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { join, resolve } from "node:path";
 import { messageOf } from "../../core/errors.ts";
 import { CheckpointError, isPlainName, type Manifest, type ManifestFile, parseManifest } from "../../core/manifest.ts";
@@ -12,12 +12,11 @@ import { manifestName, maximumManifestSizeBytes } from "./checkpoint-reader.ts";
 import { type FileSystem, isAbsent, nodeFileSystem, type OpenFile, using } from "./file-system.ts";
 import { HashingReader } from "./hashed-file.ts";
 import { removeCheckpoint } from "./remove-checkpoint.ts";
+import { isStaging, stagingName } from "./staging.ts";
 import { accessing, corruptFile, interpreting } from "./storage-errors.ts";
 
 /** What is read, and sent, at once. */
 const partSizeBytes = 1024 * 1024;
-
-const stagingPrefix = ".staging-";
 
 /** Where a copy comes from: gives a file of the checkpoint, in parts. */
 export type FileSource = (name: string) => AsyncIterable<Uint8Array>;
@@ -42,7 +41,7 @@ export class CheckpointFiles {
    */
   async removeStagings(): Promise<void> {
     const names = await accessing("unreadable", this.#root, () => this.#fileSystem.names(this.#root));
-    for (const name of names.filter((name) => name.startsWith(stagingPrefix))) {
+    for (const name of names.filter(isStaging)) {
       await accessing("unwritable", join(this.#root, name), () => this.#fileSystem.removeTree(join(this.#root, name)));
     }
   }
@@ -104,7 +103,7 @@ export class CheckpointFiles {
       );
     }
     const location = join(this.#root, id);
-    const staging = join(this.#root, `${stagingPrefix}${id}-${randomBytes(8).toString("hex")}`);
+    const staging = join(this.#root, stagingName(id));
     const manifestFile = { name: manifestName, sizeBytes: text.length, sha256 };
     try {
       await accessing("unwritable", staging, () => this.#fileSystem.makeDirectory(staging));

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { join, resolve } from "node:path";
 import { messageOf } from "../../core/errors.ts";
 import { isPlainName, type Manifest, type ManifestFile } from "../../core/manifest.ts";
@@ -25,6 +24,7 @@ import {
 } from "./file-system.ts";
 import { removeCheckpoint } from "./remove-checkpoint.ts";
 import { writeDurably } from "./hashed-file.ts";
+import { stagedId, stagingName } from "./staging.ts";
 import { accessing } from "./storage-errors.ts";
 
 /**
@@ -184,12 +184,4 @@ class DirectoryStorage implements CheckpointStorage {
       this.#log.warn("What a failed checkpoint left could not be removed.", { path, reason: messageOf(error) });
     }
   }
-}
-
-function stagingName(id: string): string {
-  return `.staging-${id}-${randomBytes(8).toString("hex")}`;
-}
-
-function stagedId(name: string): string | null {
-  return /^\.staging-(.+)-[0-9a-f]{16}$/.exec(name)?.[1] ?? null;
 }

@@ -1,6 +1,7 @@
 /** Faults of SIGKILL: workers, the leader at three moments, the coordinator. */
 import { watch } from "node:fs";
 import { readdir } from "node:fs/promises";
+import { isStaging } from "../../adapters/fs/staging.ts";
 import { systemClock } from "../../adapters/system/clock.ts";
 import { noTimes } from "../../core/gameday.ts";
 import { firstStepMessage, type LogLine, longestGap } from "../../core/log-reading.ts";
@@ -88,13 +89,13 @@ export async function killLeaderArrival(scene: Scene): Promise<Told> {
 export async function killLeaderWriting(scene: Scene): Promise<Told> {
   const before = await scene.whole();
   const { checkpoints } = scene.cluster;
-  const stagings = async () => (await readdir(checkpoints)).filter((name) => name.startsWith(".staging-"));
+  const stagings = async () => (await readdir(checkpoints)).filter(isStaging);
   const known = await stagings();
   const { cluster } = scene;
   cluster.processes.hold(before.leader);
   const atMs = await inTime<number>("a checkpoint that is being written", 60_000, (found) => {
     const watcher = watch(checkpoints, (_, name) => {
-      if (!name?.startsWith(".staging-") || known.includes(name)) return;
+      if (!name || !isStaging(name) || known.includes(name)) return;
       cluster.child(before.leader).kill("SIGKILL");
       found(systemClock.wallMs());
     });
