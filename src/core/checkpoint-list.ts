@@ -78,30 +78,16 @@ export function listCheckpoints(
     };
   });
   const known = new Set([...stored.map(({ id }) => id), ...corrupt]);
-  const missing = [...(etcd?.records ?? [])].filter(([id, { state }]) => state === "live" && !known.has(id));
+  const missing = [...(etcd?.records ?? [])].flatMap(([id, record]) =>
+    record.state === "live" && !known.has(id) ? [record.pointer] : [],
+  );
   const unknown = { run: null, era: null, sizeBytes: null, exactness: null, writtenAt: null };
   return [
     ...there,
-    ...missing.map(
-      ([
-        id,
-        {
-          pointer: { lineage, step, epoch, stepInEpoch, value },
-        },
-      ]): ListedCheckpoint => {
-        return {
-          id,
-          ...unknown,
-          lineage,
-          step,
-          epoch,
-          stepInEpoch,
-          value,
-          marks: [...marksOf(id), "missing"],
-          pins: pinsOf(id),
-        };
-      },
-    ),
+    ...missing.map(({ id, lineage, step, epoch, stepInEpoch, value }): ListedCheckpoint => {
+      const place = { lineage, step, epoch, stepInEpoch, value };
+      return { id, ...unknown, ...place, marks: [...marksOf(id), "missing"], pins: pinsOf(id) };
+    }),
     ...corrupt.map((id): ListedCheckpoint => {
       const nowhere = { lineage: null, step: null, epoch: null, stepInEpoch: null, value: null };
       return { id, ...unknown, ...nowhere, marks: [...marksOf(id), "corrupt"], pins: pinsOf(id) };

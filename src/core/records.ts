@@ -85,17 +85,25 @@ export interface EpochRecord {
 }
 
 /**
- * A published checkpoint that has not been deleted. *Live*: it may be gone on from and pinned. *Condemned*: never again, and
- * anyone may delete it, however late. *Set aside*: it was read to the end and is not what was written; it stays where it is,
- * for people, who may have it condemned. From live it goes once, and never back.
+ * What becomes of a checkpoint. *Live*: it may be gone on from and pinned. *Condemned*: never again, and anyone may delete it,
+ * however late. *Set aside*: it was read to the end and is not what was written; it stays where it is, for people, who may have
+ * it condemned. From live it goes once, and never back.
  */
-export interface CheckpointRecord {
-  readonly state: "live" | "condemned" | "set-aside";
+export type CheckpointRecord = PublishedRecord | CondemnedRecord;
+
+/** Of a published checkpoint that has not been deleted. */
+export interface PublishedRecord {
+  readonly state: "live" | "set-aside";
   readonly pointer: CheckpointPointer;
   /** Wall-clock time of writing: for people, and for what is kept one in so many hours. */
   readonly writtenAtMs: number;
   /** What a worker found wrong with it, where it was set aside. */
   readonly reason?: string;
+}
+
+/** Its key says which one it is. More is not needed, and nobody may know more: it may never have been published, or finished. */
+export interface CondemnedRecord {
+  readonly state: "condemned";
 }
 
 /** A checkpoint with a pin is not condemned. That of a reader is leased; an operator's stays until it is taken away. */

@@ -8,7 +8,7 @@ import { LockstepError, messageOf } from "../core/errors.ts";
 import { encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { CheckpointError } from "../core/manifest.ts";
-import type { CheckpointRecord, Done, JobRecord } from "../core/records.ts";
+import type { Done, JobRecord, PublishedRecord } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
 import type { Coordination, Operation } from "../ports/coordination.ts";
 import { bestLeft } from "./decision-operations.ts";
@@ -90,7 +90,7 @@ async function damageOf(archive: RunArchive, record: JobRecord, pointer: Checkpo
 
 function bestWithout(damaged: ReadonlyMap<string, string>, reading: RunReading, keys: Keys): CheckpointPointer | null {
   const checkpoints = reading.checkpoints.map(
-    (one): CheckpointRecord => (damaged.has(one.pointer.id) ? { ...one, state: "set-aside" } : one),
+    (one): PublishedRecord => (damaged.has(one.pointer.id) ? { ...one, state: "set-aside" } : one),
   );
   return bestLeft({ ...reading, checkpoints }, keys);
 }
@@ -117,7 +117,7 @@ async function setAside(
   const before = readValue<CheckpointPointer>(reading.entries, keys.best);
   const operations = [...damaged].map(([id, reason]): Operation => {
     const record = reading.checkpoints.find(({ pointer }) => pointer.id === id)!;
-    const aside: CheckpointRecord = { ...record, state: "set-aside", reason: `a start says: ${reason}` };
+    const aside: PublishedRecord = { ...record, state: "set-aside", reason: `a start says: ${reason}` };
     return { kind: "put", key: keys.checkpoint(id), value: encodeJson(aside) };
   });
   if (damaged.has(latest.id)) operations.push({ kind: "delete", key: keys.done });

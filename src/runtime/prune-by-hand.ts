@@ -3,21 +3,24 @@
  * own and with a token of its own. A start that comes in between takes the leadership away with its first generation, and with
  * it the right to condemn; what was condemned before may be deleted by anyone.
  */
+import { placeInId } from "../core/checkpoint-id.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
-import type { CheckpointRecord, LeaderRecord } from "../core/records.ts";
+import type { LeaderRecord } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
 import { LockstepError } from "../core/errors.ts";
 import {
+  hasLatest,
+  inStorage,
   keptAndLive,
-  pruneCheckpoints,
+  leftBehind,
   type Pointers,
+  pruneCheckpoints,
   type PruneOptions,
+  readRecords,
   removableSetAside,
   removeSetAside,
   removeUnpublished,
-  unfinished,
-  unpublished,
 } from "./prune.ts";
 import type { Versioned } from "./run-view.ts";
 
@@ -35,38 +38,32 @@ export interface PruneVerdict {
  */
 export async function planPrune(options: PruneOptions, setAside: boolean): Promise<readonly PruneVerdict[]> {
   const pointers = await readPointers(options);
-  const { latest, best } = pointers;
-  if (!latest) return [];
-  const { live, kept } = await keptAndLive(options, { latest, best });
+  if (!hasLatest(pointers)) return [];
   // What a leader is at now is its own.
   const token = (await options.coordination.get(options.keys.leader))?.createRevision ?? Number.POSITIVE_INFINITY;
-  const left = await unpublished(options, latest.value, token);
-  const parts = await unfinished(options, pointers, token);
-  const { entries } = await options.coordination.list(options.keys.checkpoints);
-  const records = entries.map(({ value }) => decodeJson<CheckpointRecord>(value));
-  const removable = new Set((await removableSetAside(options, { latest, best })).map(({ pointer: { id } }) => id));
+  const there = await inStorage(options.storage);
+  const read = await readRecords(options);
+  const { live, kept } = keptAndLive(options.record, read, pointers);
+  const known = new Set([...read.published, ...read.condemned].map(({ id }) => id));
+  const { unpublished, unfinished } = leftBehind(options.record, there, known, pointers, token);
+  const removable = new Set(removableSetAside(read, pointers).map(({ id }) => id));
+  const deleted = (id: string, step: number, reason: string): PruneVerdict => ({ id, step, fate: "deleted", reason });
   const verdicts: PruneVerdict[] = [
-    ...live.map(({ pointer: { id, step } }): PruneVerdict => {
+    ...live.map(({ id, pointer: { step } }): PruneVerdict => {
       const why = kept.get(id);
       return { id, step, fate: why ? "kept" : "deleted", reason: why ?? "nothing keeps it" };
     }),
-    ...records
+    ...read.published
       .filter(({ state }) => state === "set-aside")
-      .map(({ pointer: { id, step }, reason }): PruneVerdict => {
+      .map(({ id, pointer: { step }, reason }): PruneVerdict => {
         const isKept = !setAside || !removable.has(id);
         const why = setAside && isKept ? "a pointer names it, or a pin keeps it; set aside" : "set aside";
         return { id, step, fate: isKept ? "kept" : "deleted", reason: `${why}: ${reason}` };
       }),
-    ...records
-      .filter(({ state }) => state === "condemned")
-      .map(({ pointer: { id, step } }): PruneVerdict => ({ id, step, fate: "deleted", reason: "condemned before" })),
-    ...left.map(({ id, manifest: { step } }): PruneVerdict => {
-      return { id, step, fate: "deleted", reason: "nobody published it" };
-    }),
+    ...read.condemned.map(({ id }) => deleted(id, placeInId(options.record, id)?.step ?? 0, "condemned before")),
+    ...unpublished.map(({ id, manifest: { step } }) => deleted(id, step, "nobody published it")),
+    ...unfinished.map(({ id, step }) => deleted(id, step, "it was never finished")),
   ];
-  verdicts.push(
-    ...parts.map(({ id, step }): PruneVerdict => ({ id, step, fate: "deleted", reason: "it was never finished" })),
-  );
   return verdicts.sort((a, b) => a.step - b.step || (a.id < b.id ? -1 : 1));
 }
 

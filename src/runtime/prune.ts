@@ -6,13 +6,11 @@ import { type IdPlace, placeInId } from "../core/checkpoint-id.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { firstOrigin, type Origin } from "../core/origin.ts";
-import type { CheckpointRecord, JobRecord } from "../core/records.ts";
+import type { CheckpointRecord, JobRecord, PublishedRecord } from "../core/records.ts";
 import { keptCheckpoints } from "../core/retention.ts";
-import type { CheckpointPointer } from "../core/status.ts";
 import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Condition, Coordination } from "../ports/coordination.ts";
 import { readPins } from "./pins.ts";
-import { pointerOf } from "./pointers.ts";
 import { asLeader, type RunState, unchanged } from "./run-view.ts";
 
 export interface PruneOptions {
@@ -24,60 +22,67 @@ export interface PruneOptions {
 
 export type Pointers = Pick<RunState, "latest" | "best" | "origin">;
 
-interface ReadCheckpoint extends CheckpointRecord {
+/** Nothing is deleted before there is one. */
+export type WithLatest = Pointers & { readonly latest: NonNullable<Pointers["latest"]> };
+
+/** What etcd says of the checkpoints, read at once: each record with its revision. */
+export interface ReadRecords {
+  readonly published: readonly (PublishedRecord & Read)[];
+  readonly condemned: readonly Read[];
+  readonly pinned: ReadonlySet<string>;
+}
+
+interface Read {
+  readonly id: string;
   readonly modRevision: number;
 }
 
-/** The live checkpoints, and why each of those that the job keeps is kept, by id. */
-export async function keptAndLive(
-  options: Omit<PruneOptions, "storage">,
-  { latest: newest, best: bestOne }: Pick<Pointers, "best"> & { readonly latest: NonNullable<Pointers["latest"]> },
-): Promise<{ live: readonly ReadCheckpoint[]; kept: ReadonlyMap<string, string> }> {
-  const { keys, coordination, record } = options;
-  const { entries } = await coordination.list(keys.checkpoints);
+export async function readRecords(options: Pick<PruneOptions, "keys" | "coordination">): Promise<ReadRecords> {
+  const { entries } = await options.coordination.list(options.keys.checkpoints);
   // After the records: of a pin that comes later than this, the record's revision tells.
   const pinned = new Set((await readPins(options)).keys());
-  const live = entries
-    .map((entry) => ({ modRevision: entry.modRevision, ...decodeJson<CheckpointRecord>(entry.value) }))
-    .filter((checkpoint) => checkpoint.state === "live");
-  const [latest, best] = [newest.value, bestOne?.value ?? null];
+  const records = entries.map(({ key, value, modRevision }) => {
+    return { ...decodeJson<CheckpointRecord>(value), id: idIn(options.keys, key), modRevision };
+  });
+  const published = records.filter((one) => one.state !== "condemned");
+  return { published, condemned: records.filter(({ state }) => state === "condemned"), pinned };
+}
+
+/** The live checkpoints, and why each of those that the job keeps is kept, by id. */
+export function keptAndLive(
+  record: JobRecord,
+  { published, pinned }: ReadRecords,
+  pointers: WithLatest,
+): { live: readonly (PublishedRecord & Read)[]; kept: ReadonlyMap<string, string> } {
+  const live = published.filter((one) => one.state === "live");
+  const [latest, best] = [pointers.latest.value, pointers.best?.value ?? null];
   return { live, kept: keptCheckpoints(record.checkpoint.keep, live, { latest, best, pinned }) };
 }
 
 /** Condemns and deletes what the job does not keep. */
 export async function pruneCheckpoints(options: PruneOptions, state: Pointers | null, token: number): Promise<void> {
-  const { keys } = options;
-  if (!state?.latest) return;
-  const { live, kept } = await keptAndLive(options, { latest: state.latest, best: state.best });
-  for (const { modRevision, ...checkpoint } of live) {
-    const { id } = checkpoint.pointer;
-    if (kept.has(id)) continue;
-    const isAsItWas: Condition = { kind: "modified-at", key: keys.checkpoint(id), revision: modRevision };
-    if (!(await condemn(options, checkpoint, isAsItWas, state, token))) break;
+  if (!hasLatest(state)) return;
+  const { live, kept } = keptAndLive(options.record, await readRecords(options), state);
+  for (const one of live) {
+    if (kept.has(one.id)) continue;
+    if (!(await condemn(options, one.id, asItWas(options, one), state, token))) break;
   }
   await deleteCondemned(options);
 }
 
 /** What was set aside, but for what a pointer still names, or a pin keeps. */
-export async function removableSetAside(
-  options: Pick<PruneOptions, "keys" | "coordination">,
+export function removableSetAside(
+  { published, pinned }: ReadRecords,
   { latest, best }: Pick<Pointers, "latest" | "best">,
-): Promise<readonly ReadCheckpoint[]> {
-  const { entries } = await options.coordination.list(options.keys.checkpoints);
-  // After the records, as above.
-  const pins = await readPins(options);
+): readonly (PublishedRecord & Read)[] {
   const named = [latest?.value.id, best?.value.id];
-  return entries
-    .map((entry) => ({ modRevision: entry.modRevision, ...decodeJson<CheckpointRecord>(entry.value) }))
-    .filter(({ state, pointer: { id } }) => state === "set-aside" && !pins.has(id) && !named.includes(id));
+  return published.filter(({ state, id }) => state === "set-aside" && !pinned.has(id) && !named.includes(id));
 }
 
 /** Condemns and deletes what was set aside: only when somebody asks for it, as people may want to look at it. */
 export async function removeSetAside(options: PruneOptions, state: Pointers, token: number): Promise<void> {
-  for (const { modRevision, ...checkpoint } of await removableSetAside(options, state)) {
-    const key = options.keys.checkpoint(checkpoint.pointer.id);
-    const isAsItWas: Condition = { kind: "modified-at", key, revision: modRevision };
-    if (!(await condemn(options, checkpoint, isAsItWas, state, token))) break;
+  for (const one of removableSetAside(await readRecords(options), state)) {
+    if (!(await condemn(options, one.id, asItWas(options, one), state, token))) break;
   }
   await deleteCondemned(options);
 }
@@ -89,72 +94,81 @@ export async function removeSetAside(options: PruneOptions, state: Pointers, tok
  * etcd whose data were lost.
  */
 export async function removeUnpublished(options: PruneOptions, state: Pointers | null, token: number): Promise<void> {
-  const { keys } = options;
-  if (!state?.latest) return;
-  const latest = state.latest.value;
-  for (const one of await unpublished(options, latest, token)) {
-    // What was never published has no value that anything could be compared with.
-    const { monitor, of } = latest;
-    const pointer = { ...pointerOf(one, options.record.checkpoint, null), monitor, of, value: null };
-    const isUnpublished: Condition = { kind: "absent", key: keys.checkpoint(one.id) };
-    const left: CheckpointRecord = { state: "live", pointer, writtenAtMs: Date.parse(one.manifest.writtenAt) };
-    if (!(await condemn(options, left, isUnpublished, state, token))) break;
-  }
-  for (const { id, step, generation } of await unfinished(options, state, token)) {
-    const { lineage, era, epoch, monitor, of, stepInEpoch } = latest;
-    const digests = { stateDigest: "", weightsDigest: "", manifestSha256: "" };
-    // Of a part nobody knows more than its id says: nothing is decided by the rest, as it is condemned with the first word of it.
-    const place = { id, location: "", lineage, era, step, epoch, stepInEpoch, generation };
-    const pointer: CheckpointPointer = { ...place, ...digests, monitor, of, value: null };
-    const left: CheckpointRecord = { state: "live", pointer, writtenAtMs: 0 };
-    if (!(await condemn(options, left, { kind: "absent", key: keys.checkpoint(id) }, state, token))) break;
+  const { keys, coordination, storage, record } = options;
+  if (!hasLatest(state)) return;
+  const there = await inStorage(storage);
+  const { entries } = await coordination.list(keys.checkpoints);
+  const known = new Set(entries.map(({ key }) => idIn(keys, key)));
+  const { unpublished, unfinished } = leftBehind(record, there, known, state, token);
+  for (const { id } of [...unpublished, ...unfinished]) {
+    const isUnpublished: Condition = { kind: "absent", key: keys.checkpoint(id) };
+    if (!(await condemn(options, id, isUnpublished, state, token))) break;
   }
   await deleteCondemned(options);
 }
 
-/** Of this run's parts of checkpoints those that were begun before this token, or in an earlier era, and of which etcd has no record. */
-export async function unfinished(
-  { keys, coordination, storage, record }: PruneOptions,
-  { origin }: Pick<Pointers, "origin">,
-  token: number,
-): Promise<readonly (IdPlace & { readonly id: string })[]> {
-  const ids = (await storage.unfinished?.()) ?? [];
-  if (ids.length === 0) return [];
-  const { entries } = await coordination.list(keys.checkpoints);
-  const known = new Set(entries.map(({ key }) => key.slice(keys.checkpoints.length)));
-  // Tokens begin anew with each era, and generations do not.
-  const { after } = origin === null ? firstOrigin : decodeJson<Origin>(origin);
-  return ids.flatMap((id) => {
-    const place = placeInId(record, id);
-    const isEarlier = place && (place.generation <= after || place.fencingToken < token);
-    return isEarlier && !known.has(id) ? [{ id, ...place }] : [];
-  });
+/** Whole checkpoints, and the ids of those of which there are parts only. */
+export interface InStorage {
+  readonly stored: readonly StoredCheckpoint[];
+  readonly parts: readonly string[];
 }
 
-/** What was written before this token and is covered by `latest`, and of which etcd has no record. */
-export async function unpublished(
-  { keys, coordination, storage, record }: PruneOptions,
-  latest: CheckpointPointer,
+/** To be asked before etcd is: what is published in between has a record then. */
+export async function inStorage(storage: CheckpointStorage): Promise<InStorage> {
+  return { stored: await storage.list(), parts: (await storage.unfinished?.()) ?? [] };
+}
+
+export interface LeftBehind {
+  /** What was written before this token and is covered by `latest`. */
+  readonly unpublished: readonly StoredCheckpoint[];
+  /** Of this run's parts of checkpoints those that were begun before this token, or in an earlier era. */
+  readonly unfinished: readonly (IdPlace & { readonly id: string })[];
+}
+
+/** @param known the ids of those of which etcd has a record */
+export function leftBehind(
+  record: JobRecord,
+  { stored, parts }: InStorage,
+  known: ReadonlySet<string>,
+  { latest: { value: latest }, origin }: WithLatest,
   token: number,
-): Promise<readonly StoredCheckpoint[]> {
-  const stored = await storage.list();
-  const { entries } = await coordination.list(keys.checkpoints);
-  const known = new Set(entries.map(({ key }) => key.slice(keys.checkpoints.length)));
-  return stored.filter(({ id, manifest: { job, run, era, lineage, step, fencingToken } }) => {
+): LeftBehind {
+  const unpublished = stored.filter(({ id, manifest: { job, run, era, lineage, step, fencingToken } }) => {
     const isOurs = job === record.job && run === String(record.run) && era === latest.era;
     const isCovered = lineage < latest.lineage || (lineage === latest.lineage && step <= latest.step);
     return isOurs && isCovered && fencingToken < token && !known.has(id);
   });
+  // Tokens begin anew with each era, and generations do not.
+  const { after } = origin === null ? firstOrigin : decodeJson<Origin>(origin);
+  const unfinished = parts.flatMap((id) => {
+    const place = placeInId(record, id);
+    const isEarlier = place && (place.generation <= after || place.fencingToken < token);
+    const isKnown = known.has(id) || unpublished.some((one) => one.id === id);
+    return isEarlier && !isKnown ? [{ id, ...place }] : [];
+  });
+  return { unpublished, unfinished };
+}
+
+export function hasLatest(pointers: Pointers | null): pointers is WithLatest {
+  return pointers !== null && pointers.latest !== null;
+}
+
+function idIn(keys: Keys, key: string): string {
+  return key.slice(keys.checkpoints.length);
+}
+
+function asItWas({ keys }: PruneOptions, { id, modRevision }: Read): Condition {
+  return { kind: "modified-at", key: keys.checkpoint(id), revision: modRevision };
 }
 
 async function condemn(
   { keys, coordination }: PruneOptions,
-  checkpoint: CheckpointRecord,
+  id: string,
   condition: Condition,
   state: Pointers,
   token: number,
 ): Promise<boolean> {
-  const condemned: CheckpointRecord = { ...checkpoint, state: "condemned" };
+  const condemned: CheckpointRecord = { state: "condemned" };
   const { succeeded } = await coordination.transact(
     [
       ...asLeader(keys, token, state),
@@ -162,7 +176,7 @@ async function condemn(
       unchanged(keys.latest, state.latest),
       unchanged(keys.best, state.best),
     ],
-    [{ kind: "put", key: keys.checkpoint(checkpoint.pointer.id), value: encodeJson(condemned) }],
+    [{ kind: "put", key: keys.checkpoint(id), value: encodeJson(condemned) }],
   );
   return succeeded;
 }
@@ -172,7 +186,7 @@ async function deleteCondemned({ keys, coordination, storage }: PruneOptions): P
   const { entries } = await coordination.list(keys.checkpoints);
   for (const entry of entries) {
     if (decodeJson<CheckpointRecord>(entry.value).state !== "condemned") continue;
-    await storage.delete(entry.key.slice(keys.checkpoints.length));
+    await storage.delete(idIn(keys, entry.key));
     await coordination.transact(
       [{ kind: "modified-at", key: entry.key, revision: entry.modRevision }],
       [{ kind: "delete", key: entry.key }],

@@ -11,7 +11,7 @@ import { type Keys, keysOf, runKey } from "../core/keys.ts";
 import { CheckpointError, type Manifest } from "../core/manifest.ts";
 import { firstOrigin, type Origin } from "../core/origin.ts";
 import type { Progress } from "../core/progress.ts";
-import type { CheckpointRecord, Equivalences, JobRecord } from "../core/records.ts";
+import type { CheckpointRecord, Equivalences, JobRecord, PublishedRecord } from "../core/records.ts";
 import { compareStates } from "../core/state-order.ts";
 import { type CheckpointPointer, type EpochHistory, stateOf } from "../core/status.ts";
 import type { CheckpointContent, CheckpointCopy, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
@@ -268,7 +268,7 @@ function recordsOf(
   stored: readonly StoredCheckpoint[],
   pointers: ReadonlyMap<string, CheckpointPointer>,
   setAside: readonly { readonly id: string; readonly reason: string }[],
-): CheckpointRecord[] {
+): PublishedRecord[] {
   return stored.map(({ id, manifest }) => {
     const wrong = setAside.find((one) => one.id === id);
     const record = { pointer: pointers.get(id)!, writtenAtMs: Date.parse(manifest.writtenAt) };

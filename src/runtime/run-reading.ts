@@ -5,7 +5,7 @@ import type { Generation, Member } from "../core/membership.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { firstOrigin, isOnTheWay, type Origin } from "../core/origin.ts";
-import type { CheckpointRecord, EpochRecord } from "../core/records.ts";
+import type { CheckpointRecord, EpochRecord, PublishedRecord } from "../core/records.ts";
 import type { Report } from "../core/state-order.ts";
 import { stateOf } from "../core/status.ts";
 import type { Entry } from "../ports/coordination.ts";
@@ -22,7 +22,7 @@ export interface RunReading {
   /** Of every epoch the record on the way to what is trained now; oldest first. */
   readonly epochs: readonly EpochRecord[];
   /** Published, and not condemned. */
-  readonly checkpoints: readonly CheckpointRecord[];
+  readonly checkpoints: readonly PublishedRecord[];
   readonly generation: Generation | null;
   readonly reports: readonly Report[];
   readonly suspicions: readonly Suspicion[];
@@ -56,7 +56,7 @@ export function readRun(list: readonly Entry[], keys: Keys, decoder = new Decode
     ),
     checkpoints: under(keys.checkpoints)
       .map((entry) => decoder.decode<CheckpointRecord>(entry))
-      .filter(({ state }) => state !== "condemned"),
+      .filter((one) => one.state !== "condemned"),
     generation,
     reports: under(keys.reports(number)).map((entry) => decoder.decode<Report>(entry)),
     suspicions: under(keys.suspicions(number)).map((entry) => {
@@ -77,7 +77,7 @@ function epochsOnTheWay(records: readonly EpochRecord[], origin: Origin, earlier
 }
 
 /** A checkpoint's record as it is decided by. */
-export function published({ pointer, reason }: Pick<CheckpointRecord, "pointer" | "reason">): PublishedCheckpoint {
+export function published({ pointer, reason }: Pick<PublishedRecord, "pointer" | "reason">): PublishedCheckpoint {
   const { id, generation } = pointer;
   return { id, generation, state: stateOf(pointer), setAside: reason ?? null };
 }

@@ -6,7 +6,7 @@ import { beginningOf, type PublishedCheckpoint } from "../../src/core/beginning.
 import { failureBudget } from "../../src/core/failure-budget.ts";
 import { LockstepError, messageOf } from "../../src/core/errors.ts";
 import { decodeJson } from "../../src/core/json.ts";
-import type { CheckpointRecord } from "../../src/core/records.ts";
+import type { CheckpointRecord, PublishedRecord } from "../../src/core/records.ts";
 import type { StateName } from "../../src/core/state-order.ts";
 import { type CheckpointPointer, stateOf } from "../../src/core/status.ts";
 import type { CheckpointContent, CheckpointStorage } from "../../src/ports/checkpoint-storage.ts";
@@ -39,8 +39,8 @@ export async function checkWhole(scene: Scene, disk: FileSystem): Promise<void> 
   for (const pointer of [latest, best]) if (pointer) await checkPointer(scene, storage, pointer);
   const { entries } = await scene.observer.list(scene.keys.checkpoints);
   for (const { value } of entries) {
-    const { state, pointer } = decodeJson<CheckpointRecord>(value);
-    if (state === "live") await checkPointer(scene, storage, pointer);
+    const record = decodeJson<CheckpointRecord>(value);
+    if (record.state === "live") await checkPointer(scene, storage, record.pointer);
   }
   for (const { id } of await storage.list()) assertTrained(scene, await storage.load(id));
 }
@@ -104,7 +104,7 @@ export async function nextStart(scene: Scene, disk: FileSystem): Promise<Start> 
 async function beginningNow({ observer, keys }: Scene): Promise<ReturnType<typeof beginningOf>> {
   const { entries } = await observer.list(keys.prefix);
   const { checkpoints: records, origin, earlier } = readRun(entries, keys);
-  const published = ({ pointer, reason }: Pick<CheckpointRecord, "pointer" | "reason">): PublishedCheckpoint => {
+  const published = ({ pointer, reason }: Pick<PublishedRecord, "pointer" | "reason">): PublishedCheckpoint => {
     const { id, generation } = pointer;
     return { id, generation, state: stateOf(pointer), setAside: reason ?? null };
   };
@@ -153,7 +153,8 @@ async function take(
 
 async function reasonOf({ observer, keys }: Scene, id: string): Promise<string | null> {
   const entry = await observer.get(keys.checkpoint(id));
-  return entry ? (decodeJson<CheckpointRecord>(entry.value).reason ?? null) : null;
+  const record = entry && decodeJson<CheckpointRecord>(entry.value);
+  return record && record.state !== "condemned" ? (record.reason ?? null) : null;
 }
 
 /** One sentence for a person, and no stack. */

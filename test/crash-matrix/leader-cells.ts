@@ -103,8 +103,7 @@ async function liveIds({ scene }: Stage): Promise<readonly string[]> {
   const { entries } = await scene.observer.list(scene.keys.checkpoints);
   return entries
     .map(({ value }) => decodeJson<CheckpointRecord>(value))
-    .filter(({ state }) => state === "live")
-    .map(({ pointer }) => pointer.id);
+    .flatMap((record) => (record.state === "live" ? [record.pointer.id] : []));
 }
 
 /** What was published stands, everyone leaves, and the next one goes on. */

@@ -8,7 +8,7 @@ import { failureBudget } from "../../src/core/failure-budget.ts";
 import { decodeJson, encodeJson } from "../../src/core/json.ts";
 import { keysOf } from "../../src/core/keys.ts";
 import { CheckpointError } from "../../src/core/manifest.ts";
-import type { CheckpointRecord, JobRecord } from "../../src/core/records.ts";
+import type { CheckpointRecord, JobRecord, PublishedRecord } from "../../src/core/records.ts";
 import type { CheckpointPointer } from "../../src/core/status.ts";
 import type { CheckpointStorage } from "../../src/ports/checkpoint-storage.ts";
 import type { Coordination } from "../../src/ports/coordination.ts";
@@ -54,8 +54,8 @@ async function published() {
   const prune = (over: Coordination = coordination) =>
     pruneCheckpoints({ record, keys, coordination: over, storage }, state, token);
   const setAside = async (id: string) => {
-    const known = decodeJson<CheckpointRecord>((await coordination.get(keys.checkpoint(id)))!.value);
-    await put(keys.checkpoint(id), { ...known, state: "set-aside", reason: "cut off" } satisfies CheckpointRecord);
+    const known = decodeJson<PublishedRecord>((await coordination.get(keys.checkpoint(id)))!.value);
+    await put(keys.checkpoint(id), { ...known, state: "set-aside", reason: "cut off" } satisfies PublishedRecord);
   };
   const tidy = () => removeSetAside({ record, keys, coordination, storage }, state, token);
   return { store, coordination, deleted, prune, setAside, tidy, parts: { coordination, keys } };

@@ -5,7 +5,7 @@ import { MemoryCoordination } from "../../src/adapters/memory/coordination.ts";
 import { systemClock } from "../../src/adapters/system/clock.ts";
 import { createLog } from "../../src/adapters/system/log.ts";
 import { checkpointId, placeInId } from "../../src/core/checkpoint-id.ts";
-import { encodeJson } from "../../src/core/json.ts";
+import { decodeJson, encodeJson } from "../../src/core/json.ts";
 import { keysOf } from "../../src/core/keys.ts";
 import { firstOrigin } from "../../src/core/origin.ts";
 import type { JobRecord } from "../../src/core/records.ts";
@@ -56,7 +56,11 @@ test("what an earlier leader has begun goes; what this one is at, what etcd know
   const storage = {
     list: async () => [],
     unfinished: async () => [known, ...gone, own, "a-1-3-step-00000004-g1-t1-cccc", "photos"],
-    delete: async (one: string) => void deleted.push(one),
+    async delete(one: string) {
+      const entry = await coordination.get(keys.checkpoint(one));
+      assert.deepEqual(entry && decodeJson(entry.value), { state: "condemned" }, "of parts nobody knows more");
+      deleted.push(one);
+    },
   } as unknown as CheckpointStorage; // all that is used of it
   const state: Pointers = { latest, best: null, origin: encodeJson(origin) };
   const options = { record, keys, coordination, storage };

@@ -21,11 +21,12 @@ export function surroundingsOf(own: Store, keys: Keys, coordination: Coordinatio
     async published() {
       const { entries } = await coordination.list(keys.checkpoints);
       const records = entries.map(({ value }) => decodeJson<CheckpointRecord>(value));
-      return records.filter(({ state }) => state === "live").map(({ pointer }) => publishedOf(pointer));
+      return records.flatMap((one) => (one.state === "live" ? [publishedOf(one.pointer)] : []));
     },
     async holdersOf(id) {
       const entry = await coordination.get(keys.checkpoint(id));
-      const published = entry && publishedOf(decodeJson<CheckpointRecord>(entry.value).pointer);
+      const record = entry && decodeJson<CheckpointRecord>(entry.value);
+      const published = record && record.state !== "condemned" ? publishedOf(record.pointer) : null;
       return { published, holders: holdersBeside(own, await members(), published?.holders ?? []) };
     },
   };

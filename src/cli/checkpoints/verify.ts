@@ -146,7 +146,8 @@ async function verifyOne({ load, stored, etcd }: FoundCheckpoints, id: string): 
       }
     }
     const one = stored.find((candidate) => candidate.id === id);
-    const published = etcd?.records.get(id)?.pointer.manifestSha256;
+    const record = etcd?.records.get(id);
+    const published = record && record.state !== "condemned" ? record.pointer.manifestSha256 : undefined;
     if (one && published !== undefined && published !== one.manifestSha256) {
       throw new CheckpointError(
         "corrupt",
