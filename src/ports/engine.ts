@@ -50,8 +50,6 @@ export interface EngineState {
   record(name: string, step: Step): RecordedStep;
   /** A step whose outputs replace the state. */
   recordUpdate(name: string, step: Step): RecordedUpdate;
-  /** Runs once, on zeros, what was prepared: a graph is made fast when it runs for the first time. Updates are left out. */
-  warmUp(): void;
 }
 
 /**
@@ -63,6 +61,8 @@ export type Step = (state: readonly Tensor[], inputs: readonly Tensor[]) => Tens
 export interface RecordedStep {
   /** Gets ready for inputs of these shapes and types; without it, the first run with them does. */
   prepare(inputs: readonly Tensor[]): void;
+  /** Runs once, on zeros, what was prepared: a graph is made fast when it runs for the first time. */
+  warmUp(): void;
   run(inputs: readonly Tensor[]): Tensor[];
   /** The same op by op, for those who want to see the ops. Its results may differ in the last bits. */
   trace(inputs: readonly Tensor[]): Tensor[];

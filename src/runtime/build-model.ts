@@ -1,17 +1,25 @@
 /** A job's model, built and found fit to be trained; and whose fault it is when it fails. */
 import { LockstepError, messageOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
-import type { Engine, LayersModel } from "../ports/engine.ts";
+import type { Engine, LayersModel, RecordedStep } from "../ports/engine.ts";
 import { checkOutputShape } from "./losses.ts";
 
-/** What fails while the job's model computes is the job's to mend; an error that says so already is left as it is. */
-export function ofTheModel<T>(what: string, compute: () => T): T {
-  try {
-    return compute();
-  } catch (cause) {
-    if (cause instanceof LockstepError) throw cause;
-    throw new LockstepError("invalid-job", `The model fails in ${what}: ${thrown(cause)}.`, { cause });
-  }
+/**
+ * A step of the job's model. What fails in it, while it is recorded or run, is the job's to mend and says which step it was; an
+ * error that is somebody's already is left as it is.
+ */
+export function ofTheModel(what: string, { prepare, warmUp, run, trace }: RecordedStep): RecordedStep {
+  const told =
+    <Words extends readonly unknown[], R>(compute: (...words: Words) => R) =>
+    (...words: Words): R => {
+      try {
+        return compute(...words);
+      } catch (cause) {
+        if (cause instanceof LockstepError) throw cause;
+        throw new LockstepError("invalid-job", `The model fails in ${what}: ${thrown(cause)}.`, { cause });
+      }
+    };
+  return { prepare: told(prepare), warmUp: told(warmUp), run: told(run), trace: told(trace) };
 }
 
 /** The kind and the first line of something that was thrown, without a full stop. */

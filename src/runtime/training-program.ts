@@ -95,11 +95,13 @@ export class TrainingProgram {
     this.sumNames = ["loss", ...job.metrics];
     const shapesOfSlots = this.slotNames.flatMap(() => this.#trainableParameters.map(({ shape }) => shape));
     this.#state = engine.hold([...this.parameters.map(({ shape }) => shape), ...shapesOfSlots]);
-    this.#gradients = this.#state.record("gradients", (state, inputs) =>
-      ofTheModel("a step", () => this.#gradientStep(state, inputs)),
+    this.#gradients = ofTheModel(
+      "a step",
+      this.#state.record("gradients", (state, inputs) => this.#gradientStep(state, inputs)),
     );
-    this.#validation = this.#state.record("validation", (state, inputs) =>
-      ofTheModel("validation", () => this.#validationStep(state, inputs)),
+    this.#validation = ofTheModel(
+      "validation",
+      this.#state.record("validation", (state, inputs) => this.#validationStep(state, inputs)),
     );
     this.#update = this.#state.recordUpdate("update", (state, inputs) => this.#updateStep(state, inputs));
     this.load(this.#initialValues());
@@ -212,7 +214,8 @@ export class TrainingProgram {
       step.prepare(inputs);
       tf.dispose(inputs);
     }
-    this.#state.warmUp();
+    this.#gradients.warmUp();
+    this.#validation.warmUp();
   }
 
   #emptyBatch(count: number): Batch {
@@ -250,9 +253,13 @@ export class TrainingProgram {
   ): void {
     const { tf } = this.engine;
     const inputs = this.#batchInputs(batch);
-    const outputs = ofTheModel("a step", () => seeded(random, () => run(inputs)));
-    take(outputs);
-    tf.dispose([...inputs, ...outputs]);
+    try {
+      const outputs = seeded(random, () => run(inputs));
+      take(outputs);
+      tf.dispose(outputs);
+    } finally {
+      tf.dispose(inputs);
+    }
   }
 
   /** Inputs: features, label, count. Outputs: a part of the row for each weight, in its shape; the sums. */
@@ -260,20 +267,26 @@ export class TrainingProgram {
     const { tf } = this.engine;
     this.#assign(state);
     const trainable = this.#variables.filter((_, i) => this.parameters[i]!.trainable);
-    let sums: Tensor | null = null;
-    const { value, grads } = tf.variableGrads(() => {
-      const output = this.model.apply(features!, { training: true }) as Tensor; // one output, one tensor
-      const loss = this.#lossSum(label!, output, count!);
-      sums = tf.keep(this.#sums(loss, label!, output));
-      return loss.asScalar();
-    }, trainable);
-    const parts = this.parameters.map((parameter, i) => {
-      const variable = this.#variables[i]!;
-      // A weight that the loss does not depend on has no gradient.
-      return parameter.trainable ? (grads[variable.name] ?? tf.zerosLike(variable)) : variable.mul(count!);
-    });
-    value.dispose();
-    return [...parts, sums!];
+    const sums: Tensor[] = [];
+    try {
+      const { value, grads } = tf.variableGrads(() => {
+        const output = this.model.apply(features!, { training: true }) as Tensor; // one output, one tensor
+        const loss = this.#lossSum(label!, output, count!);
+        // Nothing else than the loss outlives this function.
+        sums.push(tf.keep(this.#sums(loss, label!, output)));
+        return loss.asScalar();
+      }, trainable);
+      const parts = this.parameters.map((parameter, i) => {
+        const variable = this.#variables[i]!;
+        // A weight that the loss does not depend on has no gradient.
+        return parameter.trainable ? (grads[variable.name] ?? tf.zerosLike(variable)) : variable.mul(count!);
+      });
+      value.dispose();
+      // What is kept no scope disposes of; the clone is this scope's.
+      return [...parts, sums[0]!.clone()];
+    } finally {
+      tf.dispose(sums);
+    }
   }
 
   /** Inputs: features, label, count. Output: the sums. */

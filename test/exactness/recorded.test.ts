@@ -13,7 +13,7 @@ import { TrainingProgram } from "../../src/runtime/training-program.ts";
 import { testEngine } from "../fixtures/engine.ts";
 import { points, pointsJob } from "../fixtures/trainers.ts";
 
-type Act = (tf: Parameters<JobDefinition["model"]>[0], x: Tensor) => Tensor;
+type Act = (tf: Parameters<JobDefinition["model"]>[0], x: Tensor, isTraining: boolean) => Tensor;
 
 /** A model with a layer of the job's own, which does what a test wants it to. */
 function jobWith(act: Act): Job {
@@ -21,8 +21,8 @@ function jobWith(act: Act): Job {
     model: (tf, { features }) => {
       class Own extends tf.layers.Layer {
         static readonly className = "Own";
-        override call(inputs: Tensor | Tensor[]): Tensor {
-          return act(tf, Array.isArray(inputs) ? inputs[0]! : inputs);
+        override call(inputs: Tensor | Tensor[], words: { training?: boolean }): Tensor {
+          return act(tf, Array.isArray(inputs) ? inputs[0]! : inputs, words.training === true);
         }
       }
       return tf.sequential({
@@ -142,7 +142,8 @@ test("a step that was looked at with one sample is recorded with one sample too"
 test("hundreds of recorded steps leave no tensor and no file behind", async (context) => {
   const { engine } = await train(pointsJob(), { steps: 1 });
   if (engine.description.kind !== "native") return context.skip("this machine has no native engine");
-  const folders = async () => (await readdir(tmpdir())).filter((name) => name.startsWith("lockstep-graph-")).length;
+  const own = `lockstep-graph-${process.pid}-`;
+  const folders = async () => (await readdir(tmpdir())).filter((name) => name.startsWith(own)).length;
   const before = engine.tf.memory().numTensors;
   const short = await train(pointsJob(), { steps: 4 });
   const perProgram = short.engine.tf.memory().numTensors - before;
@@ -151,7 +152,37 @@ test("hundreds of recorded steps leave no tensor and no file behind", async (con
   assert.equal(await folders(), 0);
 });
 
-test("what TensorFlow refuses in a graph is the job's error, in a sentence", async (context) => {
+test("hundreds of op-by-op steps leave no tensor", async () => {
+  const job = withReading(pointsJob());
+  const { engine } = await train(job, { fresh: true, steps: 1 });
+  const countAfter = async (steps: number) => {
+    const before = engine.tf.memory().numTensors;
+    const trained = await train(job, { fresh: true, steps });
+    assert.equal(trained.engine.description.step, "op-by-op");
+    return engine.tf.memory().numTensors - before;
+  };
+  assert.equal(await countAfter(200), await countAfter(1), "the model and its state alone");
+});
+
+test("a step that is refused once it has run leaves no tensor", async (context) => {
+  const { tf, description } = await testEngine();
+  if (description.kind !== "native") return context.skip("this machine has no native engine");
+  const input = tf.scalar(1);
+  let calls = 0;
+  for (const [reason, compute] of [
+    [/another one in every run/, () => input.add(++calls)],
+    [/a tensor of type string/, () => tf.tensor(["text"])],
+  ] satisfies [RegExp, () => Tensor][]) {
+    const engine = await testEngine({ fresh: true });
+    const step = engine.hold([]).record("refused", () => [input.mul(2), compute()]);
+    const before = tf.memory().numTensors;
+    for (let look = 0; look < 2; look++) tf.dispose(step.trace([input]));
+    assert.match(engine.description.notRecorded ?? "", reason);
+    assert.equal(tf.memory().numTensors, before);
+  }
+});
+
+test("what TensorFlow refuses in a graph is the job's error, in a sentence that says in which step", async (context) => {
   const engine = await testEngine({ fresh: true });
   if (engine.description.kind !== "native") return context.skip("this machine has no native engine");
   const job = pointsJob({
@@ -166,13 +197,93 @@ test("what TensorFlow refuses in a graph is the job's error, in a sentence", asy
   });
   const data = new PreparedData(points(60), job);
   const program = new TrainingProgram(engine, job, data.shapes);
-  program.prepare({ training: [2], validation: [] });
   const batch = { ...data.training(Uint32Array.of(0, 1)), features: Float32Array.from({ length: 12 }, () => 5) };
+  program.prepare({ training: [2], validation: [2] });
   const row = new Float32Array(program.weightCount);
-  const run = () => program.gradients(batch, new RandomStream(1, "step"), row, new Float64Array(2));
-  assert.throws(run, (error) => {
-    assert.ok(error instanceof LockstepError && error.code === "invalid-job");
-    assert.match(error.message, /^The model fails in a step: TensorFlow says: .*= 5 is not in \[0, 2\)/);
-    return true;
+  const sums = new Float64Array(2);
+  for (const [what, run] of [
+    ["a step", () => program.gradients(batch, new RandomStream(1, "step"), row, sums)],
+    ["validation", () => program.validate(batch, new RandomStream(1, "validation"), sums)],
+  ] as const) {
+    assert.throws(run, (error) => {
+      assert.ok(error instanceof LockstepError && error.code === "invalid-job");
+      assert.match(
+        error.message,
+        new RegExp(`^The model fails in ${what}: TensorFlow says: .*= 5 is not in \\[0, 2\\)`),
+      );
+      return true;
+    });
+  }
+  assert.equal(engine.description.step, "recorded");
+});
+
+test("what a layer throws says in which step it is, also where the step is recorded ahead", async (context) => {
+  const { description } = await testEngine();
+  if (description.kind !== "native") return context.skip("this machine has no native engine");
+  const job = jobWith((_, x, isTraining) => {
+    if (!isTraining) throw new RangeError("no such day");
+    return x;
   });
+  const data = new PreparedData(points(60), job);
+  const sample = data.training(Uint32Array.of(0));
+  for (const run of [
+    (program: TrainingProgram) => program.trace(sample, new RandomStream(1, "step")),
+    (program: TrainingProgram) => program.prepare({ training: [1], validation: [1] }),
+    (program: TrainingProgram) => program.validate(sample, new RandomStream(1, "validation"), new Float64Array(2)),
+  ]) {
+    const engine = await testEngine({ fresh: true });
+    const program = new TrainingProgram(engine, job, data.shapes);
+    assert.throws(
+      () => run(program),
+      (error) => {
+        assert.ok(error instanceof LockstepError && error.code === "invalid-job");
+        assert.equal(error.message, "The model fails in validation: RangeError: no such day.");
+        return true;
+      },
+    );
+  }
+});
+
+test("a temporary folder that is not there is said, and the state is as it was once there is one", async (context) => {
+  const engine = await testEngine({ fresh: true });
+  if (engine.description.kind !== "native") return context.skip("this machine has no native engine");
+  const job = pointsJob();
+  const data = new PreparedData(points(60), job);
+  const row = new Float32Array(1000);
+  const sums = new Float64Array(2);
+  const steps = (program: TrainingProgram, count: number) => {
+    const batch = data.training(Uint32Array.from({ length: count }, (_, i) => i));
+    program.gradients(batch, new RandomStream(1, "step", count), row.subarray(0, program.weightCount), sums);
+    program.update(row.subarray(0, program.weightCount), count, { number: 1, learningRate: 0.01 });
+  };
+  const undisturbed = new TrainingProgram(engine, job, data.shapes);
+  for (const count of [3, 4]) steps(undisturbed, count);
+  const program = new TrainingProgram(engine, job, data.shapes);
+  steps(program, 3);
+  const saved = program.save();
+  const { TMPDIR } = process.env;
+  process.env.TMPDIR = "/nowhere/at-all";
+  try {
+    // The first time a session is given up for it, the second time there is none.
+    for (const attempt of [1, 2]) {
+      assert.throws(
+        () => steps(program, 4),
+        (error) => {
+          assert.ok(
+            error instanceof LockstepError && error.code === "engine-unavailable",
+            `attempt ${attempt}: ${error}`,
+          );
+          assert.match(error.message, /through the temporary folder \/nowhere\/at-all: ENOENT/);
+          assert.match(error.hint ?? "", /TMPDIR/);
+          return true;
+        },
+      );
+      assert.deepEqual(program.save(), saved);
+    }
+  } finally {
+    if (TMPDIR === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = TMPDIR;
+  }
+  steps(program, 4);
+  assert.deepEqual(program.save(), undisturbed.save());
 });

@@ -16,12 +16,12 @@ export class Examination {
   }
 
   /** What `record` gives, or null if the step cannot be recorded; it is then run op by op from here on. */
-  look<T extends { readonly recording: Recording }>(signature: string, record: (number: number) => T): T | null {
+  look(signature: string, record: (number: number) => Recording): Recording | null {
     if (!this.#isRecordable) return null;
     try {
       const recorded = record(this.#looks++);
       const before = this.#digests.get(signature);
-      const { digest } = recorded.recording;
+      const { digest } = recorded;
       this.#digests.set(signature, digest);
       if (before === undefined) return recorded;
       if (before !== digest) throw new NotRecordable("it computes with something that is another one in every run");

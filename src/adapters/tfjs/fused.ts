@@ -36,7 +36,7 @@ export function fusedUpdates(backend: GraphBackend): FusedUpdates {
         recorder.name(stand, `^${done}`);
         return stand;
       };
-      const typeAttribute = { name: "T", type: backend.binding.TF_ATTR_TYPE!, value: TF_FLOAT };
+      const typeAttribute = { name: "T", type: backend.binding.TF_ATTR_TYPE, value: TF_FLOAT };
       return { weight: updated(weight), mean: updated(mean), square: updated(square) };
     },
   };

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { messageOf } from "../../core/errors.ts";
+import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { Tensor } from "../../ports/engine.ts";
 
 const require = createRequire(import.meta.url);
@@ -20,7 +20,12 @@ export interface OpAttribute {
 
 /** What of the addon sessions need. */
 export interface GraphBinding {
-  readonly [kind: `TF_ATTR_${string}`]: number;
+  readonly TF_ATTR_TYPE: number;
+  readonly TF_ATTR_INT: number;
+  readonly TF_ATTR_FLOAT: number;
+  readonly TF_ATTR_BOOL: number;
+  readonly TF_ATTR_STRING: number;
+  readonly TF_ATTR_SHAPE: number;
   readonly TF_FLOAT: number;
   readonly TF_INT32: number;
   readonly TF_BOOL: number;
@@ -180,12 +185,13 @@ export class Session {
     const meta = message(messages.MetaGraphDef, { MetaInfoDef: info, GraphDef: graph });
     const model = message(messages.SavedModel, { SavedModelSchemaVersion: 1 });
     Reflect.apply(model.addMetaGraphs!, model, [meta]);
-    const folder = mkdtempSync(join(tmpdir(), "lockstep-graph-"));
+    // Whose it was can be told if this process is killed before it deletes it.
+    const folder = handOver(() => mkdtempSync(join(tmpdir(), `lockstep-graph-${process.pid}-`)));
     try {
-      writeFileSync(join(folder, "saved_model.pb"), model.serializeBinary());
+      handOver(() => writeFileSync(join(folder, "saved_model.pb"), model.serializeBinary()));
       this.#id = backend.binding.loadSavedModel(folder, "serve");
     } finally {
-      rmSync(folder, { recursive: true });
+      handOver(() => rmSync(folder, { recursive: true }));
     }
   }
 
@@ -210,5 +216,18 @@ export class Session {
 
   close(): void {
     this.#backend.binding.deleteSavedModel(this.#id);
+  }
+}
+
+/** A graph goes to TensorFlow through a folder, which may be full or not there. */
+function handOver<T>(write: () => T): T {
+  try {
+    return write();
+  } catch (cause) {
+    throw new LockstepError(
+      "engine-unavailable",
+      `A step's graph cannot be handed to TensorFlow through the temporary folder ${tmpdir()}: ${messageOf(cause)}.`,
+      { hint: "Make room there, or set TMPDIR to a folder that can be written to.", cause },
+    );
   }
 }

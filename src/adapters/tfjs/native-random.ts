@@ -9,24 +9,10 @@ import { createRequire } from "node:module";
 import type { DataType, Rank, ShapeMap } from "@tensorflow/tfjs";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { Tensor, TensorFlow } from "../../ports/engine.ts";
+import type { GraphBackend, OpAttribute } from "./graph.ts";
 
 /** What of the Node backend is needed to run an op that TensorFlow.js does not know. */
-export interface OpRunner {
-  readonly binding: { readonly TF_ATTR_TYPE: number; readonly TF_FLOAT: number; readonly TF_INT32: number };
-  executeSingleOutput(name: string, attributes: readonly OpAttribute[], inputs: readonly Tensor[]): Tensor;
-  executeMultipleOutputs(
-    name: string,
-    attributes: readonly OpAttribute[],
-    inputs: readonly Tensor[],
-    outputs: number,
-  ): Tensor[];
-}
-
-interface OpAttribute {
-  readonly name: string;
-  readonly type: number;
-  readonly value: number;
-}
+export type OpRunner = Pick<GraphBackend, "binding" | "executeSingleOutput" | "executeMultipleOutputs">;
 
 /** The functions that are replaced: those by which layers and job files ask for random tensors. */
 type RandomFunctions = Pick<TensorFlow, "dropout" | "randomUniform" | "randomNormal" | "truncatedNormal">;

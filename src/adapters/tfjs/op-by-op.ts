@@ -22,7 +22,7 @@ export class OpByOpState implements EngineState {
 
   record(_name: string, step: Step): RecordedStep {
     const run = (inputs: readonly Tensor[]) => runOnce(this.#tf, step, this.#tensors, inputs);
-    return { prepare: nothing, run, trace: run };
+    return { prepare: nothing, warmUp: nothing, run, trace: run };
   }
 
   recordUpdate(_name: string, step: Step): RecordedUpdate {
@@ -30,10 +30,6 @@ export class OpByOpState implements EngineState {
       prepare: nothing,
       run: (inputs) => this.#replace(runOnce(this.#tf, step, this.#tensors, inputs)),
     };
-  }
-
-  warmUp(): void {
-    nothing();
   }
 
   #replace(tensors: Tensor[]): void {

@@ -23,8 +23,6 @@ export class RecordedState implements EngineState {
   readonly #shapes: readonly (readonly number[])[];
   readonly #onNotRecordable: (step: string, reason: string) => void;
   readonly #parts: Recording[] = [];
-  /** Of the parts that were not run yet: the inputs' types and shapes. */
-  readonly #cold = new Map<Recording, readonly Pick<Tensor, "dtype" | "shape">[]>();
   #session: { readonly session: Session; readonly parts: number } | null = null;
   /** The state while no session has it. */
   #waiting: Tensor[] | null;
@@ -58,11 +56,15 @@ export class RecordedState implements EngineState {
   record(name: string, step: Step): RecordedStep {
     const examined = new Examination((reason) => this.#onNotRecordable(name, reason));
     const parts = new Map<string, Recording>();
+    /** Of the parts that were not run yet: the inputs' types and shapes. */
+    const cold = new Map<Recording, readonly Pick<Tensor, "dtype" | "shape">[]>();
     const opByOp = (inputs: readonly Tensor[]) => {
       const state = this.tensors();
-      const outputs = withNativeRandom(this.#tf, () => runOnce(this.#tf, step, state, inputs));
-      this.#tf.dispose(state);
-      return outputs;
+      try {
+        return withNativeRandom(this.#tf, () => runOnce(this.#tf, step, state, inputs));
+      } finally {
+        this.#tf.dispose(state);
+      }
     };
     const partFor = (inputs: readonly Tensor[]): Recording | null => {
       const signature = signatureOf(inputs);
@@ -74,15 +76,15 @@ export class RecordedState implements EngineState {
           seeded(new RandomStream(number, "recording"), () => {
             const recorded = this.#record(`${name}/${parts.size}/`, inputs, step);
             this.#tf.dispose(recorded.results);
-            return recorded;
+            return recorded.recording;
           }),
         );
-      let part = look()?.recording ?? null;
-      if (part && !examined.isSure) part = look()?.recording ?? null;
+      let part = look();
+      if (part && !examined.isSure) part = look();
       if (!part) return null;
       parts.set(signature, part);
       this.#parts.push(part);
-      this.#cold.set(
+      cold.set(
         part,
         inputs.map(({ dtype, shape }) => ({ dtype, shape })),
       );
@@ -92,15 +94,36 @@ export class RecordedState implements EngineState {
       prepare: (inputs) => {
         partFor(inputs);
       },
+      warmUp: () => {
+        const random = new RandomStream(0, "recording");
+        for (const [part, types] of cold) {
+          cold.delete(part);
+          const inputs = types.map(({ dtype, shape }) => this.#tf.zeros(shape, dtype));
+          try {
+            this.#tf.dispose(seeded(random, () => this.#run(part, inputs, part.outputs)));
+          } finally {
+            this.#tf.dispose(inputs);
+          }
+        }
+      },
       trace: (inputs) => {
-        const traced = examined.isSure
-          ? null
-          : examined.look(signatureOf(inputs), () => this.#record(`${name}/traced/`, inputs, step));
-        return traced?.results ?? opByOp(inputs);
+        if (examined.isSure) return opByOp(inputs);
+        let results: Tensor[] = [];
+        const traced = examined.look(signatureOf(inputs), () => {
+          const recorded = this.#record(`${name}/traced/`, inputs, step);
+          results = recorded.results;
+          return recorded.recording;
+        });
+        if (traced) return results;
+        // Refused, as it may be for what came out.
+        this.#tf.dispose(results);
+        return opByOp(inputs);
       },
       run: (inputs) => {
         const part = partFor(inputs);
-        return part ? this.#run(part, inputs, part.outputs) : opByOp(inputs);
+        if (!part) return opByOp(inputs);
+        cold.delete(part);
+        return this.#run(part, inputs, part.outputs);
       },
     };
   }
@@ -124,15 +147,6 @@ export class RecordedState implements EngineState {
         this.#tf.dispose(this.#run(update, inputs, [update.done]));
       },
     };
-  }
-
-  warmUp(): void {
-    const random = new RandomStream(0, "recording");
-    for (const [part, types] of [...this.#cold]) {
-      const inputs = types.map(({ dtype, shape }) => this.#tf.zeros(shape, dtype));
-      this.#tf.dispose(seeded(random, () => this.#run(part, inputs, part.outputs)));
-      this.#tf.dispose(inputs);
-    }
   }
 
   /** Adds what puts an update's outputs into the variables; returns a node that is there when all of it is done. */
@@ -163,7 +177,6 @@ export class RecordedState implements EngineState {
   #run(part: Recording, inputs: readonly Tensor[], outputs: readonly string[]): Tensor[] {
     const { placeholders, seeds } = part;
     const session = this.#loaded();
-    this.#cold.delete(part);
     const drawn = seeds.map(({ own }) => this.#tf.tensor1d(seedWords(own), "int32"));
     const feeds = [
       ...placeholders.map((name, i) => [name, inputs[i]!] as const),
@@ -181,6 +194,8 @@ export class RecordedState implements EngineState {
     if (this.#session?.parts !== this.#parts.length) {
       this.#waiting ??= this.tensors().map((tensor) => this.#tf.keep(tensor));
       this.#session?.session.close();
+      // What follows may fail; whoever comes next loads anew what waits.
+      this.#session = null;
       const session = new Session(this.#backend, [this.#variables(), ...this.#parts.map(({ nodes }) => nodes)]);
       this.#session = { session, parts: this.#parts.length };
     }

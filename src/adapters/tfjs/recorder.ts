@@ -90,8 +90,9 @@ export class Recorder {
     for (const input of inputs) this.#addInput(input);
     Object.assign(backend, watched);
     recording = this;
+    let results: Tensor[] = [];
     try {
-      const results = withNativeRandom(tf, run, this.#seedSource(tf));
+      results = withNativeRandom(tf, run, this.#seedSource(tf));
       const outputs = results.map((tensor) => this.#output(tensor));
       this.#noteNames(outputs);
       const digest = this.#hash.digest("hex");
@@ -100,6 +101,9 @@ export class Recorder {
         recording: { nodes, placeholders: this.#placeholders, outputs, seeds: this.#seeds, digest },
         results,
       };
+    } catch (error) {
+      tf.dispose(results);
+      throw error;
     } finally {
       recording = null;
       Object.assign(backend, { executeSingleOutput, executeMultipleOutputs, readSync });
