@@ -20,6 +20,15 @@ export const plainMemory: RowMemory = {
   add: addPlainly,
 };
 
+/** The numbers that lie in these bytes, which are aligned for them: the same memory, not a copy. */
+export function floatsIn({ buffer, byteOffset, byteLength }: Uint8Array): Float32Array {
+  return new Float32Array(buffer, byteOffset, byteLength / Float32Array.BYTES_PER_ELEMENT);
+}
+
+export function doublesIn({ buffer, byteOffset, byteLength }: Uint8Array): Float64Array {
+  return new Float64Array(buffer, byteOffset, byteLength / Float64Array.BYTES_PER_ELEMENT);
+}
+
 export function addPlainly(into: Place, left: Place, right: Place, count: number): void {
   const sum = into.row.subarray(into.at, into.at + count);
   const a = left.row.subarray(left.at, left.at + count);

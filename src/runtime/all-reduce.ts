@@ -13,7 +13,7 @@ import type { FrameHeader } from "../core/frame.ts";
 import { decodeHeader, encodeHeader } from "../core/frame.ts";
 import { type Resting, RunningMedian, type Waiting } from "../core/lateness.ts";
 import { largestSubtrees, shardsOfRank } from "../core/reduce-tree.ts";
-import type { RowMemory } from "../core/row-memory.ts";
+import { doublesIn, floatsIn, type RowMemory } from "../core/row-memory.ts";
 import type { Range } from "../core/sampler.ts";
 import { sumProgram } from "../core/sum-program.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -337,10 +337,7 @@ export function rowOf(bucket: Bucket, reduction: Reduction): Numbers {
 
 /** The numbers that lie in these bytes, which are aligned for them. */
 export function numbersOf(bucket: Pick<Bucket, "kind">, bytes: Uint8Array): Numbers {
-  const { buffer, byteOffset, byteLength } = bytes;
-  return bucket.kind === "float32"
-    ? new Float32Array(buffer, byteOffset, byteLength / 4)
-    : new Float64Array(buffer, byteOffset, byteLength / 8);
+  return bucket.kind === "float32" ? floatsIn(bytes) : doublesIn(bytes);
 }
 
 export function bytesOf(bucket: Bucket, chunk: Range): number {

@@ -1,5 +1,5 @@
 /** Carries out a sum over rows, block by block. */
-import type { RowMemory } from "../core/row-memory.ts";
+import { floatsIn, type RowMemory } from "../core/row-memory.ts";
 import type { Operand, SumProgram } from "../core/sum-program.ts";
 
 export type Numbers = Float32Array | Float64Array;
@@ -54,9 +54,6 @@ function temporariesOf(memory: RowMemory, count: number): readonly Float32Array[
     rows = [];
     temporaries.set(memory, rows);
   }
-  while (rows.length < count) {
-    const bytes = memory.allocate(4 * blockLength);
-    rows.push(new Float32Array(bytes.buffer, bytes.byteOffset, blockLength));
-  }
+  while (rows.length < count) rows.push(floatsIn(memory.allocate(blockLength * Float32Array.BYTES_PER_ELEMENT)));
   return rows;
 }

@@ -20,7 +20,7 @@ import {
 } from "../core/progress.ts";
 import { RandomStream } from "../core/random.ts";
 import { largestSubtrees, middleOf } from "../core/reduce-tree.ts";
-import type { RowMemory } from "../core/row-memory.ts";
+import { doublesIn, floatsIn, type RowMemory } from "../core/row-memory.ts";
 import { batchRange, epochOrder, type Range, shardRange, slice, stepsPerEpoch } from "../core/sampler.ts";
 import { areEqual, checksumEvery, checksumOf } from "../core/state-checksum.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -319,11 +319,9 @@ export class Trainer {
   }
 
   #allocate(): Reduction {
-    const values = this.#memory.allocate(this.#program.weightCount * Float32Array.BYTES_PER_ELEMENT);
-    const statistics = this.#memory.allocate(this.statisticsCount * Float64Array.BYTES_PER_ELEMENT);
     return {
-      values: new Float32Array(values.buffer, values.byteOffset, this.#program.weightCount),
-      statistics: new Float64Array(statistics.buffer, statistics.byteOffset, this.statisticsCount),
+      values: floatsIn(this.#memory.allocate(this.#program.weightCount * Float32Array.BYTES_PER_ELEMENT)),
+      statistics: doublesIn(this.#memory.allocate(this.statisticsCount * Float64Array.BYTES_PER_ELEMENT)),
     };
   }
 }

@@ -1,6 +1,7 @@
 /** A round's rows on their way from one thread to another: those in the arena by their address, all others as they are. */
 import type { Address, Arena } from "../../adapters/wasm/arena.ts";
 import type { Reduction } from "../../core/contribution.ts";
+import { doublesIn, floatsIn } from "../../core/row-memory.ts";
 import type { ReductionWork } from "../../runtime/freezable-compute.ts";
 
 interface SentReduction {
@@ -24,17 +25,9 @@ export function sentWork(work: ReductionWork, arena: Arena | null): SentWork {
 export function receivedWork(work: SentWork, arena: Arena | null): ReductionWork {
   const bytes = (address: Address) => arena!.at(address); // who sends addresses has an arena, and then both have
   const received = ({ values, statistics }: SentReduction): Reduction => ({
-    values: values instanceof Float32Array ? values : floats(bytes(values)),
-    statistics: statistics instanceof Float64Array ? statistics : doubles(bytes(statistics)),
+    values: values instanceof Float32Array ? values : floatsIn(bytes(values)),
+    statistics: statistics instanceof Float64Array ? statistics : doublesIn(bytes(statistics)),
   });
   const own = work.own.map(({ node, sum }) => ({ node, sum: sum && received(sum) }));
   return { ...work, own, into: received(work.into) };
-}
-
-function floats({ buffer, byteOffset, byteLength }: Uint8Array): Float32Array {
-  return new Float32Array(buffer, byteOffset, byteLength / 4);
-}
-
-function doubles({ buffer, byteOffset, byteLength }: Uint8Array): Float64Array {
-  return new Float64Array(buffer, byteOffset, byteLength / 8);
 }
