@@ -7,7 +7,7 @@ export function splitRow(line: string, where: string): string[] {
   const cells: string[] = [];
   let rest = line;
   for (;;) {
-    const quoted = /^\s*"((?:[^"]|"")*)"\s*(?:,|$)/.exec(rest);
+    const quoted = /^[^\S\uFEFF]*"((?:[^"]|"")*)"[^\S\uFEFF]*(?:,|$)/.exec(rest);
     const plain = quoted === null ? /^([^",]*)(?:,|$)/.exec(rest) : null;
     const match = quoted ?? plain;
     if (match === null) {
@@ -25,7 +25,11 @@ export function splitRow(line: string, where: string): string[] {
   }
 }
 
-const decimal = /^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$/;
+/** White space, but for the byte-order mark, which JavaScript counts as such. */
+const decimal = /^[^\S\uFEFF]*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[^\S\uFEFF]*$/;
+const blank = /^[^\S\uFEFF]*$/;
+
+export const isBlank = (text: string): boolean => blank.test(text);
 
 const comma = 44;
 const zero = 48;

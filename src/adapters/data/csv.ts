@@ -6,7 +6,7 @@ import type { CsvSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
 import type { Range } from "../../core/sampler.ts";
 import type { Dataset, Samples } from "../../ports/dataset.ts";
-import { cellNumber, readShortNumbers, splitRow } from "./csv-row.ts";
+import { cellNumber, isBlank, readShortNumbers, splitRow } from "./csv-row.ts";
 import { locate, readDataFile } from "./read-file.ts";
 
 export async function openCsv(source: CsvSource, baseDirectory: string): Promise<Dataset> {
@@ -85,25 +85,29 @@ function readTable(file: string, bytes: Buffer, labelColumn: string): Table {
   return { width, features, label };
 }
 
-/** Lines without their ends (LF or CRLF), blank ones at the end of the file left out. */
+/** Lines without their ends (LF or CRLF); without a byte-order mark at the file's start, and blank lines at its end. */
 function linesOf(bytes: Buffer): Range[] {
   const lines: Range[] = [];
-  for (let begin = 0; begin < bytes.length; ) {
+  const hasMark = bytes.subarray(0, byteOrderMark.length).equals(byteOrderMark);
+  for (let begin = hasMark ? byteOrderMark.length : 0; begin < bytes.length; ) {
     const found = bytes.indexOf(lineFeed, begin);
     const next = found < 0 ? bytes.length : found;
     lines.push({ begin, end: found > begin && bytes[found - 1] === carriageReturn ? found - 1 : next });
     begin = next + 1;
   }
-  while (lines.length > 0 && textOf(bytes, lines.at(-1)!).trim() === "") lines.pop();
+  while (lines.length > 0 && isBlank(textOf(bytes, lines.at(-1)!))) lines.pop();
   return lines;
 }
 
 const lineFeed = 10;
 const carriageReturn = 13;
+const byteOrderMark = Buffer.from("\uFEFF");
 
-/** Drops a byte-order mark. */
+/** Anywhere but at a file's start, a byte-order mark is a character like others. */
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
 function textOf(bytes: Buffer, { begin, end }: Range): string {
-  return new TextDecoder().decode(bytes.subarray(begin, end));
+  return decoder.decode(bytes.subarray(begin, end));
 }
 
 /** Where an error is: lines count from 1, and the header is line 1. */
@@ -150,7 +154,7 @@ function missingLabelHint(columns: readonly string[], label: string): string {
 
 export function ragged(file: string, lineIndex: number, line: string, cells: number, columns: number): LockstepError {
   const where = place(file, lineIndex);
-  if (line.trim() === "") return new LockstepError("invalid-data", `${where} is blank; expected ${columns} cells.`);
+  if (isBlank(line)) return new LockstepError("invalid-data", `${where} is blank; expected ${columns} cells.`);
   return new LockstepError(
     "invalid-data",
     `${where} has ${cells} ${cells === 1 ? "cell" : "cells"}; expected ${columns}, as in the header.`,
@@ -158,9 +162,14 @@ export function ragged(file: string, lineIndex: number, line: string, cells: num
 }
 
 export function notANumber(where: string, column: string, cell: string): LockstepError {
-  if (cell.trim() === "") {
+  if (isBlank(cell)) {
     return new LockstepError("invalid-data", `${where}, column "${column}" is empty; expected a number.`, {
       hint: "Fill in missing values, or leave out such rows, before training.",
+    });
+  }
+  if (cell.includes("\uFEFF")) {
+    return new LockstepError("invalid-data", `${where}, column "${column}" has a byte-order mark; expected a number.`, {
+      hint: "It marks the beginning of a file: take it out where files were joined.",
     });
   }
   const shown = JSON.stringify(cell.length > 40 ? `${cell.slice(0, 40)}…` : cell);

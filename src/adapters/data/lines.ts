@@ -1,5 +1,6 @@
 /** A text file line by line, however large it is. */
 import { open } from "node:fs/promises";
+import { isBlank } from "./csv-row.ts";
 import { refuseUtf16, unreadable } from "./read-file.ts";
 
 export interface Line {
@@ -11,7 +12,7 @@ export interface Line {
 
 const chunkSizeBytes = 256 * 1024;
 
-/** Blank lines at the end of the file are left out, as where a file is read at once; a byte-order mark is dropped. */
+/** Blank lines at the end of the file are left out, as where a file is read at once, and a byte-order mark at its start. */
 export async function* linesOf(file: string): AsyncGenerator<Line> {
   const handle = await open(file).catch((cause: unknown) => {
     throw unreadable(file, cause);
@@ -33,7 +34,7 @@ export async function* linesOf(file: string): AsyncGenerator<Line> {
       rest = isEnd ? "" : pieces.pop()!;
       for (const piece of pieces) {
         const line = { text: piece.endsWith("\r") ? piece.slice(0, -1) : piece, number: ++number };
-        if (line.text.trim() === "") {
+        if (isBlank(line.text)) {
           blank.push(line);
           continue;
         }
