@@ -8,19 +8,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { LockstepError } from "../src/core/errors.ts";
 import { type Group, glooGroup, lockstepGroup } from "./allreduce/group.ts";
-import { peerVersions } from "./recovery/peers.ts";
-import {
-  load,
-  lockstepVersion,
-  machine,
-  type Result,
-  resultsOf,
-  resultTable,
-  type Skipped,
-  writeReport,
-} from "./results.ts";
+import { whyNoPeers } from "./python.ts";
+import { load, machine, publish, type Result, resultsOf, type Skipped, versions } from "./results.ts";
+import { commonOptions, wholeNumber, wholeNumbers } from "./words.ts";
 
 const kib = 2 ** 10;
 const mib = 2 ** 20;
@@ -50,30 +41,29 @@ export async function run(words: string[]): Promise<void> {
   const { values } = parseArgs({
     args: words,
     options: {
-      samples: { type: "string" },
-      worlds: { type: "string" },
-      json: { type: "string" },
-      "no-peers": { type: "boolean" },
+      samples: { type: "string", default: "9" },
+      worlds: { type: "string", default: "2,3,4" },
+      ...commonOptions,
     },
   });
-  const samples = wholeNumber("samples", values.samples ?? "9", 1);
-  const worlds = (values.worlds ?? "2,3,4").split(",").map((text) => wholeNumber("worlds", text, 2));
+  const samples = wholeNumber("samples", values.samples);
+  const worlds = wholeNumbers("worlds", values.worlds, 2);
   const loadBefore = load();
   const folder = await mkdtemp(join(tmpdir(), "lockstep-bench-"));
   const results: Result[] = [];
-  const skipped: Skipped[] = [];
+  const why = whyNoPeers(values["no-peers"]);
+  const skipped: Skipped[] = why === null ? [] : [{ peer: "gloo", why }];
   try {
     for (const world of worlds) {
       process.stderr.write(`W = ${world}: ${samples} samples of each size\n`);
       const own = lockstepGroup(world);
       try {
-        const gloo = values["no-peers"] ? null : await glooGroup(world, folder);
+        const gloo = why === null ? await glooGroup(world, folder) : null;
         try {
           for (const work of works) results.push(...(await measure(work, world, samples, own, gloo)));
         } finally {
           await gloo?.close();
         }
-        if (!gloo && skipped.length === 0) skipped.push({ peer: "gloo", why: whyNot(values["no-peers"]) });
       } finally {
         await own.close();
       }
@@ -81,25 +71,9 @@ export async function run(words: string[]): Promise<void> {
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-  const report = {
-    benchmark: "allreduce",
-    machine: machine(loadBefore),
-    versions: { lockstep: lockstepVersion(), node: process.versions.node, ...peerVersions() },
-    results,
-    skipped,
-  };
-  const [before, after] = report.machine.load;
-  process.stdout.write(
-    [
-      resultTable(results),
-      "",
-      `${report.machine.cores} cores, ${report.machine.processor}; load ${before.toFixed(1)} before, ${after.toFixed(1)} after`,
-      "GiB/s: what each worker sends a second, 2 (W - 1) / W of the bytes over the time",
-      ...skipped.map(({ peer, why }) => `skipped: ${peer}: ${why}`),
-      "",
-    ].join("\n"),
-  );
-  if (values.json !== undefined) await writeReport(values.json, report);
+  const report = { benchmark: "allreduce", machine: machine(loadBefore), versions: versions(), results, skipped };
+  const remark = "GiB/s: what each worker sends a second, 2 (W - 1) / W of the bytes over the time";
+  await publish(report, [remark], values.json);
 }
 
 /** In turns, so that a noisy minute hits both. */
@@ -121,14 +95,4 @@ async function measure(work: Work, world: number, samples: number, own: Group, g
   const goal = Number(work.goal.toFixed(2));
   const beside = gloo ? [{ peer: "gloo", samples: glooSamples, goal }] : [];
   return resultsOf({ work: work.work, world, unit, samples: ownSamples }, beside);
-}
-
-function whyNot(noPeers: boolean | undefined): string {
-  return noPeers ? "--no-peers" : "its Python environment is not there: bench/peers/setup.sh makes it";
-}
-
-function wholeNumber(name: string, text: string, least: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= least) return value;
-  throw new LockstepError("usage", `--${name} is ${JSON.stringify(text)}; a whole number from ${least} was expected.`);
 }

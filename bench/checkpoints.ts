@@ -3,31 +3,31 @@
  * plain copy in the same thread and run; a checkpoint is written, beside `dd` with fsync of as many bytes and `torch.save`;
  * it is verified and loaded, beside `torch.load`.
  *
- *     npm run bench -- checkpoints [--saves N] [--rounds N] [--workers N] [--directory DIR] [--no-peers]
+ *     npm run bench -- checkpoints [--saves N] [--rounds N] [--workers N] [--directory DIR] [--json FILE] [--no-peers]
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { LockstepError } from "../src/core/errors.ts";
 import { formatValue } from "../src/core/number-format.ts";
 import { weightCount } from "./checkpoints/job.ts";
 import { measureStorage, stateBytes, type StorageReadings } from "./checkpoints/storage.ts";
 import { Torch } from "./checkpoints/torch.ts";
 import { measureTraining, type TrainingReadings } from "./checkpoints/training.ts";
-import { peerVersions } from "./recovery/peers.ts";
+import { whyNoPeers } from "./python.ts";
 import {
   load,
-  lockstepVersion,
   machine,
   median,
+  publish,
   type Report,
   type Result,
   resultsOf,
-  resultTable,
   type Skipped,
+  versions,
   worst,
 } from "./results.ts";
+import { commonOptions, wholeNumber } from "./words.ts";
 
 /** How much longer than the other it may take. */
 const mostOfCopy = 1.2;
@@ -39,23 +39,23 @@ export async function run(words: string[]): Promise<void> {
   const { values } = parseArgs({
     args: words,
     options: {
-      saves: { type: "string" },
-      rounds: { type: "string" },
-      workers: { type: "string" },
+      saves: { type: "string", default: "12" },
+      rounds: { type: "string", default: "7" },
+      workers: { type: "string", default: "1" },
       directory: { type: "string" },
-      "no-peers": { type: "boolean" },
+      ...commonOptions,
     },
   });
-  const saves = wholeNumber("saves", values.saves, 12);
-  const rounds = wholeNumber("rounds", values.rounds, 7);
-  const workers = wholeNumber("workers", values.workers, 1);
+  const saves = wholeNumber("saves", values.saves);
+  const rounds = wholeNumber("rounds", values.rounds);
+  const workers = wholeNumber("workers", values.workers);
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const loadBefore = load();
   const folder = await mkdtemp(join(values.directory ?? tmpdir(), "lockstep-bench-"));
   try {
     say(`${saves} saves in a training with ${workers === 1 ? "one worker" : `${workers} workers`}`);
     const training = await measureTraining(join(folder, "training"), saves, workers);
-    const torch = values["no-peers"] ? "--no-peers" : await Torch.open(join(folder, "state.pt"), weightCount);
+    const torch = whyNoPeers(values["no-peers"]) ?? (await Torch.open(join(folder, "state.pt"), weightCount));
     say(`${rounds} rounds of writing and loading`);
     const storage = await measureStorage(join(folder, "storage"), rounds, typeof torch === "string" ? null : torch);
     if (typeof torch !== "string") await torch.close();
@@ -63,25 +63,14 @@ export async function run(words: string[]): Promise<void> {
     const report: Report = {
       benchmark: "checkpoints",
       machine: machine(loadBefore),
-      versions: {
-        lockstep: lockstepVersion(),
-        node: process.versions.node,
-        engine: training.engine,
-        ...peerVersions(),
-      },
+      versions: { ...versions(), engine: training.engine },
       results: resultsWith(training, storage, workers),
       skipped,
     };
-    process.stdout.write(`${[...linesOf(report, training, storage), JSON.stringify(report)].join("\n")}\n`);
+    await publish(report, remarksOn(training, storage), values.json);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-function wholeNumber(name: string, text: string | undefined, otherwise: number): number {
-  const value = Number(text ?? otherwise);
-  if (Number.isInteger(value) && value >= 1) return value;
-  throw new LockstepError("usage", `--${name} is ${JSON.stringify(text)}; a whole number from 1 was expected.`);
 }
 
 function resultsWith(training: TrainingReadings, storage: StorageReadings, world: number): Result[] {
@@ -108,21 +97,12 @@ function resultsWith(training: TrainingReadings, storage: StorageReadings, world
   ].map((result) => ({ ...result, goal: result.goal && Number(result.goal.toFixed(2)) }));
 }
 
-function linesOf(
-  { machine, results, skipped }: Report,
-  training: TrainingReadings,
-  storage: StorageReadings,
-): string[] {
-  const [before, after] = machine.load;
+function remarksOn(training: TrainingReadings, storage: StorageReadings): string[] {
   const throughput = (samples: readonly number[]) => formatValue(stateBytes / 1000 / median(samples));
   const late = (samples: readonly number[]) => (samples.length === 0 ? "–" : formatValue(worst(samples)));
   return [
-    resultTable(results),
-    "",
-    `${machine.cores} cores, ${machine.processor}; load ${before.toFixed(1)} before, ${after.toFixed(1)} after`,
     `${formatValue(stateBytes / 1e6)} MB; written at ${throughput(storage.write)} MB/s, by dd at ${throughput(storage.dd)}, loaded at ${throughput(storage.load)}; medians`,
     `the main thread's timers were late by at most ${late(training.eventLoop)} ms in training, ${late(storage.lateInWrite)} in a write alone, ${late(storage.lateInLoad)} in a load`,
     `${training.published} checkpoints were published in training`,
-    ...skipped.map(({ peer, why }) => `skipped: ${peer}: ${why}`),
   ];
 }

@@ -12,7 +12,8 @@ interface Benchmark {
 const benchmarks: readonly Benchmark[] = [
   {
     name: "recovery",
-    summary: "from a kill to the next step, beside torchrun and torchft [--runs N] [--json FILE] [--no-peers]",
+    summary:
+      "from a kill to the next step, beside torchrun and torchft [--runs N] [--json FILE] [--no-peers]; 20 runs take half an hour, a third of it five runs of each peer; what is measured is shown, and written to FILE, at once",
     load: () => import("./recovery.ts"),
   },
   {
@@ -23,7 +24,7 @@ const benchmarks: readonly Benchmark[] = [
   {
     name: "checkpoints",
     summary:
-      "pause, writing and loading of 300 MB, beside a memory copy, dd and torch [--saves N] [--rounds N] [--workers N] [--directory DIR] [--no-peers]",
+      "pause, writing and loading of 300 MB, beside a memory copy, dd and torch [--saves N] [--rounds N] [--workers N] [--directory DIR] [--json FILE] [--no-peers]",
     load: () => import("./checkpoints.ts"),
   },
   {

@@ -9,14 +9,28 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { LockstepError, messageOf } from "../src/core/errors.ts";
+import { messageOf } from "../src/core/errors.ts";
 import type { LogLine } from "../src/core/log-reading.ts";
+import { formatValue } from "../src/core/number-format.ts";
+import { whyNoPeers } from "./python.ts";
 import { TrainingCluster } from "./recovery/cluster.ts";
 import { workers, writeJob } from "./recovery/job.ts";
 import { type Kill, killOne, victims } from "./recovery/kills.ts";
-import { measurePeers, type PeerReadings, peerVersions } from "./recovery/peers.ts";
+import { measurePeer, type PeerReadings, peers } from "./recovery/peers.ts";
 import { type Readings, readingsOf } from "./recovery/readings.ts";
-import { load, lockstepVersion, machine, type Result, resultsOf, resultTable, worst, writeReport } from "./results.ts";
+import {
+  load,
+  machine,
+  printRemarks,
+  printRows,
+  type Result,
+  resultsOf,
+  type Skipped,
+  versions,
+  worst,
+  writeReport,
+} from "./results.ts";
+import { commonOptions, wholeNumber } from "./words.ts";
 
 /** Of each victim in one cluster; launch starts a process again five times and pauses longer each time. */
 const killsACluster = 3;
@@ -26,40 +40,45 @@ const mostPeerRuns = 5;
 export async function run(words: string[]): Promise<void> {
   const { values } = parseArgs({
     args: words,
-    options: { runs: { type: "string" }, json: { type: "string" }, "no-peers": { type: "boolean" } },
+    options: { runs: { type: "string", default: "20" }, ...commonOptions },
   });
-  const runs = Number(values.runs ?? 20);
-  if (!Number.isInteger(runs) || runs < 1) {
-    throw new LockstepError("usage", `--runs is ${JSON.stringify(values.runs)}; a whole number from 1 was expected.`);
-  }
+  const runs = wholeNumber("runs", values.runs);
+  const why = whyNoPeers(values["no-peers"]);
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const loadBefore = load();
-  const own = await measureLockstep(runs, say);
-  const peerRuns = Math.min(runs, mostPeerRuns);
-  const { readings: peers, skipped } = values["no-peers"]
-    ? { readings: [], skipped: [{ peer: "all", why: "--no-peers" }] }
-    : await measurePeers(peerRuns, say);
-  const results = resultsWith(own.readings, peers);
-  const report = {
-    benchmark: "recovery",
-    machine: machine(loadBefore),
-    versions: { lockstep: lockstepVersion(), node: process.versions.node, engine: own.engine, ...peerVersions() },
-    results,
-    skipped,
+  const skipped: Skipped[] = why === null ? [] : peers.map(({ peer }) => ({ peer, why }));
+  // It takes long, and may be cut off: what has been measured is written at once.
+  const write = async (engine: string, results: readonly Result[]) => {
+    const report = {
+      ...{ benchmark: "recovery", machine: machine(loadBefore), results, skipped },
+      versions: { ...versions(), engine },
+    };
+    await writeReport(report, values.json);
+    return report;
   };
-  const [before, after] = report.machine.load;
-  process.stdout.write(
-    [
-      resultTable(results),
-      "",
-      `${report.machine.cores} cores, ${report.machine.processor}; load ${before.toFixed(1)} before, ${after.toFixed(1)} after`,
-      ...own.remarks,
-      ...peers.map(({ peer, runs, nextStep }) => `${peer} recovered in ${nextStep.length} of ${runs} runs`),
-      ...skipped.map(({ peer, why }) => `skipped: ${peer}: ${why}`),
-      "",
-    ].join("\n"),
-  );
-  if (values.json !== undefined) await writeReport(values.json, report);
+  const own = await measureLockstep(runs, say, async (soFar) => {
+    const { worker, leader } = soFar.readings.nextStep;
+    const figures = (samples: readonly number[]) => samples.map(formatValue).join(", ");
+    say(`so far, ms to the next step: worker ${figures(worker)}; leader ${figures(leader)}`);
+    await write(soFar.engine, resultsOfLockstep(soFar.readings));
+  });
+  const results = resultsOfLockstep(own.readings);
+  let report = await write(own.engine, results);
+  printRows(results);
+  const remarks = [...own.remarks];
+  for (const peer of why === null ? peers : []) {
+    const readings = await measurePeer(peer, Math.min(runs, mostPeerRuns), say);
+    if (readings.failure !== null && readings.runs === 0) skipped.push({ peer: peer.peer, why: readings.failure });
+    else {
+      const rows = resultsBeside(own.readings, readings);
+      results.push(...rows);
+      printRows(rows);
+      const failed = readings.failure === null ? "" : `; then ${readings.failure}`;
+      remarks.push(`${peer.peer} recovered in ${readings.nextStep.length} of ${readings.runs} runs${failed}`);
+    }
+    report = await write(own.engine, results);
+  }
+  printRemarks(report, remarks);
 }
 
 interface Own {
@@ -68,7 +87,12 @@ interface Own {
   readonly remarks: readonly string[];
 }
 
-async function measureLockstep(runs: number, say: (line: string) => void): Promise<Own> {
+/** `onCluster` hears what has been measured so far, a cluster after another. */
+async function measureLockstep(
+  runs: number,
+  say: (line: string) => void,
+  onCluster: (soFar: Own) => Promise<void>,
+): Promise<Own> {
   const folder = await mkdtemp(join(tmpdir(), "lockstep-bench-"));
   const readings: Readings[] = [];
   const kills: Kill[] = [];
@@ -83,6 +107,7 @@ async function measureLockstep(runs: number, say: (line: string) => void): Promi
       kills.push(...some.kills);
       engine = String(some.lines.find(({ message }) => message === "ready")?.engine ?? engine);
       await rm(own, { recursive: true, force: true });
+      await onCluster({ readings: merged(readings), engine, remarks: [] });
     }
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -135,27 +160,37 @@ function merged(parts: readonly Readings[]): Readings {
   };
 }
 
-function resultsWith(own: Readings, peers: readonly PeerReadings[]): Result[] {
-  const times = { world: workers, unit: "ms" as const };
-  const limit = (milliseconds: number) => ({ peer: "limit", samples: [milliseconds], goal: 1 });
-  const beside = (pick: (readings: PeerReadings) => readonly number[]) =>
-    peers.map((readings) => ({ peer: readings.peer, samples: pick(readings), goal: null }));
-  const nextSteps = beside(({ nextStep }) => nextStep);
-  const starts = beside(({ startToStep }) => startToStep).filter(({ samples }) => samples.length > 0);
+const times = { world: workers, unit: "ms" as const };
+
+/** lockstep's figures, beside their limits. */
+function resultsOfLockstep(own: Readings): Result[] {
+  const limit = (milliseconds: number) => [{ peer: "limit", samples: [milliseconds], goal: 1 }];
   const undisturbed = { peer: "before the kill", samples: own.gapBefore, goal: null };
   const { worker, leader } = own.nextStep;
   return [
-    ...resultsOf(
-      { ...times, work: "recovery-step", samples: own.steps },
-      beside(({ steps }) => steps),
-    ),
-    ...resultsOf({ ...times, work: "recovery-worker", samples: worker }, [limit(250), ...nextSteps]),
-    ...resultsOf({ ...times, work: "recovery-worker-worst", samples: worker, of: worst }, [limit(1000), ...nextSteps]),
-    ...resultsOf({ ...times, work: "recovery-leader", samples: leader }, [limit(250), ...nextSteps]),
-    ...resultsOf({ ...times, work: "recovery-leader-worst", samples: leader, of: worst }, [limit(1000)]),
-    ...resultsOf({ ...times, work: "recovery-election", samples: own.election }, [limit(1000)]),
-    ...resultsOf({ ...times, work: "recovery-rejoin-ready", samples: own.readyToStep }, [limit(500)]),
-    ...resultsOf({ ...times, work: "recovery-rejoin-start", samples: own.startToStep }, [limit(3000), ...starts]),
+    ...resultsOf({ ...times, work: "recovery-step", samples: own.steps }, []),
+    ...resultsOf({ ...times, work: "recovery-worker", samples: worker }, limit(250)),
+    ...resultsOf({ ...times, work: "recovery-worker-worst", samples: worker, of: worst }, limit(1000)),
+    ...resultsOf({ ...times, work: "recovery-leader", samples: leader }, limit(250)),
+    ...resultsOf({ ...times, work: "recovery-leader-worst", samples: leader, of: worst }, limit(1000)),
+    ...resultsOf({ ...times, work: "recovery-election", samples: own.election }, limit(1000)),
+    ...resultsOf({ ...times, work: "recovery-rejoin-ready", samples: own.readyToStep }, limit(500)),
+    ...resultsOf({ ...times, work: "recovery-rejoin-start", samples: own.startToStep }, limit(3000)),
     ...resultsOf({ ...times, work: "recovery-coordinator-gap", samples: own.gapAfter }, [undisturbed]),
+  ];
+}
+
+/** The same beside a peer's. */
+function resultsBeside(own: Readings, { peer, steps, nextStep, startToStep }: PeerReadings): Result[] {
+  const beside = (samples: readonly number[]) => [{ peer, samples, goal: null }];
+  const { worker, leader } = own.nextStep;
+  return [
+    ...resultsOf({ ...times, work: "recovery-step", samples: own.steps }, beside(steps)),
+    ...resultsOf({ ...times, work: "recovery-worker", samples: worker }, beside(nextStep)),
+    ...resultsOf({ ...times, work: "recovery-worker-worst", samples: worker, of: worst }, beside(nextStep)),
+    ...resultsOf({ ...times, work: "recovery-leader", samples: leader }, beside(nextStep)),
+    ...(startToStep.length === 0
+      ? []
+      : resultsOf({ ...times, work: "recovery-rejoin-start", samples: own.startToStep }, beside(startToStep))),
   ];
 }

@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { cpus, loadavg, totalmem } from "node:os";
 import { formatValue } from "../src/core/number-format.ts";
 import { table } from "../src/core/summary-table.ts";
+import { peerVersions } from "./python.ts";
 
 /** One row: a figure of lockstep's, beside a peer's or a limit. */
 export interface Result {
@@ -117,9 +118,11 @@ export function machine(loadBefore: number): Machine {
 
 export const load = (): number => loadavg()[0]!;
 
-export function lockstepVersion(): string {
+/** Of what was measured; beside these there may be an engine's. */
+export function versions(): Record<string, string> {
   const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version; // npm insists on one
+  const { version } = JSON.parse(text) as { version: string }; // npm insists on one
+  return { lockstep: version, node: process.versions.node, ...peerVersions() };
 }
 
 export interface Report {
@@ -130,6 +133,28 @@ export interface Report {
   readonly skipped: readonly Skipped[];
 }
 
-export async function writeReport(file: string, report: Report): Promise<void> {
-  await writeFile(file, `${JSON.stringify(report, null, 2)}\n`);
+/** Prints the rows, what they were measured on, and what else there is to say; writes them to a file, if one is named. */
+export async function publish(report: Report, remarks: readonly string[], file: string | undefined): Promise<void> {
+  printRows(report.results);
+  printRemarks(report, remarks);
+  await writeReport(report, file);
+}
+
+export function printRows(results: readonly Result[]): void {
+  process.stdout.write(`${resultTable(results)}\n\n`);
+}
+
+export function printRemarks({ machine, skipped }: Report, remarks: readonly string[]): void {
+  const [before, after] = machine.load;
+  const lines = [
+    `${machine.cores} cores, ${machine.processor}; load ${before.toFixed(1)} before, ${after.toFixed(1)} after`,
+    ...remarks,
+    ...skipped.map(({ peer, why }) => `skipped: ${peer}: ${why}`),
+  ];
+  process.stdout.write(`${lines.join("\n")}\n`);
+}
+
+/** As JSON, if a file is named; what was written to it before is replaced. */
+export async function writeReport(report: Report, file: string | undefined): Promise<void> {
+  if (file !== undefined) await writeFile(file, `${JSON.stringify(report, null, 2)}\n`);
 }

@@ -5,29 +5,17 @@
  *     npm run bench -- step [--rounds N] [--worlds 1,2,4] [--models step-mlp512,…] [--json FILE] [--no-peers]
  */
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
-import { cacheDirectory } from "../src/adapters/system/cache.ts";
 import { LockstepError } from "../src/core/errors.ts";
 import { gaps, stepTimes } from "../src/core/log-reading.ts";
 import { TrainingCluster } from "./recovery/cluster.ts";
-import { peerVersions } from "./recovery/peers.ts";
-import {
-  load,
-  lockstepVersion,
-  machine,
-  median,
-  type Result,
-  resultsOf,
-  resultTable,
-  type Skipped,
-  writeReport,
-} from "./results.ts";
+import { peerProgram, pythonCommand, whyNoPeers } from "./python.ts";
+import { load, machine, median, publish, type Result, resultsOf, type Skipped, versions } from "./results.ts";
 import { models, type StepModel, writeJob } from "./step/models.ts";
+import { commonOptions, wholeNumber, wholeNumbers } from "./words.ts";
 
 const steps = 40;
 /** Until memory is in use and the code is compiled. */
@@ -40,16 +28,15 @@ export async function run(words: string[]): Promise<void> {
   const { values } = parseArgs({
     args: words,
     options: {
-      rounds: { type: "string" },
-      worlds: { type: "string" },
-      models: { type: "string" },
-      json: { type: "string" },
-      "no-peers": { type: "boolean" },
+      rounds: { type: "string", default: "3" },
+      worlds: { type: "string", default: "1,2,4" },
+      models: { type: "string", default: models.map(({ work }) => work).join(",") },
+      ...commonOptions,
     },
   });
-  const rounds = wholeNumber("rounds", values.rounds ?? "3", 1);
-  const worlds = (values.worlds ?? "1,2,4").split(",").map((text) => wholeNumber("worlds", text, 1));
-  const chosen = (values.models ?? models.map(({ work }) => work).join(",")).split(",").map(modelNamed);
+  const rounds = wholeNumber("rounds", values.rounds);
+  const worlds = wholeNumbers("worlds", values.worlds);
+  const chosen = values.models.split(",").map(modelNamed);
   const why = whyNoPeers(values["no-peers"]);
   const loadBefore = load();
   const results: Result[] = [];
@@ -60,7 +47,7 @@ export async function run(words: string[]): Promise<void> {
       process.stderr.write(`W = ${world}: round ${round} of ${rounds}\n`);
       for (const model of chosen) own.get(model.work)!.push(await measure(model, world));
       if (why !== null) continue;
-      for (const { work, ms } of await measureDdp(world)) ddp.set(work, [...(ddp.get(work) ?? []), ms]);
+      for (const { work, ms } of await measureDdp(chosen, world)) ddp.set(work, [...(ddp.get(work) ?? []), ms]);
     }
     for (const { work } of chosen) {
       const beside = why === null ? [{ peer: "torch DDP", samples: ddp.get(work) ?? [], goal }] : [];
@@ -68,25 +55,9 @@ export async function run(words: string[]): Promise<void> {
     }
   }
   const skipped: Skipped[] = why === null ? [] : [{ peer: "torch DDP", why }];
-  const report = {
-    benchmark: "step",
-    machine: machine(loadBefore),
-    versions: { lockstep: lockstepVersion(), node: process.versions.node, ...peerVersions() },
-    results,
-    skipped,
-  };
-  const [before, after] = report.machine.load;
-  process.stdout.write(
-    [
-      resultTable(results),
-      "",
-      `${report.machine.cores} cores, ${report.machine.processor}; load ${before.toFixed(1)} before, ${after.toFixed(1)} after`,
-      `milliseconds a step; a sample is the median of the ${steps - warmUpSteps} steps after ${warmUpSteps}`,
-      ...skipped.map(({ peer, why }) => `skipped: ${peer}: ${why}`),
-      "",
-    ].join("\n"),
-  );
-  if (values.json !== undefined) await writeReport(values.json, report);
+  const report = { benchmark: "step", machine: machine(loadBefore), versions: versions(), results, skipped };
+  const remark = `milliseconds a step; a sample is the median of the ${steps - warmUpSteps} steps after ${warmUpSteps}`;
+  await publish(report, [remark], values.json);
 }
 
 /** Trains one epoch; the median time from step to step. */
@@ -115,11 +86,18 @@ interface DdpLine {
   readonly samples_ms: readonly number[];
 }
 
-async function measureDdp(world: number): Promise<readonly { readonly work: string; readonly ms: number }[]> {
-  const program = fileURLToPath(new URL("./peers/torch_ddp.py", import.meta.url));
-  const torchrun = join(cacheDirectory(), "peers", "bin", "torchrun");
-  const words = ["--standalone", "--nproc-per-node", String(world), program];
-  const { stdout } = await promisify(execFile)(torchrun, words, { timeout: models.length * limitMs });
+async function measureDdp(
+  chosen: readonly StepModel[],
+  world: number,
+): Promise<readonly { readonly work: string; readonly ms: number }[]> {
+  const words = [
+    "--standalone",
+    "--nproc-per-node",
+    String(world),
+    peerProgram("torch_ddp.py"),
+    ...chosen.map(({ work }) => work),
+  ];
+  const { stdout } = await promisify(execFile)(pythonCommand("torchrun"), words, { timeout: chosen.length * limitMs });
   return stdout
     .split("\n")
     .filter((line) => line !== "")
@@ -127,21 +105,9 @@ async function measureDdp(world: number): Promise<readonly { readonly work: stri
     .map((line) => ({ work: line.work, ms: median(line.samples_ms) }));
 }
 
-function whyNoPeers(noPeers: boolean | undefined): string | null {
-  if (noPeers) return "--no-peers";
-  if (existsSync(join(cacheDirectory(), "peers", "ready"))) return null;
-  return "its Python environment is not there: bench/peers/setup.sh makes it";
-}
-
 function modelNamed(name: string): StepModel {
   const found = models.find(({ work }) => work === name);
   if (found) return found;
   const known = models.map(({ work }) => work).join(", ");
   throw new LockstepError("usage", `--models has ${JSON.stringify(name)}; ${known} were expected.`);
-}
-
-function wholeNumber(name: string, text: string, least: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= least) return value;
-  throw new LockstepError("usage", `--${name} is ${JSON.stringify(text)}; a whole number from ${least} was expected.`);
 }

@@ -1,10 +1,9 @@
 /** Processes that all-reduce together, in turns with others: lockstep's, or Gloo's. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { cacheDirectory } from "../../src/adapters/system/cache.ts";
+import { peerProgram, pythonCommand } from "../python.ts";
 
 /** What rank.ts is told, one JSON line each. */
 export type Order =
@@ -29,7 +28,7 @@ export interface Group {
 }
 
 const rankProgram = fileURLToPath(new URL("rank.ts", import.meta.url));
-const glooProgram = fileURLToPath(new URL("../peers/gloo_allreduce.py", import.meta.url));
+const glooProgram = peerProgram("gloo_allreduce.py");
 
 /**
  * Lockstep's own. One thread a rank sums rows of one size after the other, so that its code is as warm for the large ones as
@@ -53,13 +52,11 @@ export function lockstepGroup(world: number): Group {
   };
 }
 
-/** In `folder` its ranks find each other. Null where it is not installed. */
-export async function glooGroup(world: number, folder: string): Promise<Group | null> {
-  const peers = join(cacheDirectory(), "peers");
-  if (!existsSync(join(peers, "ready"))) return null;
+/** In `folder` its ranks find each other. */
+export async function glooGroup(world: number, folder: string): Promise<Group> {
   const file = join(folder, `gloo-${world}`);
   const words = (rank: number) => ["-B", glooProgram, String(rank), String(world), file];
-  const children = Array.from({ length: world }, (_, rank) => new Child(join(peers, "bin", "python"), words(rank)));
+  const children = Array.from({ length: world }, (_, rank) => new Child(pythonCommand("python"), words(rank)));
   const all = async (line: string) => (await Promise.all(children.map((child) => child.ask(line)))).map(Number);
   let size = 0;
   try {

@@ -1,12 +1,7 @@
 /** `torch.save` and `torch.load` of the same state, when asked: bench/peers/torch_checkpoint.py, which waits for words. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { createInterface, type Interface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { cacheDirectory } from "../../src/adapters/system/cache.ts";
-
-const program = fileURLToPath(new URL("../peers/torch_checkpoint.py", import.meta.url));
+import { peerProgram, pythonCommand } from "../python.ts";
 
 export class Torch {
   readonly #process: ChildProcess;
@@ -14,18 +9,14 @@ export class Torch {
   readonly #reader: Interface;
 
   private constructor(file: string, weightCount: number) {
-    const python = join(cacheDirectory(), "peers", "bin", "python");
-    const words = ["-B", program, file, String(weightCount)];
-    this.#process = spawn(python, words, { stdio: ["pipe", "pipe", "inherit"] });
+    const words = ["-B", peerProgram("torch_checkpoint.py"), file, String(weightCount)];
+    this.#process = spawn(pythonCommand("python"), words, { stdio: ["pipe", "pipe", "inherit"] });
     this.#reader = createInterface({ input: this.#process.stdout! });
     this.#lines = this.#reader[Symbol.asyncIterator]();
   }
 
-  /** Null, with the reason, where torch cannot be had. */
+  /** The reason in words where it does not start. */
   static async open(file: string, weightCount: number): Promise<Torch | string> {
-    if (!existsSync(join(cacheDirectory(), "peers", "ready"))) {
-      return "its Python environment is not there: bench/peers/setup.sh makes it";
-    }
     const torch = new Torch(file, weightCount);
     try {
       await torch.#next();

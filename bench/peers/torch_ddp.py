@@ -1,12 +1,13 @@
 """Training steps of PyTorch's DistributedDataParallel over Gloo, one thread a rank, Adam.
 
-    torchrun --standalone --nproc-per-node W torch_ddp.py
+    torchrun --standalone --nproc-per-node W torch_ddp.py [WORK …]
 
-The global batch is shared out over the ranks. Prints one JSON line a model.
+The global batch is shared out over the ranks. Measures the models of these works, or all; prints one JSON line a model.
 """
 
 import json
 import statistics
+import sys
 import time
 
 import torch
@@ -69,7 +70,10 @@ def main() -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     world = dist.get_world_size()
+    chosen = sys.argv[1:] or [work for work, *_ in WORKS]
     for work, model, shape, batch, steps in WORKS:
+        if work not in chosen:
+            continue
         seconds = measure(model(), shape, batch // world, steps)
         if dist.get_rank() == 0:
             rate = batch // world * world / statistics.median(seconds)

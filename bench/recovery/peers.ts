@@ -1,13 +1,8 @@
 /** The peers' recoveries, from the programs in bench/peers: torchrun, and torchft at two settings. */
-import { execFile } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
-import { cacheDirectory } from "../../src/adapters/system/cache.ts";
-import type { Skipped } from "../results.ts";
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { peerProgram, pythonCommand } from "../python.ts";
 
-const folder = fileURLToPath(new URL("../peers", import.meta.url));
 /** A run that hangs ends itself after a minute or two. */
 const runLimitMs = 180_000;
 
@@ -17,6 +12,8 @@ export interface PeerReadings {
   readonly steps: readonly number[];
   readonly nextStep: readonly number[];
   readonly startToStep: readonly number[];
+  /** What kept it from more runs; null when it made all. */
+  readonly failure: string | null;
 }
 
 /** What a peer's program prints for one run; null for what did not happen within its limit. */
@@ -27,53 +24,52 @@ interface PeerRun {
   readonly start_ms?: number | null;
 }
 
-const programs = [
+export interface Peer {
+  readonly peer: string;
+  readonly file: string;
+  readonly settings: readonly string[];
+}
+
+export const peers: readonly Peer[] = [
   { peer: "torchrun", file: "torchrun_recovery.py", settings: [] },
   { peer: "torchft", file: "torchft_recovery.py", settings: ["60000"] },
   { peer: "torchft-quickest", file: "torchft_recovery.py", settings: ["100"] },
-] as const;
+];
 
-export async function measurePeers(
+/** Each run is kept as soon as it is over: whatever happens in a later one, these have been measured. */
+export async function measurePeer(
+  { peer, file, settings }: Peer,
   runs: number,
   say: (line: string) => void,
-): Promise<{ readings: readonly PeerReadings[]; skipped: readonly Skipped[] }> {
-  const python = join(cacheDirectory(), "peers", "bin", "python");
-  if (!existsSync(join(cacheDirectory(), "peers", "ready"))) {
-    const why = "its Python environment is not there: bench/peers/setup.sh makes it";
-    return { readings: [], skipped: programs.map(({ peer }) => ({ peer, why })) };
+): Promise<PeerReadings> {
+  const done: PeerRun[] = [];
+  const words = ["-B", peerProgram(file), String(runs), ...settings];
+  const child = spawn(pythonCommand("python"), words, { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = new Promise<string | null>((resolve) => {
+    child.once("error", (error) => resolve(error.message));
+    child.once("close", (code, signal) => resolve(code === 0 ? null : `it ended with ${signal ?? code}`));
+  });
+  let isLate = false;
+  const giveUp = () => {
+    isLate = true;
+    child.kill("SIGKILL");
+  };
+  let timer = setTimeout(giveUp, runLimitMs);
+  for await (const line of createInterface({ input: child.stdout })) {
+    clearTimeout(timer);
+    timer = setTimeout(giveUp, runLimitMs);
+    done.push(JSON.parse(line) as PeerRun); // what the programs print
+    say(`${peer}: run ${done.length} of ${runs}`);
   }
-  const readings: PeerReadings[] = [];
-  const skipped: Skipped[] = [];
-  for (const { peer, file, settings } of programs) {
-    say(`${peer}: ${runs} runs`);
-    try {
-      const words = ["-B", join(folder, file), String(runs), ...settings];
-      const { stdout } = await promisify(execFile)(python, words, { timeout: runs * runLimitMs });
-      readings.push(readingsOf(peer, stdout));
-    } catch (error) {
-      skipped.push({ peer, why: String(error) });
-    }
-  }
-  return { readings, skipped };
-}
-
-function readingsOf(peer: string, stdout: string): PeerReadings {
-  const runs = stdout
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as PeerRun); // what the programs print
+  clearTimeout(timer);
+  const why = await ended;
   const known = (values: readonly (number | null | undefined)[]) => values.filter((value) => typeof value === "number");
   return {
     peer,
-    runs: runs.length,
-    steps: known(runs.map((run) => run.step_ms)),
-    nextStep: known(runs.map((run) => run.survivors_ms)),
-    startToStep: known(runs.map((run) => run.start_ms)),
+    runs: done.length,
+    steps: known(done.map((run) => run.step_ms)),
+    nextStep: known(done.map((run) => run.survivors_ms)),
+    startToStep: known(done.map((run) => run.start_ms)),
+    failure: isLate ? `a run was not over within ${runLimitMs / 1000} s` : why,
   };
-}
-
-/** The versions that set-up pins. */
-export function peerVersions(): Record<string, string> {
-  const lines = readFileSync(join(folder, "requirements.txt"), "utf8").trim().split("\n");
-  return Object.fromEntries(lines.map((line) => line.split("==") as [string, string])); // one pin a line
 }

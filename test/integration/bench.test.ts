@@ -1,8 +1,12 @@
 /** What `npm run bench` makes of its words; the benchmarks themselves are not tests. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { measurePeer, peers } from "../../bench/recovery/peers.ts";
 import { exitCodes } from "../../src/core/errors.ts";
 
 const main = fileURLToPath(new URL("../../bench/main.ts", import.meta.url));
@@ -27,6 +31,7 @@ test("wrong words are one sentence and the code for it, and nothing is measured"
   const cases: [words: string[], says: RegExp][] = [
     [["recovery", "--runs", "0"], /^--runs is "0"; a whole number from 1 was expected\.\n$/],
     [["recovery", "--rums", "3"], /'--rums'/],
+    [["checkpoints", "--json", "file", "--saves", "1.5"], /^--saves is "1.5"; a whole number from 1 was expected\.\n$/],
     [["allreduce", "--worlds", "2,1"], /^--worlds is "1"; a whole number from 2 was expected\.\n$/],
     [
       ["step", "--models", "step-mlp"],
@@ -38,5 +43,29 @@ test("wrong words are one sentence and the code for it, and nothing is measured"
     const { code, stdout, stderr } = await bench(...words);
     assert.deepEqual([code, stdout], [exitCodes.usage, ""], words.join(" "));
     assert.match(stderr, says);
+  }
+});
+
+test("the runs that a peer has made count, whatever becomes of the next one", { timeout: 60_000 }, async () => {
+  const cache = await mkdtemp(join(tmpdir(), "lockstep-bench-test-"));
+  const before = process.env.XDG_CACHE_HOME;
+  process.env.XDG_CACHE_HOME = cache;
+  try {
+    // In place of the environment's Python: a program that prints two runs and fails.
+    const bin = join(cache, "lockstep", "peers", "bin");
+    await mkdir(bin, { recursive: true });
+    const run = '{"step_ms": 5, "survivors_ms": 70, "start_ms": null}';
+    await writeFile(join(bin, "python"), `#!/bin/sh\necho '${run}'\necho '${run}'\nexit 3\n`, { mode: 0o755 });
+    const said: string[] = [];
+    const readings = await measurePeer(peers[0]!, 3, (line) => said.push(line));
+    assert.deepEqual(readings, {
+      ...{ peer: "torchrun", runs: 2, steps: [5, 5], nextStep: [70, 70], startToStep: [] },
+      failure: "it ended with 3",
+    });
+    assert.deepEqual(said, ["torchrun: run 1 of 3", "torchrun: run 2 of 3"]);
+  } finally {
+    if (before === undefined) delete process.env.XDG_CACHE_HOME;
+    else process.env.XDG_CACHE_HOME = before;
+    await rm(cache, { recursive: true, force: true });
   }
 });
