@@ -4,9 +4,9 @@
  * where an inexact system would compute one of twice the size. So one worker, which always computes the whole batch,
  * is timed with S = 1, 2, 4 and 8: what it takes more than with S = 1 is the price.
  *
- *     npm run bench -- exactness
+ *     npm run bench -- exactness [--json FILE]
  */
-
+import { parseArgs } from "node:util";
 import { systemClock } from "../src/adapters/system/clock.ts";
 import type { Reduction } from "../src/core/contribution.ts";
 import type { Job } from "../src/core/job.ts";
@@ -17,13 +17,15 @@ import { Trainer } from "../src/runtime/trainer.ts";
 import { TrainingProgram } from "../src/runtime/training-program.ts";
 import { testEngine } from "../test/fixtures/engine.ts";
 import { points, pointsJob } from "../test/fixtures/trainers.ts";
-import { median } from "./results.ts";
+import { load, machine, publish, type Result, resultsOf, versions } from "./results.ts";
+import { commonOptions } from "./words.ts";
 
 const shardCounts = [1, 2, 4, 8];
 const rounds = 7;
 const batches = 12;
 
-const perceptron = (name: string, width: number, units: readonly number[], batchSize: number) => ({
+const perceptron = (work: string, name: string, width: number, units: readonly number[], batchSize: number) => ({
+  work,
   name,
   width,
   job: pointsJob({
@@ -43,8 +45,8 @@ const perceptron = (name: string, width: number, units: readonly number[], batch
 });
 
 const models = [
-  perceptron("64-256-256-256-3, batch 128", 64, [256, 256, 256], 128),
-  perceptron("784-1024-1024-3, batch 512", 784, [1024, 1024], 512),
+  perceptron("exactness-mlp256", "64-256-256-256-3, batch 128", 64, [256, 256, 256], 128),
+  perceptron("exactness-mlp1024", "784-1024-1024-3, batch 512", 784, [1024, 1024], 512),
 ];
 
 /** One worker has every shard: its own sum is the total. */
@@ -80,20 +82,23 @@ async function openTrainer(job: Job, width: number, shards: number) {
   };
 }
 
-export async function run(): Promise<void> {
-  for (const { name, width, job } of models) {
+export async function run(words: string[]): Promise<void> {
+  const { values } = parseArgs({ args: words, options: { json: commonOptions.json } });
+  const loadBefore = load();
+  const results: Result[] = [];
+  for (const { work, width, job } of models) {
     const trainers = await Promise.all(shardCounts.map((shards) => openTrainer(job, width, shards)));
     for (const trainer of trainers) await trainer.epoch();
     for (const trainer of trainers) trainer.stepsMs.length = 0;
     // In turns, so that a noisy minute hits all of them.
     for (let round = 0; round < rounds; round++) for (const trainer of trainers) await trainer.epoch();
-    const base = median(trainers[0]!.stepsMs);
-    process.stdout.write(`${name}\n`);
+    const beside = { peer: "S = 1", samples: trainers[0]!.stepsMs, goal: null };
     for (const { shards, stepsMs } of trainers) {
-      const stepMs = median(stepsMs);
-      process.stdout.write(
-        `  S = ${shards}: ${stepMs.toFixed(1)} ms a step (median of ${stepsMs.length}), ${(stepMs / base).toFixed(2)} times S = 1\n`,
-      );
+      const measured = { work: `${work}-S${shards}`, world: 1, unit: "ms" as const, samples: stepsMs };
+      results.push(...resultsOf(measured, shards === 1 ? [] : [beside]));
     }
   }
+  const report = { benchmark: "exactness", machine: machine(loadBefore), versions: versions(), results, skipped: [] };
+  const remarks = models.map(({ work, name }) => `${work}: ${name}`);
+  await publish(report, [...remarks, "milliseconds a step; the ratio says how much of the speed is left"], values.json);
 }

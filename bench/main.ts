@@ -18,7 +18,7 @@ const benchmarks: readonly Benchmark[] = [
   },
   {
     name: "exactness",
-    summary: "what exactness costs a step when workers are missing",
+    summary: "what exactness costs a step when workers are missing [--json FILE]",
     load: () => import("./exactness.ts"),
   },
   {
