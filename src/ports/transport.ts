@@ -39,14 +39,18 @@ export interface StreamEvents {
 /**
  * A message is a head of `headerBytes` (core/frame.ts) and a payload. The payload is sent from where it lies, and stays
  * there: it must not change before its peer has it, or until the streams of a later generation are open. Who observes is
- * sent a copy.
+ * sent a copy, and given up when it falls far behind.
  */
 export interface Streams {
   /** Puts a message into the outbox for a peer. Kept until the peer subscribes. */
   send(rank: number, head: Uint8Array, payload: Uint8Array): void;
   /** Puts a message into the outbox for all peers, and for all who observe. */
   sendAll(head: Uint8Array, payload: Uint8Array): void;
-  /** Afterwards nothing is told any more, and nothing is written to where a payload was wanted. */
+  /**
+   * Afterwards nothing is told any more, and nothing is written to where a payload was wanted. What peers have not been sent
+   * yet may be lost to them; but what is on its way already is still read from where it lies, until the streams of a later
+   * generation are open. Who observes still gets all it was told.
+   */
   close(): void;
 }
 

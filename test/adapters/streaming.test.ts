@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { constants, createServer as createHttp2Server, type ServerHttp2Stream } from "node:http2";
-import { type AddressInfo, createServer, type Server as NetServer } from "node:net";
+import { type AddressInfo, connect, createServer, type Server as NetServer } from "node:net";
 import { test } from "node:test";
 import {
   credentials,
@@ -14,7 +14,9 @@ import {
 } from "@grpc/grpc-js";
 import { type CallEnd, StreamingClient } from "../../src/adapters/grpc/client.ts";
 import { type Handler, type ServerCall, StreamingServer } from "../../src/adapters/grpc/server.ts";
+import { encodeFrame, FrameReader, flag, frameType } from "../../src/adapters/http2/frames.ts";
 import { RandomStream } from "../../src/core/random.ts";
+import { callWords } from "../fixtures/http2.ts";
 
 const silenceMs = 600_000;
 const path = "/test/Stream";
@@ -199,10 +201,83 @@ test("a server that answers nothing is given up, and so is one that speaks anoth
 test("a client that is silent for too long is cut off, though it holds its connection", async () => {
   const server = new StreamingServer(50, new Map());
   const port = await server.listen("127.0.0.1", 0);
-  const { connect } = await import("node:net");
   const socket = connect(port, "127.0.0.1");
   socket.on("error", () => {}); // it is cut off
   socket.resume();
   await once(socket, "close");
   await server.close();
+});
+
+/** More than sockets hold. */
+const long = { parts: 8, bytes: new Uint8Array(8 * 2 ** 20) };
+const sendLong = (call: ServerCall): void => {
+  for (let n = 0; n < long.parts; n++) call.send(new Uint8Array(0), long.bytes);
+  call.end();
+};
+
+test("a ping is answered before the data that wait", { timeout: 60_000 }, async () => {
+  const { server, address } = await serving((call) => sendLong(call));
+  const socket = connect(Number(address.split(":")[1]), "127.0.0.1");
+  for (const bytes of callWords(path, Buffer.from("please"))) socket.write(bytes);
+  socket.write(encodeFrame(frameType.ping, 0, 0, new Uint8Array(8)));
+  let dataBytes = 0;
+  let before: number | null = null;
+  const reader = new FrameReader(
+    {
+      onData: (_stream, bytes) => {
+        dataBytes += bytes.byteLength;
+      },
+      roomFor: () => null,
+      onRead: () => {},
+      onDataEnd: () => {},
+      onFrame: (type, flags) => {
+        if (type === frameType.ping && flags & flag.ack) before = dataBytes;
+      },
+    },
+    2 ** 24,
+  );
+  for await (const bytes of socket) {
+    reader.feed(bytes as Buffer); // no encoding is set
+    if (before !== null) break;
+  }
+  assert.ok(before !== null && before <= 32 * 2 ** 20, `${before} bytes of data came before the answer`);
+  await server.close();
+});
+
+test("a short answer overtakes a long one on the same connection", { timeout: 60_000 }, async () => {
+  const { server, address } = await serving((call, request) => {
+    if (Buffer.from(request).toString() === "long") return sendLong(call);
+    call.send(new Uint8Array(0), Buffer.from("short"));
+    call.end();
+  });
+  const client = new StreamingClient(address, silenceMs);
+  const heard: string[] = [];
+  const answered = (word: string) =>
+    new Promise<void>((resolve) => {
+      client.call(path, Buffer.from(word), 0, {
+        onAccepted: () => {},
+        place: () => null,
+        arrived: () => heard.push(word),
+        onEnd: () => resolve(),
+      });
+    });
+  await Promise.all([answered("long"), answered("short")]);
+  assert.equal(heard.length, long.parts + 1);
+  assert.notEqual(heard.at(-1), "short");
+  client.close();
+  await server.close();
+});
+
+test("what was cut off before it left is not said to be sent", { timeout: 60_000 }, async () => {
+  let told = 0;
+  const { server, address } = await serving((call) => {
+    call.send(new Uint8Array(0), messages[3]!, () => told++);
+    call.cutOff();
+  });
+  const client = new StreamingClient(address, silenceMs);
+  const { end } = await received(client, 0);
+  assert.equal(end.kind, "broken");
+  client.close();
+  await server.close(); // nothing can be told after it
+  assert.equal(told, 0);
 });

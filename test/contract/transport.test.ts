@@ -3,18 +3,20 @@ import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
-import { messagePrefix } from "../../src/adapters/grpc/messages.ts";
 import { collectiveService } from "../../src/adapters/grpc/services.ts";
 import { openTransport } from "../../src/adapters/grpc/transport.ts";
-import { encodeFrame, flag, frameType, setting } from "../../src/adapters/http2/frames.ts";
-import { encodeHeaders } from "../../src/adapters/http2/hpack.ts";
+import { FrameReader, frameType } from "../../src/adapters/http2/frames.ts";
+import { HeaderDecoder } from "../../src/adapters/http2/hpack.ts";
 import { headerBytes } from "../../src/core/frame.ts";
 import type { Transport } from "../../src/ports/transport.ts";
+import { callWords } from "../fixtures/http2.ts";
 import { transportContract } from "./transport.contract.ts";
 
 // So long that whatever comes at once cannot be the end of this time.
 const connectMs = 600_000;
 const subscription = { generation: 1, rank: 1, workerId: "b", expectedWorkerId: "a" };
+const subscribing = (request: Parameters<typeof collectiveService.Subscribe.requestSerialize>[0]) =>
+  callWords(collectiveService.Subscribe.path, collectiveService.Subscribe.requestSerialize(request));
 const open = () => openTransport({ listen: "127.0.0.1:0", connectMs });
 
 transportContract("gRPC", async () => ({
@@ -57,18 +59,7 @@ test("what is still on its way to one who is no member any more is not read from
   // A peer that subscribes, and then reads nothing.
   const peer = connect(Number(port), hostname);
   peer.on("error", () => {}); // it is cut off
-  const windows = [setting.initialWindowBytes, setting.maxFrameBytes].flatMap((id) => [0, id, 0, 255, 255, 255]);
-  const path = "/lockstep.v1.Collective/Subscribe";
-  const body = messagePrefix(new Uint8Array(collectiveService.Subscribe.requestSerialize(subscription)), 0);
-  for (const bytes of [
-    Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-    encodeFrame(frameType.settings, 0, 0, Uint8Array.from(windows)),
-    encodeFrame(frameType.windowUpdate, 0, 0, Uint8Array.of(0x7f, 0, 0, 0)),
-    encodeFrame(frameType.headers, flag.endHeaders, 1, encodeHeaders([[":path", path]])),
-    encodeFrame(frameType.data, flag.endStream, 1, body),
-  ]) {
-    peer.write(bytes);
-  }
+  for (const bytes of subscribing(subscription)) peer.write(bytes);
   const payload = new Uint8Array(8 * 2 ** 20).fill(1);
   for (let n = 0; n < 8; n++) streams.send(1, new Uint8Array(headerBytes), payload);
   // The payloads are on their way.
@@ -89,6 +80,64 @@ test("what is still on its way to one who is no member any more is not read from
   assert.ok(received > 0 && received < 8 * payload.length, `${received} bytes had left`);
   assert.ok(changed < 100, `${changed} bytes were sent after they had changed`); // headers have such bytes too
   await one.close();
+});
+
+test("an observer that reads too slowly is given up: what waits for it is dropped, and nothing is kept for it any more", {
+  timeout: 60_000,
+}, async () => {
+  const [member, home] = [await open(), await open()];
+  const events = { place: () => null, onMessage: () => {}, onOpen: () => {}, onBroken: () => {} };
+  const membership = { generation: 1, rank: 0, address: member.address, addresses: [member.address], workerIds: ["a"] };
+  const streams = member.join(membership, events);
+  const { port, hostname } = new URL(`tcp://${member.address}`);
+  const observer = connect(Number(port), hostname);
+  const request = { generation: 1, observer: true, address: home.address, expectedWorkerId: "a" };
+  for (const bytes of subscribing(request)) observer.write(bytes);
+  let dataBytes = 0;
+  let accepted: () => void = () => {};
+  let refused: (reason: string) => void = () => {};
+  const isAccepted = new Promise<void>((resolve) => {
+    accepted = resolve;
+  });
+  const refusal = new Promise<string>((resolve) => {
+    refused = resolve;
+  });
+  const decoder = new HeaderDecoder();
+  const reader = new FrameReader(
+    {
+      onData: (_stream, bytes) => {
+        dataBytes += bytes.byteLength;
+      },
+      roomFor: () => null,
+      onRead: () => {},
+      onDataEnd: () => {},
+      onFrame: (type, _flags, _stream, payload) => {
+        if (type !== frameType.headers) return;
+        const message = decoder.decode(payload).find(([name]) => name === "grpc-message");
+        if (message) refused(decodeURI(message[1]));
+        else accepted();
+      },
+    },
+    2 ** 24,
+  );
+  observer.on("data", (bytes: Buffer) => reader.feed(bytes));
+  await isAccepted;
+  // It reads nothing in between: all is said in one turn.
+  let copies = 0;
+  for (let n = 0; n < 100; n++) {
+    const payload = new Uint8Array(2 ** 20);
+    const slice = payload.slice.bind(payload);
+    payload.slice = (...range) => {
+      copies++;
+      return slice(...range);
+    };
+    streams.sendAll(new Uint8Array(headerBytes), payload);
+  }
+  assert.match(await refusal, /falls 64 messages behind/);
+  assert.ok(dataBytes < 20 * 2 ** 20, `${dataBytes} bytes were sent to it`);
+  assert.equal(copies, 65, "the last one showed that it is too slow");
+  observer.destroy();
+  await Promise.all([member.close(), home.close()]);
 });
 
 /** An address that was bound a moment ago, and is not any more. */

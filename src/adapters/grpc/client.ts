@@ -68,8 +68,7 @@ export class StreamingClient {
     let isAccepted = false;
     let ending: CallEnd = { kind: "refused", code: status.UNKNOWN, reason: "it ended without a status" };
     const reader = new MessageReader(headBytes, events);
-    const body = new Uint8Array(Buffer.concat([messagePrefix(request, 0)]));
-    const stream: Http2Stream = this.#connection.request(headersOf(this.#address, path), body, {
+    const stream: Http2Stream = this.#connection.request(headersOf(this.#address, path), messagePrefix(request, 0), {
       onHeaders(headers) {
         const code = headers.find(([name]) => name === "grpc-status")?.[1];
         const http = headers.find(([name]) => name === ":status")?.[1];

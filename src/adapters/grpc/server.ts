@@ -65,7 +65,7 @@ export class ServerCall {
     this.#stream.end([["grpc-status", String(status.OK)]]);
   }
 
-  /** Ends the call, without what waits for the caller's window. */
+  /** Ends the call, without what waits to be sent. */
   endNow(): void {
     if (this.#stream.holdsBytes) this.#stream.reset();
     else this.end();
@@ -87,6 +87,12 @@ export class ServerCall {
       ["grpc-message", encodeURI(reason)],
     ];
     this.#stream.end(this.#isAccepted ? trailers : [...responseHeaders, ...trailers]);
+  }
+
+  /** Refuses to go on, without what waits to be sent. */
+  giveUp(reason: string): void {
+    this.#stream.dropWaiting();
+    this.refuse(reason);
   }
 }
 

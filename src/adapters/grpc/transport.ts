@@ -34,7 +34,10 @@ interface Outgoing {
   readonly request: SubscribeRequest__Output;
 }
 
-/** An observer that reads so much more slowly than others send is given up: nobody waits for it, and memory is bounded. */
+/**
+ * An observer for which so many messages have not left yet is given up. Nobody waits for it, so nothing else bounds what is
+ * kept for it: this many copies, each of a bucket (core/limits.ts) at most.
+ */
 const maxMessagesToObserver = 64;
 
 export interface TransportOptions {
@@ -264,7 +267,10 @@ class GenerationStreams implements Streams {
     const copy = payload.slice();
     for (const call of this.#observers) {
       if (call.unsent < maxMessagesToObserver) call.send(head, copy);
-      else call.refuse("this observer falls behind");
+      else {
+        this.#observers.delete(call);
+        call.giveUp(`this observer falls ${call.unsent} messages behind`);
+      }
     }
   }
 

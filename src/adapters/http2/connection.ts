@@ -8,19 +8,24 @@ import { messageOf } from "../../core/errors.ts";
 import {
   defaultFrameBytes,
   encodeFrame,
+  encodeHeaderFrames,
+  encodeNumber,
+  encodeSettings,
   flag,
   frameHeaderBytes,
   FrameReader,
   frameType,
   mostFrameBytes,
+  numberIn,
   refuseFrame,
   setting,
+  settingsIn,
   unpadded,
   writeFrameHeader,
 } from "./frames.ts";
 import { encodeHeaders, HeaderDecoder, type Headers } from "./hpack.ts";
 import { Keepalive } from "./keepalive.ts";
-import { Http2Stream, type StreamEvents } from "./stream.ts";
+import { Http2Stream, silent, type StreamEvents } from "./stream.ts";
 
 const preface = new Uint8Array(Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
 const defaultWindowBytes = 65_535;
@@ -32,6 +37,12 @@ const clientWindowBytes = 2 ** 31 - 1;
 /** Below this a read of its own is dearer than the copy that it saves. */
 const leastRoomBytes = 16_384;
 const scratchBytes = 65_536;
+/**
+ * Data is given to the socket while it holds less than this: what it holds cannot be overtaken any more. So a ping, its answer
+ * and what other streams send wait for some milliseconds of data, and not for all that there is to send. Half of it was
+ * measured to be slower (docs/decisions/0004-own-http2.md).
+ */
+const socketBytes = 16 * 2 ** 20;
 /** Streams that one peer may have open: a worker needs a handful. */
 const maxStreams = 64;
 /** Of one header block. */
@@ -111,20 +122,17 @@ export class Http2Connection {
     socket.on("close", () => this.destroy("the connection was closed"));
     socket.on("end", () => this.destroy("the connection was closed"));
     if (!this.#options.isServer) this.#write(preface);
-    const settings = this.#options.isServer
-      ? [[setting.maxConcurrentStreams, maxStreams]]
-      : [
-          [setting.enablePush, 0],
-          [setting.initialWindowBytes, this.#windowBytes],
-          [setting.maxFrameBytes, mostFrameBytes],
-        ];
-    const payload = new Uint8Array(6 * settings.length);
-    const view = new DataView(payload.buffer);
-    settings.forEach(([id, value], i) => {
-      view.setUint16(6 * i, id!);
-      view.setUint32(6 * i + 2, value!);
-    });
-    this.#write(encodeFrame(frameType.settings, 0, 0, payload));
+    this.#write(
+      encodeSettings(
+        this.#options.isServer
+          ? [[setting.maxConcurrentStreams, maxStreams]]
+          : [
+              [setting.enablePush, 0],
+              [setting.initialWindowBytes, this.#windowBytes],
+              [setting.maxFrameBytes, mostFrameBytes],
+            ],
+      ),
+    );
     if (this.#windowBytes > defaultWindowBytes) this.#widen(0, this.#windowBytes - defaultWindowBytes);
     this.#keepalive.start();
   }
@@ -223,11 +231,11 @@ export class Http2Connection {
     if (type === frameType.headers) this.#onHeaders(flags, id, payload);
     else if (type === frameType.continuation) this.#onBlock(flags, id, payload);
     else if (type === frameType.settings) this.#onSettings(flags, payload);
-    else if (type === frameType.windowUpdate) this.#onWindow(id, numberIn(payload, 4) & 0x7fff_ffff);
+    else if (type === frameType.windowUpdate) this.#onWindow(id, numberIn(payload) & 0x7fff_ffff);
     else if (type === frameType.reset) {
       const stream = this.#streams.get(id);
       this.#forget(id);
-      stream?.close(resetReason(numberIn(payload, 4)));
+      stream?.close(resetReason(numberIn(payload)));
     } else if (type === frameType.ping) {
       if (payload.byteLength !== 8) refuseFrame(`a ping of ${payload.byteLength} bytes`);
       if (!(flags & flag.ack)) this.#write(encodeFrame(frameType.ping, flag.ack, 0, payload));
@@ -268,11 +276,7 @@ export class Http2Connection {
 
   #onSettings(flags: number, payload: Uint8Array): void {
     if (flags & flag.ack) return;
-    if (payload.byteLength % 6 !== 0) refuseFrame(`settings of ${payload.byteLength} bytes`);
-    const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-    for (let at = 0; at < payload.byteLength; at += 6) {
-      const value = view.getUint32(at + 2);
-      const id = view.getUint16(at);
+    for (const [id, value] of settingsIn(payload)) {
       if (id === setting.maxFrameBytes) {
         if (value < defaultFrameBytes || value > mostFrameBytes) refuseFrame(`a bound of ${value} bytes`);
         this.#maxFrameBytes = value;
@@ -302,13 +306,9 @@ export class Http2Connection {
   #open(id: number, events: StreamEvents): Http2Stream {
     const stream = new Http2Stream(id, events, this.#initialWindow, {
       headers: (headers, end, sent) => this.#sendHeaders(id, headers, end, sent),
-      room: () => Math.min(this.#sendWindow, this.#maxFrameBytes),
+      room: () => Math.min(this.#sendWindow, this.#maxFrameBytes, this.#roomInSocket),
       data: (parts, bytes, end, sent) => this.#sendData(id, parts, bytes, end, sent),
-      reset: () => {
-        const code = new Uint8Array(4);
-        code[3] = cancelCode;
-        this.#write(encodeFrame(frameType.reset, 0, id, code));
-      },
+      reset: () => this.#write(encodeNumber(frameType.reset, id, cancelCode)),
       forget: () => this.#forget(id),
     });
     this.#streams.set(id, stream);
@@ -319,9 +319,21 @@ export class Http2Connection {
     this.#streams.delete(id);
   }
 
+  get #roomInSocket(): number {
+    return (this.#socket?.writableLength ?? 0) < socketBytes ? socketBytes : 0;
+  }
+
   /** Whether there was such a stream. */
   #isKnown(id: number): boolean {
     return this.#options.isServer ? id <= this.#lastPeerStream : id < this.#nextStream;
+  }
+
+  /** When there is room again, the others come first. */
+  #putLast(id: number): void {
+    const stream = this.#streams.get(id);
+    if (!stream) return;
+    this.#streams.delete(id);
+    this.#streams.set(id, stream);
   }
 
   #pumpAll(): void {
@@ -329,39 +341,34 @@ export class Http2Connection {
   }
 
   #sendHeaders(id: number, headers: Headers, end: boolean, sent?: () => void): void {
-    const block = encodeHeaders(headers);
-    // A refusal may be long; the rest follows in continuations.
-    for (let at = 0; at === 0 || at < block.byteLength; at += defaultFrameBytes) {
-      const part = block.subarray(at, at + defaultFrameBytes);
-      const isLast = at + defaultFrameBytes >= block.byteLength;
-      const flags = (isLast ? flag.endHeaders : 0) | (end && at === 0 ? flag.endStream : 0);
-      const type = at === 0 ? frameType.headers : frameType.continuation;
-      this.#write(encodeFrame(type, flags, id, part), isLast ? sent : undefined);
-    }
+    this.#write(encodeHeaderFrames(id, encodeHeaders(headers), end), sent);
   }
 
   /** One data frame, from where its parts lie. Small first parts travel with the frame's header. */
   #sendData(id: number, parts: readonly Uint8Array[], bytes: number, end: boolean, sent?: () => void): void {
     this.#sendWindow -= bytes;
+    this.#putLast(id);
     const [first = new Uint8Array(0), ...rest] = parts;
     const isSmall = first.byteLength <= 256;
     const head = new Uint8Array(frameHeaderBytes + (isSmall ? first.byteLength : 0));
     writeFrameHeader(head, frameType.data, end ? flag.endStream : 0, id, bytes);
     if (isSmall) head.set(first, frameHeaderBytes);
+    const left = () => {
+      sent?.();
+      this.#pumpAll();
+    };
     const others = (isSmall ? rest : parts).filter((part) => part.byteLength > 0);
-    this.#write(head, others.length === 0 ? sent : undefined);
+    this.#write(head, others.length === 0 ? left : undefined);
     others.forEach((part, i) => {
-      this.#write(part, i === others.length - 1 ? sent : undefined);
+      this.#write(part, i === others.length - 1 ? left : undefined);
     });
   }
 
   #widen(id: number, bytes: number): void {
-    const more = new Uint8Array(4);
-    new DataView(more.buffer).setUint32(0, bytes);
-    this.#write(encodeFrame(frameType.windowUpdate, 0, id, more));
+    this.#write(encodeNumber(frameType.windowUpdate, id, bytes));
   }
 
-  /** What is written in one turn leaves together. */
+  /** What is written in one turn leaves together. `sent` is not called for what has not left. */
   #write(bytes: Uint8Array, sent?: () => void): void {
     const socket = this.#socket;
     if (!socket || this.#closedWhy !== null) return;
@@ -373,22 +380,8 @@ export class Http2Connection {
         socket.uncork();
       });
     }
-    socket.write(bytes, sent);
+    socket.write(bytes, sent && ((error) => (error ? undefined : sent())));
   }
-}
-
-const silent: StreamEvents = {
-  onHeaders: () => {},
-  onData: () => {},
-  room: () => null,
-  onRead: () => {},
-  onEnd: () => {},
-  onClosed: () => {},
-};
-
-function numberIn(payload: Uint8Array, bytes: number): number {
-  if (payload.byteLength !== bytes) refuseFrame(`${payload.byteLength} bytes instead of ${bytes}`);
-  return new DataView(payload.buffer, payload.byteOffset).getUint32(0);
 }
 
 function resetReason(code: number): string {

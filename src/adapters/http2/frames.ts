@@ -18,12 +18,6 @@ export const mostFrameBytes = 2 ** 24 - 1;
 /** Of frames that are not data; larger ones have no place here. */
 const mostOtherBytes = 65_536;
 
-export function encodeFrameHeader(type: number, flags: number, stream: number, payloadBytes: number): Uint8Array {
-  const bytes = new Uint8Array(frameHeaderBytes);
-  writeFrameHeader(bytes, type, flags, stream, payloadBytes);
-  return bytes;
-}
-
 export function writeFrameHeader(into: Uint8Array, type: number, flags: number, stream: number, length: number): void {
   into[0] = length >>> 16;
   into[1] = length >>> 8;
@@ -41,6 +35,48 @@ export function encodeFrame(type: number, flags: number, stream: number, payload
   writeFrameHeader(bytes, type, flags, stream, payload.byteLength);
   bytes.set(payload, frameHeaderBytes);
   return bytes;
+}
+
+/** A block of headers. A refusal may be long: what does not fit into the first frame follows in continuations. */
+export function encodeHeaderFrames(stream: number, block: Uint8Array, end: boolean): Uint8Array {
+  const frames: Uint8Array[] = [];
+  for (let at = 0; at === 0 || at < block.byteLength; at += defaultFrameBytes) {
+    const isLast = at + defaultFrameBytes >= block.byteLength;
+    const flags = (isLast ? flag.endHeaders : 0) | (end && at === 0 ? flag.endStream : 0);
+    const type = at === 0 ? frameType.headers : frameType.continuation;
+    frames.push(encodeFrame(type, flags, stream, block.subarray(at, at + defaultFrameBytes)));
+  }
+  return Buffer.concat(frames);
+}
+
+type Settings = readonly (readonly [id: number, value: number])[];
+
+export function encodeSettings(settings: Settings): Uint8Array {
+  const payload = new Uint8Array(6 * settings.length);
+  const view = new DataView(payload.buffer);
+  settings.forEach(([id, value], i) => {
+    view.setUint16(6 * i, id);
+    view.setUint32(6 * i + 2, value);
+  });
+  return encodeFrame(frameType.settings, 0, 0, payload);
+}
+
+export function settingsIn(payload: Uint8Array): Settings {
+  if (payload.byteLength % 6 !== 0) refuseFrame(`settings of ${payload.byteLength} bytes`);
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+  return Array.from({ length: payload.byteLength / 6 }, (_, i) => [view.getUint16(6 * i), view.getUint32(6 * i + 2)]);
+}
+
+/** A frame that says one number: how much a window grows, or why a stream is cut off. */
+export function encodeNumber(type: number, stream: number, value: number): Uint8Array {
+  const payload = new Uint8Array(4);
+  new DataView(payload.buffer).setUint32(0, value);
+  return encodeFrame(type, 0, stream, payload);
+}
+
+export function numberIn(payload: Uint8Array): number {
+  if (payload.byteLength !== 4) refuseFrame(`${payload.byteLength} bytes instead of 4`);
+  return new DataView(payload.buffer, payload.byteOffset).getUint32(0);
 }
 
 export interface FrameEvents {

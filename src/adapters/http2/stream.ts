@@ -15,6 +15,16 @@ export interface StreamEvents {
   onClosed(reason: string): void;
 }
 
+/** Nobody listens yet. */
+export const silent: StreamEvents = {
+  onHeaders: () => {},
+  onData: () => {},
+  room: () => null,
+  onRead: () => {},
+  onEnd: () => {},
+  onClosed: () => {},
+};
+
 /** What a stream needs of its connection. */
 export interface StreamLink {
   headers(headers: Headers, end: boolean, sent?: () => void): void;
@@ -48,13 +58,9 @@ export class Http2Stream {
     this.#link = link;
   }
 
-  /** Whether bytes that were given to be sent wait for the peer's window. */
+  /** Whether bytes that were given to be sent wait here, for the peer's window or for room in the socket. */
   get holdsBytes(): boolean {
     return this.#queue.some(({ kind }) => kind === "data");
-  }
-
-  get waitingMessages(): number {
-    return this.#queue.length;
   }
 
   get isClosed(): boolean {
@@ -66,7 +72,7 @@ export class Http2Stream {
     if (!this.#isClosed) this.#link.headers(headers, false, sent);
   }
 
-  /** Sends from where the parts lie: they must not change before `sent`, which is not called when the stream is cut off. */
+  /** Sends from where the parts lie: they must not change before `sent`, which is not called for what does not leave. */
   send(parts: readonly Uint8Array[], sent?: () => void): void {
     if (this.#isClosed || this.#hasEnded.here) return;
     const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
@@ -80,6 +86,11 @@ export class Http2Stream {
     this.#hasEnded.here = true;
     this.#queue.push({ kind: "end", trailers });
     this.pump();
+  }
+
+  /** Forgets the data that wait here. A message may have been sent in part: what follows can only be the reason. */
+  dropWaiting(): void {
+    this.#queue = this.#queue.filter(({ kind }) => kind !== "data");
   }
 
   /** Cuts it off; nobody here hears of it any more. */

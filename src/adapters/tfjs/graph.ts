@@ -157,13 +157,6 @@ export class Nodes {
     return this.add(name, "Placeholder", [], { dtype: attributes.type(type), shape: attributes.shape(shape) });
   }
 
-  constant(name: string, type: number, shape: readonly number[], values: ArrayBufferView): string {
-    return this.add(name, "Const", [], {
-      dtype: attributes.type(type),
-      value: attributes.tensor(type, shape, values),
-    });
-  }
-
   get all(): readonly unknown[] {
     return this.#nodes;
   }
