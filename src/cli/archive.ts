@@ -39,8 +39,11 @@ export function openArchive(location: string, job: string, log: Log): RunArchive
     async load(run, id) {
       return (await storageOf(run)!).load(id);
     },
-    async copiesOf(run, id) {
-      return (await (await storageOf(run))?.copies?.(id)) ?? [];
+    async check(run, id) {
+      return (await storageOf(run)!).check(id);
+    },
+    async copiesOf(run, id, manifestSha256) {
+      return (await (await storageOf(run))?.copies?.(id, manifestSha256)) ?? [];
     },
     async isReplicated(run) {
       const at = location.replace(runMark, String(run));

@@ -13,6 +13,11 @@ export interface CheckpointStorage {
    * does not want it any more aborts the signal.
    */
   load(id: string, over?: AbortSignal): Promise<CheckpointContent>;
+  /**
+   * Reads a checkpoint and verifies it as `load` does, but keeps nothing of it, whatever its size: for whoever only wants to know
+   * whether it is what its manifest says, and whose manifest that is.
+   */
+  check(id: string): Promise<StoredCheckpoint>;
   /** The manifests of all whole checkpoints, oldest first by (lineage, era, step). Does not read the tensors. */
   list(): Promise<readonly StoredCheckpoint[]>;
   /** Removes a checkpoint: first its manifest, then the rest. Absent ids are no error; nor is one of which only parts are there. */
@@ -22,8 +27,11 @@ export interface CheckpointStorage {
    * Absent where each writer removes its own.
    */
   unfinished?(): Promise<readonly string[]>;
-  /** Reads each copy as `load` does, those that are not there left out. Absent where there is only one place. */
-  copies?(id: string): Promise<readonly CheckpointCopy[]>;
+  /**
+   * Reads each copy as `check` does, those that are not there left out. Absent where there is only one place.
+   * @param manifestSha256 of the one that is meant: what has another manifest is another checkpoint. Null: nobody knows it
+   */
+  copies?(id: string, manifestSha256: string | null): Promise<readonly CheckpointCopy[]>;
 }
 
 /** What one of several places has of a checkpoint. */

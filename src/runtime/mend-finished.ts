@@ -15,7 +15,6 @@ import { bestLeft } from "./decision-operations.ts";
 import type { RunArchive } from "./rebuild-run.ts";
 import { type RunReading, readRun, readValue } from "./run-reading.ts";
 import { unchanged } from "./run-view.ts";
-import { digestsOf } from "./state.ts";
 
 /**
  * What was mended, as sentences; none when all is whole, or cannot be told from here, or the run is not finished.
@@ -73,18 +72,24 @@ async function damagedOf(
 }
 
 /** Null: it is whole, or it cannot be told. What is absent or cannot be read may be whole. */
-async function damageOf(archive: RunArchive, record: JobRecord, pointer: CheckpointPointer): Promise<string | null> {
-  const { id, stateDigest } = pointer;
-  try {
-    const { state } = digestsOf(await archive.load(record.run, id));
-    if (state === stateDigest) return null;
-    return `its state has the digest ${state}, and ${stateDigest} was published`;
-  } catch (error) {
-    if (!(error instanceof CheckpointError) || error.problem !== "corrupt") return null;
-    if (record.replicas === 0) return messageOf(error);
+async function damageOf(
+  archive: RunArchive,
+  { run, replicas }: JobRecord,
+  { id, manifestSha256, holders }: CheckpointPointer,
+): Promise<string | null> {
+  if (replicas > 0) {
+    const copies = await archive.copiesOf(run, id, manifestSha256);
     // A holder that is not seen from here may have a whole copy.
-    const seen = await archive.copiesOf(record.run, id);
-    return seen.length < (pointer.holders?.length ?? 1) ? null : messageOf(error);
+    if (copies.length < (holders?.length ?? 1)) return null;
+    return copies.every(({ wrong }) => wrong?.problem === "corrupt") ? messageOf(copies[0]?.wrong) : null;
+  }
+  try {
+    const { manifestSha256: sha256 } = await archive.check(run, id);
+    return sha256 === manifestSha256
+      ? null
+      : `its manifest has the SHA-256 ${sha256}, and ${manifestSha256} was published`;
+  } catch (error) {
+    return error instanceof CheckpointError && error.problem === "corrupt" ? messageOf(error) : null;
   }
 }
 

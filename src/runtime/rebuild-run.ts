@@ -30,8 +30,10 @@ export interface RunArchive {
   checkpointsOf(run: number): Promise<readonly StoredCheckpoint[]>;
   /** As `CheckpointStorage.load`. */
   load(run: number, id: string): Promise<CheckpointContent>;
+  /** As `CheckpointStorage.check`. */
+  check(run: number, id: string): Promise<StoredCheckpoint>;
   /** As `CheckpointStorage.copies`; empty where all share one place. */
-  copiesOf(run: number, id: string): Promise<readonly CheckpointCopy[]>;
+  copiesOf(run: number, id: string, manifestSha256: string): Promise<readonly CheckpointCopy[]>;
   /** Whether they lie in workers' own directories, and not in one that all share. */
   isReplicated(run: number): Promise<boolean>;
 }

@@ -229,6 +229,7 @@ export function checkpointStorageContract(
         damaged[at]! ^= 1 << (at % 8);
         await replaceFile("one", name, damaged);
         await assertRefused(storage.load("one"), "corrupt", new RegExp(name.replace(".", "\\.")));
+        await assertRefused(storage.check("one"), "corrupt", new RegExp(name.replace(".", "\\.")));
       }
       await replaceFile("one", name, whole);
     }
@@ -243,7 +244,9 @@ export function checkpointStorageContract(
       for (const damaged of [...cuts, Buffer.concat([whole, Buffer.from("\n")]), Buffer.concat([whole, whole])]) {
         await replaceFile("one", name, damaged);
         const finding = name === "manifest.json" ? "manifest" : `is ${damaged.length} bytes long`;
-        await assertRefused(storage.load("one"), "corrupt", new RegExp(`${name.replace(".", "\\.")}.*${finding}`));
+        const says = new RegExp(`${name.replace(".", "\\.")}.*${finding}`);
+        await assertRefused(storage.load("one"), "corrupt", says);
+        await assertRefused(storage.check("one"), "corrupt", says);
       }
       await replaceFile("one", name, whole);
     }
@@ -251,6 +254,13 @@ export function checkpointStorageContract(
 
   promise("a missing checkpoint is missing, not corrupt", async ({ storage }) => {
     await assertRefused(storage.load("one"), "missing", /no checkpoint "one"/);
+    await assertRefused(storage.check("one"), "missing", /no checkpoint "one"/);
+  });
+
+  promise("what is whole is checked without being loaded, and its manifest is told", async ({ storage }) => {
+    const { id, manifest, manifestSha256 } = await storage.write(content("one"));
+    const { location: _, ...checked } = await storage.check("one");
+    assert.deepEqual(checked, { id, manifest, manifestSha256 });
   });
 
   promise("a checkpoint without its manifest does not exist", async ({ storage, removeFile }) => {
@@ -278,6 +288,7 @@ export function checkpointStorageContract(
       await storage.write(content("one"));
       await removeFile("one", name);
       await assertRefused(storage.load("one"), "missing", new RegExp(name.replace(".", "\\.")));
+      await assertRefused(storage.check("one"), "missing", new RegExp(name.replace(".", "\\.")));
     });
   }
 

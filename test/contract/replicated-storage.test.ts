@@ -38,6 +38,7 @@ checkpointStorageContract("replicated", async (context) => {
       return stored;
     },
     load: (id) => writer.storage.load(id),
+    check: (id) => writer.storage.check(id),
     list: () => writer.storage.list(),
     // Each holder deletes its own.
     delete: async (id) => {
@@ -376,7 +377,7 @@ test("whoever only looks finds a checkpoint in any worker's folder, the lost and
   await rm(workers[0].directory, { recursive: true });
   await flipBit(workers[1], "one", "state.json");
   assertSameContent(await (await openForReading(workers[0].directory, quiet)).load("one"), content("one"));
-  const copies = await (await openForReading(around, quiet)).copies!("one");
+  const copies = await (await openForReading(around, quiet)).copies!("one", null);
   assert.deepEqual(
     copies.map(({ location, wrong }) => [location, wrong?.code ?? "whole"]),
     [
@@ -387,6 +388,27 @@ test("whoever only looks finds a checkpoint in any worker's folder, the lost and
   await flipBit(workers[2], "one", "state.json");
   await assert.rejects((await openForReading(around, quiet)).load("one"), { code: "corrupt-checkpoint" });
   assert.deepEqual((await readdir(around)).sort(), ["w1", "w2"], "the lost one is not made anew");
+});
+
+test("a copy with another manifest under the same id is no whole copy", async (context) => {
+  const cluster = await openCluster(context, 0);
+  const workers = [await cluster.start("w0"), await cluster.start("w1")] as const;
+  const { manifestSha256 } = await workers[0].local.write(content("one"));
+  const other = await workers[1].local.write(content("one", { step: 50 }));
+  assert.notEqual(other.manifestSha256, manifestSha256);
+  const storage = await openForReading(dirname(workers[0].directory), quiet);
+  const wrongOf = async (sha256: string | null) => (await storage.copies!("one", sha256)).map(({ wrong }) => wrong);
+  const [whole, another] = await wrongOf(manifestSha256);
+  assert.equal(whole, null);
+  assert.match(
+    `${another?.problem}: ${another?.message}`,
+    /^corrupt: .*w1\/one\/manifest\.json is not what was written/,
+  );
+  assert.deepEqual(
+    (await wrongOf(other.manifestSha256)).map((wrong) => wrong?.problem),
+    ["corrupt", undefined],
+  );
+  assert.deepEqual(await wrongOf(null), [null, null], "where nobody knows which one is meant");
 });
 
 test("a file is read from the disk as fast as it is taken, and no faster", async (context) => {

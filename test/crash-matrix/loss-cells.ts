@@ -42,6 +42,7 @@ async function checkRebuilt(
     newestRun: async () => Math.max(0, ...stored.map(({ manifest }) => Number(manifest.run))),
     checkpointsOf: () => storage.list(),
     load: (_, id) => storage.load(id),
+    check: (_, id) => storage.check(id),
     copiesOf: async () => [],
     isReplicated: async () => false,
   };

@@ -17,7 +17,6 @@ import type { CheckpointPointer } from "../../src/core/status.ts";
 import { clusterStatus } from "../../src/runtime/cluster-status.ts";
 import { openRun, type RunRequest } from "../../src/runtime/open-run.ts";
 import { readRun } from "../../src/runtime/run-reading.ts";
-import { digestsOf } from "../../src/runtime/state.ts";
 import { ruleOf } from "../fixtures/checkpoint-rule.ts";
 
 const log = createLog({ stream: process.stderr, format: "text", level: "error" });
@@ -34,7 +33,7 @@ const fingerprint = {
 
 const pointer = (id: string, step: number): CheckpointPointer => ({
   ...{ id, location: id, lineage: 1, era: 1, step, epoch: 1, stepInEpoch: 0, generation: 1 },
-  ...{ stateDigest: `sha256:${step}`, weightsDigest: "", manifestSha256: "", monitor: "loss", value: 0.5 },
+  ...{ stateDigest: `sha256:${step}`, weightsDigest: "", manifestSha256: "0a", monitor: "loss", value: 0.5 },
   of: { monitor: "loss", mode: "min", data: "d" },
 });
 
@@ -211,13 +210,10 @@ async function finishedRun(corrupt: readonly string[], replicas = 0) {
   const stored = [4, 8, 12, 16].map((step, i) => checkpointOf(`c${i + 1}`, step, 2));
   const known = archiveOf(stored, "");
   const value = { c1: 0.25, c2: 0.375, c3: 0.5, c4: 0.5 };
-  const pointers = await Promise.all(
-    stored.map(async ({ id, manifest: { step, epoch } }) => {
-      const { state: stateDigest } = digestsOf(await known.load(4, id));
-      const place = { ...pointer(id, step), epoch, value: value[id as keyof typeof value], stateDigest };
-      return replicas > 0 ? { ...place, holders: ["w1", "w2"] } : place;
-    }),
-  );
+  const pointers = stored.map(({ id, manifest: { step, epoch } }): CheckpointPointer => {
+    const place = { ...pointer(id, step), epoch, value: value[id as keyof typeof value] };
+    return replicas > 0 ? { ...place, holders: ["w1", "w2"] } : place;
+  });
   const put = (key: string, what: unknown) => ({ kind: "put", key, value: encodeJson(what) }) as const;
   const { record } = await openRun(client, request);
   await client.transact(
@@ -235,7 +231,7 @@ async function finishedRun(corrupt: readonly string[], replicas = 0) {
     ...known,
     newestRun: () => Promise.resolve(1),
     checkpointsOf: () => Promise.resolve([]),
-    load: (run, id) => (corrupt.includes(id) ? Promise.reject(wrong) : known.load(run, id)),
+    check: (run, id) => (corrupt.includes(id) ? Promise.reject(wrong) : known.check(run, id)),
   };
   const read = async () => {
     const { entries, checkpoints } = readRun((await client.list(keys.prefix)).entries, keys);
@@ -279,11 +275,11 @@ test("rule 15: a finished run whose latest is damaged is not finished any more; 
   let reads = 0;
   const crossed: RunArchive = {
     ...archive,
-    load: async (run, id) => {
+    check: async (run, id) => {
       if (id === "c4" && ++reads === 1) {
         await client.transact([], [{ kind: "put", key: keys.checkpoint("c4"), value: record }]);
       }
-      return archive.load(run, id);
+      return archive.check(run, id);
     },
   };
   const { notices } = await openRun(client, { ...request, archive: crossed });
@@ -299,13 +295,36 @@ test("rule 15: a finished run whose latest is damaged is not finished any more; 
 test("what cannot be read, or may be whole on a disk that is not seen from here, is not set aside", async () => {
   const { store, client, archive, read } = await finishedRun(["c4"], 1);
   const wrong = new CheckpointError("corrupt", "it was cut off.");
-  const copies = (count: number) => async () => Array.from({ length: count }, () => ({ location: "", wrong }));
-  assert.deepEqual((await openRun(client, { ...request, archive: { ...archive, copiesOf: copies(1) } })).notices, []);
-  const away = { ...archive, load: () => Promise.reject(new CheckpointError("unreadable", "EIO")) };
-  assert.deepEqual((await openRun(client, { ...request, archive: away })).notices, []);
+  const unreadable = new CheckpointError("unreadable", "EIO");
+  const copies =
+    (...states: readonly (CheckpointError | null)[]): RunArchive["copiesOf"] =>
+    async (_, id) =>
+      (id === "c4" ? states : [null, null]).map((state) => ({ location: "", wrong: state }));
+  const noticesWith = async (copiesOf: RunArchive["copiesOf"]) =>
+    (await openRun(client, { ...request, archive: { ...archive, copiesOf } })).notices;
+  for (const seen of [[], [wrong], [wrong, unreadable], [wrong, null]]) {
+    assert.deepEqual(await noticesWith(copies(...seen)), []);
+  }
   assert.equal((await read()).done, true);
-  await openRun(client, { ...request, archive: { ...archive, copiesOf: copies(2) } });
+  assert.match((await noticesWith(copies(wrong, wrong)))[0]!, /c4 is set aside: it was cut off/);
   assert.equal((await read()).done, false);
+  store.close();
+  const shared = await finishedRun(["c4"]);
+  const away = { ...shared.archive, check: () => Promise.reject(unreadable) };
+  assert.deepEqual((await openRun(shared.client, { ...request, archive: away })).notices, []);
+  assert.equal((await shared.read()).done, true);
+  shared.store.close();
+});
+
+test("what lies under latest's id with another manifest is another checkpoint: latest is set aside", async () => {
+  const { store, client, archive, read } = await finishedRun([]);
+  const other: RunArchive = {
+    ...archive,
+    check: async (run, id) => ({ ...(await archive.check(run, id)), ...(id === "c4" ? { manifestSha256: "0f" } : {}) }),
+  };
+  const { notices } = await openRun(client, { ...request, archive: other });
+  assert.match(notices[0]!, /c4 is set aside: its manifest has the SHA-256 0f, and 0a was published/);
+  assert.deepEqual((await read()).aside, ["c4"]);
   store.close();
 });
 
@@ -433,7 +452,7 @@ function checkpointOf(id: string, step: number, generation: number): StoredCheck
     ...{ equivalences: [], openings: [], members: [], writtenAt: "2026-01-01T00:00:00.000Z", files: [] },
     formatVersion: 1,
   };
-  return { id, location: `/c/${id}`, manifestSha256: "", manifest };
+  return { id, location: `/c/${id}`, manifestSha256: "0a", manifest };
 }
 
 function archiveOf(stored: readonly StoredCheckpoint[], corrupt: string): RunArchive {
@@ -443,6 +462,7 @@ function archiveOf(stored: readonly StoredCheckpoint[], corrupt: string): RunArc
     checkpointsOf: (run) => Promise.resolve(run === 4 ? stored : []),
     copiesOf: () => Promise.resolve([]),
     isReplicated: () => Promise.resolve(false),
+    check: async (_, id) => stored.find((one) => one.id === id)!,
     load: async (_, id) => {
       if (id === corrupt) throw new CheckpointError("corrupt", "it was cut off");
       const { manifest } = stored.find((one) => one.id === id)!;

@@ -139,6 +139,7 @@ function storageOf(storage: Awaited<ReturnType<typeof openDirectoryStorage>>) {
   return {
     write: storage.write.bind(storage),
     load: storage.load.bind(storage),
+    check: storage.check.bind(storage),
     list: storage.list.bind(storage),
   };
 }

@@ -133,6 +133,10 @@ export class Disk {
           throw new CheckpointError("corrupt", `A file of ${id} has another SHA-256 than was written.`);
         return content;
       },
+      check: async (id) => {
+        await local.load(id);
+        return this.#whole.get(id)!.stored;
+      },
       list: async () => (await shared.list()).filter(({ id }) => ids().has(id)),
       delete: async (id) => {
         await this.#wait(actor, 5);
@@ -171,6 +175,7 @@ export class Disk {
       newestRun: async () => ((await storage.list()).length > 0 ? 1 : 0),
       checkpointsOf: async (run) => [...(await ofRun(run))].sort((a, b) => compareStates(a.manifest, b.manifest)),
       load: (_, id) => storage.load(id),
+      check: (_, id) => storage.check(id),
       copiesOf: async () => [],
       isReplicated: async () => false,
     };
@@ -183,7 +188,7 @@ export class Disk {
 
   of(actor: Actor): CheckpointStorage {
     const wait = (ms: number) => this.#wait(actor, ms);
-    return {
+    const storage: CheckpointStorage = {
       write: async (content) => {
         const { id } = content.manifest;
         if (this.#begun.has(id)) this.reused.push(id);
@@ -209,6 +214,10 @@ export class Disk {
         }
         return copyOf(whole.content);
       },
+      check: async (id) => {
+        await storage.load(id);
+        return this.#whole.get(id)!.stored;
+      },
       list: async () => {
         await wait(5);
         return [...this.#whole.values()].map(({ stored }) => stored);
@@ -219,6 +228,7 @@ export class Disk {
         this.#whole.delete(id);
       },
     };
+    return storage;
   }
 }
 

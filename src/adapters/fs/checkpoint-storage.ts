@@ -99,6 +99,10 @@ class DirectoryStorage implements CheckpointStorage {
     return this.#reader.load(id);
   }
 
+  check(id: string): Promise<StoredCheckpoint> {
+    return this.#reader.check(id);
+  }
+
   async list(): Promise<readonly StoredCheckpoint[]> {
     return this.#reader.list(await accessing("unreadable", this.#root, () => this.#fileSystem.names(this.#root)));
   }

@@ -12,7 +12,9 @@ import type {
   StoredCheckpoint,
 } from "../../ports/checkpoint-storage.ts";
 import type { Log } from "../../ports/log.ts";
+import { manifestName } from "./checkpoint-reader.ts";
 import { openDirectoryStorage } from "./checkpoint-storage.ts";
+import { corruptFile } from "./storage-errors.ts";
 import { storeIdName, workerOf } from "./store-id.ts";
 
 /**
@@ -54,12 +56,20 @@ class SeveralStorages implements CheckpointStorage {
     assert(false, "whoever writes a checkpoint writes to a directory of its own");
   }
 
-  /** Says what is wrong with the first copy, if there is one and no better one. */
-  async load(id: string): Promise<CheckpointContent> {
+  load(id: string): Promise<CheckpointContent> {
+    return this.#first((storage) => storage.load(id));
+  }
+
+  check(id: string): Promise<StoredCheckpoint> {
+    return this.#first((storage) => storage.check(id));
+  }
+
+  /** Of the first copy that is whole. Says what is wrong with the first one, if there is one and no better one. */
+  async #first<T>(read: (storage: CheckpointStorage) => Promise<T>): Promise<T> {
     let wrong: CheckpointError | null = null;
     for (const storage of this.#storages) {
       try {
-        return await storage.load(id);
+        return await read(storage);
       } catch (error) {
         if (!(error instanceof CheckpointError)) throw error;
         if (wrong === null || wrong.problem === "missing") wrong = error;
@@ -68,13 +78,15 @@ class SeveralStorages implements CheckpointStorage {
     throw wrong!;
   }
 
-  async copies(id: string): Promise<readonly CheckpointCopy[]> {
+  async copies(id: string, manifestSha256: string | null): Promise<readonly CheckpointCopy[]> {
     const found: CheckpointCopy[] = [];
     for (const [i, storage] of this.#storages.entries()) {
       const location = join(this.#paths[i]!, id);
       try {
-        await storage.load(id);
-        found.push({ location, wrong: null });
+        const { manifestSha256: sha256 } = await storage.check(id);
+        const isMeant = sha256 === (manifestSha256 ?? sha256);
+        const finding = `its SHA-256 is ${sha256}, and that of ${id} is ${manifestSha256}`;
+        found.push({ location, wrong: isMeant ? null : corruptFile(join(location, manifestName), finding) });
       } catch (error) {
         if (!(error instanceof CheckpointError)) throw error;
         if (error.problem !== "missing") found.push({ location, wrong: error });

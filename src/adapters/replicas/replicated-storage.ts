@@ -118,6 +118,11 @@ export class ReplicatedStorage implements CheckpointStorage {
     }
   }
 
+  /** The copy that is here. */
+  check(id: string): Promise<StoredCheckpoint> {
+    return this.#options.local.check(id);
+  }
+
   /** Those that are here. */
   list(): Promise<readonly StoredCheckpoint[]> {
     return this.#options.local.list();

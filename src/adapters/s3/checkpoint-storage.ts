@@ -111,6 +111,10 @@ class S3Storage implements CheckpointStorage {
     return this.#reader.load(id);
   }
 
+  check(id: string): Promise<StoredCheckpoint> {
+    return this.#reader.check(id);
+  }
+
   async list(): Promise<readonly StoredCheckpoint[]> {
     return this.#reader.list(await this.#reading(this.#root, () => this.#store.folders(this.#prefix)));
   }

@@ -108,8 +108,9 @@ function setAsideIn({ etcd }: FoundCheckpoints, id: string): NotWhole | null {
 }
 
 /** Of the copies that are there, where each worker has its own, those that are not what was written; a single one was read before. */
-async function damagedCopies({ storage }: FoundCheckpoints, id: string): Promise<readonly NotWhole[]> {
-  const copies = (await storage.copies?.(id)) ?? [];
+async function damagedCopies(found: FoundCheckpoints, id: string): Promise<readonly NotWhole[]> {
+  const manifest = publishedAs(found, id) ?? found.stored.find((one) => one.id === id)?.manifestSha256 ?? null;
+  const copies = (await found.storage.copies?.(id, manifest)) ?? [];
   if (copies.length < 2) return [];
   return copies.flatMap(({ location, wrong }): NotWhole[] => {
     if (wrong === null) return [];
@@ -129,7 +130,14 @@ function summaryOf(findings: readonly Finding[], bad: number, damaged: readonly 
   return `${findings.length} checkpoints: ${aside > 0 ? `${aside} set aside, ` : ""}${verdict}${copies}.${aside > 0 ? ` (${hint})` : ""}`;
 }
 
-async function verifyOne({ load, stored, etcd }: FoundCheckpoints, id: string): Promise<Finding> {
+/** The SHA-256 of the manifest that was published; undefined where nobody knows. */
+function publishedAs({ etcd }: FoundCheckpoints, id: string): string | undefined {
+  const record = etcd?.records.get(id);
+  return record && record.state !== "condemned" ? record.pointer.manifestSha256 : undefined;
+}
+
+async function verifyOne(found: FoundCheckpoints, id: string): Promise<Finding> {
+  const { load, stored } = found;
   try {
     const content = await load(id);
     const { manifest } = content;
@@ -146,8 +154,7 @@ async function verifyOne({ load, stored, etcd }: FoundCheckpoints, id: string): 
       }
     }
     const one = stored.find((candidate) => candidate.id === id);
-    const record = etcd?.records.get(id);
-    const published = record && record.state !== "condemned" ? record.pointer.manifestSha256 : undefined;
+    const published = publishedAs(found, id);
     if (one && published !== undefined && published !== one.manifestSha256) {
       throw new CheckpointError(
         "corrupt",

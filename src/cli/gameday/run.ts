@@ -212,7 +212,7 @@ async function wholeProblems(cluster: GamedayCluster): Promise<Record<string, re
   for (const name of ["latest", "best"] as const) {
     const pointer = readValue<CheckpointPointer>(now.entries, observer.keys[name]);
     if (!pointer) continue;
-    await storage.load(pointer.id).catch((error: unknown) => whole.push(`${name}: ${messageOf(error)}`));
+    await storage.check(pointer.id).catch((error: unknown) => whole.push(`${name}: ${messageOf(error)}`));
   }
   const perEpoch = now.epochs.find(({ epoch }) => epoch === 1)?.state.step ?? 0;
   const uneven = now.epochs.filter(({ epoch, state }) => state.step !== epoch * perEpoch);
