@@ -367,7 +367,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "const divergence = divergenceOf(reports, view.latest?.state ?? null);",
     replace: "const divergence = divergenceOf([], view.latest?.state ?? null);",
     seeds: 3000,
-    foundBy: 722,
+    foundBy: 1750,
   },
   {
     name: "who takes a state begins the epoch's sums anew",
