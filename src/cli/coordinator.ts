@@ -1,6 +1,7 @@
 /** `lockstep coordinator`: forms the cluster and serves its status. */
 import { availableParallelism } from "node:os";
 import { type ControlHandler, serveControl } from "../adapters/grpc/control.ts";
+import { broughtSources } from "../adapters/replicas/brought-sources.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";
 import { systemClock } from "../adapters/system/clock.ts";
@@ -12,6 +13,7 @@ import { openArchive } from "./archive.ts";
 import type { Arguments, Command } from "./command.ts";
 import { addressOf, budgetOf, endpointsOf, onStopSignal, processLog, resumeOf, shared, workersOf } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
+import { connectTo } from "./replicas.ts";
 
 /** Time for what was said last to get through. */
 const lastWordsMs = 250;
@@ -98,6 +100,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
       log,
       liveness: tcpLiveness(systemClock),
       archive,
+      brought: (members) => broughtSources({ job: record.job, connect: connectTo(budget), log }, members),
       self: { address, pid: process.pid, name: "coordinator" },
     });
     handler = running;

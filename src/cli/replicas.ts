@@ -41,13 +41,18 @@ export interface OwnCheckpointsWish {
 /** So many budgets a disk may take before it counts as hanging. */
 const stallBudgets = 12;
 
+/** How another worker's checkpoints are asked for. */
+export function connectTo({ connectMs, budgetMs }: FailureBudget): (address: string) => CheckpointsConnection {
+  return (address) => connectCheckpoints(address, connectMs, stallBudgets * budgetMs);
+}
+
 export async function openOwnCheckpoints(args: Arguments, wish: OwnCheckpointsWish): Promise<OwnCheckpoints> {
   const { local, name, record, keys, budget, coordination, log } = wish;
   const directory = resolve(wish.directory);
   const files = new CheckpointFiles(directory, local, log);
   const run = `${record.job}/${record.run}`;
   const id = await storeIdOf(directory);
-  const connect = (at: string) => connectCheckpoints(at, budget.connectMs, stallBudgets * budget.budgetMs);
+  const connect = connectTo(budget);
   const { entries } = await coordination.list(keys.members);
   for (const { value } of entries) {
     const other = decodeJson<Member>(value);

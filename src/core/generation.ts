@@ -7,94 +7,17 @@
  * `decide` looks at everything the coordinator can read and says what to do now, and why. It keeps no memory of
  * events: a hint that is lost or doubled changes nothing.
  */
-import { baseOf, beginningOf, type StateView, usable } from "./beginning.ts";
-import { type Suspicion, unreachable } from "./broken-links.ts";
-import { describeDivergence, type Divergence, divergenceOf, outvoted, type Replay } from "./divergence.ts";
+import { baseOf, beginningOf, usable } from "./beginning.ts";
+import { unreachable } from "./broken-links.ts";
+import type { ClusterView, Decision, Eviction } from "./decision.ts";
+import { describeDivergence, type Divergence, divergenceOf, outvoted } from "./divergence.ts";
 import { assert } from "./errors.ts";
 import { slowStepFactor } from "./failure-budget.ts";
 import { continued, type Fingerprint, refusalOf, withChanges } from "./fingerprint.ts";
-import { type Forming, type Generation, type Member, memberIds, type Running } from "./membership.ts";
+import { type Forming, type Member, memberIds, type Running } from "./membership.ts";
 import { shardsOfRank } from "./reduce-tree.ts";
 import { compareStates } from "./state-order.ts";
 import { plural } from "./summary-table.ts";
-
-/** How many workers a run wants. */
-export interface WorkerCounts {
-  /** So many it waits for when no member of its last generation is left. */
-  readonly start: number;
-  /** With fewer it pauses. */
-  readonly min: number;
-  /** More than these, and more than there are shards, stand by. */
-  readonly max: number;
-}
-
-export interface ClusterView extends StateView {
-  /** This coordinator's fencing token. */
-  readonly coordinator: number;
-  /** The start of the run, see `JobRecord`. */
-  readonly start: number;
-  readonly shards: number;
-  readonly workers: WorkerCounts;
-  /** Of the last generation; null before the first. */
-  readonly fingerprint: Fingerprint | null;
-  /** This start may change what the bits depend on (--allow-change). */
-  readonly mayChange: boolean;
-  /**
-   * This coordinator has been active for longer than any lease lasts, so a member whose key is there is alive. Before,
-   * it may be the key of a cluster that was killed as a whole, after which the job may be started with changes.
-   */
-  readonly settled: boolean;
-  /** Those whose keys are there, oldest key first. */
-  readonly members: readonly Member[];
-  /** Members of the current generation whose keys are not there, but which may be alive and write them again. */
-  readonly unsure: ReadonlySet<string>;
-  /**
-   * etcd's data were lost, no generation was formed since, and some who were members before may not have announced
-   * themselves yet.
-   */
-  readonly mayReturn: boolean;
-  /** Ids that were refused or evicted; never admitted again. */
-  readonly refused: ReadonlySet<string>;
-  readonly generation: Generation | null;
-  /** Links of the current generation that do not work, as one end says. */
-  readonly suspicions: readonly Suspicion[];
-  /** Members of the running generation have compared their states, and they differ. */
-  readonly divergence: Divergence | null;
-  readonly done: boolean;
-  /** This start of the run cannot go on. */
-  readonly failed: boolean;
-  readonly stopRequested: boolean;
-  /** How long the current generation has been forming, as this coordinator saw it. */
-  readonly formingForMs: number;
-  readonly formingLimitMs: number;
-}
-
-export type Decision =
-  | { readonly kind: "wait"; readonly reason: string }
-  | { readonly kind: "refuse"; readonly workerId: string; readonly reason: string }
-  | {
-      readonly kind: "form";
-      readonly forming: Forming;
-      readonly evicted: readonly Eviction[];
-      readonly fingerprint: Fingerprint;
-      /** As in the view, with what this membership adds. */
-      readonly equivalences: readonly string[];
-      /** As in the view, unless this generation goes back. */
-      readonly replay: Replay | null;
-    }
-  /** Its origin is the view's, unless this generation has to go back behind what was published. */
-  | { readonly kind: "run"; readonly running: Running; readonly reason: string }
-  /** Nobody would be left to go on: the members stop together and publish their state. */
-  | { readonly kind: "stop"; readonly reason: string }
-  | { readonly kind: "fail"; readonly reason: string; readonly code: "diverged" | "corrupt-checkpoint" };
-
-/** A worker that is left out against its will. Its id is never admitted again. */
-export interface Eviction {
-  readonly workerId: string;
-  readonly reason: string;
-  /** "diverged": it is to forget its state. */
-  readonly kind: "evicted" | "diverged";
-}
 
 export function decide(view: ClusterView): Decision {
   if (view.done) return wait("the job is finished");
@@ -182,7 +105,15 @@ function beginAnew(view: ClusterView): Decision {
   const goesOn = isAfterLoss(view) && ready.some(({ trainedIn }) => trainedIn > 0);
   if (ready.length < start && !goesOn) return wait(`${ready.length} of ${start} workers are here`);
   if (goesOn) return form(view, new Map(), "etcd's data were lost");
+  if (view.bringers.length > 0) return fromBrought(view);
   return form(view, new Map(), view.generation ? "all workers are new" : "the first membership");
+}
+
+/** Nobody who is here has trained since etcd lost its data, and there are checkpoints that it knows nothing of. */
+function fromBrought({ bringers, isAskedFor }: ClusterView): Decision {
+  const who = `${bringers.join(", ")} ${bringers.length === 1 ? "has" : "have"} checkpoints that etcd knows nothing of`;
+  if (!isAskedFor) return { kind: "rebuild", reason: `etcd's data were lost, and ${who}` };
+  return { kind: "fail", code: "incompatible", reason: `a new run was asked for, and ${who}; start it again` };
 }
 
 function isAfterLoss({ generation, origin }: ClusterView): boolean {
@@ -348,7 +279,7 @@ function run(view: ClusterView, forming: Forming): Decision {
   const divergence = divergenceOf(reports, view.latest?.state ?? null);
   if (divergence) return goBack(view, divergence);
   const beginning = beginningOf(view, reports);
-  if ("fail" in beginning) return { kind: "fail", code: "corrupt-checkpoint", reason: beginning.fail };
+  if ("fail" in beginning) return withoutBeginning(view, beginning.fail);
   if (beginning.source.kind === "checkpoint" && !mayTakeCheckpoint(view, forming)) {
     const { step } = beginning.source.state;
     return wait(
@@ -373,6 +304,16 @@ function run(view: ClusterView, forming: Forming): Decision {
       reason: forming.reason,
     },
   };
+}
+
+/** Where nobody has the state in memory any more, a worker that is not here yet may bring a checkpoint. */
+function withoutBeginning(view: ClusterView, reason: string): Decision {
+  const wasInMemory = view.origin.from?.checkpoint === null;
+  if (wasInMemory && view.bringers.length > 0) return fromBrought(view);
+  const mayBeBrought = wasInMemory && view.members.some(({ store }) => store !== null);
+  if (!mayBeBrought) return { kind: "fail", code: "corrupt-checkpoint", reason };
+  const who = view.members.map(({ name }) => name).join(", ");
+  return { kind: "wait", reason: `${reason}; ${who} brought none: start the workers that kept one`, needsHelp: true };
 }
 
 /**

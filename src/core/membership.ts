@@ -31,6 +31,8 @@ export interface Member {
   readonly stepMs: number;
   /** Where it has its own checkpoints; null where all workers share one place. */
   readonly store: Store | null;
+  /** The ids of those that etcd does not name; after a loss of etcd's data, of all. */
+  readonly brings: readonly string[];
 }
 
 /** A worker's own checkpoints, of which it gives others copies, and takes theirs. */

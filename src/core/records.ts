@@ -1,7 +1,7 @@
 /** The values of the keys in etcd, other than membership (generation.ts) and the pointers (status.ts). */
 import type { BestOf } from "./checkpoint-policy.ts";
 import type { ErrorCode } from "./errors.ts";
-import type { WorkerCounts } from "./generation.ts";
+import type { WorkerCounts } from "./decision.ts";
 import type { CheckpointRule } from "./job.ts";
 import type { StateName } from "./state-order.ts";
 import type { CheckpointPointer } from "./status.ts";
@@ -26,6 +26,8 @@ export interface JobRecord {
   readonly replicas: number;
   /** The last start was allowed to change what the bits depend on. */
   readonly mayChange: boolean;
+  /** Its first start was asked for a new run (--resume never): what workers bring of a run with its number is another's. */
+  readonly isAskedFor: boolean;
   /** Which start of the run this is, counted from 1; processes that are started again take part in the same one. */
   readonly start: number;
 }

@@ -63,6 +63,17 @@ export interface CheckpointContent {
   readonly state: unknown;
 }
 
+/** All but the tensors. */
+export type CheckpointWords = Pick<CheckpointContent, "manifest" | "state">;
+
+/** What a run can be rebuilt from. */
+export interface RunSources {
+  /** The manifests of one run, oldest first. */
+  checkpointsOf(run: number): Promise<readonly StoredCheckpoint[]>;
+  /** As `CheckpointStorage.load`, but for the tensors: they are verified as all else. */
+  load(run: number, id: string): Promise<CheckpointWords>;
+}
+
 export interface NamedTensor {
   readonly name: string;
   readonly shape: readonly number[];

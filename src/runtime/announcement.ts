@@ -20,6 +20,8 @@ export interface AnnouncementOptions {
   readonly log: Log;
   /** The highest generation that the worker has read of; announced whenever something is. */
   readonly seen: () => number;
+  /** What of its own checkpoints etcd does not name; announced likewise. */
+  readonly brings: () => Promise<readonly string[]>;
   /** Whether the worker still belongs there; asked before a lost lease is replaced. */
   readonly mayReturn: () => Promise<boolean>;
 }
@@ -111,12 +113,9 @@ export class Announcement {
       for (;;) {
         const unchanged: Condition =
           this.#writtenAt === null ? { kind: "absent", key } : { kind: "modified-at", key, revision: this.#writtenAt };
-        const put: Operation = {
-          kind: "put",
-          key,
-          value: encodeJson({ ...this.#member, seen: this.#options.seen() }),
-          lease,
-        };
+        const brings = await this.#options.brings();
+        const member: Member = { ...this.#member, brings, seen: this.#options.seen() };
+        const put: Operation = { kind: "put", key, value: encodeJson(member), lease };
         const { succeeded, revision } = await coordination.transact([unchanged], [put]);
         this.#writtenAt = succeeded ? revision : ((await coordination.get(key))?.modRevision ?? null);
         if (succeeded) return;

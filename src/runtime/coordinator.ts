@@ -8,12 +8,14 @@ import { LockstepError, messageOf } from "../core/errors.ts";
 import type { Divergence, Replay } from "../core/divergence.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Fingerprint } from "../core/fingerprint.ts";
-import { type ClusterView, type Decision, decide, type Eviction } from "../core/generation.ts";
+import type { ClusterView, Decision, Eviction } from "../core/decision.ts";
+import { decide } from "../core/generation.ts";
 import { describeSource, memberIds } from "../core/membership.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
+import type { RunSources } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Entry, Lease } from "../ports/coordination.ts";
 import type { Liveness } from "../ports/liveness.ts";
@@ -22,10 +24,11 @@ import { AbsentMembers } from "./absent-members.ts";
 import { FormingPatience } from "./forming-patience.ts";
 import { goneAmong } from "./gone-members.ts";
 import { clusterStatus, type WorkerProgress } from "./cluster-status.ts";
+import { type BroughtSources, bringersIn } from "./brought-checkpoints.ts";
 import { Decoder } from "./decoder.ts";
 import { bestLeft, bestSoFar, conditionsOf, equivalencesOf, operationsOf } from "./decision-operations.ts";
 import { LastGeneration } from "./last-generation.ts";
-import { litterOf, published, type RunReading, readRun, readValue } from "./run-reading.ts";
+import { isStopping, litterOf, published, type RunReading, readRun, readValue } from "./run-reading.ts";
 import { type RunArchive, hasLostData, rebuildRun } from "./rebuild-run.ts";
 import { requestStop } from "./request-stop.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
@@ -41,6 +44,7 @@ export interface CoordinatorOptions {
   readonly liveness: Liveness;
   /** Where this process sees the checkpoints, for when etcd loses its data; null where it does not. */
   readonly archive: RunArchive | null;
+  readonly brought: BroughtSources;
 }
 
 /** Between taking over from one coordinator that is gone and from the next, growing: who is mistaken does no harm. */
@@ -157,12 +161,16 @@ export class Coordinator {
     if (!reading.members.some(({ start }) => start <= this.#options.record.start)) this.#onEmpty?.();
     const token = await this.#electedToken(reading);
     if (token === null) return false;
-    if (hasLostData(reading, keys, this.#last.number)) return this.#rebuild(token);
+    if (hasLostData(reading, keys, this.#last.number)) return this.#rebuild(token, this.#options.archive);
     const view = this.#viewOf(reading, token);
     const decision = decide(view);
     if (decision.kind === "wait") {
-      this.#say(decision.reason);
+      this.#say(decision.reason, decision.needsHelp ? "warn" : "debug");
       return false;
+    }
+    if (decision.kind === "rebuild") {
+      this.#say(decision.reason);
+      return this.#rebuild(token, this.#options.brought(bringersIn(reading, keys, this.#record)), true);
     }
     if (decision.kind === "form" && (await this.#looksAtSuspects(decision.evicted, reading))) return true;
     return this.#act(decision, reading, token, view.formingForMs > view.formingLimitMs);
@@ -191,13 +199,13 @@ export class Coordinator {
     return true;
   }
 
-  /** Somebody has seen what etcd knows nothing of: its data were lost, or an older copy was put back. */
-  async #rebuild(token: number): Promise<true> {
-    const { coordination, keys, archive, log } = this.#options;
+  /** There is what etcd knows nothing of: its data were lost, or an older copy was put back. */
+  async #rebuild(token: number, archive: RunSources | null, fromBrought = false): Promise<true> {
+    const { coordination, keys, log } = this.#options;
     const record = { ...this.#record, start: Math.max(this.#record.start, this.#options.record.start) };
     const active: Condition = { kind: "created-at", key: keys.coordinator, revision: token };
     const { job, run } = record;
-    const parts = { coordination, job, run, record, wishes: record, archive, seen: this.#last.number };
+    const parts = { coordination, job, run, record, wishes: record, archive, fromBrought, seen: this.#last.number };
     const { succeeded, notices } = await rebuildRun({ ...parts, conditions: [active] });
     if (succeeded) for (const notice of notices) log.error(notice);
     return true;
@@ -276,6 +284,8 @@ export class Coordinator {
       members: reading.members,
       unsure: generation ? unsure : new Set(),
       mayReturn: isAfterLoss && (unsure.size > 0 || (this.#last.number === 0 && activeMs <= budget.leaseTtlMs)),
+      bringers: bringersIn(reading, keys, record).map(({ name }) => name),
+      isAskedFor: record.isAskedFor,
       refused: reading.refused,
       generation,
       reports: reading.reports,
@@ -289,7 +299,7 @@ export class Coordinator {
       best: bestSoFar(bestLeft(reading, keys)),
       done: entries.has(keys.done),
       failed: isFor(readValue<Ending>(entries, keys.failed), record.start),
-      stopRequested: this.#isStopping(reading),
+      stopRequested: isStopping(reading, keys, record.start),
       formingForMs: this.#forming ? clock.monotonicMs() - this.#forming.sinceMs : 0,
       formingLimitMs: this.#patience.limitMs(clock.monotonicMs()),
     };
@@ -302,17 +312,9 @@ export class Coordinator {
     return steadyMs > 2 * budget.budgetMs ? budget.absenceMs : budget.absenceAfterTroubleMs;
   }
 
-  /** Whether a stop was asked for, of this start or of those who are still there from an earlier one. */
-  #isStopping({ entries, generation, members }: RunReading): boolean {
-    const stop = readValue<Ending>(entries, this.#options.keys.stop);
-    const current = memberIds(generation);
-    const starts = members.filter(({ workerId }) => current.includes(workerId)).map(({ start }) => start);
-    return [this.#record.start, ...starts].some((start) => isFor(stop, start));
-  }
-
   /** Carries a decision out in one transaction that only the active coordinator can win. */
   async #act(
-    decision: Exclude<Decision, { kind: "wait" }>,
+    decision: Exclude<Decision, { kind: "wait" | "rebuild" }>,
     reading: RunReading,
     token: number,
     formedTooLong: boolean,
@@ -368,10 +370,10 @@ export class Coordinator {
   }
 
   /** A reason is said once, when it changes. */
-  #say(reason: string): void {
+  #say(reason: string, level: "debug" | "warn" = "debug"): void {
     if (reason === this.#reason) return;
     this.#reason = reason;
-    this.#options.log.debug(reason);
+    this.#options.log[level](reason);
   }
 
   #forgetProgress(reading: RunReading): void {

@@ -1,6 +1,6 @@
 /** What the coordinator writes when it carries a decision out: the operations of one transaction. */
 import { type BestSoFar, isSameBest, movesBest } from "../core/checkpoint-policy.ts";
-import type { Decision, Eviction } from "../core/generation.ts";
+import type { Decision, Eviction } from "../core/decision.ts";
 import { encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { memberIds, type Running } from "../core/membership.ts";
@@ -21,7 +21,7 @@ const refusedAtOnce = 50;
 
 /** `start` is the run's start that the decision is about, see `JobRecord`. */
 export function operationsOf(
-  decision: Exclude<Decision, { kind: "wait" }>,
+  decision: Exclude<Decision, { kind: "wait" | "rebuild" }>,
   reading: RunReading,
   keys: Keys,
   start: number,

@@ -31,6 +31,7 @@ import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-st
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Lease, Operation, Watch } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
+import { namingLostBest } from "./lost-best.ts";
 import { type CheckpointIdentity, covers, isStale, nextToPublish, type Point } from "./point.ts";
 import { pointerOf } from "./pointers.ts";
 import { pruneCheckpoints, removeUnpublished } from "./prune.ts";
@@ -279,8 +280,11 @@ export class Leadership {
     const identity = { id, generation, fencingToken: token, members, equivalences, writtenAt };
     const stored = await this.#write(point, identity);
     const pointer = pointerOf(stored, record.checkpoint, point.progress.samplings.at(-1) ?? null);
-    const isBest = point.kind === "boundary" && movesBest(record.checkpoint, state.best?.value ?? null, pointer);
-    const { step, epoch, lineage, era } = point.progress;
+    const { step, epoch, lineage, era, best } = point.progress;
+    const lost = best?.step === step ? null : await namingLostBest(this.#options, best, state.best?.value ?? null);
+    // Where an era begins, a boundary is published again that may be the best one.
+    const mayBe = lost === null && (point.kind === "boundary" || best?.step === step);
+    const isBest = mayBe && movesBest(record.checkpoint, state.best?.value ?? null, pointer);
     // Who trained on while etcd lost its data, or was put back, remembers epochs whose records are gone.
     const isForgotten =
       era > (state.latest?.value.era ?? 1) ||
@@ -294,11 +298,13 @@ export class Leadership {
         unchanged(keys.best, state.best),
         // Whoever leads next may have condemned it, not knowing of a transaction that was still on its way.
         { kind: "absent", key: keys.checkpoint(id) },
+        ...(lost ? [{ kind: "absent" as const, key: keys.checkpoint(lost.id) }] : []),
       ],
       [
         { kind: "put", key: keys.latest, value: encodeJson(pointer) },
         ...(point.periodic ? [] : [{ kind: "put" as const, key: keys.save(lineage, step), value: encodeJson(save) }]),
         ...(isBest ? [{ kind: "put" as const, key: keys.best, value: encodeJson(pointer) }] : []),
+        ...(lost?.operations ?? []),
         ...(isForgotten
           ? [{ kind: "put" as const, key: keys.remembered, value: encodeJson(point.progress.history) }]
           : []),

@@ -5,7 +5,7 @@
 import { LockstepError } from "../core/errors.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Fingerprint } from "../core/fingerprint.ts";
-import type { WorkerCounts } from "../core/generation.ts";
+import type { WorkerCounts } from "../core/decision.ts";
 import type { CheckpointRule } from "../core/job.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import { type Keys, keysOf, runKey } from "../core/keys.ts";
@@ -176,6 +176,7 @@ function newRecord(request: RunRequest, run: number): JobRecord {
     checkpoint,
     replicas: replicasFor(request, workers),
     mayChange: false,
+    isAskedFor: request.resume === "never",
     start: 1,
   };
 }
@@ -207,6 +208,7 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
     epochs: request.epochs,
     checkpoint: request.checkpoint,
     mayChange: request.allowChange,
+    isAskedFor: request.resume === "same" && old.isAskedFor,
     start: old.start + (request.resume === "same" ? 0 : 1),
     ...(changes.length > 0 ? { shards, threads: request.threads ?? old.threads, fields: request.fields } : {}),
   };

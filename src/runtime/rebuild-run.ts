@@ -14,7 +14,13 @@ import type { Progress } from "../core/progress.ts";
 import type { CheckpointRecord, Equivalences, JobRecord, PublishedRecord } from "../core/records.ts";
 import { compareStates } from "../core/state-order.ts";
 import { type CheckpointPointer, type EpochHistory, stateOf } from "../core/status.ts";
-import type { CheckpointContent, CheckpointCopy, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
+import type {
+  CheckpointContent,
+  CheckpointCopy,
+  CheckpointWords,
+  RunSources,
+  StoredCheckpoint,
+} from "../ports/checkpoint-storage.ts";
 import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
 import { bestSoFar, equivalencesOf } from "./decision-operations.ts";
 import { pointerOf } from "./pointers.ts";
@@ -23,11 +29,9 @@ import { unchanged } from "./run-view.ts";
 import { progressOf } from "./state.ts";
 
 /** The checkpoints of a job, of all its runs, as a coordinator sees them. */
-export interface RunArchive {
+export interface RunArchive extends RunSources {
   /** The newest run of which there is a checkpoint; 0 when there is none. */
   newestRun(): Promise<number>;
-  /** The manifests of one run, oldest first. */
-  checkpointsOf(run: number): Promise<readonly StoredCheckpoint[]>;
   /** As `CheckpointStorage.load`. */
   load(run: number, id: string): Promise<CheckpointContent>;
   /** As `CheckpointStorage.check`. */
@@ -68,7 +72,9 @@ export interface Rebuilding {
   readonly record: JobRecord | null;
   readonly wishes: Pick<JobRecord, "workers" | "budgetMs" | "epochs" | "checkpoint" | "replicas">;
   /** Null where the coordinator sees no checkpoints: those who train still have their states. */
-  readonly archive: RunArchive | null;
+  readonly archive: RunSources | null;
+  /** Of a run that is rebuilt already, as far as it could be: what is in the archive are only those that etcd does not name. */
+  readonly fromBrought?: boolean;
   /** The highest generation that this coordinator has read of. */
   readonly seen: number;
   /** The transaction is the active coordinator's; empty at a start. */
@@ -90,7 +96,8 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
   const stored = (await archive?.checkpointsOf(run)) ?? [];
   const unknown = unknownGeneration(reading, stored, wish.seen);
   // Somebody else has rebuilt it, or it was only read before the checkpoints were.
-  if (reading.entries.has(keys.record) && unknown === null) return { succeeded: false, notices: [] };
+  const knowsAll = reading.entries.has(keys.record) && unknown === null;
+  if (knowsAll && !wish.fromBrought) return { succeeded: false, notices: [] };
   const isUsable = (id: string) => (recordIn(reading, keys, id)?.state ?? "live") === "live";
   const { whole, setAside } = await newestWhole(
     archive,
@@ -105,7 +112,8 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
       { hint: "Put a whole checkpoint back in its place, or begin a new run with --resume never." },
     );
   }
-  const { pointers, best, progress } = pointersOf(stored, whole, record);
+  const named = wish.fromBrought ? reading.checkpoints.filter(({ state }) => state === "live") : [];
+  const { pointers, best, progress } = pointersOf(stored, named, whole, record);
   const latest = whole && pointers.get(whole.stored.id)!;
   const from = latest && { checkpoint: latest.id, state: stateOf(latest) };
   const lineage = Math.max(reading.origin.lineage, whole?.stored.manifest.lineage ?? 1);
@@ -113,7 +121,7 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
     lineage,
     era: 1 + Math.max(reading.origin.era, ...stored.map(({ manifest }) => manifest.era)),
     // Step 0 is published before anybody takes another.
-    from: from ?? (unknown === null || (archive && stored.length === 0) ? null : unseen(lineage)),
+    from: from ?? (stored.length > 0 || (unknown !== null && !archive) ? unseen(lineage) : null),
     reason: "etcd's data were lost, or older than what was trained",
     best: bestSoFar(best),
     after: unknown ?? reading.generation?.generation ?? reading.origin.after,
@@ -127,6 +135,8 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
     put(keys.origin, origin),
     put(keys.equivalences, { reasons } satisfies Equivalences),
     ...(whole ? [put(keys.fingerprint, whole.stored.manifest.fingerprint)] : []),
+    // One that was forming without a beginning: whoever is in it would wait for it.
+    ...(wish.fromBrought && reading.generation ? [{ kind: "delete" as const, key: keys.generation }] : []),
     ...(latest ? [put(keys.latest, latest)] : []),
     ...(best ? [put(keys.best, best)] : []),
     ...(progress ? [put(keys.remembered, progress.history satisfies readonly EpochHistory[])] : []),
@@ -135,7 +145,7 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
     ...recordsOf(stored, pointers, setAside)
       .filter(({ state, pointer: { id } }) => state === "set-aside" || !recordIn(reading, keys, id))
       .map((one) => put(keys.checkpoint(one.pointer.id), one)),
-    ...(archive ? withoutFiles(reading, keys, stored) : []),
+    ...(archive && !wish.fromBrought ? withoutFiles(reading, keys, stored) : []),
     ...(whole ? lineagesOf(whole.stored.manifest, stored) : [])
       .map((one) => put(keys.lineage(one.lineage), one))
       .filter(({ key }) => !reading.entries.has(key)),
@@ -203,12 +213,12 @@ function lineagesOf({ openings }: Manifest, stored: readonly StoredCheckpoint[])
 
 interface Whole {
   readonly stored: StoredCheckpoint;
-  readonly content: CheckpointContent;
+  readonly content: CheckpointWords;
 }
 
 /** The newest that can be read to the end and is what was written, and what was found wrong with those after it. */
 async function newestWhole(
-  archive: RunArchive | null,
+  archive: RunSources | null,
   run: number,
   stored: readonly StoredCheckpoint[],
 ): Promise<{ whole: Whole | null; setAside: readonly { readonly id: string; readonly reason: string }[] }> {
@@ -227,7 +237,7 @@ async function newestWhole(
 }
 
 /** What the run was trained with, as its newest checkpoint says it. */
-function recordOf({ job, run, wishes }: Rebuilding, { manifest }: CheckpointContent): JobRecord {
+function recordOf({ job, run, wishes }: Rebuilding, { manifest }: CheckpointWords): JobRecord {
   const { fingerprint } = manifest;
   const fields = Object.entries(fingerprint).filter(([field]) => field.startsWith("job.") && field !== "job.graph");
   return {
@@ -236,16 +246,23 @@ function recordOf({ job, run, wishes }: Rebuilding, { manifest }: CheckpointCont
     threads: Number(fingerprint["engine.threads"] ?? 1),
     fields: Object.fromEntries(fields),
     mayChange: false,
+    isAskedFor: false,
     // The start that rebuilds it is the first that etcd knows of.
     start: 0,
   };
 }
 
-function pointersOf(stored: readonly StoredCheckpoint[], whole: Whole | null, { checkpoint }: JobRecord) {
+function pointersOf(
+  stored: readonly StoredCheckpoint[],
+  named: readonly PublishedRecord[],
+  whole: Whole | null,
+  { checkpoint }: JobRecord,
+) {
   const progress: Progress | null = whole && progressOf(whole.content);
   const sampling = progress?.samplings.at(-1) ?? null;
   const pointers = new Map(stored.map((one) => [one.id, pointerOf(one, checkpoint, sampling)]));
-  const epochs = [...pointers.values()].filter(({ stepInEpoch }) => stepInEpoch === 0);
+  const known = [...named.map(({ pointer }) => pointer), ...pointers.values()];
+  const epochs = known.filter(({ stepInEpoch }) => stepInEpoch === 0);
   return { pointers, best: bestAmong(epochs, progress?.best ?? null, checkpoint), progress };
 }
 

@@ -1,11 +1,11 @@
 /** Everything that etcd holds of a run, sorted into what it means; read as a whole, and never remembered piece by piece. */
 import type { PublishedCheckpoint } from "../core/beginning.ts";
 import type { Suspicion } from "../core/broken-links.ts";
-import type { Generation, Member } from "../core/membership.ts";
+import { type Generation, type Member, memberIds } from "../core/membership.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { firstOrigin, isOnTheWay, type Origin } from "../core/origin.ts";
-import type { CheckpointRecord, EpochRecord, PublishedRecord } from "../core/records.ts";
+import { type CheckpointRecord, type Ending, type EpochRecord, isFor, type PublishedRecord } from "../core/records.ts";
 import type { Report } from "../core/state-order.ts";
 import { stateOf } from "../core/status.ts";
 import type { Entry } from "../ports/coordination.ts";
@@ -89,6 +89,14 @@ export function litterOf({ entries, generation }: RunReading, keys: Keys): strin
   return [...entries.keys()].filter(
     (key) => key === keys.divergence(old) || prefixes.some((prefix) => key.startsWith(prefix)),
   );
+}
+
+/** Whether a stop was asked for, of this start or of those who are still there from an earlier one. */
+export function isStopping({ entries, generation, members }: RunReading, keys: Keys, start: number): boolean {
+  const stop = readValue<Ending>(entries, keys.stop);
+  const current = memberIds(generation);
+  const starts = members.filter(({ workerId }) => current.includes(workerId)).map((member) => member.start);
+  return [start, ...starts].some((one) => isFor(stop, one));
 }
 
 export function readValue<T>(entries: ReadonlyMap<string, Entry>, key: string): T | null {

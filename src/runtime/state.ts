@@ -112,7 +112,7 @@ interface CheckpointState {
 }
 
 /** How far training was. */
-export function progressOf({ state }: CheckpointContent): Progress {
+export function progressOf({ state }: Pick<CheckpointContent, "state">): Progress {
   return decodeJson<Progress>((state as CheckpointState).progress); // written by snapshotToContent, verified by its hash
 }
 

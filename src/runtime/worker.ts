@@ -14,6 +14,7 @@ import type { Compute, ComputeInfo, Exchange, StepReport } from "../ports/comput
 import type { Coordination } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
 import { Announcement } from "./announcement.ts";
+import { broughtBy, newestGeneration } from "./brought-checkpoints.ts";
 import { GenerationMember, generationOver } from "./generation-member.ts";
 import { GenerationObserver } from "./generation-observer.ts";
 import { HeldState } from "./held-state.ts";
@@ -108,6 +109,7 @@ export class Worker {
   }
 
   async #admissions(): Promise<WorkerEnd> {
+    if (this.#options.store) this.#seen = Math.max(this.#seen, await newestGeneration(this.#options));
     for (;;) {
       const end = await this.#admission();
       if (end !== "evicted") return end;
@@ -195,9 +197,15 @@ export class Worker {
       stepsPerEpoch,
       stepMs: 0,
       store,
+      brings: [],
     };
     const announcement = new Announcement(
-      { ...this.#options, seen: () => this.#seen, mayReturn: () => this.#belongs(workerId) },
+      {
+        ...this.#options,
+        seen: () => this.#seen,
+        brings: async () => (store ? broughtBy(this.#options) : []),
+        mayReturn: () => this.#belongs(workerId),
+      },
       member,
     );
     await announcement.begin();

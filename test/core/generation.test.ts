@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { PublishedCheckpoint } from "../../src/core/beginning.ts";
-import { type ClusterView, decide } from "../../src/core/generation.ts";
+import type { ClusterView } from "../../src/core/decision.ts";
+import { decide } from "../../src/core/generation.ts";
 import type { Forming, Member, Running } from "../../src/core/membership.ts";
 import { firstOrigin, type Origin } from "../../src/core/origin.ts";
 import type { Report, StateName } from "../../src/core/state-order.ts";
@@ -21,6 +22,7 @@ const member = (workerId: string, changes: Partial<Member> = {}): Member => ({
   stepMs: 0,
   seen: 0,
   trainedIn: 0,
+  brings: [],
   ...changes,
 });
 const state = (step: number, digest = `sha256:${step}`, epoch = 0): StateName => ({
@@ -38,6 +40,8 @@ const empty: ClusterView = {
   members: [],
   unsure: new Set(),
   mayReturn: false,
+  bringers: [],
+  isAskedFor: false,
   refused: new Set(),
   generation: null,
   reports: [],
@@ -89,6 +93,30 @@ test("a start waits for its workers, then forms generation 1 of them, oldest fir
   assert.equal(decide({ ...empty, members: [member("a")] }).kind, "wait");
   const { forming: first } = formed({ ...empty, members: [member("b"), member("a")] });
   assert.deepEqual([first.generation, ids(first)], [1, ["b", "a"]]);
+});
+
+const lost = { ...empty, origin: { ...firstOrigin, after: 3 }, bringers: ["b"] };
+
+test("rule 7: who brings checkpoints that etcd has lost has the run rebuilt from them, once all workers are here", () => {
+  const members = [member("a"), member("b")];
+  assert.equal(decide({ ...lost, members: members.slice(1) }).kind, "wait");
+  assert.deepEqual(decide({ ...lost, members }), {
+    kind: "rebuild",
+    reason: "etcd's data were lost, and b has checkpoints that etcd knows nothing of",
+  });
+});
+
+test("rule 7: what is brought counts for nothing where nothing was lost, or somebody has the state in memory", () => {
+  const members = [member("a"), member("b")];
+  const survivor = { ...lost, members: [member("a")], generation: running(["a", "c"], 4) };
+  assert.equal(decide({ ...survivor, members }).kind, "form");
+  assert.equal(decide({ ...lost, members: [member("a", { trainedIn: 2 })] }).kind, "form");
+});
+
+test("rule 7: a new run is not begun under a number that another one has, of which there are checkpoints", () => {
+  const decision = decide({ ...lost, isAskedFor: true, members: [member("a"), member("b")], bringers: ["a", "b"] });
+  assert.equal(decision.kind, "fail");
+  assert.match("reason" in decision ? decision.reason : "", /a new run was asked for, and a, b have checkpoints/);
 });
 
 test("no more members than shards; the others stand by", () => {

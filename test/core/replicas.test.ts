@@ -9,7 +9,7 @@ const own: Store = { id: "own", address: "10.0.0.1:7000" };
 function member(name: string, machine: number, changes: Partial<Member> = {}): Member {
   return {
     ...{ workerId: `${name}.i1`, name, address: `10.0.0.${machine}:1`, pid: 1, fingerprint: {}, start: 1 },
-    ...{ leaving: false, hasState: true, stepsPerEpoch: 4, stepMs: 0, seen: 0, trainedIn: 0 },
+    ...{ leaving: false, hasState: true, stepsPerEpoch: 4, stepMs: 0, seen: 0, trainedIn: 0, brings: [] },
     store: { id: name, address: `10.0.0.${machine}:7001` },
     ...changes,
   };

@@ -275,7 +275,7 @@ function infoOf(weightCount: number): ComputeInfo {
 function recordOf(run: number): JobRecord {
   return {
     ...{ job: "matrix", run, shards: 2, workers: { start: 1, min: 1, max: 2 }, budgetMs: 5000, threads: 1, fields: {} },
-    ...{ epochs: 100, checkpoint, replicas: 0, mayChange: false, start: 1 },
+    ...{ epochs: 100, checkpoint, replicas: 0, mayChange: false, isAskedFor: false, start: 1 },
   };
 }
 

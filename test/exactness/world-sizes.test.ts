@@ -175,7 +175,15 @@ async function throughDisk(
   };
   const record: JobRecord = {
     ...{ job: job.name, run: 1, shards: 2, workers: { start: 2, min: 1, max: 2 }, budgetMs: 5000, threads: 1 },
-    ...{ fields: {}, epochs: job.epochs, checkpoint: job.checkpoint, replicas: 0, mayChange: false, start: 1 },
+    ...{
+      fields: {},
+      epochs: job.epochs,
+      checkpoint: job.checkpoint,
+      replicas: 0,
+      mayChange: false,
+      isAskedFor: false,
+      start: 1,
+    },
   };
   const storage = await openDirectoryStorage(
     await testFolder(context),

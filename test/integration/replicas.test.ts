@@ -10,6 +10,8 @@ import { exitCodes } from "../../src/core/errors.ts";
 import { decodeJson } from "../../src/core/json.ts";
 import { keysOf } from "../../src/core/keys.ts";
 import type { CheckpointPointer, ClusterStatus } from "../../src/core/status.ts";
+import type { Operation } from "../../src/ports/coordination.ts";
+import { until } from "../contract/coordination.contract.ts";
 import { useUser } from "../fixtures/cli.ts";
 import { useEtcd } from "../fixtures/etcd.ts";
 import {
@@ -183,6 +185,59 @@ test("a worker with the directory of another one is refused, and the other one g
   launch.kill("SIGINT");
   assert.equal(await launch.exited, 130, launch.errors());
 });
+
+test(
+  "rule 7: etcd's data are lost and every process dies; the workers bring their checkpoints, which nobody else sees",
+  limit,
+  async () => {
+    const words = ["--etcd", etcd().endpoint, "--job", "brought"];
+    const keys = keysOf("brought", 1);
+    const coordination = etcd().connect();
+    const names = ["a", "b", "c"];
+    const start = async () => {
+      const coordinator = user().start(
+        ...["coordinator", exampleJob, ...words, "--workers", "3", "--replicas", "1", "--epochs", String(epochs)],
+        ...["--resume", "auto"],
+      );
+      await coordinator.whenLine("that it serves", ({ message }) => message === "serving");
+      const workers = names.map((name) =>
+        user().start("worker", exampleJob, ...words, "--name", name, "--checkpoints", user().at("brought", name)),
+      );
+      return [coordinator, ...workers] as const;
+    };
+    const latest = async () => {
+      const entry = await coordination.get(keys.latest);
+      return entry && decodeJson<CheckpointPointer>(entry.value);
+    };
+    const first = await start();
+    await until(coordination, keys.latest, async () => ((await latest())?.epoch ?? 0) >= 2);
+    for (const { kill } of first) kill("SIGKILL");
+    await Promise.all(first.map(({ exited }) => exited));
+    const before = await latest();
+    const { entries } = await coordination.list("/lockstep/brought/");
+    const operations = entries.map(({ key }): Operation => ({ kind: "delete", key }));
+    await coordination.transact([], operations);
+    assert.equal(await latest(), null);
+
+    const [coordinator, ...workers] = await start();
+    const rebuilt = await coordinator.whenLine("the run that is rebuilt", ({ message }) =>
+      /era \d+ begins, and brought-1-step/.test(String(message)),
+    );
+    assert.match(String(rebuilt.message), new RegExp(`, step ${before!.step}, is the newest that is whole`));
+    const outcomes = await Promise.all(workers.map(({ exited }) => exited));
+    assert.deepEqual(
+      outcomes.map(({ code }) => code),
+      [0, 0, 0],
+      outcomes.map(({ stderr }) => stderr).join("\n"),
+    );
+    const end = await latest();
+    assert.deepEqual([end!.epoch, end!.weightsDigest], [epochs, undisturbed.weightsDigest]);
+    const best = await coordination.get(keys.best);
+    assert.equal(decodeJson<CheckpointPointer>(best!.value).epoch, (undisturbed.best as { epoch: number }).epoch);
+    coordinator.kill("SIGTERM");
+    assert.equal((await coordinator.exited).code, 0);
+  },
+);
 
 test(
   "a coordinator and workers started by hand, each with a directory of its own, keep copies of each other's",

@@ -74,7 +74,7 @@ async function lateMembers(context: TestContext, { failing }: { failing: number 
   } as unknown as JobRecord; // nobody asks what it keeps
   const member = (workerId: string): Member => ({
     ...{ workerId, name: workerId, address: workerId, pid: 1, fingerprint: {}, start: 1, leaving: false, store: null },
-    ...{ hasState: false, seen: 0, trainedIn: 0, stepsPerEpoch: 1, stepMs: 0 },
+    ...{ hasState: false, seen: 0, trainedIn: 0, stepsPerEpoch: 1, stepMs: 0, brings: [] },
   });
   const report = (generation: number, workerId: string) =>
     put(keys.report(generation, workerId), { workerId, state: null, trainedIn: 0, isCopy: false } satisfies Report);
@@ -98,7 +98,16 @@ async function lateMembers(context: TestContext, { failing }: { failing: number 
       : transact(conditions, then);
   };
   const coordinator = new Coordinator({
-    ...{ record, keys, budget, coordination: disturbed, clock, log: quiet, archive: null },
+    ...{
+      record,
+      keys,
+      budget,
+      coordination: disturbed,
+      clock,
+      log: quiet,
+      archive: null,
+      brought: () => assert.fail(),
+    },
     self: { address: "coordinator", pid: 1, name: "coordinator" },
     liveness: { watch: () => ({ close: () => {} }) },
   });

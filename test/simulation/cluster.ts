@@ -322,6 +322,7 @@ export class Cluster {
       const self = { address: actor.name, pid: slot.starts, name: actor.name };
       const coordinator = new Coordinator({
         ...{ record, keys, coordination, clock, log, self, archive },
+        brought: (members) => disk.broughtFor(actor, members),
         budget: this.budget,
         liveness: this.#ends.livenessFor(actor),
       });

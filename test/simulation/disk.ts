@@ -5,7 +5,13 @@
 import { createHash } from "node:crypto";
 import { CheckpointError } from "../../src/core/manifest.ts";
 import { compareStates } from "../../src/core/state-order.ts";
-import type { CheckpointContent, CheckpointStorage, StoredCheckpoint } from "../../src/ports/checkpoint-storage.ts";
+import type { Member } from "../../src/core/membership.ts";
+import type {
+  CheckpointContent,
+  CheckpointStorage,
+  RunSources,
+  StoredCheckpoint,
+} from "../../src/ports/checkpoint-storage.ts";
 import type { Chance } from "./random.ts";
 import type { Copies } from "../../src/adapters/replicas/replicated-storage.ts";
 import type { RunArchive } from "../../src/runtime/rebuild-run.ts";
@@ -178,6 +184,26 @@ export class Disk {
       check: (_, id) => storage.check(id),
       copiesOf: async () => [],
       isReplicated: async () => false,
+    };
+  }
+
+  /** What a coordinator is told by those who have disks of their own. */
+  broughtFor(actor: Actor, members: readonly Member[]): RunSources {
+    const has = (id: string) =>
+      members.filter(({ name, brings }) => brings.includes(id) && this.#own?.get(name)?.has(id));
+    return {
+      checkpointsOf: async () => {
+        await this.#wait(actor, 20);
+        const ids = [...new Set(members.flatMap(({ brings }) => brings))].filter((id) => has(id).length > 0);
+        return ids
+          .map((id) => ({ ...this.#whole.get(id)!.stored, holders: has(id).map(({ name }) => name) }))
+          .sort((a, b) => compareStates(a.manifest, b.manifest));
+      },
+      load: async (_, id) => {
+        await this.#wait(actor, 20);
+        if (has(id).some(({ name }) => !this.#damaged.has(`${name}/${id}`))) return this.#whole.get(id)!.content;
+        throw new CheckpointError("corrupt", `A file of ${id} has another SHA-256 than was written.`);
+      },
     };
   }
 

@@ -58,13 +58,14 @@ export function checkEra(seen: Seen, write: StoreWrite, origin: Origin): void {
   seen.note("era");
   const { loss } = eras;
   eras.loss = null;
-  if (!loss?.hasArchive) return;
   for (const key of [keys.latest, keys.best]) {
     const pointer = valueAfter(seen, write, key);
     const { epoch, stepInEpoch } =
       pointer === null ? { epoch: 0, stepInEpoch: 1 } : decodeJson<CheckpointPointer>(pointer);
     if (stepInEpoch === 0) seen.published.push(epoch);
   }
+  if (disk?.isSeparate && write.changes.some(({ key }) => key === keys.latest)) seen.note("brought");
+  if (!loss?.hasArchive) return;
   if (origin.after < loss.newestGeneration) {
     fail("R7", `era ${origin.era} is after ${origin.after}, and ${loss.newestGeneration} has a checkpoint`);
   }

@@ -65,9 +65,19 @@ export interface Seen {
  * "paused": below MIN. "back": enough came back. "spared": somebody stands by beyond MAX or S, and is not left out. "behind":
  * a new lineage began behind what was published. "saved": `latest` moved in the middle of an epoch. "era": etcd's data were
  * lost, and a new era began. "unheard": a step was applied by who had not heard of that yet. "other S": a run that was done
- * goes on with another S.
+ * goes on with another S. "brought": the era began with a checkpoint that only its workers had. "named": `best` got its name back.
  */
-export type Standing = "paused" | "back" | "spared" | "behind" | "saved" | "era" | "unheard" | "other S";
+export type Standing =
+  | "paused"
+  | "back"
+  | "spared"
+  | "behind"
+  | "saved"
+  | "era"
+  | "unheard"
+  | "other S"
+  | "brought"
+  | "named";
 
 export function checkWrite(seen: Seen, write: StoreWrite): void {
   const era = eraOpenedBy(seen, write);
@@ -472,7 +482,10 @@ function checkWhole({ disk, reference, job, fail }: Seen, pointer: CheckpointPoi
   });
 }
 
-/** P3: best moves with latest, to an epoch that is better than all that were published. */
+/**
+ * P3: best moves with latest, to an epoch that is better than all that were published: the one that latest names, or one whose
+ * name etcd has lost.
+ */
 function checkBest(seen: Seen, { value }: StoreChange, write: StoreWrite): void {
   const { store, fail } = seen;
   if (value === null) {
@@ -481,7 +494,13 @@ function checkBest(seen: Seen, { value }: StoreChange, write: StoreWrite): void 
   }
   const pointer = decodeJson<CheckpointPointer>(value);
   const latest = write.changes.find(({ key }) => key === keys.latest)?.value;
-  if (!latest || decodeJson<CheckpointPointer>(latest).id !== pointer.id) fail("P3", "best moved without latest");
+  if (!latest) fail("P3", "best moved without latest");
+  else if (decodeJson<CheckpointPointer>(latest).id !== pointer.id) {
+    const isThere = seen.disk?.isSeparate && seen.disk.wholeOf(pointer.id) !== null;
+    if (!seen.eras.wasLost || !isThere) fail("P3", `best moved to ${pointer.id}, and latest to another`);
+    seen.published.push(pointer.epoch);
+    seen.note("named");
+  }
   const before = store.get(keys.best);
   if (!before) return;
   const { value: old, epoch } = decodeJson<CheckpointPointer>(before);

@@ -3,6 +3,7 @@
  * simulation; instead of a data plane of a million messages a step, every worker takes its steps on its own, and what one
  * worker says to its peers is counted on the all-reduce itself, see data-plane.ts.
  */
+import assert from "node:assert/strict";
 import { failureBudget } from "../../src/core/failure-budget.ts";
 import { encodeJson } from "../../src/core/json.ts";
 import { afterEpoch, afterStep, initialProgress, type Progress } from "../../src/core/progress.ts";
@@ -174,6 +175,7 @@ function startCoordinator(cluster: Cluster): void {
     });
     const coordinator = new Coordinator({
       ...{ record, keys, coordination, clock, budget, log: trace.logOf(actor.name), archive: null },
+      brought: () => assert.fail("all share one disk"),
       self: { address: actor.name, pid: 1, name: actor.name },
       liveness: { watch: () => ({ close: () => {} }) },
     });

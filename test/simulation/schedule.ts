@@ -135,20 +135,17 @@ export function drawDiskFaults(chance: Chance, horizonMs: number): Fault[] {
   return chance.is(0.5) ? [...faults, { ...draw(chance, "kill-all", horizonMs), on: null }] : faults;
 }
 
-/**
- * Once in a life, if at all, etcd's data are lost, or an older copy is put back. Where nobody sees the checkpoints but the
- * workers, some of these have to live on.
- */
+/** Once in a life, if at all, etcd's data are lost, or an older copy is put back. Where nobody sees the checkpoints, some have to live on. */
 export function withLostData(
   schedule: readonly Fault[],
   chance: Chance,
   horizonMs: number,
-  hasArchive: boolean,
+  areSeen: boolean,
 ): readonly Fault[] {
   const isFlipped = schedule.some(({ kind }) => kind === "flip-bit");
   if (!chance.is(0.08) || isFlipped) return schedule;
   const lost = draw(chance, chance.is(0.5) ? "etcd-lost" : "etcd-restored", horizonMs);
-  const others = hasArchive ? schedule : schedule.filter(({ kind }) => !deadly.includes(kind));
+  const others = areSeen ? schedule : schedule.filter(({ kind }) => !deadly.includes(kind));
   return [...others, lost];
 }
 

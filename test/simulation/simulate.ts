@@ -90,6 +90,8 @@ async function runSeeds(from: number, count: number): Promise<number> {
     era: 0,
     unheard: 0,
     "other S": 0,
+    brought: 0,
+    named: 0,
   };
   const failed: SeedResult[] = [];
   let next = from;

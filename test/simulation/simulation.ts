@@ -56,8 +56,10 @@ export function scenarioOf(seed: number): Scenario {
   const isFlipped = schedule.some(({ kind }) => kind === "flip-bit");
   const faults = isFlipped ? schedule : [...schedule, ...disks];
   const era = new SeededChance(seed, "era");
+  // By the coordinators, or by the workers who bring them.
+  const areSeen = shape.hasArchive || shape.replicas > 0;
   const nextShards = drawNextShards(new SeededChance(seed, "shards"), shape);
-  return { seed, shape, horizonMs, schedule: withLostData(faults, era, horizonMs, shape.hasArchive), nextShards };
+  return { seed, shape, horizonMs, schedule: withLostData(faults, era, horizonMs, areSeen), nextShards };
 }
 
 /** A run that stopped early is at its end with any S; and each copy of a checkpoint takes a worker, and so a shard. */

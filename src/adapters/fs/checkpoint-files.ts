@@ -77,7 +77,7 @@ export class CheckpointFiles {
   /** Whether exactly this checkpoint is here: all files are read and compared. */
   async holds(id: string, manifestSha256: string): Promise<boolean> {
     try {
-      const { manifest, sha256 } = await this.#manifestFrom(id, (name) => this.read(id, name));
+      const { manifest, sha256 } = await manifestFrom(id, (name) => this.read(id, name));
       if (sha256 !== manifestSha256) return false;
       for (const file of manifest.files) await this.#verify(id, file);
       return true;
@@ -95,7 +95,7 @@ export class CheckpointFiles {
    * @param manifestSha256 null: whichever manifest the source has
    */
   async copy(id: string, manifestSha256: string | null, source: FileSource, onReceived?: (bytes: number) => void) {
-    const { manifest, text, sha256 } = await this.#manifestFrom(id, source);
+    const { manifest, text, sha256 } = await manifestFrom(id, source);
     if (sha256 !== (manifestSha256 ?? sha256)) {
       throw corruptFile(
         manifestName,
@@ -136,23 +136,6 @@ export class CheckpointFiles {
     } catch (error) {
       this.#log.warn("What a failed copy left could not be removed.", { path, reason: messageOf(error) });
     }
-  }
-
-  async #manifestFrom(
-    id: string,
-    source: FileSource,
-  ): Promise<{ manifest: Manifest; text: Uint8Array; sha256: string }> {
-    const parts: Uint8Array[] = [];
-    let sizeBytes = 0;
-    for await (const part of source(manifestName)) {
-      sizeBytes += part.length;
-      if (sizeBytes > maximumManifestSizeBytes) throw corruptFile(manifestName, `it is longer than ${sizeBytes} bytes`);
-      parts.push(part);
-    }
-    const text = Buffer.concat(parts);
-    const manifest = interpreting(manifestName, () => parseManifest(text.toString()));
-    if (manifest.id !== id) throw corruptFile(manifestName, `it is of checkpoint "${manifest.id}", not "${id}"`);
-    return { manifest, text, sha256: createHash("sha256").update(text).digest("hex") };
   }
 
   /** Writes one file as it arrives; not more of it than there should be. */
@@ -216,6 +199,24 @@ export class CheckpointFiles {
       throw error;
     }
   }
+}
+
+/** Fails with "corrupt" when what the source gives is no manifest, or another checkpoint's. */
+export async function manifestFrom(
+  id: string,
+  source: FileSource,
+): Promise<{ manifest: Manifest; text: Uint8Array; sha256: string }> {
+  const parts: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const part of source(manifestName)) {
+    sizeBytes += part.length;
+    if (sizeBytes > maximumManifestSizeBytes) throw corruptFile(manifestName, `it is longer than ${sizeBytes} bytes`);
+    parts.push(part);
+  }
+  const text = Buffer.concat(parts);
+  const manifest = interpreting(manifestName, () => parseManifest(text.toString()));
+  if (manifest.id !== id) throw corruptFile(manifestName, `it is of checkpoint "${manifest.id}", not "${id}"`);
+  return { manifest, text, sha256: createHash("sha256").update(text).digest("hex") };
 }
 
 async function writeAll(file: OpenFile, part: Uint8Array, positionBytes: number): Promise<void> {
