@@ -566,7 +566,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: 'patiently(patience, "reading a checkpoint", read)',
     replace: "read()",
     seeds: 3000,
-    foundBy: 2482,
+    foundBy: 26027,
   },
   {
     name: "who follows waits for a computation that never ends",
