@@ -1,17 +1,19 @@
 /** `lockstep check`: everything that can be known before training, found out without starting anything. */
 import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
+import { memoryLimit } from "../adapters/system/memory.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
+import { checkMemory, memorySentence } from "../core/memory-need.ts";
 import { formatCount } from "../core/number-format.ts";
 import { stepsPerEpoch } from "../core/sampler.ts";
+import { contentToSnapshot } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
 import { applyEnvironment, dataDirectoryOf, processLog, shared, wishOf } from "./common.ts";
-import { openPlace } from "./open-storage.ts";
-import { contentToSnapshot } from "../runtime/state.ts";
 import type { Checked } from "./launch.ts";
-import { openProgram } from "./open-program.ts";
+import { memoryOf, openProgram } from "./open-program.ts";
+import { openPlace } from "./open-storage.ts";
 
 export const check: Command = {
   name: "check",
@@ -22,6 +24,7 @@ export const check: Command = {
     engine: shared.engine,
     device: shared.device,
     shards: { value: "S", help: "logical shards of every batch (default: 1)" },
+    workers: { value: "W", help: "workers that share this machine's memory (default: 1)" },
     checkpoints: { value: "DIR|URL", help: "where the checkpoint of --checkpoint is" },
     checkpoint: { value: "ID", help: "see that the model and its optimizer can go on from it" },
     "fall-back": { value: null, help: "take another engine where the one named lacks a kernel" },
@@ -67,6 +70,8 @@ async function runCheck(args: Arguments): Promise<number> {
       },
     );
   }
+  const memory = memoryOf(program, { shards, mostWorkers: shards });
+  checkMemory(memory, memoryLimit(), args.whole("workers", 1) ?? 1);
   if (job.test) await checkTest();
   const [directory, id] = [args.text("checkpoints"), args.text("checkpoint")];
   if (directory !== undefined && id !== undefined) {
@@ -81,6 +86,7 @@ async function runCheck(args: Arguments): Promise<number> {
         ? ""
         : ` Steps run one op at a time, and not as a graph: ${engine.description.notRecorded}.`
     }`,
+    memorySentence(memory),
   ];
   const checked: Checked & { event: string } = {
     event: "checked",

@@ -17,6 +17,7 @@ const hopeless: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "invalid-job",
   "invalid-data",
   "engine-unavailable",
+  "out-of-memory",
   "address-unavailable",
   "incompatible",
   "corrupt-checkpoint",

@@ -17,8 +17,8 @@ import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import { launchCommand } from "../core/summary-table.ts";
 import { readLedger } from "../runtime/read-ledger.ts";
 import { startChild } from "./child.ts";
-import type { Arguments, Command } from "./command.ts";
 import { defaultMaxRestarts } from "./cluster.ts";
+import type { Arguments, Command } from "./command.ts";
 import {
   budgetOf,
   dataDirectoryOf,
@@ -31,8 +31,8 @@ import {
   workersOf,
 } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
-import { checkPlace } from "./open-storage.ts";
 import type { Evaluation } from "./evaluate.ts";
+import { checkPlace } from "./open-storage.ts";
 import {
   checkpointsOf,
   openEtcdServer,
@@ -212,7 +212,8 @@ async function check(
   const shards = String(args.whole("shards", 1) ?? settings.workers);
   const fallBack = args.text("engine") ? [] : ["--fall-back"];
   const options = ["--data", settings.dataDirectory, "--engine", engine, "--device", device, "--shards", shards];
-  const checked = await runCheck([settings.jobPath, ...options, ...fallBack], say);
+  const here = ["--workers", String(settings.workers)];
+  const checked = await runCheck([settings.jobPath, ...options, ...here, ...fallBack], say);
   for (const line of checked.lines) say(line);
   return checked;
 }

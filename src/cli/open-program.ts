@@ -15,6 +15,7 @@ import type { Job } from "../core/job.ts";
 import { jobFields } from "../core/job-fields.ts";
 import { encodeJson } from "../core/json.ts";
 import { arithmeticVersion } from "../core/limits.ts";
+import { type MemoryPart, type MemorySizes, memoryParts } from "../core/memory-need.ts";
 import { RandomStream } from "../core/random.ts";
 import { outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
 import type { Engine } from "../ports/engine.ts";
@@ -128,6 +129,15 @@ export async function openProgram(
       throw describeJobError(error, request.jobPath);
     }
   }
+}
+
+/** What a worker with this program needs beside what this process has in use now. */
+export function memoryOf(
+  { valueCount, weightCount, trainableCount }: TrainingProgram,
+  world: Pick<MemorySizes, "shards" | "mostWorkers">,
+): readonly MemoryPart[] {
+  const inUseBytes = process.memoryUsage.rss();
+  return memoryParts({ inUseBytes, valueCount, weightCount, trainableCount, ...world });
 }
 
 /** What the model's weights are called in checkpoints, wherever it has to be built a second time. */

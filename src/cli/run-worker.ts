@@ -66,6 +66,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       engine: { choice, mayFallBack: args.text("engine") === undefined, threads: record.threads },
       epochs: record.epochs,
       shards: record.shards,
+      mostWorkers: record.workers.max,
       listen,
       budgetMs: budget.budgetMs,
       reportEveryMs: args.text("log-level") === "debug" ? 0 : reportEveryMs,

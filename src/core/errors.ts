@@ -29,6 +29,8 @@ export const exitCodes = {
   "process-failed": 12,
   /** This process was left out of the cluster: a newer generation or fencing token exists. */
   "fenced-off": 13,
+  /** The job needs more memory than there is. */
+  "out-of-memory": 14,
   /** Stopped by the user (Ctrl-C, SIGTERM) after an orderly end. */
   interrupted: 130,
 } as const;

@@ -259,6 +259,12 @@ const cases: readonly WrongInput[] = [
     says: ['"other"'],
   },
   { what: "the status of nothing", args: ["status"], code: "usage", says: ["No job is running"] },
+  {
+    what: "more workers than fit into this machine's memory",
+    args: ["check", "job.ts", "--shards", "2", "--workers", "1000000"],
+    code: "out-of-memory",
+    says: ["a worker needs", "for gradients", "1,000,000 workers need", "this machine has", "fewer workers"],
+  },
   { what: "a worker without etcd", args: ["worker", "job.ts", "--checkpoints", "c"], code: "usage", says: ["--etcd"] },
   {
     what: "a worker without a place for checkpoints",

@@ -1,10 +1,12 @@
 /** The thread that owns the state and computes: engine, job file, data and trainer, served over one channel. */
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { systemClock } from "../../adapters/system/clock.ts";
+import { memoryLimit } from "../../adapters/system/memory.ts";
 import { type Channel, Moved, openChannel } from "../../adapters/system/thread-channel.ts";
 import { loadTensorFlow } from "../../adapters/tfjs/open-engine.ts";
 import { Arena } from "../../adapters/wasm/arena.ts";
 import { assert } from "../../core/errors.ts";
+import { checkMemory } from "../../core/memory-need.ts";
 import { plainMemory } from "../../core/row-memory.ts";
 import type { Assignment, ComputeInfo, GenerationStep, StepReport } from "../../ports/compute.ts";
 import type { StateSnapshot } from "../../ports/transport.ts";
@@ -14,6 +16,7 @@ import {
   type EngineRequest,
   fingerprintOf,
   type JobRequest,
+  memoryOf,
   type OpenedProgram,
   openJob,
   openProgram,
@@ -37,6 +40,8 @@ export interface ComputeRequest {
   /** Instead of the job file's; null: those. */
   readonly epochs: number | null;
   readonly shards: number;
+  /** The largest world that the run may have. */
+  readonly mostWorkers: number;
   /** How far apart its step reports are at least; the first step of every run is reported whatever this says. */
   readonly reportEveryMs: number;
 }
@@ -55,10 +60,11 @@ const opening = openJob(data.job);
 opening.catch(() => undefined); // `open` says it
 
 const agent = openChannel(parentPort!, {
-  async open({ engine, epochs, shards, ...request }: ComputeRequest): Promise<ComputeInfo> {
+  async open({ engine, epochs, shards, mostWorkers, ...request }: ComputeRequest): Promise<ComputeInfo> {
     reportEveryMs = request.reportEveryMs;
     const say = (line: string) => agent.tell("say", line);
     const opened = await openProgram({ ...data.job, ...engine, epochs }, say, opening);
+    checkMemory(memoryOf(opened.program, { shards, mostWorkers }), memoryLimit());
     const trainer = new Trainer({
       program: opened.program,
       job: opened.job,

@@ -67,8 +67,8 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
   return {
     async open(options) {
       run = options;
-      const { engine, epochs, shards, reportEveryMs, listen, budgetMs } = options;
-      const request: ComputeRequest = { engine, epochs, shards, reportEveryMs };
+      const { engine, epochs, shards, mostWorkers, reportEveryMs, listen, budgetMs } = options;
+      const request: ComputeRequest = { engine, epochs, shards, mostWorkers, reportEveryMs };
       const [address, info] = await Promise.all([
         exchangeThread.call<string>("listen", { listen, budgetMs }),
         computeThread.call<ComputeInfo>("open", request),
