@@ -3,13 +3,21 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import type { WireFormat } from "../../src/core/wire.ts";
 import { peerProgram, pythonCommand } from "../python.ts";
 
 /** What rank.ts is told, one JSON line each. */
 export type Order =
   /** All get ready to leave each other, and say where they are. */
   | { readonly kind: "open" }
-  | { readonly kind: "join"; readonly sizeBytes: number; readonly rank: number; readonly addresses: readonly string[] }
+  | {
+      readonly kind: "join";
+      /** Of the row in memory, and in what form it travels. */
+      readonly sizeBytes: number;
+      readonly wire: WireFormat;
+      readonly rank: number;
+      readonly addresses: readonly string[];
+    }
   | { readonly kind: "reduce"; readonly repeats: number };
 
 /** What it answers. */
@@ -20,8 +28,8 @@ export type Answer =
   | { readonly milliseconds: number };
 
 export interface Group {
-  /** Rows of another size from now on. */
-  begin(sizeBytes: number): Promise<void>;
+  /** Rows of another size from now on. Gloo knows one form. */
+  begin(sizeBytes: number, wire: WireFormat): Promise<void>;
   /** Milliseconds of one of `repeats` all-reduces, as the last to end has measured. */
   reduce(repeats: number): Promise<number>;
   close(): Promise<void>;
@@ -39,10 +47,10 @@ export function lockstepGroup(world: number): Group {
   const all = (orderOf: (rank: number) => Order) =>
     Promise.all(children.map((child, rank) => child.ask(JSON.stringify(orderOf(rank)))));
   return {
-    async begin(sizeBytes) {
+    async begin(sizeBytes, wire) {
       const answers = await all(() => ({ kind: "open" }));
       const addresses = answers.map((text) => (JSON.parse(text) as { address: string }).address);
-      await all((rank) => ({ kind: "join", sizeBytes, rank, addresses }));
+      await all((rank) => ({ kind: "join", sizeBytes, wire, rank, addresses }));
     },
     async reduce(repeats) {
       const answers = await all(() => ({ kind: "reduce", repeats }));

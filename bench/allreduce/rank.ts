@@ -14,8 +14,9 @@ import { sentWork } from "../../src/cli/threads/sent-rows.ts";
 import type { Reduction } from "../../src/core/contribution.ts";
 import { sumTree } from "../../src/core/reduce-tree.ts";
 import { plainMemory } from "../../src/core/row-memory.ts";
+import { isShort, roundTo, type WireFormat } from "../../src/core/wire.ts";
 import type { Membership } from "../../src/ports/transport.ts";
-import { numbersOf } from "../../src/runtime/all-reduce.ts";
+import { numbersOf } from "../../src/runtime/bucket-rows.ts";
 import type { ReductionSize } from "../../src/runtime/peer-exchange.ts";
 import type { Answer, Order } from "./group.ts";
 
@@ -67,20 +68,27 @@ await thread.stop();
 
 async function follow(order: Order): Promise<Answer> {
   if (order.kind === "reduce") return { milliseconds: await reduce(order.repeats) };
-  if (order.kind === "join") return await join(order.sizeBytes, order.rank, order.addresses);
+  if (order.kind === "join") return await join(order);
   isGoingOn = true;
   return { address };
 }
 
 /** Sums rows of another size from now on, in a generation of its own; a first sum is compared with what it must be. */
-async function join(sizeBytes: number, rank: number, addresses: readonly string[]): Promise<Answer> {
+async function join({ sizeBytes, wire, rank, addresses }: Extract<Order, { kind: "join" }>): Promise<Answer> {
   const world = addresses.length;
   const generation = (rows?.generation ?? 0) + 1;
   if (rows) await thread.call("leave");
   rows = { rank, world, generation, own: reductionOf(sizeBytes), into: reductionOf(sizeBytes), step: 0 };
   const { own, into } = rows;
   for (let i = 0; i < own.values.length; i++) own.values[i] = numberAt(rank, i);
-  const size: ReductionSize = { shards: world, values: own.values.length, statistics, validates: false };
+  if (isShort(wire)) roundTo(wire, own.values);
+  const size: ReductionSize = {
+    shards: world,
+    values: own.values.length,
+    statistics,
+    validates: false,
+    gradients: { count: own.values.length, wire },
+  };
   await thread.call("open", size);
   const workerIds = addresses.map((_, of) => `worker-${of}`);
   const membership: Membership = { generation, rank, address: addresses[rank]!, addresses, workerIds };
@@ -91,8 +99,8 @@ async function join(sizeBytes: number, rank: number, addresses: readonly string[
   for (let i = 0; i < into.values.length; i += checkedEvery) {
     const sum = sumTree(
       root,
-      ({ begin, end }) => (end - begin === 1 ? numberAt(begin, i) : "descend"),
-      (left, right) => Math.fround(left + right),
+      ({ begin, end }) => (end - begin === 1 ? asItTravels(wire, numberAt(begin, i)) : "descend"),
+      (left, right) => asItTravels(wire, left + right),
     );
     if (!Object.is(into.values[i], sum)) throw new Error(`sum ${i} is ${into.values[i]} and should be ${sum}`);
   }
@@ -121,6 +129,12 @@ async function step(rows: Rows): Promise<void> {
   const round = { step: rows.step, pass: 0 } as const;
   await channel.call("reduce", sentWork({ generation, round, own: [{ node, sum: own }], into }, arena));
   rows.step++;
+}
+
+function asItTravels(wire: WireFormat, number: number): number {
+  const row = Float32Array.of(number);
+  if (isShort(wire)) roundTo(wire, row);
+  return row[0]!;
 }
 
 /** Different for every worker and place, and no sum of them is exact. */

@@ -184,7 +184,6 @@ export function fingerprintOf(opened: OpenedProgram, shards: number): Fingerprin
     "engine.step": step,
     "engine.threads": String(threads),
     shards: String(shards),
-    wire: "float32",
     arithmetic: String(arithmeticVersion),
     "source.job": sourceDigest,
     // Without native code the bits are those of JavaScript and WebAssembly, which are the same everywhere.

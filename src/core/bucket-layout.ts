@@ -1,17 +1,19 @@
 /**
- * How the numbers of one reduction lie in memory and on the wire. The gradients of all parameters (and the new values
- * of statistics such as batch normalization's) are one row of float32 in the model's order; losses, metrics and counts
+ * How the numbers of one reduction lie in memory and on the wire. The gradients of all parameters, and behind them the new values
+ * of statistics such as batch normalization's, are one row of float32 in the model's order; losses, metrics and counts
  * are a few float64. The row is cut into buckets, the last bucket is the float64 part, and each bucket is cut into one
- * chunk for each worker, which adds that chunk up for everyone.
+ * chunk for each worker, which adds that chunk up for everyone. Only gradients travel in the job's wire format.
  */
 import { bucketBytes } from "./limits.ts";
 import type { Range } from "./sampler.ts";
 import { slice } from "./sampler.ts";
+import type { WireFormat } from "./wire.ts";
 
 export interface Bucket {
   readonly index: number;
-  readonly kind: "float32" | "float64";
-  /** Elements of the row of its kind. */
+  /** In what form its numbers travel. Those of 16 bits are float32 in memory, and rounded. */
+  readonly kind: WireFormat | "float64";
+  /** Elements of the row of float64, or else of float32. */
   readonly range: Range;
 }
 
@@ -22,14 +24,30 @@ export interface BucketLayout {
   readonly buckets: readonly Bucket[];
 }
 
-export function bucketLayout(values: number, statistics: number): BucketLayout {
-  const size = bucketBytes / Float32Array.BYTES_PER_ELEMENT;
+/** `gradients`: how many of the values they are, and in what form they travel. */
+export function bucketLayout(
+  values: number,
+  statistics: number,
+  gradients: { readonly count: number; readonly wire: WireFormat } = { count: values, wire: "float32" },
+): BucketLayout {
   const buckets: Bucket[] = [];
-  for (let begin = 0; begin < values; begin += size) {
-    buckets.push({ index: buckets.length, kind: "float32", range: { begin, end: Math.min(begin + size, values) } });
-  }
+  const cut = (kind: WireFormat, from: number, to: number) => {
+    const size = bucketBytes / bytesOfOne(kind);
+    for (let begin = from; begin < to; begin += size) {
+      buckets.push({ index: buckets.length, kind, range: { begin, end: Math.min(begin + size, to) } });
+    }
+  };
+  // What travels in one form needs no border between its parts.
+  const border = gradients.wire === "float32" ? 0 : gradients.count;
+  cut(gradients.wire, 0, border);
+  cut("float32", border, values);
   buckets.push({ index: buckets.length, kind: "float64", range: { begin: 0, end: statistics } });
   return { values, statistics, buckets };
+}
+
+export function bytesOfOne(kind: Bucket["kind"]): number {
+  if (kind === "float64") return Float64Array.BYTES_PER_ELEMENT;
+  return kind === "float32" ? Float32Array.BYTES_PER_ELEMENT : Uint16Array.BYTES_PER_ELEMENT;
 }
 
 /** The buckets of a round: validation has no gradients, only statistics. */

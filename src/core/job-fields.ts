@@ -18,6 +18,7 @@ export function jobFields(job: Job): Record<string, string> {
     // A rate that reaches its end with the job is another one when the job is longer.
     ...(dependsOnEpochs(optimizer.learningRate) ? { "job.epochs": String(job.epochs) } : {}),
     ...(followsCheckpoint(job) ? { "job.checkpoint": encodeJson({ monitor, mode }) } : {}),
+    "job.wire": job.wire,
     "job.loss": job.loss,
     "job.metrics": job.metrics.join(" "),
     "job.validation": encodeJson(validation),

@@ -35,6 +35,7 @@ import {
 import { checkpointFields, checkpointRule } from "./checkpoint-validation.ts";
 import { learningRateOf } from "./learning-rate-validation.ts";
 import { nearestName } from "./nearest-name.ts";
+import { wireFormats } from "./wire.ts";
 
 const jobFields = [
   "name",
@@ -47,6 +48,7 @@ const jobFields = [
   "checkpoint",
   "batchSize",
   "epochs",
+  "wire",
   "test",
   "report",
 ];
@@ -93,6 +95,7 @@ export function validateJob(value: unknown): Job {
     checkpoint: checkpointRule(job.checkpoint, { metrics, validation }, whereItBelongs),
     batchSize: wholeNumber(1)(job.batchSize, "batchSize"),
     epochs: wholeNumber(1)(job.epochs, "epochs"),
+    wire: optional(job.wire, "wire", oneOf(wireFormats)) ?? "float32",
     test: testSource(job.test, data),
     report: optional(job.report, "report", reportFunction) ?? null,
   };

@@ -1,6 +1,7 @@
 import type * as tfjs from "@tensorflow/tfjs";
 import type { EarlyStopping } from "./early-stopping.ts";
 import type { KeepRule } from "./retention.ts";
+import type { WireFormat } from "./wire.ts";
 
 type TensorFlow = typeof tfjs;
 type LayersModel = tfjs.LayersModel;
@@ -35,6 +36,12 @@ export interface JobDefinition {
   /** 7. Train. `batchSize` is the global batch: all workers together. */
   readonly batchSize: number;
   readonly epochs: number;
+  /**
+   * In what form gradients travel between workers. "float32" (default): as they are. "bfloat16": half of the bytes; each shard's
+   * gradients, and each sum of two of them, are rounded to 8 significant bits. "float16": rounded to 11, and from 65,520 on infinite.
+   * Losses, metrics and moving statistics are never rounded.
+   */
+  readonly wire?: WireFormat;
   /** 8. Evaluate on data that training never sees. */
   readonly test?: DataSource;
   /** Text to print at the end, made with the best model; for instance a sample that it wrote. */
@@ -249,6 +256,7 @@ export interface Job {
   readonly checkpoint: CheckpointRule;
   readonly batchSize: number;
   readonly epochs: number;
+  readonly wire: WireFormat;
   readonly test: DataSource | null;
   readonly report: NonNullable<JobDefinition["report"]> | null;
 }

@@ -1,5 +1,7 @@
+import { pack, roundTo, type ShortFormat, unpack } from "./wire.ts";
+
 /**
- * Memory for rows of float32 that the threads of a worker share, and their addition. Whoever adds does so number by number,
+ * Memory for rows of float32 that the threads of a worker share, and what is done with them. Whoever adds does so number by number,
  * rounded to nearest even: the same bits on every machine and however many numbers are added at once.
  */
 export interface RowMemory {
@@ -7,6 +9,10 @@ export interface RowMemory {
   allocate(sizeBytes: number): Uint8Array;
   /** into[i] = left[i] + right[i], for `count` numbers from each place on. `into` may be one of the others, at its place. */
   add(into: Place, left: Place, right: Place, count: number): void;
+  /** As in wire.ts. */
+  roundTo(wire: ShortFormat, row: Float32Array): void;
+  pack(wire: ShortFormat, into: Uint16Array, from: Float32Array): void;
+  unpack(wire: ShortFormat, into: Float32Array, from: Uint16Array): void;
 }
 
 export interface Place {
@@ -14,15 +20,20 @@ export interface Place {
   readonly at: number;
 }
 
-/** Any memory, and plain additions. */
+/** Any memory, and plain arithmetic. */
 export const plainMemory: RowMemory = {
   allocate: (sizeBytes) => new Uint8Array(new SharedArrayBuffer(sizeBytes)),
   add: addPlainly,
+  ...{ roundTo, pack, unpack },
 };
 
 /** The numbers that lie in these bytes, which are aligned for them: the same memory, not a copy. */
 export function floatsIn({ buffer, byteOffset, byteLength }: Uint8Array): Float32Array {
   return new Float32Array(buffer, byteOffset, byteLength / Float32Array.BYTES_PER_ELEMENT);
+}
+
+export function shortsIn({ buffer, byteOffset, byteLength }: Uint8Array): Uint16Array {
+  return new Uint16Array(buffer, byteOffset, byteLength / Uint16Array.BYTES_PER_ELEMENT);
 }
 
 export function doublesIn({ buffer, byteOffset, byteLength }: Uint8Array): Float64Array {

@@ -3,6 +3,7 @@ import type { Fingerprint } from "../core/fingerprint.ts";
 import type { Progress } from "../core/progress.ts";
 import type { Range } from "../core/sampler.ts";
 import type { Preprocessing } from "../core/transforms.ts";
+import type { WireFormat } from "../core/wire.ts";
 import type { Membership, ServedState, StateProvider, StateRequest, StateSnapshot } from "./transport.ts";
 
 /** The part of a worker that owns the state and computes; it blocks its thread, so it has one of its own. */
@@ -32,6 +33,8 @@ export interface ComputeInfo {
   /** The optimizer's slots, and the length of each. */
   readonly slotNames: readonly string[];
   readonly trainableCount: number;
+  /** In what form gradients travel. */
+  readonly wire: WireFormat;
   /** Numbers that a reduction carries beside the gradients. */
   readonly statisticsCount: number;
   readonly parameters: readonly { name: string; shape: readonly number[]; size: number; offset: number }[];

@@ -6,25 +6,27 @@
  * only after it applied the one before, nobody is ever more than one step ahead.
  */
 import type { Bucket, BucketLayout } from "../core/bucket-layout.ts";
-import { bucketsOf, chunkOf } from "../core/bucket-layout.ts";
+import { bucketsOf, bytesOfOne, chunkOf } from "../core/bucket-layout.ts";
 import type { Contribution, Reduction, Round } from "../core/contribution.ts";
 import { assert, LockstepError, messageOf } from "../core/errors.ts";
 import type { FrameHeader } from "../core/frame.ts";
 import { decodeHeader, encodeHeader } from "../core/frame.ts";
 import { type Resting, RunningMedian, type Waiting } from "../core/lateness.ts";
 import { largestSubtrees, shardsOfRank } from "../core/reduce-tree.ts";
-import { doublesIn, floatsIn, type RowMemory } from "../core/row-memory.ts";
+import { type RowMemory, shortsIn } from "../core/row-memory.ts";
 import type { Range } from "../core/sampler.ts";
 import { sumProgram } from "../core/sum-program.ts";
+import { isShort } from "../core/wire.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Membership, Streams, Transport } from "../ports/transport.ts";
-import { type Numbers, runSum } from "./row-sums.ts";
+import { bytesIn, bytesOf, nameOf, numbersOf, rowKey, rowOf, totalsKey } from "./bucket-rows.ts";
+import { type Arrived, type Numbers, runSum } from "./row-sums.ts";
 import type { Staging } from "./staging.ts";
 
 /** What has arrived for one bucket of one round. */
 interface Gathering {
   /** Partial sums of this worker's own chunk, by node; null for a node without samples. */
-  readonly partials: Map<string, Numbers | null>;
+  readonly partials: Map<string, Arrived | null>;
   /** Of those, and of the totals, which have begun to arrive: nothing comes twice. */
   readonly begun: Set<string>;
   /** How many partial sums came from each rank. */
@@ -87,7 +89,10 @@ export class AllReduce {
   #step: number | null = null;
   /** Partial sums that make up the tree: each worker's largest subtrees. */
   readonly #nodes: readonly (readonly Range[])[];
-  /** Where the others' partial sums of this worker's chunks arrive, by bucket and node. */
+  /**
+   * Where the others' partial sums of this worker's chunks arrive, by bucket and node. Where numbers travel in 16 bits, also where
+   * this worker's own sums are packed, by bucket and node, and totals, by bucket.
+   */
   readonly #rows: ReadonlyMap<string, Uint8Array>;
 
   constructor(options: AllReduceOptions) {
@@ -168,7 +173,10 @@ export class AllReduce {
     const wanted = this.#layout.buckets.flatMap((bucket) => {
       const sizeBytes = bytesOf(bucket, chunkOf(bucket, this.#world, own));
       const others = this.#nodes.filter((_, rank) => rank !== own).flat();
-      return others.map((node) => ({ key: rowKey(bucket.index, node), sizeBytes }));
+      const arriving = others.map((node) => ({ key: rowKey(bucket.index, node), sizeBytes }));
+      if (!isShort(bucket.kind)) return arriving;
+      const packed = [...this.#nodes[own]!.map((node) => rowKey(bucket.index, node)), totalsKey(bucket.index)];
+      return [...arriving, ...packed.map((key) => ({ key, sizeBytes: bytesOf(bucket, bucket.range) }))];
     });
     staging.begin(wanted.map(({ sizeBytes }) => sizeBytes));
     return new Map(wanted.map(({ key, sizeBytes }) => [key, staging.take(sizeBytes)]));
@@ -181,9 +189,30 @@ export class AllReduce {
       for (const { node, sum } of own) {
         const numbers = sum && rowOf(bucket, sum).subarray(chunk.begin, chunk.end);
         if (owner === this.#membership.rank) this.#gathering(round, bucket.index).partials.set(nameOf(node), numbers);
-        else this.#streams.send(owner, ...this.#message("partial", round, bucket, node, numbers));
+        else {
+          const payload = numbers && this.#payload(bucket, rowKey(bucket.index, node), chunk, numbers);
+          this.#streams.send(owner, ...this.#message("partial", round, bucket, node, payload));
+        }
       }
     }
+  }
+
+  /**
+   * The bytes of a chunk as they travel: the numbers themselves, or what they are packed to, in this row. That is used again in the
+   * next round, to which this worker contributes only when everybody has had what was sent in this one.
+   */
+  #payload(bucket: Bucket, key: string, chunk: Range, numbers: Numbers): Uint8Array {
+    const { kind } = bucket;
+    if (!isShort(kind)) return bytesIn(numbers);
+    const into = this.#packed(bucket, key, chunk);
+    this.#memory.pack(kind, shortsIn(into), numbers as Float32Array); // as all but float64
+    return into;
+  }
+
+  /** A chunk's part of a row that is as long as the bucket. */
+  #packed(bucket: Bucket, key: string, chunk: Range): Uint8Array {
+    const at = (element: number) => (element - bucket.range.begin) * bytesOfOne(bucket.kind);
+    return this.#rows.get(key)!.subarray(at(chunk.begin), at(chunk.end));
   }
 
   /** Where what a peer is about to send belongs; null, and the peer has failed, if nowhere. */
@@ -214,7 +243,10 @@ export class AllReduce {
       const frame = decodeHeader(head, payload.byteLength);
       const bucket = this.#layout.buckets[frame.bucket]!; // as it was checked when it began
       if (this.#pending) this.#pending.sinceMs = this.#clock.monotonicMs();
-      if (frame.kind === "total") return void this.#countTotal(bucket, rank);
+      if (frame.kind === "total") {
+        if (isShort(bucket.kind)) this.#unpackTotal(bucket, rank, payload);
+        return void this.#countTotal(bucket, rank);
+      }
       const { partials, delivered } = this.#gathering(frame.round, frame.bucket);
       partials.set(nameOf(frame.node), payload.byteLength > 0 ? numbersOf(bucket, payload) : null);
       delivered.set(rank, (delivered.get(rank) ?? 0) + 1);
@@ -251,7 +283,15 @@ export class AllReduce {
     if (!pending || !sameRound(pending.round, frame.round))
       refuse(`a total of step ${frame.round.step} at another step`);
     const chunk = chunkOf(bucket, this.#world, frame.rank);
+    if (isShort(bucket.kind)) return this.#packed(bucket, totalsKey(bucket.index), chunk);
     return bytesIn(rowOf(bucket, pending.into).subarray(chunk.begin, chunk.end));
+  }
+
+  #unpackTotal(bucket: Bucket, owner: number, payload: Uint8Array): void {
+    const { kind } = bucket;
+    const chunk = chunkOf(bucket, this.#world, owner);
+    const into = this.#pending!.into.values.subarray(chunk.begin, chunk.end);
+    if (isShort(kind)) this.#memory.unpack(kind, into, shortsIn(payload));
   }
 
   /** Adds up this worker's chunk of a bucket as soon as every partial sum of it is there. */
@@ -263,16 +303,17 @@ export class AllReduce {
     if (partials.size < this.#nodeCount) return;
     const root = { begin: 0, end: this.#shards };
     const total = rowOf(bucket, pending.into).subarray(chunk.begin, chunk.end);
-    const rows: Numbers[] = [];
+    const rows: Arrived[] = [];
     const program = sumProgram(root, (node) => {
       const partial = partials.get(nameOf(node));
       if (partial === undefined) return "descend";
       return partial ? rows.push(partial) - 1 : "absent";
     });
     assert(program !== null, "a batch has at least one sample");
-    runSum(program, rows, total, this.#memory);
+    runSum(program, rows, total, this.#memory, bucket.kind);
     partials.clear();
-    this.#streams.sendAll(...this.#message("total", pending.round, bucket, root, total));
+    const payload = this.#payload(bucket, totalsKey(bucket.index), chunk, total);
+    this.#streams.sendAll(...this.#message("total", pending.round, bucket, root, payload));
     this.#countTotal(bucket, this.#membership.rank);
   }
 
@@ -322,30 +363,13 @@ export class AllReduce {
     round: Round,
     bucket: Bucket,
     node: Range,
-    numbers: Numbers | null,
+    numbers: Uint8Array | null,
   ): [head: Uint8Array, payload: Uint8Array] {
     const { generation, rank } = this.#membership;
-    const payload = numbers ? bytesIn(numbers) : new Uint8Array(0);
+    const payload = numbers ?? new Uint8Array(0);
     const header = { kind, generation, round, bucket: bucket.index, node, rank };
     return [encodeHeader(header, payload.byteLength), payload];
   }
-}
-
-export function rowOf(bucket: Bucket, reduction: Reduction): Numbers {
-  return bucket.kind === "float32" ? reduction.values : reduction.statistics;
-}
-
-/** The numbers that lie in these bytes, which are aligned for them. */
-export function numbersOf(bucket: Pick<Bucket, "kind">, bytes: Uint8Array): Numbers {
-  return bucket.kind === "float32" ? floatsIn(bytes) : doublesIn(bytes);
-}
-
-export function bytesOf(bucket: Bucket, chunk: Range): number {
-  return (chunk.end - chunk.begin) * (bucket.kind === "float32" ? 4 : 8);
-}
-
-function bytesIn(numbers: Numbers): Uint8Array {
-  return new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
 }
 
 function ranks(world: number): number[] {
@@ -354,14 +378,6 @@ function ranks(world: number): number[] {
 
 function isEmpty(range: Range): boolean {
   return range.begin === range.end;
-}
-
-function nameOf(node: Range): string {
-  return `${node.begin}-${node.end}`;
-}
-
-function rowKey(bucket: number, node: Range): string {
-  return `${bucket}/${nameOf(node)}`;
 }
 
 function keyOf(round: Round, bucket: number): string {

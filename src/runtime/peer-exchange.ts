@@ -3,6 +3,7 @@ import { bucketLayout } from "../core/bucket-layout.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import { isStuck, lateRanks } from "../core/lateness.ts";
 import type { RowMemory } from "../core/row-memory.ts";
+import type { WireFormat } from "../core/wire.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Exchange } from "../ports/compute.ts";
 import type { Membership, ServedState, StateProvider, StateRequest, Transport } from "../ports/transport.ts";
@@ -15,6 +16,8 @@ import { TotalsFollower } from "./totals-follower.ts";
 export interface ReductionSize {
   readonly shards: number;
   readonly values: number;
+  /** Of the values, those that come first, and in what form they travel. */
+  readonly gradients: { readonly count: number; readonly wire: WireFormat };
   readonly statistics: number;
   /** Whether there are rounds of validation. */
   readonly validates: boolean;
@@ -64,7 +67,7 @@ export class PeerExchange implements Exchange {
       if (!broken.has(rank)) onBroken({ generation, rank, reason });
       broken.add(rank);
     };
-    const layout = bucketLayout(size.values, size.statistics);
+    const layout = bucketLayout(size.values, size.statistics, size.gradients);
     const { rank } = membership;
     await new Promise<void>((onOpen) => {
       const common = { transport, membership, layout, clock, onOpen, onFailure };

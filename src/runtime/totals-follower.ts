@@ -7,8 +7,10 @@ import { type Bucket, type BucketLayout, bucketsOf, chunkOf } from "../core/buck
 import { compareRounds, type Contribution, type Reduction, type Round } from "../core/contribution.ts";
 import { assert, messageOf } from "../core/errors.ts";
 import { decodeHeader, type FrameHeader } from "../core/frame.ts";
+import { isShort, unpack } from "../core/wire.ts";
 import type { Membership, Streams, Transport } from "../ports/transport.ts";
-import { bytesOf, numbersOf, refuse, rowOf } from "./all-reduce.ts";
+import { refuse } from "./all-reduce.ts";
+import { bytesOf, numbersOf, rowOf } from "./bucket-rows.ts";
 
 /** Rounds that may be kept for later; whoever is further behind takes a newer state instead. */
 const maxRoundsKept = 32;
@@ -155,7 +157,11 @@ export class TotalsFollower {
     for (const frame of kept.totals.values()) {
       const bucket = this.#layout.buckets[frame.bucket]!;
       const { begin } = chunkOf(bucket, this.#world, frame.rank);
-      rowOf(bucket, pending.into).set(numbersOf(bucket, frame.payload), begin);
+      const into = rowOf(bucket, pending.into);
+      const numbers = numbersOf(bucket, frame.payload);
+      if (isShort(bucket.kind) && numbers instanceof Uint16Array) {
+        unpack(bucket.kind, pending.into.values.subarray(begin, begin + numbers.length), numbers);
+      } else into.set(numbers, begin);
     }
     this.#pending = null;
     pending.resolve();

@@ -23,6 +23,7 @@ import { largestSubtrees, middleOf } from "../core/reduce-tree.ts";
 import { doublesIn, floatsIn, type RowMemory } from "../core/row-memory.ts";
 import { batchRange, epochOrder, type Range, shardRange, slice, stepsPerEpoch } from "../core/sampler.ts";
 import { areEqual, checksumEvery, checksumOf } from "../core/state-checksum.ts";
+import { isShort } from "../core/wire.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Assignment, Reducer, RunOutcome, StepReport } from "../ports/compute.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
@@ -40,7 +41,16 @@ const sumsAt = 6;
 /** What a trainer needs of a model: its state as one row, and its three functions. */
 export type Program = Pick<
   TrainingProgram,
-  "valueCount" | "weightCount" | "sumNames" | "load" | "save" | "prepare" | "gradients" | "validate" | "update"
+  | "valueCount"
+  | "weightCount"
+  | "trainableCount"
+  | "sumNames"
+  | "load"
+  | "save"
+  | "prepare"
+  | "gradients"
+  | "validate"
+  | "update"
 >;
 
 /** What a trainer needs of the data, after pre-processing. */
@@ -230,6 +240,7 @@ export class Trainer {
     const samples = this.#data.training(this.#positions(progress.epoch).subarray(range.begin, range.end));
     const random = new RandomStream(this.#job.seed, "step", progress.step, shard);
     this.#program.gradients(samples, random, into.values, into.statistics.subarray(sumsAt));
+    this.#round(into);
     into.statistics[samplesAt] = samples.count;
     into.statistics[stopVotesAt] = this.#stopVote;
     into.statistics[saveVotesAt] = this.#saveVote;
@@ -287,9 +298,16 @@ export class Trainer {
     if (this.#sumNode({ begin: middle, end: node.end }, other, depth + 1, leaf)) {
       const sum = { row: into.values, at: 0 };
       this.#memory.add(sum, sum, { row: other.values, at: 0 }, into.values.length);
+      this.#round(into);
       for (let i = 0; i < into.statistics.length; i++) into.statistics[i]! += other.statistics[i]!;
     }
     return true;
+  }
+
+  /** At every node of the tree, whoever holds it. */
+  #round({ values }: Reduction): void {
+    const { wire } = this.#job;
+    if (isShort(wire)) this.#memory.roundTo(wire, values.subarray(0, this.#program.trainableCount));
   }
 
   #positions(epoch: number): Uint32Array {

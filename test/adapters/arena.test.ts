@@ -71,6 +71,32 @@ test("exactly as many numbers are added as are asked for, from any place on", ()
   }
 });
 
+test("numbers are rounded, packed and unpacked with and without SIMD alike, from any place on", () => {
+  const bits = pairs.flat();
+  for (const wire of ["bfloat16", "float16"] as const) {
+    for (const [at, count] of [
+      [0, bits.length],
+      ...[0, 1, 3].flatMap((begin) => Array.from({ length: 20 }, (_, length) => [begin, length] as const)),
+    ] as const) {
+      const expected = floats(bits);
+      plainMemory.roundTo(wire, expected.subarray(at, at + count));
+      const row = rowOf(floats(bits));
+      arena.roundTo(wire, row.subarray(at, at + count));
+      assertSame(row, expected, `${wire} rounded`);
+      const shorts = arena.allocate(2 * bits.length);
+      const packed = new Uint16Array(shorts.buffer, shorts.byteOffset, bits.length);
+      const plainlyPacked = new Uint16Array(bits.length);
+      arena.pack(wire, packed.subarray(at, at + count), row.subarray(at, at + count));
+      plainMemory.pack(wire, plainlyPacked.subarray(at, at + count), row.subarray(at, at + count));
+      assert.deepEqual(new Uint16Array(packed), plainlyPacked, `${wire} packed`);
+      const [read, plainlyRead] = [rowOf(new Float32Array(bits.length)), new Float32Array(bits.length)];
+      arena.unpack(wire, read.subarray(at, at + count), packed.subarray(at, at + count));
+      plainMemory.unpack(wire, plainlyRead.subarray(at, at + count), packed.subarray(at, at + count));
+      assertSame(read, plainlyRead, `${wire} unpacked`);
+    }
+  }
+});
+
 test("rows do not overlap, whichever thread takes them, and both find them under their address", () => {
   const memory = arenaMemory()!;
   const [one, two] = [new Arena(memory), new Arena(memory)];

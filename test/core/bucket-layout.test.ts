@@ -55,3 +55,18 @@ test("the chunks of all ranks cover a bucket once; a bucket smaller than the wor
     [1, 1, 0],
   );
 });
+
+test("only gradients travel in 16 bits, as many bytes a bucket as others; what lies behind them is float32", () => {
+  const twice = 2 * perBucket;
+  const { buckets } = bucketLayout(twice + 30, 4, { count: twice + 10, wire: "bfloat16" });
+  assert.deepEqual(
+    buckets.map(({ kind, range }) => [kind, range.begin, range.end]),
+    [
+      ["bfloat16", 0, twice],
+      ["bfloat16", twice, twice + 10],
+      ["float32", twice + 10, twice + 30],
+      ["float64", 0, 4],
+    ],
+  );
+  assert.deepEqual(bucketLayout(30, 4, { count: 10, wire: "float32" }), bucketLayout(30, 4));
+});

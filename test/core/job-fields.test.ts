@@ -20,6 +20,7 @@ const job: Job = {
   checkpoint: ruleOf({ monitor: "val_loss", mode: "min" }),
   batchSize: 8,
   epochs: 3,
+  wire: "float32",
   test: null,
   report: null,
 };
@@ -41,6 +42,7 @@ const changes: Readonly<Record<keyof Job, readonly [Partial<Job>, string | null]
   checkpoint: [{ checkpoint: ruleOf({ monitor: "loss", mode: "min" }) }, null],
   batchSize: [{ batchSize: 9 }, "job.batchSize"],
   epochs: [{ epochs: 4 }, null],
+  wire: [{ wire: "bfloat16" }, "job.wire"],
   test: [{ test: { kind: "csv", path: "c.csv", label: "y" } }, null],
   report: [{ report: () => "" }, null],
 };

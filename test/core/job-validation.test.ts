@@ -66,6 +66,7 @@ describe("a valid job", () => {
       checkpoint: ruleOf({ monitor: "loss", mode: "min" }),
       batchSize: 128,
       epochs: 40,
+      wire: "float32",
       test: null,
       report: null,
     });
@@ -86,6 +87,7 @@ describe("a valid job", () => {
         metrics: ["accuracy"],
       },
       checkpoint: { monitor: "val_accuracy", mode: "max" },
+      wire: "bfloat16",
       test: text(["test.txt"], { window: 32, stride: 1 }),
       report,
     });
@@ -106,6 +108,7 @@ describe("a valid job", () => {
       checkpoint: ruleOf({ monitor: "val_accuracy", mode: "max" }),
       batchSize: 128,
       epochs: 40,
+      wire: "bfloat16",
       test: { kind: "text", paths: ["test.txt"], window: 32, stride: 1 },
       report,
     });
@@ -460,6 +463,7 @@ describe("a wrong field is named with its path, its value and what was expected"
     ["epochs", -3, `epochs is -3; ${wholeFromOne}`],
     ["epochs", [3], `epochs is [3]; ${wholeFromOne}`],
     ["report", "text", 'report is "text"; expected a function (context) => text.'],
+    ["wire", "int8", 'wire is "int8"; expected "float32", "bfloat16" or "float16"'],
     ["batchsize", 4, "batchsize is not a field that a job has.", 'Did you mean "batchSize"?'],
     [
       "optimizer",

@@ -42,7 +42,7 @@ test("block by block, with and without SIMD, a sum has the bits of the tree: eve
           return row ? given.push(row) - 1 : "absent";
         })!;
         const sum = rowIn(memory, length);
-        runSum(program, given, sum, memory);
+        runSum(program, given, sum, memory, "float32");
         for (let i = 0; i < length; i++) {
           if (!Object.is(sum[i], expectedAt(rows, i, Math.fround))) assert.fail(`${shards} shards, number ${i}`);
         }
@@ -55,7 +55,7 @@ test("statistics are summed in the same order, in float64", () => {
   const rows = Array.from({ length: 7 }, () => Float64Array.from({ length: 5 }, () => random.nextFloat() / 3));
   const program = sumProgram({ begin: 0, end: 7 }, ({ begin, end }) => (end - begin > 1 ? "descend" : begin))!;
   const sum = new Float64Array(5);
-  runSum(program, rows, sum, plainMemory);
+  runSum(program, rows, sum, plainMemory, "float64");
   sum.forEach((value, i) => {
     assert.ok(
       Object.is(
@@ -76,6 +76,6 @@ test("nothing is the sum of nothing, and one row alone is passed on as it is", (
     end - begin > 1 ? "descend" : begin === 0 ? 0 : "absent",
   )!;
   const sum = new Float32Array(3).fill(1);
-  runSum(program, [row], sum, plainMemory);
+  runSum(program, [row], sum, plainMemory, "float32");
   assert.deepEqual(sum, row);
 });

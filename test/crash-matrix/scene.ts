@@ -265,7 +265,14 @@ export class Leader {
 function infoOf(weightCount: number): ComputeInfo {
   const fitted = { field: "preprocess", shape: [1], steps: [] };
   return {
-    ...{ fingerprint: { shards: "2" }, weightCount, trainableCount: weightCount, slotNames: ["m"], statisticsCount: 0 },
+    ...{
+      fingerprint: { shards: "2" },
+      weightCount,
+      trainableCount: weightCount,
+      wire: "float32",
+      slotNames: ["m"],
+      statisticsCount: 0,
+    },
     parameters: [{ name: "w", shape: [weightCount], size: weightCount, offset: 0 }],
     preprocessing: { features: fitted, label: fitted },
     ...{ trainingSamples: 10, validationSamples: 0, stepsPerEpoch, engine: "none" },

@@ -103,6 +103,27 @@ for (const { name, job, dataset } of examples) {
   });
 }
 
+for (const wire of ["bfloat16", "float16"] as const) {
+  test(`promise 1: with gradients that travel as ${wire} the bits are the same for every number of workers`, async () => {
+    const job = pointsJob({ wire });
+    for (const { shards, samples } of [
+      { shards: 4, samples: 127 },
+      { shards: 6, samples: 103 },
+    ]) {
+      const exact = await train(pointsJob(), points(samples), { shards, workers: 1, epochs: 2 });
+      const alone = await train(job, points(samples), { shards, workers: 1, epochs: 2 });
+      assert.notEqual(alone.digest, exact.digest, "numbers are rounded though nothing travels");
+      const loss = ({ progress }: typeof alone) => progress.history.at(-1)!.metrics.loss!;
+      assert.ok(Math.abs(loss(alone) / loss(exact) - 1) < 0.02, `${loss(alone)} and ${loss(exact)}`);
+      for (let workers = 2; workers <= shards; workers++) {
+        const { digest, progress } = await train(job, points(samples), { shards, workers, epochs: 2 });
+        assert.deepEqual(progress, alone.progress);
+        assert.equal(digest, alone.digest, `${workers} workers`);
+      }
+    }
+  });
+}
+
 test("promise 1: a layer that draws numbers while it validates gives the same history for every number of workers", async () => {
   const job = pointsJob({
     epochs: 2,
@@ -169,7 +190,12 @@ async function throughDisk(
   const program = new TrainingProgram(await testEngine(), job, data.shapes);
   const info: ComputeInfo = {
     ...{ fingerprint: { "job.seed": String(job.seed) }, engine: "the test's", statisticsCount: 3, stepsPerEpoch: 4 },
-    ...{ weightCount: program.weightCount, trainableCount: program.trainableCount, slotNames: program.slotNames },
+    ...{
+      weightCount: program.weightCount,
+      trainableCount: program.trainableCount,
+      wire: "float32",
+      slotNames: program.slotNames,
+    },
     ...{ parameters: program.parameters, preprocessing: data.preprocessing },
     ...{ trainingSamples: data.trainingSamples, validationSamples: data.validationSamples },
   };

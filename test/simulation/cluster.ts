@@ -375,6 +375,7 @@ export class Cluster {
       size: {
         shards: shape.shards,
         values: program.weightCount,
+        gradients: { count: program.trainableCount, wire: shape.wire },
         statistics: trainer.statisticsCount,
         validates: shape.validationSamples > 0,
       },

@@ -9,6 +9,7 @@ import type { Fingerprint } from "../../src/core/fingerprint.ts";
 import type { Job, SaveFrequency } from "../../src/core/job.ts";
 import type { RandomStream } from "../../src/core/random.ts";
 import type { Range } from "../../src/core/sampler.ts";
+import type { WireFormat } from "../../src/core/wire.ts";
 import type { ComputeInfo } from "../../src/ports/compute.ts";
 import type { Program, TrainingData } from "../../src/runtime/trainer.ts";
 
@@ -25,12 +26,15 @@ export interface JobShape {
   readonly monitor: string;
   readonly mode: "min" | "max";
   readonly hasSchedule: boolean;
+  readonly wire: WireFormat;
   /** So many epochs without improvement end the run; null: it trains all. */
   readonly patience: number | null;
   readonly saveFreq: SaveFrequency;
 }
 
 const weights = 5;
+/** Of the values, those that are gradients; behind them lie the books. */
+export const gradientCount = weights;
 
 /** Lives are short, so states are compared often. */
 export const checksumEvery = 2;
@@ -38,6 +42,7 @@ export const checksumEvery = 2;
 export class TinyProgram implements Program {
   readonly sumNames = ["loss", "meanAbsoluteError"];
   readonly weightCount: number;
+  readonly trainableCount = weights;
   readonly valueCount: number;
   /** Weights, then the books, then the slot. */
   #values: Float32Array;
@@ -165,6 +170,7 @@ export function tinyJob(shape: JobShape): Job {
     checkpoint: checkpointRule(checkpoint, { metrics: ["meanAbsoluteError"], validation }, () => null),
     batchSize: shape.batchSize,
     epochs: shape.epochs,
+    wire: shape.wire,
     test: null,
     report: null,
   };
@@ -178,6 +184,7 @@ export function tinyInfo(shape: JobShape, statisticsCount: number, stepsPerEpoch
     weightCount: weights + samples,
     slotNames: ["velocity"],
     trainableCount: weights,
+    wire: shape.wire,
     statisticsCount,
     parameters: [
       { name: "weights", shape: [weights], size: weights, offset: 0 },

@@ -9,7 +9,8 @@ import { encodeJson } from "../../src/core/json.ts";
 import { afterEpoch, afterStep, initialProgress, type Progress, rateOf, type Sums } from "../../src/core/progress.ts";
 import { RandomStream } from "../../src/core/random.ts";
 import { batchRange, epochOrder, shardRange, slice, stepsPerEpoch } from "../../src/core/sampler.ts";
-import { booksOf, type JobShape, TinyProgram, tinyData, tinyJob } from "./program.ts";
+import { isShort, roundTo } from "../../src/core/wire.ts";
+import { booksOf, gradientCount, type JobShape, TinyProgram, tinyData, tinyJob } from "./program.ts";
 
 export interface ReferenceState {
   readonly step: number;
@@ -72,9 +73,9 @@ export function referenceOf(shape: JobShape): Reference {
           sum.values,
           sum.statistics,
         );
-        return sum;
+        return asItTravels(sum, shape);
       });
-      const total = treeSum(leaves)!;
+      const total = treeSum(leaves, (sum) => asItTravels(sum, shape))!;
       const learningRate = rateOf(progress, rules, progress.step);
       const samples = batch.end - batch.begin;
       program.update(total.values, samples, { number: progress.step + 1, learningRate });
@@ -117,16 +118,22 @@ function validationOf(shape: JobShape, program: TinyProgram, data: ReturnType<ty
 }
 
 /** The upper half is the smaller one; who is absent changes nothing. */
-function treeSum(leaves: readonly (Sum | null)[]): Sum | null {
+function treeSum(leaves: readonly (Sum | null)[], rounded: (sum: Sum) => Sum = (sum) => sum): Sum | null {
   if (leaves.length === 1) return leaves[0]!;
   const half = (leaves.length + 1) >> 1;
-  const left = treeSum(leaves.slice(0, half));
-  const right = treeSum(leaves.slice(half));
+  const left = treeSum(leaves.slice(0, half), rounded);
+  const right = treeSum(leaves.slice(half), rounded);
   if (!left || !right) return left ?? right;
-  return {
+  return rounded({
     values: left.values.map((value, i) => value + right.values[i]!),
     statistics: left.statistics.map((value, i) => value + right.statistics[i]!),
-  };
+  });
+}
+
+/** Gradients are rounded, shard by shard and sum by sum; the books, which count samples, never are. */
+function asItTravels(sum: Sum, { wire }: JobShape): Sum {
+  if (isShort(wire)) roundTo(wire, sum.values.subarray(0, gradientCount));
+  return sum;
 }
 
 function emptySum(program: TinyProgram): Sum {

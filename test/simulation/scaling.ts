@@ -81,7 +81,7 @@ export async function countEtcd(
       epochs,
       shards: count,
     },
-    ...{ monitor: "loss", mode: "min", hasSchedule: false, patience: null, saveFreq: "epoch" },
+    ...{ monitor: "loss", mode: "min", hasSchedule: false, wire: "float32", patience: null, saveFreq: "epoch" },
   };
   const nobody = { onWriting: () => {}, onWhole: () => {}, onDelete: () => {}, onDeleteCopy: () => {} };
   const disk = new Disk(world, nobody);

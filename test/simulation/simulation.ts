@@ -4,6 +4,7 @@
  */
 import { failureBudget } from "../../src/core/failure-budget.ts";
 import type { SaveFrequency } from "../../src/core/job.ts";
+import type { WireFormat } from "../../src/core/wire.ts";
 import { Cluster, type ClusterShape } from "./cluster.ts";
 import { Disk } from "./disk.ts";
 import { deafMs, SimulatedEtcd } from "./etcd.ts";
@@ -82,6 +83,7 @@ function drawShape(chance: Chance, seed: number, shards: number, horizonMs: numb
     monitor: hasValidation && chance.is(0.8) ? "val_loss" : "loss",
     mode: chance.is(0.7) ? ("min" as const) : ("max" as const),
     hasSchedule: chance.is(0.3),
+    wire: drawWire(seed),
     saveFreq: drawSaves(policy),
     patience: policy.is(0.25) ? policy.whole(1, 2) : null,
   };
@@ -97,6 +99,12 @@ function drawShape(chance: Chance, seed: number, shards: number, horizonMs: numb
     hasArchive: false,
     keepsAddresses: chance.is(0.3),
   };
+}
+
+/** Not in the first seeds, by which planted bugs are known. */
+function drawWire(seed: number): WireFormat {
+  const chance = new SeededChance(seed, "wire");
+  return seed >= 100_000 && chance.is(0.3) ? chance.pick(["bfloat16", "float16"] as const) : "float32";
 }
 
 /** So short that many saves wait for the disk at once. */

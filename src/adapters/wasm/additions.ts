@@ -44,7 +44,7 @@ const body = [
 ];
 
 export function additionsIn(memory: WebAssembly.Memory): Additions {
-  const module = new WebAssembly.Module(assemble([{ name: "add", parameters: 4, body }], maxPages));
+  const module = new WebAssembly.Module(assemble([{ name: "add", parameters: 4, vectors: 0, body }], maxPages));
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   return exports as unknown as Additions; // what the module above exports
 }

@@ -3,7 +3,9 @@
  * thread has an arena of its own over the same memory. Rows that do not fit any more lie elsewhere, and are added plainly.
  */
 import { addPlainly, type Place, type RowMemory } from "../../core/row-memory.ts";
+import { pack, roundTo, type ShortFormat, unpack } from "../../core/wire.ts";
 import { type Additions, additionsIn, maxPages } from "./additions.ts";
+import { shortenedAtOnce, type Shortening, shorteningIn } from "./shortening.ts";
 
 declare global {
   /** What of it is used here: the compiler's library has it only for browsers. */
@@ -44,12 +46,14 @@ export function arenaMemory(): WebAssembly.Memory | null {
 export class Arena implements RowMemory {
   readonly #memory: WebAssembly.Memory;
   readonly #additions: Additions;
+  readonly #shortening: Shortening;
   /** The memory as it was seen: it is another object whenever it has grown. */
   readonly #seen = new WeakSet<ArrayBufferLike>();
 
   constructor(memory: WebAssembly.Memory) {
     this.#memory = memory;
     this.#additions = additionsIn(memory);
+    this.#shortening = shorteningIn(memory);
   }
 
   allocate(sizeBytes: number): Uint8Array {
@@ -79,5 +83,29 @@ export class Arena implements RowMemory {
     if (!isHere(into) || !isHere(left) || !isHere(right)) return void addPlainly(into, left, right, count);
     const address = ({ row, at }: Place) => row.byteOffset + 4 * at;
     this.#additions.add(address(into), address(left), address(right), count);
+  }
+
+  roundTo(wire: ShortFormat, row: Float32Array): void {
+    const done = this.#many(wire, row);
+    if (done > 0) this.#shortening.round(row.byteOffset, done);
+    roundTo(wire, row.subarray(done));
+  }
+
+  pack(wire: ShortFormat, into: Uint16Array, from: Float32Array): void {
+    const done = this.#many(wire, into, from);
+    if (done > 0) this.#shortening.pack(into.byteOffset, from.byteOffset, done);
+    pack(wire, into.subarray(done), from.subarray(done));
+  }
+
+  unpack(wire: ShortFormat, into: Float32Array, from: Uint16Array): void {
+    const done = this.#many(wire, into, from);
+    if (done > 0) this.#shortening.unpack(into.byteOffset, from.byteOffset, done);
+    unpack(wire, into.subarray(done), from.subarray(done));
+  }
+
+  /** As many numbers as can be done at once; the rest, and other forms, are done one by one. */
+  #many(wire: ShortFormat, ...rows: readonly (Float32Array | Uint16Array)[]): number {
+    const isHere = wire === "bfloat16" && rows.every(({ buffer }) => this.#seen.has(buffer));
+    return isHere ? rows[0]!.length - (rows[0]!.length % shortenedAtOnce) : 0;
   }
 }

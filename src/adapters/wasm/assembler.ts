@@ -21,14 +21,30 @@ export const op = {
   v128Load: (offset: number) => [0xfd, 0x00, 0, ...unsigned(offset)],
   v128Store: (offset: number) => [0xfd, 0x0b, 0, ...unsigned(offset)],
   f32x4Add: [0xfd, 0xe4, 0x01],
+  f32x4Differ: [0xfd, 0x42],
+  splat: [0xfd, 0x11],
+  i32x4Add: [0xfd, 0xae, 0x01],
+  i32x4ShiftLeft: [0xfd, 0xab, 0x01],
+  i32x4ShiftRight: [0xfd, 0xad, 0x01],
+  /** Eight of 16 bits from two times four of 32. */
+  narrow: [0xfd, 0x86, 0x01],
+  widenLow: [0xfd, 0xa9, 0x01],
+  widenHigh: [0xfd, 0xaa, 0x01],
+  v128And: [0xfd, 0x4e],
+  v128Or: [0xfd, 0x50],
+  /** Of the first where the third has ones, else of the second. */
+  v128Select: [0xfd, 0x52],
 } as const;
 
 const i32Type = 0x7f;
+const v128Type = 0x7b;
 
 export interface WasmFunction {
   readonly name: string;
   /** All of them 32-bit integers. It returns nothing. */
   readonly parameters: number;
+  /** Locals behind the parameters, of 128 bits each. */
+  readonly vectors: number;
   readonly body: readonly number[];
 }
 
@@ -37,8 +53,9 @@ export function assemble(functions: readonly WasmFunction[], maxPages: number): 
   const types = functions.map(({ parameters }) => [0x60, ...vector(Array(parameters).fill([i32Type])), 0]);
   const shared = 0x03; // with a maximum
   const memory = [...text("env"), ...text("memory"), 0x02, shared, 0, ...unsigned(maxPages)];
-  const bodies = functions.map(({ body }) => {
-    const code = [0, ...body, ...op.end]; // no locals but the parameters
+  const bodies = functions.map(({ body, vectors }) => {
+    const locals = vectors === 0 ? [0] : [1, ...unsigned(vectors), v128Type];
+    const code = [...locals, ...body, ...op.end];
     return [...unsigned(code.length), ...code];
   });
   return Uint8Array.from([

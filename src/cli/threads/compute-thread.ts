@@ -135,6 +135,7 @@ function describe(opened: OpenedProgram, trainer: Trainer, shards: number): Comp
     weightCount: program.weightCount,
     slotNames: program.slotNames,
     trainableCount: program.trainableCount,
+    wire: opened.job.wire,
     statisticsCount,
     parameters: program.parameters.map(({ name, shape, size, offset }) => ({ name, shape, size, offset })),
     preprocessing: prepared.preprocessing,

@@ -75,6 +75,7 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
       ]);
       const size: ReductionSize = {
         ...{ shards, values: info.weightCount, statistics: info.statisticsCount },
+        gradients: { count: info.trainableCount, wire: info.wire },
         validates: info.validationSamples > 0,
       };
       await exchangeThread.call("open", size);
