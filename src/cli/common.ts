@@ -109,7 +109,8 @@ export function resumeOf(args: Arguments, ...words: "same"[]): RunRequest["resum
   }
   throw new LockstepError(
     "usage",
-    `--resume is ${JSON.stringify(text)}; one of ${["auto", "never", "best", "latest", ...words].join(", ")}, or a checkpoint's id was expected.`,
+    `--resume is ${JSON.stringify(text)}; one of ${["auto", "never", "best", "latest", ...words].join(", ")}, or the whole id of a checkpoint was expected.`,
+    { hint: "`lockstep checkpoints list` shows the ids." },
   );
 }
 

@@ -35,7 +35,7 @@ export const evaluate: Command = {
   options: {
     checkpoint: {
       value: "ID",
-      help: "best, latest, an id or a part of it; may be given several times (default: best)",
+      help: "best, latest, an id or a part of it; may be given several times (default: best, or latest while nothing is best)",
       multiple: true,
     },
     data: { value: "DIR|FILE", help: `${shared.data.help}; or a file to evaluate on instead of the job's test data` },

@@ -32,7 +32,9 @@ export async function chooseCheckpoints(
   // An id in a folder says it all.
   const found = await findCheckpoints(args, isPlain && args.text("checkpoints") !== undefined ? null : jobFile);
   if (words.length > 0) return { found, ids: words.map((word) => resolveCheckpoint(found, word)) };
-  return { found, ids: [resolveCheckpoint(found, found.etcd && !found.etcd.pointers.best ? "latest" : "best")] };
+  const hasBest = !found.etcd || Boolean(found.etcd.pointers.best);
+  if (!hasBest) process.stderr.write("No checkpoint is the best one yet; latest is taken.\n");
+  return { found, ids: [resolveCheckpoint(found, hasBest ? "best" : "latest")] };
 }
 
 export interface OpenedCheckpoint extends OpenedModel {

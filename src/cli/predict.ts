@@ -23,7 +23,10 @@ export const predict: Command = {
   summary: "Predict the label of raw rows with a checkpoint, and write the model's outputs.",
   argument: { name: "JOB.ts", help: "the job file" },
   options: {
-    checkpoint: { value: "ID", help: "best, latest, an id or a part of it (default: best)" },
+    checkpoint: {
+      value: "ID",
+      help: "best, latest, an id or a part of it (default: best, or latest while nothing is best)",
+    },
     data: { value: "FILE", help: "rows as the training data has them, as CSV or JSON lines; the label may be missing" },
     output: { value: "FILE", help: "where predictions go, as CSV or JSON lines (default: standard output)" },
     ...whichCheckpoints,

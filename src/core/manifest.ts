@@ -50,6 +50,8 @@ export interface ManifestFile {
 export type CheckpointProblem =
   /** It, or a part of it, is not there: never written, not whole yet, deleted, or not visible from here. */
   | "missing"
+  /** It is not published: it never was, or is not kept any more. */
+  | "not-published"
   /** The storage did not let it be read. It may be whole. */
   | "unreadable"
   /** It was read to the end, and what was read is not what was written. */

@@ -65,7 +65,10 @@ export async function loadState(
         return unlessAborted(new Promise<never>(() => {}), over);
       }
       if (error.message !== said) {
-        log.warn("the state cannot be read yet; waiting for it", { checkpoint: wanted.id, reason: error.message });
+        log.warn("the state cannot be read yet; waiting for it", {
+          checkpoint: wanted.id,
+          reason: `${error.message} To go on from another one, stop, and start with --resume ID.`,
+        });
       }
       said = error.message;
       if (isStopping()) return null;

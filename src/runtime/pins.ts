@@ -19,8 +19,8 @@ export interface PinOptions {
 }
 
 /**
- * Keeps a published checkpoint until the pin is taken away, or its lease ends. Throws "missing" when it is not published, or
- * on its way to being deleted. Doing it twice is doing it once.
+ * Keeps a published checkpoint until the pin is taken away, or its lease ends. Throws "not-published" when it is not
+ * published, or on its way to being deleted. Doing it twice is doing it once.
  */
 export async function pin(
   { coordination, keys }: PinOptions,
@@ -34,7 +34,7 @@ export async function pin(
     const state = known && decodeJson<CheckpointRecord>(known.value).state;
     if (!known || state !== "live") {
       const why = known ? `is ${state}` : "is not among those that are published";
-      throw new CheckpointError("missing", `The checkpoint ${id} cannot be pinned: it ${why}.`, {
+      throw new CheckpointError("not-published", `The checkpoint ${id} cannot be pinned: it ${why}.`, {
         hint: "`lockstep checkpoints list` shows those that are there.",
       });
     }

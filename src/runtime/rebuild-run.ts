@@ -113,7 +113,7 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
     );
   }
   const named = wish.fromBrought ? reading.checkpoints.filter(({ state }) => state === "live") : [];
-  const { pointers, best, progress } = pointersOf(stored, named, whole, record);
+  const { pointers, best, progress } = pointersOf(stored, { named, setAside }, whole, record);
   const latest = whole && pointers.get(whole.stored.id)!;
   const from = latest && { checkpoint: latest.id, state: stateOf(latest) };
   const lineage = Math.max(reading.origin.lineage, whole?.stored.manifest.lineage ?? 1);
@@ -254,7 +254,7 @@ function recordOf({ job, run, wishes }: Rebuilding, { manifest }: CheckpointWord
 
 function pointersOf(
   stored: readonly StoredCheckpoint[],
-  named: readonly PublishedRecord[],
+  { named, setAside }: { named: readonly PublishedRecord[]; setAside: readonly { readonly id: string }[] },
   whole: Whole | null,
   { checkpoint }: JobRecord,
 ) {
@@ -262,7 +262,8 @@ function pointersOf(
   const sampling = progress?.samplings.at(-1) ?? null;
   const pointers = new Map(stored.map((one) => [one.id, pointerOf(one, checkpoint, sampling)]));
   const known = [...named.map(({ pointer }) => pointer), ...pointers.values()];
-  const epochs = known.filter(({ stepInEpoch }) => stepInEpoch === 0);
+  const isSetAside = ({ id }: CheckpointPointer) => setAside.some((one) => one.id === id);
+  const epochs = known.filter((pointer) => pointer.stepInEpoch === 0 && !isSetAside(pointer));
   return { pointers, best: bestAmong(epochs, progress?.best ?? null, checkpoint), progress };
 }
 

@@ -3,7 +3,7 @@
  * a verdict for each cell; the last line is one line of JSON. `--fast` runs a part of it, `--only KIND,…` some faults,
  * `--at POINT` what is in one place, and `--until-failure` no cell after the first that fails.
  */
-import { parseArgs } from "node:util";
+import { parseArgs, type ParseArgsConfig } from "node:util";
 import { contentCells } from "./content-cells.ts";
 import { Morgue } from "./kill-cells.ts";
 import { leaderCells, readerCells } from "./leader-cells.ts";
@@ -17,7 +17,8 @@ import { writeCells } from "./write-cells.ts";
 const killsAtOnce = 3;
 const fastKills = /^(write .*manifest|syncDirectory STAGING|rename|syncDirectory ROOT|.* publish|removeTree)/;
 
-const { values: options } = parseArgs({
+const usage = "npm run crash-matrix -- [--fast] [--only KIND,…] [--at POINT] [--until-failure]";
+const { values: options } = wordsOf({
   options: {
     fast: { type: "boolean", default: false },
     only: { type: "string" },
@@ -25,6 +26,16 @@ const { values: options } = parseArgs({
     "until-failure": { type: "boolean", default: false },
   },
 });
+
+function wordsOf<T extends ParseArgsConfig>(config: T): ReturnType<typeof parseArgs<T>> {
+  try {
+    return parseArgs(config);
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n  ${usage}\n`);
+    return process.exit(2);
+  }
+}
+
 const kinds = options.only === undefined ? faultKinds : options.only.split(",").map(kindOf);
 const all = await recordPoints();
 const points = options.fast ? all.filter(isTelling) : all;

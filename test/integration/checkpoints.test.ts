@@ -273,3 +273,23 @@ test("nothing of a command is left: no process, no temporary file", limit, async
     [],
   );
 });
+
+test("verify beside a run that keeps few of many checkpoints finds nothing wrong", limit, async () => {
+  const { user } = await trained();
+  const policy = "checkpoint: { saveFreq: { steps: 1 }, keep: { last: 3 } },";
+  const job = await user.write(
+    "busy.ts",
+    classJob().replace('"small"', '"busy"').replace("epochs: 2,", `${policy} epochs: 5000,`),
+  );
+  const launch = user.start("launch", job, "--workers", "1", "--json");
+  await launch.whenLine("that it trains", ({ event, epoch }) => event === "epoch" && Number(epoch) >= 1);
+  let gone = 0;
+  for (let i = 0; i < 20 && gone === 0; i++) {
+    const { code, stdout, stderr } = await user.run("checkpoints", "verify", job);
+    assert.equal(code, 0, `${stdout}${stderr}`);
+    if (stdout.includes("gone meanwhile: the job does not keep it")) gone++;
+  }
+  assert.ok(gone > 0, "some went while they were to be read");
+  launch.kill("SIGINT");
+  assert.equal((await launch.exited).code, 130);
+});

@@ -257,6 +257,13 @@ test(
     assertClose([...(second.predict(tf.tensor(values, shape)) as ReturnType<typeof tf.tensor>).dataSync()], outputs);
     assert.throws(() => loaded.encodeFeatures([[1, 2]]), /Row 0 has 2 values; the model takes 6/);
 
+    const renamed = user.at("my-best-model");
+    cpSync(join(checkpoints, id), renamed, { recursive: true });
+    await assert.rejects(
+      loadCheckpoint(renamed),
+      new RegExp(`my-best-model holds the checkpoint ${id}, under another name`),
+    );
+
     const before = first.getWeights().map((weight) => [...weight.dataSync()]);
     const wide = model(16);
     const failure = async (run: Promise<unknown>) => {

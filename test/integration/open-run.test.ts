@@ -355,6 +355,28 @@ test("rule 7: what etcd has lost is rebuilt from the checkpoints, above everythi
   store.close();
 });
 
+test("rule 7: what a rebuild finds damaged is not best, whatever its value was", async () => {
+  const store = new MemoryCoordination({ clock: systemClock, log, leaseMarginMs: 100 });
+  const client = store.connect();
+  const broken = checkpointOf("c3", 12, 5);
+  // The best epoch's own checkpoint, at step 4, is not kept any more.
+  const stored = [checkpointOf("c2", 8, 3), { ...broken, manifest: { ...broken.manifest, metrics: { loss: 0.1 } } }];
+  await openRun(client, { ...request, archive: archiveOf(stored, "c3", "") });
+  const best = await client.get(keysOf("one", 4).best);
+  assert.equal(decodeJson<CheckpointPointer>(best!.value).id, "c2");
+  const alone = new MemoryCoordination({ clock: systemClock, log, leaseMarginMs: 100 });
+  const save = checkpointOf("c2", 8, 3);
+  const within = { ...save, manifest: { ...save.manifest, stepInEpoch: 2, metrics: null } };
+  const { notices } = await openRun(alone.connect(), {
+    ...request,
+    archive: archiveOf([within, stored[1]!], "c3", ""),
+  });
+  assert.equal(await alone.connect().get(keysOf("one", 4).best), null);
+  assert.match(notices.join("\n"), /best moves with the next epoch that is better/);
+  store.close();
+  alone.close();
+});
+
 test("rule 7: what lies on the way to the newest state is known again, and who holds it", async () => {
   const store = new MemoryCoordination({ clock: systemClock, log, leaseMarginMs: 100 });
   const client = store.connect();
@@ -455,8 +477,8 @@ function checkpointOf(id: string, step: number, generation: number): StoredCheck
   return { id, location: `/c/${id}`, manifestSha256: "0a", manifest };
 }
 
-function archiveOf(stored: readonly StoredCheckpoint[], corrupt: string): RunArchive {
-  const best = { epoch: 1, step: 4, value: 0.25, of };
+function archiveOf(stored: readonly StoredCheckpoint[], corrupt: string, data = "d"): RunArchive {
+  const best = { epoch: 1, step: 4, value: 0.25, of: { ...of, data } };
   return {
     newestRun: () => Promise.resolve(4),
     checkpointsOf: (run) => Promise.resolve(run === 4 ? stored : []),

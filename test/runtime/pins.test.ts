@@ -102,7 +102,7 @@ test("what is condemned, or was never published, cannot be pinned", async () => 
   const refuses = (id: string, says: RegExp) =>
     assert.rejects(
       pin(parts, id, "mine", { note: "" }),
-      (error) => error instanceof CheckpointError && error.problem === "missing" && says.test(error.message),
+      (error) => error instanceof CheckpointError && error.problem === "not-published" && says.test(error.message),
     );
   await refuses("a", /a cannot be pinned: it is condemned/);
   await refuses("z", /z cannot be pinned: it is not among those that are published/);

@@ -1,8 +1,9 @@
 /** A checkpoint's folder, read for a program that uses what was trained. */
 import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { LockstepError } from "../../core/errors.ts";
-import { isPlainName } from "../../core/manifest.ts";
+import { isPlainName, parseManifest } from "../../core/manifest.ts";
 import { applyTransforms, invertIndex, outputShape, type Preprocessing, sizeOf } from "../../core/transforms.ts";
 import type { CheckpointContent, CheckpointStorage, NamedTensor } from "../../ports/checkpoint-storage.ts";
 import type { LayersModel, TensorFlow } from "../../ports/engine.ts";
@@ -66,11 +67,31 @@ async function placeOf(folder: string): Promise<{ storage: CheckpointStorage; id
   const directory = resolve(folder);
   const id = basename(directory);
   if (isPlainName(id) && existsSync(join(directory, manifestName))) {
-    return { storage: await openDirectoryStorage(dirname(directory), silent), id };
+    const storage = await openDirectoryStorage(dirname(directory), silent);
+    await refuseOtherName(directory, id);
+    return { storage, id };
   }
   throw new LockstepError("usage", `There is no checkpoint ${directory}; a folder with a manifest.json was expected.`, {
     hint: "`lockstep checkpoints list` shows the checkpoints of a run, and where they are.",
   });
+}
+
+/** A checkpoint's folder has its name: one that was copied under another is not damaged. */
+async function refuseOtherName(directory: string, name: string): Promise<void> {
+  const id = idIn(await readFile(join(directory, manifestName), "utf8"));
+  if (id === null || id === name) return;
+  throw new LockstepError("usage", `The folder ${directory} holds the checkpoint ${id}, under another name.`, {
+    hint: `Call the folder ${id} again; the one around it may be called whatever you like.`,
+  });
+}
+
+/** Null: it is damaged, which whoever reads the checkpoint says. */
+function idIn(manifest: string): string | null {
+  try {
+    return parseManifest(manifest).id;
+  } catch {
+    return null;
+  }
 }
 
 /** By position: names have numbers in them that depend on how many layers a process has made. All weights, or none. */

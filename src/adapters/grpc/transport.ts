@@ -1,6 +1,6 @@
 /**
  * The data plane over gRPC. Every worker serves its outbox; to receive, it subscribes to the outboxes of its peers, so
- * that the numbers flow from server to client (only a client's flow-control window can be set). Streams belong to one
+ * that the numbers flow from server to client, and the one who receives opens the stream. Streams belong to one
  * generation: a subscription for a generation ahead waits until this worker gets there, an older one is refused.
  */
 import { LockstepError, messageOf } from "../../core/errors.ts";

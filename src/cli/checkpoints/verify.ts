@@ -57,6 +57,10 @@ async function runVerify(args: Arguments): Promise<number> {
   for (const id of ids) {
     // Whoever names one wants to know how it is now.
     const finding = (named.length === 0 && setAsideIn(found, id)) || (await verifyOne(found, id));
+    if (finding.verdict === "gone" && named.length === 0) {
+      print(args, { event: "verified", ...finding }, `${id}  gone meanwhile: the job does not keep it`);
+      continue;
+    }
     findings.push(finding);
     print(args, { event: "verified", ...finding }, lineOf(finding));
     if (finding.verdict === "set-aside") continue;
@@ -86,8 +90,11 @@ interface Whole {
 
 interface NotWhole {
   readonly id: string;
-  /** "set-aside": a start found it corrupt, and nothing goes on from it; it was not read again. */
-  readonly verdict: "corrupt" | "missing" | "unreadable" | "set-aside";
+  /**
+   * "set-aside": a start found it corrupt, and nothing goes on from it; it was not read again. "gone": nobody deletes what is read,
+   * but the job had given it up before.
+   */
+  readonly verdict: "corrupt" | "missing" | "unreadable" | "set-aside" | "gone";
   readonly reason: string;
   /** Of a copy, where each worker has its own: where it lies. */
   readonly copy?: string;
@@ -167,6 +174,10 @@ async function verifyOne(found: FoundCheckpoints, id: string): Promise<Finding> 
   } catch (error) {
     if (!(error instanceof LockstepError)) throw error;
     const problem = error instanceof CheckpointError ? error.problem : "unreadable";
+    // Or it was published since etcd was asked, and has been given up already.
+    const wasLive = found.etcd?.records.get(id)?.state === "live";
+    const isGone = problem === "not-published" || (problem === "missing" && found.etcd?.isLed && !wasLive);
+    if (isGone) return { id, verdict: "gone", reason: messageOf(error) };
     const verdict = problem === "corrupt" || problem === "missing" ? problem : "unreadable";
     return { id, verdict, reason: messageOf(error) };
   }
