@@ -34,8 +34,9 @@ export async function mendFinished(
     const done = readValue<Done>(reading.entries, keys.done);
     if (!archive || !record || !latest || !done) return [];
     const unread = trainsOn(done, record) ? latest : null;
-    const damaged = await damagedOf(archive, record, reading, { latest, unread }, keys);
-    if (damaged.size === 0) return [];
+    const copies: string[] = [];
+    const damaged = await damagedOf(archive, record, reading, { latest, unread, copies }, keys);
+    if (damaged.size === 0) return copies;
     refuseWhileTraining(record, reading);
     const best = bestWithout(damaged, reading, keys);
     if (await setAside(coordination, keys, reading, { damaged, latest, best })) {
@@ -49,7 +50,7 @@ async function damagedOf(
   archive: RunArchive,
   record: JobRecord,
   reading: RunReading,
-  { latest, unread }: { readonly latest: CheckpointPointer; readonly unread: CheckpointPointer | null },
+  { latest, unread, copies }: { latest: CheckpointPointer; unread: CheckpointPointer | null; copies: string[] },
   keys: Keys,
 ): Promise<ReadonlyMap<string, string>> {
   const damaged = new Map<string, string>();
@@ -58,7 +59,7 @@ async function damagedOf(
     if (read.has(pointer.id)) return damaged.has(pointer.id);
     read.add(pointer.id);
     const isLive = reading.checkpoints.some(({ state, pointer: { id } }) => state === "live" && id === pointer.id);
-    const reason = isLive ? await damageOf(archive, record, pointer) : null;
+    const reason = isLive ? await damageOf(archive, record, pointer, copies) : null;
     if (reason !== null) damaged.set(pointer.id, reason);
     return reason !== null;
   };
@@ -71,17 +72,24 @@ async function damagedOf(
   return damaged;
 }
 
-/** Null: it is whole, or it cannot be told. What is absent or cannot be read may be whole. */
+/** Null: it is whole, or it cannot be told. What is absent or cannot be read may be whole. A damaged copy of several is told. */
 async function damageOf(
   archive: RunArchive,
   { run, replicas }: JobRecord,
   { id, manifestSha256, holders }: CheckpointPointer,
+  told: string[],
 ): Promise<string | null> {
   if (replicas > 0) {
     const copies = await archive.copiesOf(run, id, manifestSha256);
+    const corrupt = copies.filter(({ wrong }) => wrong?.problem === "corrupt");
+    for (const { location, wrong } of corrupt) {
+      told.push(
+        `The copy of ${id} in ${location} is damaged; it is replaced once its worker needs it: ${messageOf(wrong)}`,
+      );
+    }
     // A holder that is not seen from here may have a whole copy.
     if (copies.length < (holders?.length ?? 1)) return null;
-    return copies.every(({ wrong }) => wrong?.problem === "corrupt") ? messageOf(copies[0]?.wrong) : null;
+    return corrupt.length === copies.length ? messageOf(copies[0]?.wrong) : null;
   }
   try {
     const { manifestSha256: sha256 } = await archive.check(run, id);

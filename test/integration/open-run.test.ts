@@ -302,8 +302,13 @@ test("what cannot be read, or may be whole on a disk that is not seen from here,
       (id === "c4" ? states : [null, null]).map((state) => ({ location: "", wrong: state }));
   const noticesWith = async (copiesOf: RunArchive["copiesOf"]) =>
     (await openRun(client, { ...request, archive: { ...archive, copiesOf } })).notices;
-  for (const seen of [[], [wrong], [wrong, unreadable], [wrong, null]]) {
-    assert.deepEqual(await noticesWith(copies(...seen)), []);
+  assert.deepEqual(await noticesWith(copies()), []);
+  for (const seen of [[wrong], [wrong, unreadable], [wrong, null]]) {
+    const notices = await noticesWith(copies(...seen));
+    assert.deepEqual(
+      [notices.length, notices[0]],
+      [1, "The copy of c4 in  is damaged; it is replaced once its worker needs it: it was cut off."],
+    );
   }
   assert.equal((await read()).done, true);
   assert.match((await noticesWith(copies(wrong, wrong)))[0]!, /c4 is set aside: it was cut off/);
