@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { openDataset } from "../adapters/data/open-dataset.ts";
 import { describeJobError } from "../adapters/job-file/failure.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
+import { memoryInUse } from "../adapters/system/memory.ts";
 import { instructionSets } from "../adapters/system/processor.ts";
 import { oneDnnSetting } from "../adapters/tfjs/engine-environment.ts";
 import { numericsDigest } from "../adapters/tfjs/numerics.ts";
@@ -136,8 +137,7 @@ export function memoryOf(
   { valueCount, weightCount, trainableCount }: TrainingProgram,
   world: Pick<MemorySizes, "shards" | "mostWorkers">,
 ): readonly MemoryPart[] {
-  const inUseBytes = process.memoryUsage.rss();
-  return memoryParts({ inUseBytes, valueCount, weightCount, trainableCount, ...world });
+  return memoryParts({ inUseBytes: memoryInUse(), valueCount, weightCount, trainableCount, ...world });
 }
 
 /** What the model's weights are called in checkpoints, wherever it has to be built a second time. */

@@ -9,7 +9,7 @@ import { formatBytes, formatCount } from "./number-format.ts";
 import { largestSubtrees, shardsOfRank } from "./reduce-tree.ts";
 
 export interface MemorySizes {
-  /** Resident bytes of the process: engine, job file, data and model. */
+  /** Of the process when its model is built: for engine, job file, data and model. */
   readonly inUseBytes: number;
   /** Numbers in the state: weights and the optimizer's slots. */
   readonly valueCount: number;

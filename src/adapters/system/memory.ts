@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import type { MemoryLimit } from "../../core/memory-need.ts";
 
@@ -9,4 +10,15 @@ export function memoryLimit(): MemoryLimit {
   return container > 0 && container < machine
     ? { bytes: container, whose: "this container" }
     : { bytes: machine, whose: "this machine" };
+}
+
+/** Bytes of this process that no file stands for: pages of libraries can be read again, and take nobody's place. */
+export function memoryInUse(): number {
+  try {
+    const [, kilobytes] = /^RssAnon:\s*(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+    if (kilobytes !== undefined) return Number(kilobytes) * 1024;
+  } catch {
+    // Other systems do not tell them apart.
+  }
+  return process.memoryUsage.rss();
 }
