@@ -175,7 +175,8 @@ async function readWhilePruned(callsBefore: number, isPinned: boolean): Promise<
     assert.deepEqual(outcome.content, expected, "what is loaded is whole");
   } else {
     assert.ok(!isKept && outcome.error instanceof CheckpointError, String(outcome.error));
-    assert.equal(outcome.error.problem, "missing");
+    // Who pins asks first whether it is published.
+    assert.equal(outcome.error.problem, isPinned ? "not-published" : "missing");
   }
   await checkEnd(stage, disturbedEpoch);
   return 1;
