@@ -113,7 +113,8 @@ function beginAnew(view: ClusterView): Decision {
 function fromBrought({ bringers, isAskedFor }: ClusterView): Decision {
   const who = `${bringers.join(", ")} ${bringers.length === 1 ? "has" : "have"} checkpoints that etcd knows nothing of`;
   if (!isAskedFor) return { kind: "rebuild", reason: `etcd's data were lost, and ${who}` };
-  return { kind: "fail", code: "incompatible", reason: `a new run was asked for, and ${who}; start it again` };
+  const ways = "started again without --resume never it goes on with them, and with it a new run gets the next number";
+  return { kind: "fail", code: "incompatible", reason: `a new run was asked for, and ${who}; ${ways}` };
 }
 
 function isAfterLoss({ generation, origin }: ClusterView): boolean {

@@ -284,7 +284,7 @@ export class Coordinator {
       members: reading.members,
       unsure: generation ? unsure : new Set(),
       mayReturn: isAfterLoss && (unsure.size > 0 || (this.#last.number === 0 && activeMs <= budget.leaseTtlMs)),
-      bringers: bringersIn(reading, keys, record).map(({ name }) => name),
+      bringers: [...new Set(bringersIn(reading, keys, record).map(({ name }) => name))],
       isAskedFor: record.isAskedFor,
       refused: reading.refused,
       generation,

@@ -54,6 +54,20 @@ test("every relative link in a document leads to a file, and to a heading in it"
   );
 });
 
+test("ARCHITECTURE names every module of core, ports and runtime, and every kind of adapter", () => {
+  const text = textOf("ARCHITECTURE.md");
+  const isNamed = (name: string) =>
+    text.includes(`\`${name}\``) || text.includes(`/${name}`) || text.includes(`${name}.ts`);
+  const modules = ["core", "ports", "runtime"].flatMap((layer) => filesBelow(`src/${layer}`, ".ts"));
+  const adapters = new Set(filesBelow("src/adapters", ".ts").map((file) => file.split("/")[2]!));
+  const names = [...modules.map((file) => path.basename(file, ".ts")), ...adapters];
+  assert.ok(names.length > 100);
+  assert.deepEqual(
+    names.filter((name) => !isNamed(name)),
+    [],
+  );
+});
+
 test("a link that leads nowhere is seen, in each way of writing one", () => {
   const broken = [
     "[a](missing.md)",

@@ -194,10 +194,10 @@ test(
     const keys = keysOf("brought", 1);
     const coordination = etcd().connect();
     const names = ["a", "b", "c"];
-    const start = async () => {
+    const start = async (resume: "auto" | "never") => {
       const coordinator = user().start(
         ...["coordinator", exampleJob, ...words, "--workers", "3", "--replicas", "1", "--epochs", String(epochs)],
-        ...["--resume", "auto"],
+        ...["--resume", resume],
       );
       await coordinator.whenLine("that it serves", ({ message }) => message === "serving");
       const workers = names.map((name) =>
@@ -209,7 +209,7 @@ test(
       const entry = await coordination.get(keys.latest);
       return entry && decodeJson<CheckpointPointer>(entry.value);
     };
-    const first = await start();
+    const first = await start("auto");
     await until(coordination, keys.latest, async () => ((await latest())?.epoch ?? 0) >= 2);
     for (const { kill } of first) kill("SIGKILL");
     await Promise.all(first.map(({ exited }) => exited));
@@ -219,7 +219,16 @@ test(
     await coordination.transact([], operations);
     assert.equal(await latest(), null);
 
-    const [coordinator, ...workers] = await start();
+    // A new run cannot have the number of one that somebody still has.
+    const [other, ...refused] = await start("never");
+    for (const { code, stderr } of await Promise.all(refused.map(({ exited }) => exited))) {
+      assert.equal(code, exitCodes.incompatible, stderr);
+      assert.match(stderr, /a new run was asked for, and [abc, ]+ have checkpoints that etcd knows nothing of/);
+    }
+    other.kill("SIGTERM");
+    await other.exited;
+
+    const [coordinator, ...workers] = await start("auto");
     const rebuilt = await coordinator.whenLine("the run that is rebuilt", ({ message }) =>
       /era \d+ begins, and brought-1-step/.test(String(message)),
     );

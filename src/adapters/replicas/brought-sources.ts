@@ -31,6 +31,7 @@ export function broughtSources(options: BroughtOptions, members: readonly Member
   return {
     async checkpointsOf(run) {
       const all = await Promise.all(members.map((member) => manifestsOf(member, run, options)));
+      found.clear();
       for (const [i, manifests] of all.entries()) {
         for (const stored of manifests) {
           if (stored.manifest.job !== job || stored.manifest.run !== String(run)) continue;
@@ -41,7 +42,7 @@ export function broughtSources(options: BroughtOptions, members: readonly Member
         }
       }
       return [...found.values()]
-        .map(({ stored, holders }) => ({ ...stored, holders: holders.map(({ name }) => name) }))
+        .map(({ stored, holders }) => ({ ...stored, holders: [...new Set(holders.map(({ name }) => name))] }))
         .sort((a, b) => compareStates(a.manifest, b.manifest) || (a.id < b.id ? -1 : 1));
     },
     async load(run, id) {
