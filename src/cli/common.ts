@@ -27,6 +27,7 @@ export const shared = {
     value: "N|MIN:MAX",
     help: "how many workers a start waits for; or with how few it starts and goes on, and how many it takes (default: 1)",
   },
+  run: { value: "N", help: "go on with this run of the job (default: the one that was trained last)" },
   replicas: {
     value: "N",
     help: "each worker has checkpoints of its own, and N others keep a copy of each (default: 0: all share a directory)",
@@ -35,7 +36,7 @@ export const shared = {
   logLevel: { value: "LEVEL", help: "debug, info, warn or error (default: info)" },
 } satisfies Record<string, Option>;
 
-/** Six random letters and digits; ids made of them are never used twice. */
+/** Eight random letters and digits; ids made of them are never used twice. */
 export function newId(): string {
   const letters = "0123456789abcdefghjkmnpqrstvwxyz"; // 32 of them, without those that are easily confused
   return [...randomBytes(8)].map((byte) => letters[byte % 32]!).join("");
@@ -104,13 +105,28 @@ export function resumeOf(args: Arguments, ...words: "same"[]): RunRequest["resum
   const text = args.text("resume") ?? "auto";
   const known = ["auto", "never", ...words].find((word) => word === text);
   if (known !== undefined) return known as "auto" | "never" | "same"; // one of those above
-  if (text === "best" || text === "latest" || /^[A-Za-z0-9._-]+-step-\d+-[A-Za-z0-9-]+$/.test(text)) {
+  // Ids have digits or are long; a short word without any is a slip.
+  if (text === "best" || text === "latest" || /^(?=.*\d|.{8})[A-Za-z0-9._-]{3,}$/.test(text)) {
     return { checkpoint: text };
   }
   throw new LockstepError(
     "usage",
-    `--resume is ${JSON.stringify(text)}; one of ${["auto", "never", "best", "latest", ...words].join(", ")}, or the whole id of a checkpoint was expected.`,
+    `--resume is ${JSON.stringify(text)}; one of ${["auto", "never", "best", "latest", ...words].join(", ")}, or the id of a checkpoint or a part of it was expected.`,
     { hint: "`lockstep checkpoints list` shows the ids." },
+  );
+}
+
+/** `--run`, which says what `--resume` goes on with. */
+export function runOf(args: Arguments): number | null {
+  const run = args.whole("run", 1) ?? null;
+  const resume = args.text("resume");
+  if (run === null || (resume !== "never" && resume !== "same")) return run;
+  throw new LockstepError(
+    "usage",
+    `--run ${run} names a run to go on with, and --resume ${resume} goes on with ${resume === "never" ? "none" : "the one under way"}.`,
+    {
+      hint: "Give one of the two.",
+    },
   );
 }
 

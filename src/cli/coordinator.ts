@@ -11,7 +11,17 @@ import { Coordinator } from "../runtime/coordinator.ts";
 import { openRunWhenLeft, workerCounts } from "../runtime/open-run.ts";
 import { openArchive } from "./archive.ts";
 import type { Arguments, Command } from "./command.ts";
-import { addressOf, budgetOf, endpointsOf, onStopSignal, processLog, resumeOf, shared, workersOf } from "./common.ts";
+import {
+  addressOf,
+  budgetOf,
+  endpointsOf,
+  onStopSignal,
+  processLog,
+  resumeOf,
+  runOf,
+  shared,
+  workersOf,
+} from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
 import { connectTo } from "./replicas.ts";
 
@@ -33,8 +43,9 @@ export const coordinator: Command = {
     advertise: { value: "HOST:PORT", help: "what others are told, where it differs from --listen" },
     resume: {
       value: "auto|never|best|latest|ID|same",
-      help: "go on with the newest run (auto), from the best, latest or that checkpoint of it, or begin one beside it (never); same: no new start, but another coordinator of it",
+      help: "go on with the run (auto), from the best, latest or that checkpoint of it, or begin one beside it (never); same: no new start, but another coordinator of it",
     },
+    run: shared.run,
     replicas: shared.replicas,
     checkpoints: {
       value: "PLACE",
@@ -71,6 +82,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     job: jobName,
     archive,
     resume: resumeOf(args, "same"),
+    run: runOf(args),
     shards,
     threads: args.whole("threads", 1) ?? null,
     ...workersOf(args),

@@ -5,6 +5,7 @@ import { jobExtensions, loadJob } from "../adapters/job-file/load-job.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { createLog } from "../adapters/system/log.ts";
 import { runningJobs } from "../adapters/system/run-registry.ts";
+import { idsMeant } from "../core/checkpoint-id.ts";
 import { LockstepError } from "../core/errors.ts";
 import { nearestNames } from "../core/nearest-name.ts";
 import { failureBudget } from "../core/failure-budget.ts";
@@ -26,7 +27,7 @@ export const whichCheckpoints = {
   },
   job: { value: "NAME", help: "the job's name (default: the one in the job file, or the only one in runs/)" },
   ...etcdOfJob,
-  run: { value: "N", help: "which run of the job (default: the newest)" },
+  run: { value: "N", help: "which run of the job (default: the one that was trained last)" },
 } satisfies Record<string, Option>;
 
 export interface FoundCheckpoints {
@@ -102,8 +103,7 @@ function loadPinned(
 export function resolveCheckpoint(found: FoundCheckpoints, word: string): string {
   if (word === "best" || word === "latest") return pointed(found, word);
   const ids = [...found.stored.map(({ id }) => id), ...found.corrupt.keys()];
-  if (ids.includes(word)) return word;
-  const parts = word.length >= 3 ? ids.filter((id) => id.includes(word)) : [];
+  const parts = idsMeant(word, ids);
   if (parts.length === 1) return parts[0]!;
   if (parts.length > 1) {
     throw new LockstepError("usage", `"${word}" is a part of ${parts.length} checkpoints: ${some(parts)}.`, {

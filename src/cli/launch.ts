@@ -26,6 +26,7 @@ import {
   parseEndpoints,
   processLog,
   resumeOf,
+  runOf,
   shared,
   wishOf,
   workersOf,
@@ -65,8 +66,9 @@ export const launch: Command = {
     replicas: shared.replicas,
     resume: {
       value: "auto|never|best|latest|ID",
-      help: "go on with the newest run (auto), from the best, latest or that checkpoint of it, or begin one beside it (never)",
+      help: "go on with the run (auto), from the best, latest or that checkpoint of it, or begin one beside it (never)",
     },
+    run: shared.run,
     "allow-change": { value: null, help: "go on although what decides the bits was changed" },
     threads: { value: "N", help: "compute threads inside a worker (default: cores ÷ S)" },
     engine: shared.engine,
@@ -160,6 +162,7 @@ async function readSettings(args: Arguments): Promise<Settings> {
   args.whole("threads", 1);
   checkReplicas(args.whole("replicas", 0) ?? 0, workers);
   resumeOf(args);
+  runOf(args);
   args.oneOf("log-level", logLevels);
   if (args.text("etcd") !== undefined) parseEndpoints(args.text("etcd")!);
   if (args.text("etcd") !== undefined && args.text("etcd-members") !== undefined) {
@@ -183,7 +186,7 @@ async function readSettings(args: Arguments): Promise<Settings> {
     jobName,
     jobPath: loaded.path,
     goOn: {
-      words: [args.argument, "--job", jobName, ...args.optionsBut("job", "epochs", "resume", "allow-change")],
+      words: [args.argument, "--job", jobName, ...args.optionsBut("job", "epochs", "resume", "run", "allow-change")],
       epochs: args.text("epochs") ?? null,
     },
     workers,
@@ -231,7 +234,7 @@ async function checkChange(
   const etcd = connectEtcd(endpoints, budgetOf(args), log);
   try {
     if (!(await etcd.get(runKey(jobName)))) return;
-    const { record, pointers } = await readLedger(etcd, jobName, null);
+    const { record, pointers } = await readLedger(etcd, jobName, runOf(args));
     if (!pointers.latest) return;
     const checkpoints = checkpointsOf(args, join(directory, `run-${record.run}`));
     const options = ["--data", dataDirectory, "--engine", engine, "--device", device];

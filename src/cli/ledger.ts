@@ -23,7 +23,7 @@ export const ledger: Command = {
     job: shared.job,
     data: shared.data,
     ...etcdOfJob,
-    run: { value: "N", help: "which run of the job (default: the newest)" },
+    run: { value: "N", help: "which run of the job (default: the one that was trained last)" },
     shards: { value: "S", help: "logical shards; asks no etcd, so a run to come will do, and there are no digests" },
   },
   details:

@@ -168,7 +168,7 @@ interface FoundRun {
   readonly coordination: Coordination;
 }
 
-/** The job's newest run, with a connection to etcd for it; waits until a coordinator has written down what it is. */
+/** The run that the job trains, with a connection to etcd for it; waits until a coordinator has written down what it is. */
 async function findRun(endpoints: readonly string[], job: string, log: Log): Promise<FoundRun> {
   // The budget that holds here is in what is looked for.
   const usual = failureBudget();

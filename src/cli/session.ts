@@ -141,7 +141,7 @@ export async function startSession(
   ];
   // Started again it takes part in the run that it began, whatever was asked for at first.
   const words = {
-    first: wordsWith(args.text("resume") ? ["--resume", args.text("resume")!] : []),
+    first: wordsWith(passedOn(args, "resume", "run")),
     again: wordsWith(["--resume", "same"]),
   };
   const { address, record, notices } = await cluster.start<CoordinatorReady>(

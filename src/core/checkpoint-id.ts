@@ -7,7 +7,7 @@ export interface IdPlace {
   readonly fencingToken: number;
 }
 
-interface OfRun {
+export interface OfRun {
   readonly job: string;
   readonly run: number;
 }
@@ -22,6 +22,15 @@ export function placeInId(run: OfRun, id: string): IdPlace | null {
   if (!id.startsWith(beginningOf(run))) return null;
   const found = /^(\d{8,})-g(\d+)-t(\d+)-[^-]/.exec(id.slice(beginningOf(run).length));
   return found && { step: Number(found[1]), generation: Number(found[2]), fencingToken: Number(found[3]) };
+}
+
+/** Of fewer characters nearly every id has each. */
+const shortestPart = 3;
+
+/** The ids that a person may mean by a word: the one that it is, or those that it is a part of. */
+export function idsMeant(word: string, ids: readonly string[]): readonly string[] {
+  if (ids.includes(word)) return [word];
+  return word.length < shortestPart ? [] : ids.filter((id) => id.includes(word));
 }
 
 function beginningOf({ job, run }: OfRun): string {

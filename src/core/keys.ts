@@ -64,7 +64,7 @@ export interface Keys {
   save(lineage: number, step: number): string;
 }
 
-/** The number of the job's newest run. */
+/** The number of the run that the job trains, or trained last. */
 export function runKey(job: string): string {
   return `/lockstep/${job}/run`;
 }

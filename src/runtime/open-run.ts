@@ -15,6 +15,7 @@ import { checkReplicas } from "../core/replicas.ts";
 import { type CheckpointPointer, stateOf } from "../core/status.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
+import { type ChosenRun, chooseRun } from "./choose-run.ts";
 import { bestSoFar } from "./decision-operations.ts";
 import { mendFinished } from "./mend-finished.ts";
 import { findCheckpoint, noCheckpoint } from "./named-checkpoint.ts";
@@ -29,6 +30,8 @@ export interface RunRequest {
    * a checkpoint other than `latest` the run goes back, in a new lineage: "best", or a checkpoint's id.
    */
   readonly resume: "auto" | "never" | "same" | { readonly checkpoint: string };
+  /** Null: the run that was trained last. */
+  readonly run: number | null;
   /** Null: as in the run's record, or the default for a new one. */
   readonly shards: number | null;
   readonly threads: number | null;
@@ -76,13 +79,11 @@ export async function openRunWhenLeft(
   }
 }
 
-/** Reads the record of the job's newest run, or writes one; first of all, what etcd has lost of it is rebuilt. */
+/** Reads the record of the run to go on with, or writes one; first of all, what etcd has lost of it is rebuilt. */
 export async function openRun(coordination: Coordination, request: RunRequest): Promise<OpenedRun> {
-  const current = await coordination.get(runKey(request.job));
-  const newest = (await request.archive?.newestRun()) ?? 0;
-  // A new run's number is one that no checkpoint has.
-  const number = Math.max(current ? Number(current.value) : 0, newest);
-  if (request.resume !== "never" && newest === number && number > 0) {
+  const chosen = await chooseRun(coordination, request);
+  const { number } = chosen;
+  if (request.resume !== "never" && number > 0) {
     const rebuilt = await rebuildIfLost(coordination, request, number);
     if (rebuilt) {
       const opened = await openRun(coordination, request);
@@ -99,14 +100,10 @@ export async function openRun(coordination: Coordination, request: RunRequest): 
     );
   }
   if (number === 0 || request.resume === "never") {
-    const record = newRecord(request, number + 1);
+    const record = newRecord(request, await chosen.free());
     const keys = keysOf(request.job, record.run);
     const { succeeded } = await coordination.transact(
-      [
-        current
-          ? { kind: "modified-at", key: current.key, revision: current.modRevision }
-          : { kind: "absent", key: runKey(request.job) },
-      ],
+      [chosen.condition],
       [
         { kind: "put", key: runKey(request.job), value: String(record.run) },
         { kind: "put", key: keys.record, value: encodeJson(record) },
@@ -119,8 +116,8 @@ export async function openRun(coordination: Coordination, request: RunRequest): 
   const keys = keysOf(request.job, number);
   const trainsOn = (done: Done, old: JobRecord) => isOpenAgain(done, old, request);
   const mended = request.resume === "same" ? [] : await mendFinished(coordination, request.archive, keys, trainsOn);
-  const opened = await resume(coordination, request, keys);
-  return { ...opened, notices: [...mended, ...opened.notices] };
+  const opened = await resume(coordination, request, keys, chosen);
+  return { ...opened, notices: [...chosen.notices, ...mended, ...opened.notices] };
 }
 
 /** What was rebuilt, as sentences; null when etcd knows of all that the checkpoints tell. */
@@ -134,6 +131,7 @@ async function rebuildIfLost(
   const { entries } = await coordination.list(keys.prefix);
   const reading = readRun(entries, keys);
   const stored = (await archive?.checkpointsOf(run)) ?? [];
+  if (stored.length === 0) return null;
   const record = readValue<JobRecord>(reading.entries, keys.record);
   if (record && unknownGeneration(reading, stored) === null) return null;
   const shards = Number(stored.at(-1)?.manifest.fingerprint.shards);
@@ -181,7 +179,12 @@ function newRecord(request: RunRequest, run: number): JobRecord {
   };
 }
 
-async function resume(coordination: Coordination, request: RunRequest, keys: Keys): Promise<OpenedRun> {
+async function resume(
+  coordination: Coordination,
+  request: RunRequest,
+  keys: Keys,
+  { condition, selecting }: ChosenRun,
+): Promise<OpenedRun> {
   const entry = await coordination.get(keys.record);
   if (!entry) {
     throw new LockstepError("incompatible", `etcd names run ${keys.prefix}, but holds no record of it.`, {
@@ -212,13 +215,17 @@ async function resume(coordination: Coordination, request: RunRequest, keys: Key
     start: old.start + (request.resume === "same" ? 0 : 1),
     ...(changes.length > 0 ? { shards, threads: request.threads ?? old.threads, fields: request.fields } : {}),
   };
-  const opening = await openingOf(coordination, keys, request, { was: old.shards, is: shards });
-  const operations: Operation[] = [{ kind: "put", key: keys.record, value: encodeJson(record) }, ...opening.operations];
+  const opening = await openingOf(coordination, keys, request, old, shards);
+  const operations: Operation[] = [
+    { kind: "put", key: keys.record, value: encodeJson(record) },
+    ...selecting,
+    ...opening.operations,
+  ];
   const from = opening.origin?.from?.state;
   const isBehind = from !== undefined && from.epoch < record.epochs;
   if (done && (isBehind || isOpenAgain(done, old, record))) operations.push({ kind: "delete", key: keys.done });
   const { succeeded } = await coordination.transact(
-    [{ kind: "modified-at", key: keys.record, revision: entry.modRevision }, ...opening.conditions],
+    [unchanged(keys.record, entry), condition, ...opening.conditions],
     operations,
   );
   if (!succeeded) return openRun(coordination, request);
@@ -261,19 +268,20 @@ const noOpening: OpeningChange = { origin: null, conditions: [], operations: [] 
 async function openingOf(
   coordination: Coordination,
   keys: Keys,
-  { job, resume }: RunRequest,
-  shards: { was: number; is: number },
+  { resume }: RunRequest,
+  old: JobRecord,
+  shards: number,
 ): Promise<OpeningChange> {
   const wanted = typeof resume === "object" ? resume.checkpoint : null;
-  if (wanted === null && shards.was === shards.is) return noOpening;
+  if (wanted === null && old.shards === shards) return noOpening;
   const { entries } = await coordination.list(keys.prefix);
   const reading = readRun(entries, keys);
   const pointer = (key: string) => readValue<CheckpointPointer>(reading.entries, key);
   const [latest, best] = [pointer(keys.latest), pointer(keys.best)];
   // S decides how sums are split, and no step was taken yet.
   if (wanted === null && !latest) return noOpening;
-  const from = wanted === null || wanted === "latest" ? latest : findCheckpoint(wanted, reading, best, job);
-  if (!from) throw noCheckpoint(wanted ?? "latest", job, reading);
+  const from = wanted === null || wanted === "latest" ? latest : findCheckpoint(wanted, reading, best, old);
+  if (!from) throw noCheckpoint(wanted ?? "latest", reading, old);
   if (wanted !== null && from.id === latest?.id) return noOpening;
   if (reading.members.length > 0) {
     const who = reading.members.map(({ name }) => name).join(", ");
@@ -283,7 +291,7 @@ async function openingOf(
   }
   const why =
     wanted === null
-      ? `S was ${shards.was} and is ${shards.is}`
+      ? `S was ${old.shards} and is ${shards}`
       : `resumed from ${wanted === "best" ? `best (${from.id})` : from.id} at step ${from.step}, where latest was at step ${latest?.step ?? 0}`;
   const origin: Origin = {
     ...{ lineage: reading.origin.lineage + 1, era: reading.origin.era, reason: why },

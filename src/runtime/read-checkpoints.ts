@@ -12,7 +12,7 @@ export interface RunCheckpoints extends RunLedger, CheckpointsInEtcd {
   readonly isLed: boolean;
 }
 
-/** Of the newest run, or of the one with this number. */
+/** Of the run that was trained last, or of the one with this number. */
 export async function readCheckpoints(
   coordination: Coordination,
   job: string,

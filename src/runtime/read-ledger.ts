@@ -30,10 +30,10 @@ export type LedgerEntry = {
   readonly checkpoint: string | null;
 };
 
-/** Of the newest run, or of the one with this number. */
+/** Of the run that was trained last, or of the one with this number. */
 export async function readLedger(coordination: Coordination, job: string, run: number | null): Promise<RunLedger> {
-  const newest = await coordination.get(runKey(job));
-  const keys = keysOf(job, run ?? Number(newest?.value ?? 0));
+  const last = await coordination.get(runKey(job));
+  const keys = keysOf(job, run ?? Number(last?.value ?? 0));
   const entry = await coordination.get(keys.record);
   if (!entry) {
     throw new LockstepError("usage", `etcd knows no run ${run === null ? "" : `${run} `}of a job "${job}".`, {

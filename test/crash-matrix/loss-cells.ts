@@ -48,7 +48,17 @@ async function checkRebuilt(
   };
   const { job, epochs, checkpoint, fields, budgetMs } = scene.record;
   const request: RunRequest = {
-    ...{ job, archive, resume: "auto", shards: null, threads: null, workers: 1, bounds: null, replicas: null },
+    ...{
+      job,
+      archive,
+      resume: "auto",
+      run: null,
+      shards: null,
+      threads: null,
+      workers: 1,
+      bounds: null,
+      replicas: null,
+    },
     ...{ budgetMs, fields, epochs, checkpoint, allowChange: false, defaultThreads: () => 1 },
   };
   const { record, resumed } = await openRun(scene.observer, request);

@@ -22,7 +22,7 @@ import { ruleOf } from "../fixtures/checkpoint-rule.ts";
 const log = createLog({ stream: process.stderr, format: "text", level: "error" });
 const keys = keysOf("one", 1);
 const request: RunRequest = {
-  ...{ job: "one", resume: "auto", shards: null, threads: null, workers: 2, bounds: null, budgetMs: 5000 },
+  ...{ job: "one", resume: "auto", run: null, shards: null, threads: null, workers: 2, bounds: null, budgetMs: 5000 },
   ...{ fields: { "job.seed": "7", "job.batchSize": "20" }, epochs: 3 },
   checkpoint: ruleOf({ monitor: "loss", mode: "min" }),
   ...{ replicas: null, allowChange: false, archive: null, defaultThreads: () => 1 },

@@ -305,6 +305,7 @@ export class Cluster {
       const { record, keys } = await openRun(coordination, {
         job: jobName,
         resume: "auto",
+        run: null,
         shards: job.shards,
         threads: 1,
         workers: bounds?.min ?? Math.min(workers, job.shards),

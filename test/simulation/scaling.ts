@@ -169,7 +169,15 @@ function startCoordinator(cluster: Cluster): void {
   const clock = clockOf(world, actor, 0);
   const main = async () => {
     const { record, keys } = await openRun(coordination, {
-      ...{ job: jobName, resume: "auto", shards: shape.shards, threads: 1, workers: shape.shards, bounds: null },
+      ...{
+        job: jobName,
+        resume: "auto",
+        run: null,
+        shards: shape.shards,
+        threads: 1,
+        workers: shape.shards,
+        bounds: null,
+      },
       ...{ budgetMs: budget.budgetMs, fields: {}, epochs: shape.epochs, checkpoint: tinyJob(shape).checkpoint },
       ...{ replicas: null, allowChange: false, archive: null, defaultThreads: () => 1 },
     });
