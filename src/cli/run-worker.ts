@@ -71,6 +71,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       budgetMs: budget.budgetMs,
       reportEveryMs: args.text("log-level") === "debug" ? 0 : reportEveryMs,
       say: (line) => log.warn(line),
+      note: (line) => log.info(line),
       onStep: (report) => {
         if (agent?.follows(report.generation)) log.debug("followed", { step: report.progress.step });
         else logStep(report);

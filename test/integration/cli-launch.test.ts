@@ -72,6 +72,18 @@ test(
   },
 );
 
+test("each worker's log says what memory it needs, before it is ready", () => {
+  const logs = readdirSync(user().at("whole", "logs")).filter((name) => name.startsWith("worker-"));
+  assert.equal(logs.length, 3);
+  for (const name of logs) {
+    const log = readFileSync(user().at("whole", "logs", name), "utf8");
+    assert.match(
+      log,
+      /"Memory: a worker needs [\d.]+ MB and room for .*: [\d.]+ MB in use already, .*"message":"ready"/s,
+    );
+  }
+});
+
 test("a coordinator and three workers started by hand train the same bits", limit, async () => {
   const words = ["--etcd", etcd().endpoint, "--job", "by-hand"];
   const coordinator = user().start(

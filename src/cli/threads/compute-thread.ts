@@ -6,7 +6,7 @@ import { type Channel, Moved, openChannel } from "../../adapters/system/thread-c
 import { loadTensorFlow } from "../../adapters/tfjs/open-engine.ts";
 import { Arena } from "../../adapters/wasm/arena.ts";
 import { assert } from "../../core/errors.ts";
-import { checkMemory } from "../../core/memory-need.ts";
+import { checkMemory, memorySentence } from "../../core/memory-need.ts";
 import { plainMemory } from "../../core/row-memory.ts";
 import type { Assignment, ComputeInfo, GenerationStep, StepReport } from "../../ports/compute.ts";
 import type { StateSnapshot } from "../../ports/transport.ts";
@@ -64,7 +64,9 @@ const agent = openChannel(parentPort!, {
     reportEveryMs = request.reportEveryMs;
     const say = (line: string) => agent.tell("say", line);
     const opened = await openProgram({ ...data.job, ...engine, epochs }, say, opening);
-    checkMemory(memoryOf(opened.program, { shards, mostWorkers }), memoryLimit());
+    const memory = memoryOf(opened.program, { shards, mostWorkers });
+    checkMemory(memory, memoryLimit());
+    agent.tell("note", memorySentence(memory));
     const trainer = new Trainer({
       program: opened.program,
       job: opened.job,

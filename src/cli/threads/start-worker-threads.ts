@@ -28,7 +28,10 @@ export interface StartedThreads {
 export interface WorkerThreadsOptions extends ComputeRequest {
   readonly listen: string;
   readonly budgetMs: number;
+  /** What the user should do something about. */
   readonly say: (line: string) => void;
+  /** What is good to know. */
+  readonly note: (line: string) => void;
   readonly onStep: (report: GenerationStep) => void;
   readonly onBroken: (broken: { generation: number; rank: number; reason: string }) => void;
   readonly onFailure: (error: Error) => void;
@@ -55,7 +58,11 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
   const computeThread = startThread(
     new URL("./compute-thread.ts", import.meta.url),
     computeData,
-    { stepped: (step: GenerationStep) => run?.onStep(step), say: (line: string) => run?.say(line) },
+    {
+      stepped: (step: GenerationStep) => run?.onStep(step),
+      say: (line: string) => run?.say(line),
+      note: (line: string) => run?.note(line),
+    },
     onFailure,
     [port2],
   );
