@@ -1,5 +1,5 @@
 /** `lockstep evaluate`: loss and metrics of checkpoints on the job's test data, and the job's own report. */
-import { statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
 import { LockstepError } from "../core/errors.ts";
@@ -52,12 +52,22 @@ Samples go through the pre-processing that is in the checkpoint; training data i
 
 async function runEvaluate(args: Arguments): Promise<number> {
   const jobFile = args.argument;
+  checkGiven(args.text("data"));
   const { found, ids } = await chooseCheckpoints(args, jobFile, args.list("checkpoint"));
   const shards = args.whole("shards", 1) ?? found.etcd?.record.shards ?? 1;
   const opened = await openCheckpoint(args, jobFile, found, ids[0]!);
   const { job, program } = opened;
   const report = job.report ? await reportOf(opened) : null;
   const dataset = await testData(args, job, dirname(resolve(jobFile)));
+  if (!dataset && !job.report) {
+    throw new LockstepError(
+      "usage",
+      `The job "${job.name}" has neither test data nor a report, so there is nothing to evaluate.`,
+      {
+        hint: "Name a file with --data, or give the job `test`.",
+      },
+    );
+  }
   const test: Record<string, Record<string, number>> = {};
   for (const id of dataset ? ids : []) {
     const content = id === ids[0] ? opened.content : await found.load(id);
@@ -69,6 +79,13 @@ async function runEvaluate(args: Arguments): Promise<number> {
   if (process.send) process.send({ event: "evaluated", ...evaluation });
   else process.stdout.write(`${JSON.stringify(evaluation, null, 2)}\n`);
   return 0;
+}
+
+function checkGiven(data: string | undefined): void {
+  if (data === undefined || existsSync(data)) return;
+  throw new LockstepError("usage", `--data is ${data}, and there is neither a file nor a folder ${resolve(data)}.`, {
+    hint: "Name a file to evaluate on, or the folder of the job's data.",
+  });
 }
 
 /** The job's test data, or a file of the same kind as its training data; null where there is neither. */

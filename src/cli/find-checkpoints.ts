@@ -38,6 +38,8 @@ export interface FoundCheckpoints {
   readonly location: string;
   /** Null where etcd was not asked, or has nothing of the run. */
   readonly etcd: RunCheckpoints | null;
+  /** How to come by what etcd says, where it says nothing. */
+  readonly etcdHint: string;
   /** Whole ones of the run, oldest first; of all runs in that place where etcd is unknown. */
   readonly stored: readonly StoredCheckpoint[];
   /** Those whose manifest is corrupt, so that nobody knows of which run they are; and why, as a sentence. */
@@ -57,7 +59,10 @@ export function wordsOf(args: Arguments): { readonly jobFile: string | null; rea
 /** Says on standard error what it could not find out. */
 export async function findCheckpoints(args: Arguments, jobFile: string | null): Promise<FoundCheckpoints> {
   const place = args.text("checkpoints");
-  const { etcd, found } = await askEtcd(args, jobFile);
+  const { etcd, found, isAsked } = await askEtcd(args, jobFile);
+  const etcdHint = isAsked
+    ? "Launch the job: a start writes down again what etcd has lost."
+    : "Name the job with --job, or its etcd with --etcd.";
   const pointer = etcd?.pointers.latest ?? etcd?.pointers.best;
   const location = place ?? (pointer ? placeOf(pointer) : found);
   if (location === null) {
@@ -76,7 +81,7 @@ export async function findCheckpoints(args: Arguments, jobFile: string | null): 
     });
   }
   return {
-    ...{ storage, location: fullPlace(location), etcd, stored, corrupt },
+    ...{ storage, location: fullPlace(location), etcd, etcdHint, stored, corrupt },
     load: (id) => loadPinned(args, storage, etcd, id),
   };
 }
@@ -124,7 +129,7 @@ export function resolveCheckpoint(found: FoundCheckpoints, word: string): string
 }
 
 /** Without etcd nobody knows what was published; what storage has is said to be no more than that. */
-function pointed({ etcd, stored, location }: FoundCheckpoints, word: "best" | "latest"): string {
+function pointed({ etcd, etcdHint, stored, location }: FoundCheckpoints, word: "best" | "latest"): string {
   if (etcd) {
     const pointer = etcd.pointers[word];
     if (pointer) return pointer.id;
@@ -132,14 +137,14 @@ function pointed({ etcd, stored, location }: FoundCheckpoints, word: "best" | "l
   }
   const hint = `There are: ${some(stored.map(({ id }) => id))}.`;
   const why = `without etcd nobody knows which checkpoint in ${location} is ${word}`;
-  throw new LockstepError("usage", `Give an id: ${why}.`, { hint: `${hint} Or name the job with --job.` });
+  throw new LockstepError("usage", `Give an id: ${why}.`, { hint: `${hint} Or: ${etcdHint}` });
 }
 
 /** What the user named may be a name, a file, a folder, or nothing at all where there is one job only. */
 async function askEtcd(
   args: Arguments,
   jobFile: string | null,
-): Promise<{ etcd: RunCheckpoints | null; found: string | null }> {
+): Promise<{ etcd: RunCheckpoints | null; found: string | null; isAsked: boolean }> {
   const [place, name, directory] = [args.text("checkpoints"), args.text("job"), args.text("directory")];
   const run = args.whole("run", 1) ?? null;
   if (
@@ -147,11 +152,11 @@ async function askEtcd(
     jobFile === null &&
     ![name, directory, args.text("etcd")].some((given) => given !== undefined)
   ) {
-    return { etcd: null, found: null };
+    return { etcd: null, found: null, isAsked: false };
   }
   const job = name ?? (jobFile === null ? await onlyJob(directory) : (await loadJob(jobFile)).job.name);
   try {
-    return { etcd: await withEtcdOf(args, job, (etcd) => readCheckpoints(etcd, job, run)), found: null };
+    return { etcd: await withEtcdOf(args, job, (etcd) => readCheckpoints(etcd, job, run)), found: null, isAsked: true };
   } catch (error) {
     // Where etcd's data are gone, the checkpoints are all the more worth looking at.
     const found = place ?? newestRunFolder(resolve(directory ?? join("runs", job)), run);
@@ -159,7 +164,7 @@ async function askEtcd(
     process.stderr.write(
       `${error.message.replace(/\.$/, "")}: what is published, best, latest or pinned is unknown.\n`,
     );
-    return { etcd: null, found };
+    return { etcd: null, found, isAsked: true };
   }
 }
 

@@ -14,7 +14,6 @@ import { runKey } from "../core/keys.ts";
 import { checkReplicas } from "../core/replicas.ts";
 import { epochRecords, type ResultCheckpoint, type RunResult } from "../core/run-result.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
-import { launchCommand } from "../core/summary-table.ts";
 import { readLedger } from "../runtime/read-ledger.ts";
 import { startChild } from "./child.ts";
 import { defaultMaxRestarts } from "./cluster.ts";
@@ -43,6 +42,7 @@ import {
   startSession,
   startWorkers,
 } from "./session.ts";
+import { stoppedText } from "./stopped-text.ts";
 
 export const launch: Command = {
   name: "launch",
@@ -118,7 +118,7 @@ async function runLaunch(args: Arguments): Promise<number> {
     if (status.state === "finished") {
       const trainOn = status.early ? "change checkpoint.earlyStopping in the job file" : "give a higher --epochs";
       say(
-        `The job "${settings.jobName}" is finished: ${status.early ?? `${status.epoch} of ${status.epochs} epochs`}. To train on, ${trainOn}; to start anew, --resume never.`,
+        `The job "${settings.jobName}" is finished: ${status.early ?? doneText(status)}. To train on, ${trainOn}; to start anew, --resume never.`,
       );
     } else {
       startWorkers(session, settings, args, checked.engine, gpus);
@@ -130,7 +130,8 @@ async function runLaunch(args: Arguments): Promise<number> {
       });
     if (last.state === "stopped") {
       view.update(last);
-      say(stoppedLine(last, settings, stop.requested));
+      const { checkpoints } = session;
+      say(await stoppedText(last, { byUser: stop.requested, goOn: settings.goOn, checkpoints }));
       return exitCodes.interrupted;
     }
     const evaluation = await evaluate(session, last, settings, args, checked.engine);
@@ -296,6 +297,7 @@ async function finish(
     steps: latest.step,
     weightsDigest: latest.weightsDigest,
     monitor: settings.job.checkpoint.monitor,
+    minDelta: settings.job.checkpoint.minDelta,
     best: best && resultOf(best),
     latest: resultOf(latest),
     history: epochRecords(last.history),
@@ -318,7 +320,6 @@ function resultOf(pointer: CheckpointPointer): ResultCheckpoint {
   return { epoch, step, monitor, value, path: location };
 }
 
-function stoppedLine(last: ClusterStatus, settings: Settings, byUser: boolean): string {
-  const where = last.latest ? `step ${last.latest.step} is saved` : "nothing was trained yet";
-  return `Stopped${byUser ? "" : ` (${last.reason})`}: ${where}. Go on with: ${launchCommand(settings.goOn)}`;
+function doneText({ epoch, epochs }: ClusterStatus): string {
+  return epoch > epochs ? `it has ${epoch} epochs, and ${epochs} are wanted now` : `${epoch} of ${epochs} epochs`;
 }

@@ -1,5 +1,5 @@
 /** `lockstep predict`: the outputs of a checkpoint's model for rows of raw values, and what they say the label is. */
-import { createWriteStream } from "node:fs";
+import { createWriteStream, existsSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { Writable } from "node:stream";
@@ -45,6 +45,12 @@ characters are used. Written are the predicted label in its own values, and each
 async function runPredict(args: Arguments): Promise<number> {
   const file = args.text("data");
   if (file === undefined) throw new LockstepError("usage", "--data is missing: which file has the rows?");
+  const output = args.text("output");
+  if (output !== undefined && existsSync(resolve(output))) {
+    throw new LockstepError("usage", `${resolve(output)} is there already; nothing is written over.`, {
+      hint: "Give another --output, or remove it first.",
+    });
+  }
   const jobFile = args.argument;
   const word = args.text("checkpoint");
   const { found, ids } = await chooseCheckpoints(args, jobFile, word === undefined ? [] : [word]);
@@ -58,7 +64,6 @@ async function runPredict(args: Arguments): Promise<number> {
   if (names === null && job.data.kind === "csv" && !isJsonLines(file)) {
     say("The training data is not at hand, so columns are taken in the order of the file.");
   }
-  const output = args.text("output");
   const write = (isJsonLines(output ?? file) ? jsonWriter : csvWriter)(job, meaning, predictor.outputs);
   const onUnused = (columns: readonly string[]) => say(`Columns that the model does not take: ${columns.join(", ")}.`);
   let rows = 0;

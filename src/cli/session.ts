@@ -16,6 +16,7 @@ import { runKey } from "../core/keys.ts";
 import type { JobRecord } from "../core/records.ts";
 import type { GoOn } from "../core/run-result.ts";
 import type { ClusterStatus } from "../core/status.ts";
+import { plural } from "../core/summary-table.ts";
 import { LocalCluster } from "./cluster.ts";
 import type { Arguments } from "./command.ts";
 import { budgetOf, parseEndpoints } from "./common.ts";
@@ -170,7 +171,7 @@ export async function startSession(
   };
   closing.push(() => forgetRun(settings.jobName));
   view.say(
-    `Run ${record.run} of "${record.job}": ${settings.workers} workers, ${record.shards} shards, ${record.threads} thread${record.threads === 1 ? "" : "s"} each; files in ${relative(process.cwd(), runDirectory) || "."}`,
+    `Run ${record.run} of "${record.job}": ${plural(settings.workers, "worker")}, ${plural(record.shards, "shard")}, ${plural(record.threads, "thread")} each; files in ${relative(process.cwd(), runDirectory) || "."}`,
   );
   for (const notice of notices) view.say(notice);
   const status = () => statusOf(follower, cluster);

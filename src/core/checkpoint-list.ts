@@ -37,11 +37,22 @@ export interface ListedCheckpoint {
   readonly pins: readonly string[];
   readonly exactness: "bit-exact" | "equivalent" | null;
   readonly writtenAt: string | null;
+  /** The workers on whose own disks it is; null where all share one place. */
+  readonly holders: Holders | null;
+}
+
+export interface Holders {
+  /** Those in whose directories on this machine it was found. */
+  readonly here: readonly string[];
+  /** Others that have it, as etcd says. */
+  readonly elsewhere: readonly string[];
 }
 
 export interface Holding {
   readonly id: string;
   readonly manifest: Manifest;
+  /** As in `StoredCheckpoint`. */
+  readonly holders?: readonly string[];
 }
 
 /** Oldest first, as `stored` is; then what is missing, then what is corrupt. `etcd` is null where nobody asked it. */
@@ -66,7 +77,13 @@ export function listCheckpoints(
     return marks.flatMap(([mark, applies]) => (applies ? [mark] : []));
   };
   const pinsOf = (id: string) => etcd?.pins.get(id) ?? [];
-  const there = stored.map(({ id, manifest }): ListedCheckpoint => {
+  const holdersOf = (id: string, here: readonly string[] = []): Holders | null => {
+    const record = etcd?.records.get(id);
+    const named = record && record.state !== "condemned" ? (record.pointer.holders ?? []) : [];
+    const elsewhere = named.filter((name) => !here.includes(name));
+    return here.length + elsewhere.length > 0 ? { here, elsewhere } : null;
+  };
+  const there = stored.map(({ id, manifest, holders }): ListedCheckpoint => {
     const { job, run, lineage, era, step, epoch, stepInEpoch, writtenAt, metrics, equivalences, files } = manifest;
     return {
       ...{ id, run: `${job} ${run}`, lineage, era, step, epoch, stepInEpoch, writtenAt },
@@ -75,6 +92,7 @@ export function listCheckpoints(
       marks: marksOf(id),
       pins: pinsOf(id),
       exactness: exactnessOf(equivalences),
+      holders: holdersOf(id, holders),
     };
   });
   const known = new Set([...stored.map(({ id }) => id), ...corrupt]);
@@ -86,11 +104,11 @@ export function listCheckpoints(
     ...there,
     ...missing.map(({ id, lineage, step, epoch, stepInEpoch, value }): ListedCheckpoint => {
       const place = { lineage, step, epoch, stepInEpoch, value };
-      return { id, ...unknown, ...place, marks: [...marksOf(id), "missing"], pins: pinsOf(id) };
+      return { id, ...unknown, ...place, marks: [...marksOf(id), "missing"], pins: pinsOf(id), holders: holdersOf(id) };
     }),
     ...corrupt.map((id): ListedCheckpoint => {
       const nowhere = { lineage: null, step: null, epoch: null, stepInEpoch: null, value: null };
-      return { id, ...unknown, ...nowhere, marks: [...marksOf(id), "corrupt"], pins: pinsOf(id) };
+      return { id, ...unknown, ...nowhere, marks: [...marksOf(id), "corrupt"], pins: pinsOf(id), holders: null };
     }),
   ];
 }
@@ -104,7 +122,11 @@ export function checkpointsTable(
 ): string {
   const runs = new Set(rows.flatMap(({ run }) => (run === null ? [] : [run])));
   const column = <T>(applies: boolean, value: T): T[] => (applies ? [value] : []);
-  const head = ["id", ...column(runs.size > 1, "run"), "epoch", "step", monitor, "size", "is", "exactness", "age"];
+  const areHeld = rows.some(({ holders }) => holders !== null);
+  const head = [
+    ...["id", ...column(runs.size > 1, "run"), "epoch", "step", monitor, "size", "is"],
+    ...["exactness", "age", ...column(areHeld, "held by")],
+  ];
   const cells = rows.map((row) => [
     printable(row.id),
     ...column(runs.size > 1, row.run ?? "?"),
@@ -115,9 +137,16 @@ export function checkpointsTable(
     row.marks.join(", ") || (etcdIsKnown ? "–" : "?"),
     row.exactness ?? "?",
     row.writtenAt === null ? "–" : ageOf(row.writtenAt),
+    ...column(areHeld, holdersText(row.holders)),
   ]);
   const first = runs.size > 1 ? 2 : 1;
   return table([head, ...cells], [first, first + 1, first + 2, first + 3]);
+}
+
+function holdersText(holders: Holders | null): string {
+  if (holders === null) return "–";
+  const elsewhere = holders.elsewhere.map((name) => `${name} (not here)`);
+  return [...holders.here, ...elsewhere].map(printable).join(", ");
 }
 
 function epochText({ epoch, stepInEpoch }: ListedCheckpoint): string {

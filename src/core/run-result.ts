@@ -11,6 +11,8 @@ export interface RunResult {
   readonly weightsDigest: string;
   /** The metric that decides about `best`. */
   readonly monitor: string;
+  /** Better by this much or less is no improvement. */
+  readonly minDelta: number;
   /** Null if the monitored metric was never a finite number. */
   readonly best: ResultCheckpoint | null;
   readonly latest: ResultCheckpoint;

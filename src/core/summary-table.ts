@@ -50,14 +50,14 @@ function checkpointTable(result: RunResult): string {
 }
 
 /** What keeping `best` was good for. */
-function lesson({ best, latest, monitor }: RunResult): string {
+function lesson({ best, latest, monitor, minDelta }: RunResult): string {
   if (best === null) return `No checkpoint is best: ${monitor} was never a finite number.`;
   if (best.monitor !== monitor) {
     return `Epoch ${best.epoch} is the best by ${best.monitor}; by ${monitor}, which decides now, none is yet.`;
   }
   const later = latest.epoch - best.epoch;
   if (later <= 0) return `The latest epoch is also the best one by ${monitor}.`;
-  return `Epoch ${best.epoch} is the best by ${monitor}; ${plural(later, "more epoch")} brought nothing better.`;
+  return `Epoch ${best.epoch} is the best by ${monitor}; ${plural(later, "more epoch")} brought nothing better${minDelta > 0 ? ` by more than ${minDelta} (minDelta)` : ""}.`;
 }
 
 function reportSection({ report, best, latest }: RunResult): string {

@@ -24,6 +24,14 @@ import {
 } from "./prune.ts";
 import type { Versioned } from "./run-view.ts";
 
+/** What goes only when somebody asks for it. */
+export interface PruneWish {
+  /** What was found corrupt. */
+  readonly setAside: boolean;
+  /** As in `LeftBehind.ofEarlierEras`. */
+  readonly earlierEras: boolean;
+}
+
 /** What becomes of a checkpoint, and why. */
 export interface PruneVerdict {
   readonly id: string;
@@ -34,9 +42,11 @@ export interface PruneVerdict {
 
 /**
  * What would be kept and deleted now, in the order of steps. Empty before anything is published.
- * @param setAside whether what was set aside goes too
  */
-export async function planPrune(options: PruneOptions, setAside: boolean): Promise<readonly PruneVerdict[]> {
+export async function planPrune(
+  options: PruneOptions,
+  { setAside, earlierEras }: PruneWish,
+): Promise<readonly PruneVerdict[]> {
   const pointers = await readPointers(options);
   if (!hasLatest(pointers)) return [];
   // What a leader is at now is its own.
@@ -45,7 +55,7 @@ export async function planPrune(options: PruneOptions, setAside: boolean): Promi
   const read = await readRecords(options);
   const { live, kept } = keptAndLive(options.record, read, pointers);
   const known = new Set([...read.published, ...read.condemned].map(({ id }) => id));
-  const { unpublished, unfinished } = leftBehind(options.record, there, known, pointers, token);
+  const { unpublished, ofEarlierEras, unfinished } = leftBehind(options.record, there, known, pointers, token);
   const removable = new Set(removableSetAside(read, pointers).map(({ id }) => id));
   const deleted = (id: string, step: number, reason: string): PruneVerdict => ({ id, step, fate: "deleted", reason });
   const verdicts: PruneVerdict[] = [
@@ -62,6 +72,10 @@ export async function planPrune(options: PruneOptions, setAside: boolean): Promi
       }),
     ...read.condemned.map(({ id }) => deleted(id, placeInId(options.record, id)?.step ?? 0, "condemned before")),
     ...unpublished.map(({ id, manifest: { step } }) => deleted(id, step, "nobody published it")),
+    ...ofEarlierEras.map(({ id, manifest: { step, era } }): PruneVerdict => {
+      const reason = `of era ${era}: etcd's data were lost since, and its record with them`;
+      return { id, step, fate: earlierEras ? "deleted" : "kept", reason };
+    }),
     ...unfinished.map(({ id, step }) => deleted(id, step, "it was never finished")),
   ];
   return verdicts.sort((a, b) => a.step - b.step || (a.id < b.id ? -1 : 1));
@@ -70,7 +84,7 @@ export async function planPrune(options: PruneOptions, setAside: boolean): Promi
 /** Does what `planPrune` tells. Refused with "job-running" while there is a leader, a coordinator or a member. */
 export async function pruneByHand(
   options: PruneOptions,
-  setAside: boolean,
+  { setAside, earlierEras }: PruneWish,
   budget: FailureBudget,
   name: string,
 ): Promise<void> {
@@ -90,17 +104,18 @@ export async function pruneByHand(
             [{ kind: "put", key: keys.leader, value: encodeJson(leader), lease }],
           );
     if (!succeeded) {
+      const asked = [...(setAside ? ["set aside"] : []), ...(earlierEras ? ["of earlier eras"] : [])];
       throw new LockstepError(
         "job-running",
-        `Run ${record.run} of "${record.job}" is active: its leader prunes by itself${setAside ? ", but for what is set aside" : ""}.`,
+        `Run ${record.run} of "${record.job}" is active: its leader prunes by itself${asked.length > 0 ? `, but for what is ${asked.join(" or ")}` : ""}.`,
         {
-          hint: `It does so with every checkpoint. ${setAside ? "What is set aside goes once it has stopped. " : ""}If its processes were killed just now, try again in ${Math.ceil(budget.budgetMs / 1000)} s.`,
+          hint: `It does so with every checkpoint. ${asked.length > 0 ? "That goes once it has stopped. " : ""}If its processes were killed just now, try again in ${Math.ceil(budget.budgetMs / 1000)} s.`,
         },
       );
     }
     const pointers = await readPointers(options);
     await pruneCheckpoints(options, pointers, revision);
-    await removeUnpublished(options, pointers, revision);
+    await removeUnpublished(options, pointers, revision, earlierEras);
     if (setAside) await removeSetAside(options, pointers, revision);
   } finally {
     await lease.revoke();

@@ -91,16 +91,21 @@ export async function removeSetAside(options: PruneOptions, state: Pointers, tok
  * Condemns and deletes what an earlier leader has written and not published, or has not even finished. It cannot publish it any
  * more, as its token is not the leader's; and whatever it sent before and is still under way finds the key. Nothing that is whole
  * and beyond `latest` is touched, nor anything of another run, nor what is whole and of another era: storage may know more than an
- * etcd whose data were lost.
+ * etcd whose data were lost. Only when somebody asks for it, what is of earlier eras goes too.
  */
-export async function removeUnpublished(options: PruneOptions, state: Pointers | null, token: number): Promise<void> {
+export async function removeUnpublished(
+  options: PruneOptions,
+  state: Pointers | null,
+  token: number,
+  earlierEras = false,
+): Promise<void> {
   const { keys, coordination, storage, record } = options;
   if (!hasLatest(state)) return;
   const there = await inStorage(storage);
   const { entries } = await coordination.list(keys.checkpoints);
   const known = new Set(entries.map(({ key }) => idIn(keys, key)));
-  const { unpublished, unfinished } = leftBehind(record, there, known, state, token);
-  for (const { id } of [...unpublished, ...unfinished]) {
+  const { unpublished, ofEarlierEras, unfinished } = leftBehind(record, there, known, state, token);
+  for (const { id } of [...unpublished, ...unfinished, ...(earlierEras ? ofEarlierEras : [])]) {
     const isUnpublished: Condition = { kind: "absent", key: keys.checkpoint(id) };
     if (!(await condemn(options, id, isUnpublished, state, token))) break;
   }
@@ -121,6 +126,8 @@ export async function inStorage(storage: CheckpointStorage): Promise<InStorage> 
 export interface LeftBehind {
   /** What was written before this token and is covered by `latest`. */
   readonly unpublished: readonly StoredCheckpoint[];
+  /** Whole ones from before etcd's data were lost, of which it has no record since: nobody knows what was published. */
+  readonly ofEarlierEras: readonly StoredCheckpoint[];
   /** Of this run's parts of checkpoints those that were begun before this token, or in an earlier era. */
   readonly unfinished: readonly (IdPlace & { readonly id: string })[];
 }
@@ -133,11 +140,14 @@ export function leftBehind(
   { latest: { value: latest }, origin }: WithLatest,
   token: number,
 ): LeftBehind {
-  const unpublished = stored.filter(({ id, manifest: { job, run, era, lineage, step, fencingToken } }) => {
-    const isOurs = job === record.job && run === String(record.run) && era === latest.era;
+  const unrecorded = stored.filter(
+    ({ id, manifest: { job, run } }) => job === record.job && run === String(record.run) && !known.has(id),
+  );
+  const unpublished = unrecorded.filter(({ manifest: { era, lineage, step, fencingToken } }) => {
     const isCovered = lineage < latest.lineage || (lineage === latest.lineage && step <= latest.step);
-    return isOurs && isCovered && fencingToken < token && !known.has(id);
+    return era === latest.era && isCovered && fencingToken < token;
   });
+  const ofEarlierEras = unrecorded.filter(({ manifest: { era } }) => era < latest.era);
   // Tokens begin anew with each era, and generations do not.
   const { after } = origin === null ? firstOrigin : decodeJson<Origin>(origin);
   const unfinished = parts.flatMap((id) => {
@@ -146,7 +156,7 @@ export function leftBehind(
     const isKnown = known.has(id) || unpublished.some((one) => one.id === id);
     return isEarlier && !isKnown ? [{ id, ...place }] : [];
   });
-  return { unpublished, unfinished };
+  return { unpublished, ofEarlierEras, unfinished };
 }
 
 export function hasLatest(pointers: Pointers | null): pointers is WithLatest {

@@ -76,6 +76,24 @@ test("the table has a column of runs only where there are several, and a questio
   );
 });
 
+test("where each worker has its own, the table says on whose disks a checkpoint is", () => {
+  const held = { ...pointer("a", 24), holders: ["w0", "w1"] };
+  const records = new Map<string, CheckpointRecord>([["a", { state: "live", pointer: held, writtenAtMs: 0 }]]);
+  const stored = [
+    { id: "a", manifest: manifest("a"), holders: ["w0"] },
+    { id: "b", manifest: manifest("b") },
+  ];
+  const rows = listCheckpoints(stored, [], { ...etcd, records, pins: new Map() }, "val_loss");
+  assert.deepEqual(
+    rows.map(({ holders }) => holders),
+    [{ here: ["w0"], elsewhere: ["w1"] }, null],
+  );
+  const [head, first, second] = checkpointsTable(rows, "val_loss", true, () => "5.0 s").split("\n");
+  assert.match(head!, / age +held by$/);
+  assert.match(first!, / 5\.0 s +w0, w1 \(not here\)$/);
+  assert.match(second!, / 5\.0 s +–$/);
+});
+
 test("a manifest's text has why it is only equivalent, and nothing by which it could write elsewhere on a terminal", () => {
   const text = manifestText(
     {

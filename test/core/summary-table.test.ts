@@ -14,6 +14,7 @@ const result: RunResult = {
   steps: 1236,
   weightsDigest: `sha256:${"4f".repeat(32)}`,
   monitor: "val_loss",
+  minDelta: 0,
   best: checkpoint(7, 1.23412),
   latest: checkpoint(12, 1.45617),
   history: [{ epoch: 1, loss: 2, val_loss: 2.1 }],
@@ -28,6 +29,13 @@ const result: RunResult = {
   seconds: 92.31,
   goOn: { words: ["examples/digits.ts", "--job", "digits", "--data", "my data"], epochs: "12" },
 };
+
+test("nothing better means by more than minDelta, where there is one", () => {
+  assert.match(
+    summaryText({ ...result, minDelta: 0.5 }),
+    /; 5 more epochs brought nothing better by more than 0\.5 \(minDelta\)\.$/m,
+  );
+});
 
 test("the summary sets best and latest side by side, then the report, the files and what to do next", () => {
   assert.equal(

@@ -262,6 +262,12 @@ test(
     const few = await user.run("evaluate", job, "--data", narrow);
     assert.equal(few.code, exitCodes["invalid-data"], few.stderr);
     assert.match(few.stderr, /The data has 5 features a sample, and the checkpoint .* was trained with 6/);
+    const absent = await user.run("evaluate", job, "--data", user.at("absent.csv"));
+    assert.deepEqual([absent.code, absent.stdout], [exitCodes.usage, ""], absent.stderr);
+    assert.match(absent.stderr, /there is neither a file nor a folder .*absent\.csv/);
+    const nothing = await user.run("evaluate", job, "--checkpoints", place, "--checkpoint", ids[0]!);
+    assert.deepEqual([nothing.code, nothing.stdout], [exitCodes.usage, ""], nothing.stderr);
+    assert.match(nothing.stderr, /has neither test data nor a report/);
   },
 );
 

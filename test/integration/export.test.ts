@@ -137,7 +137,7 @@ test(
 
 test("export --to safetensors: Python's stock library opens it, and finds the same bits", limit, async (context) => {
   const { user, ids, checkpoints } = await trained();
-  const file = user.at("weights.safetensors");
+  const file = user.at("made", "for-it", "weights.safetensors");
   const { code, stdout, stderr } = await user.run(
     ...["checkpoints", "export", ids.at(-1)!, "--checkpoints", checkpoints, "--to", "safetensors", "--output", file],
   );
@@ -200,9 +200,9 @@ test("export writes over nothing, and says what is missing", limit, async () => 
     [[ids[0]!, "--to", "tfjs", ...place], exitCodes.usage, /--to tfjs needs the job file/],
     [["--to", "safetensors", ...place], exitCodes.usage, /Which checkpoint\?/],
     [
-      [ids[0]!, "--to", "safetensors", "--output", user.at("no", "x"), ...place],
+      [ids[0]!, "--to", "safetensors", "--output", join(taken, "x"), ...place],
       exitCodes.usage,
-      /There is no folder .*no to write into/,
+      /taken\.safetensors\/x cannot be written: /,
     ],
   ];
   for (const [words, code, says] of cases) {

@@ -148,7 +148,7 @@ test("without the training data the columns are taken as they come, and that is 
 });
 
 test(
-  "bad rows are named by file, line and column; nothing half-written is left, and what was there stays",
+  "bad rows are named by file, line and column; nothing half-written is left, and nothing is written over",
   limit,
   async () => {
     const { user, job } = await trained();
@@ -169,7 +169,7 @@ test(
       ["record.jsonl", '{"x0":1}\n', /line 1 has no "x1"/],
       ["scalar.jsonl", "7\n", /line 1 is 7; expected 6 numbers, or a record/],
     ];
-    const output = await user.write("kept.csv", "kept\n");
+    const output = user.at("never.csv");
     for (const [name, text, says] of cases) {
       const file = await user.write(name, text);
       const { code, stdout, stderr } = await user.run("predict", job, "--data", file, "--output", output);
@@ -177,7 +177,12 @@ test(
       assert.match(stderr, says);
       assert.ok(stderr.trimEnd().split("\n").length <= 2, stderr);
     }
-    assert.equal(readFileSync(output, "utf8"), "kept\n");
+    assert.equal(existsSync(output), false);
+    const kept = await user.write("kept.csv", "kept\n");
+    const over = await user.run("predict", job, "--data", kept, "--output", kept);
+    assert.deepEqual([over.code, over.stdout], [exitCodes.usage, ""], over.stderr);
+    assert.match(over.stderr, /kept\.csv is there already; nothing is written over/);
+    assert.equal(readFileSync(kept, "utf8"), "kept\n");
     assert.deepEqual(
       readdirSync(user.folder).filter((name) => name.includes("partial")),
       [],

@@ -87,6 +87,7 @@ const result: RunResult = {
   steps: 96,
   weightsDigest: `sha256:${"4f".repeat(32)}`,
   monitor: "val_loss",
+  minDelta: 0,
   best: checkpoint,
   latest: checkpoint,
   history: epochRecords(after(4).history),
@@ -425,7 +426,7 @@ test("a process that ends without closing the view gives the cursor back", async
 });
 
 test("what was trained before this launch is one line for people, and an event an epoch for programs", () => {
-  const before = after(3, { best: { epoch: 2, value: 0.62 } as ClusterStatus["best"] }); // all that is told of it
+  const before = after(3, { best: { epoch: 2, value: 0.62, monitor: "val_loss" } as ClusterStatus["best"] }); // all that is told of it
   for (const mode of ["plain", "live"] as const) {
     const terminal = new FakeTerminal(1000);
     const { view } = viewOn(terminal, mode, 1000);
@@ -440,6 +441,10 @@ test("what was trained before this launch is one line for people, and an event a
     assert.equal(shown.split("\n").filter((line) => line.startsWith("Epoch 4/4")).length, 1, shown);
     assert.doesNotMatch(shown, /Epoch [123]\/4/);
   }
+  const changed = new FakeTerminal(1000);
+  const byAnother = { epoch: 2, value: 0.85, monitor: "val_accuracy" } as ClusterStatus["best"]; // all that is told of it
+  viewOn(changed, "plain").view.earlier(after(3, { best: byAnother }));
+  assert.match(changed.text, /val_loss [\d.]+ → 0\.6400, best by val_accuracy 0\.8500 \(epoch 2\);/);
   const fresh = new FakeTerminal(1000);
   viewOn(fresh, "plain").view.earlier(after(0));
   viewOn(fresh, "plain").view.earlier(after(1));

@@ -43,11 +43,14 @@ test("what would be pruned is told from one look at etcd, each checkpoint once",
   await put(keys.latest, pointer(6));
   const manifest = { job: "digits", run: "1", era: 1, lineage: 1, step: 4, fencingToken: 1 };
   const storage = {
-    list: async () => [{ id: idOf(4), manifest }],
+    list: async () => [
+      { id: idOf(4), manifest },
+      { id: idOf(8), manifest: { ...manifest, era: 0, step: 8 } },
+    ],
     // Of the one that nobody published there are parts, too.
     unfinished: async () => [idOf(4), idOf(7)],
   } as unknown as CheckpointStorage; // all that a plan asks for
-  const plan = await planPrune({ record, keys, coordination, storage }, true);
+  const plan = await planPrune({ record, keys, coordination, storage }, { setAside: true, earlierEras: false });
   assert.deepEqual(
     plan.map(({ id, step, fate, reason }) => [id, step, fate, reason]),
     [
@@ -58,7 +61,11 @@ test("what would be pruned is told from one look at etcd, each checkpoint once",
       [idOf(5), 5, "kept", "pinned"],
       [idOf(6), 6, "kept", "latest"],
       [idOf(7), 7, "deleted", "it was never finished"],
+      [idOf(8), 8, "kept", "of era 0: etcd's data were lost since, and its record with them"],
     ],
   );
   assert.deepEqual(listed, [keys.checkpoints, keys.pins]);
+  const all = await planPrune({ record, keys, coordination, storage }, { setAside: false, earlierEras: true });
+  const fates = Object.fromEntries(all.map(({ step, fate }) => [step, fate]));
+  assert.deepEqual([fates[3], fates[8]], ["kept", "deleted"]);
 });

@@ -53,8 +53,11 @@ test("what an earlier leader has begun goes; what this one is at, what etcd know
   const [dead, ahead, own, earlier] = [id(4, 6, token - 1), id(99, 6, token - 1), id(12, 7, token), id(9, 5, 70)];
   const gone = [dead.replace("aaaa", "bbbb"), ahead, earlier];
   const deleted: string[] = [];
+  const manifest = { job: "a-1", run: "2", era: 1, lineage: 1, step: 4, fencingToken: 3 };
+  const lost = { id: id(4, 3, 3), manifest };
+  const anothers = { id: "a-1-3-step-00000004-g3-t3-aaaa", manifest: { ...manifest, run: "3" } };
   const storage = {
-    list: async () => [],
+    list: async () => [lost, anothers],
     unfinished: async () => [known, ...gone, own, "a-1-3-step-00000004-g1-t1-cccc", "photos"],
     async delete(one: string) {
       const entry = await coordination.get(keys.checkpoint(one));
@@ -68,6 +71,13 @@ test("what an earlier leader has begun goes; what this one is at, what etcd know
   assert.deepEqual(deleted, [], "who leads no more removes nothing");
   await removeUnpublished(options, state, token);
   assert.deepEqual(deleted.sort(), gone.sort());
+  deleted.length = 0;
+  await removeUnpublished(options, state, token, true);
+  assert.deepEqual(
+    deleted.sort(),
+    [...gone, lost.id].sort(),
+    "what etcd has lost the record of goes when it is asked for",
+  );
   assert.equal((await coordination.list(keys.checkpoints)).entries.length, 1, "nothing stays condemned");
   store.close();
 });

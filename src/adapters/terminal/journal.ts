@@ -61,7 +61,9 @@ export class EpochJournal {
     const isOne = first === last;
     const which = isOne ? `Epoch ${first.epoch}` : `Epochs ${first.epoch}–${last.epoch}`;
     const course = isOne ? value(last) : `${value(first)} → ${value(last)}`;
-    const top = best && !isOne ? `, best ${formatValue(best.value)} (epoch ${best.epoch})` : "";
+    // Before the first best by the metric that decides now, `best` is that of the one that decided before.
+    const by = best && best.monitor !== monitor ? ` by ${best.monitor}` : "";
+    const top = best && !isOne ? `, best${by} ${formatValue(best.value)} (epoch ${best.epoch})` : "";
     return `${which} of ${epochs} before this launch: ${monitor} ${course}${top}; \`lockstep checkpoints list\` shows what is kept of ${isOne ? "it" : "them"}.`;
   }
 

@@ -1,5 +1,6 @@
 /** `lockstep checkpoints export`: a checkpoint's model for other programs. */
 import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { exportTensors } from "../../adapters/fs/export-tensors.ts";
 import { exportModel } from "../../adapters/tfjs/export-model.ts";
@@ -72,11 +73,6 @@ async function runExport(args: Arguments): Promise<number> {
       hint: "Give another --output, or remove it first.",
     });
   }
-  if (!existsSync(dirname(path))) {
-    throw new LockstepError("usage", `There is no folder ${dirname(path)} to write into.`, {
-      hint: "Make it, or give another --output.",
-    });
-  }
   const lines = format === "tfjs" ? await toTfjs(args, jobFile!, found, id, path) : await toTensors(found, id, path);
   process.stdout.write(`${lines.join("\n")}\n`);
   return 0;
@@ -113,6 +109,7 @@ function described({ manifest }: CheckpointContent) {
 
 async function writing<T>(path: string, write: () => Promise<T>): Promise<T> {
   try {
+    await mkdir(dirname(path), { recursive: true });
     return await write();
   } catch (error) {
     if (error instanceof LockstepError) throw error;

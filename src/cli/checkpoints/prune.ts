@@ -18,6 +18,7 @@ export const prune: Command = {
   options: {
     ...whichCheckpoints,
     "set-aside": { value: null, help: "delete those too that were found corrupt, and set aside" },
+    "earlier-eras": { value: null, help: "delete those too that etcd has lost the record of" },
     "dry-run": { value: null, help: "only tell what would be deleted, and why the others stay; at any time" },
     json: shared.json,
   },
@@ -25,7 +26,8 @@ export const prune: Command = {
   lockstep checkpoints prune --job digits --dry-run
 
 best, latest and what is pinned always stay. What goes is condemned in etcd first, and then deleted, also what a dead leader
-has left unpublished. What was found corrupt and set aside stays, for people to look at, unless --set-aside is given. Refused with
+has left unpublished. What was found corrupt and set aside stays, for people to look at, unless --set-aside is given; so does what
+is from before etcd's data were lost and has no record since, unless --earlier-eras is given. Refused with
 exit code 7 while the run is active: its leader does the same with every checkpoint, but never deletes what is set aside.`,
   run: runPrune,
 };
@@ -37,24 +39,23 @@ async function runPrune(args: Arguments): Promise<number> {
       hint: "Pin what should stay with `lockstep checkpoints pin`, and unpin what may go.",
     });
   }
-  const { etcd, storage, location } = await findCheckpoints(args, jobFile);
+  const { etcd, etcdHint, storage, location } = await findCheckpoints(args, jobFile);
   if (!etcd) {
     throw new LockstepError(
       "usage",
       `Nothing in ${location} is deleted without etcd, which knows what is published and pinned.`,
-      {
-        hint: "Name the job with --job, or its etcd with --etcd.",
-      },
+      { hint: etcdHint },
     );
   }
   const { record } = etcd;
   const keep = jobFile === null ? record.checkpoint.keep : (await loadJob(jobFile)).job.checkpoint.keep;
   const held = { ...record, checkpoint: { ...record.checkpoint, keep } };
-  const [isDry, setAside] = [args.flag("dry-run"), args.flag("set-aside")];
+  const isDry = args.flag("dry-run");
+  const wish = { setAside: args.flag("set-aside"), earlierEras: args.flag("earlier-eras") };
   const verdicts = await withEtcdOf(args, record.job, async (coordination) => {
     const options = { record: held, keys: keysOf(record.job, record.run), coordination, storage };
-    const plan = await planPrune(options, setAside);
-    if (!isDry) await pruneByHand(options, setAside, failureBudget(record.budgetMs), `prune.${newId()}`);
+    const plan = await planPrune(options, wish);
+    if (!isDry) await pruneByHand(options, wish, failureBudget(record.budgetMs), `prune.${newId()}`);
     return plan;
   });
   const gone = verdicts.filter(({ fate }) => fate === "deleted").length;
