@@ -35,8 +35,14 @@ const benchmarks: readonly Benchmark[] = [
   {
     name: "step",
     summary:
-      "training steps beside torch DDP [--rounds N] [--worlds 1,2,4] [--models NAME,…] [--json FILE] [--no-peers]",
+      "training steps beside torch DDP, TensorFlow, Keras and model.fit, the price of the machinery, two workers beside one [--rounds N] [--worlds 1,2,4] [--models NAME,…] [--json FILE] [--no-peers]; a round takes four minutes",
     load: () => import("./step.ts"),
+  },
+  {
+    name: "memory",
+    summary:
+      "what 100,000 steps leave behind in a worker: memory, tensors, handles, descriptors [--steps N] [--worlds 1,2] [--json FILE]",
+    load: () => import("./memory.ts"),
   },
 ];
 

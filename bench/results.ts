@@ -38,11 +38,13 @@ export interface Beside {
   readonly goal: number | null;
 }
 
+/** Of rates more is better, of everything else less. */
+export type Unit = "ms" | "GiB/s" | "samples/s" | "MiB" | "count";
+
 export interface Measured {
   readonly work: string;
   readonly world: number;
-  /** Of times, less is better. */
-  readonly unit: "ms" | "GiB/s";
+  readonly unit: Unit;
   readonly samples: readonly number[];
   /** What of the samples counts, lockstep's and a peer's alike; the median by default. */
   readonly of?: (samples: readonly number[]) => number;
@@ -59,7 +61,7 @@ export function resultsOf(measured: Measured, beside: readonly Beside[]): Result
   }
   return beside.map(({ peer, goal, samples: peerSamples }) => {
     const peerValue = figure(peerSamples);
-    const ratio = value === null || peerValue === null ? null : isTime(unit) ? peerValue / value : value / peerValue;
+    const ratio = value === null || peerValue === null ? null : isRate(unit) ? value / peerValue : peerValue / value;
     const met = goal === null ? null : ratio !== null && ratio >= goal;
     return { ...own, peer, peerValue, ratio, goal, met, samples, peerSamples };
   });
@@ -73,7 +75,7 @@ export function median(values: readonly number[]): number {
 
 export const worst = (values: readonly number[]): number => Math.max(...values);
 
-const isTime = (unit: string): boolean => unit === "ms";
+const isRate = (unit: string): boolean => unit.endsWith("/s");
 
 /** The rows as a table, with the worst sample beside each figure. */
 export function resultTable(results: readonly Result[]): string {
@@ -82,13 +84,13 @@ export function resultTable(results: readonly Result[]): string {
     work,
     String(world),
     `${formatValue(value)} ${unit}`,
-    samples.length === 0 ? "–" : formatValue(isTime(unit) ? worst(samples) : Math.min(...samples)),
+    samples.length === 0 ? "–" : formatValue(isRate(unit) ? Math.min(...samples) : worst(samples)),
     String(samples.length),
     peer ?? "–",
     peer === null ? "" : formatValue(peerValue),
     peer === null || peer === "limit" ? "" : String(peerSamples.length),
     ratio === null ? "–" : `${ratio.toFixed(2)} ×`,
-    goal === null ? "" : `≥ ${goal}`,
+    goal === null ? "" : `≥ ${Number(goal.toFixed(2))}`,
     yes(met),
   ]);
   const head = ["work", "W", "lockstep", "worst", "n", "peer", "its figure", "n", "ratio", "goal", ""];

@@ -1,28 +1,30 @@
 /**
- * Training steps of whole clusters, S = W, with all that a step has, beside PyTorch's DistributedDataParallel on the same models. The two
- * take turns, round by round.
+ * Training steps of whole clusters, S = W, with all that a step has, beside other systems on the same models: PyTorch's
+ * DistributedDataParallel, TensorFlow's MultiWorkerMirroredStrategy, Keras, and TensorFlow.js' own `model.fit`; beside the recorded
+ * step alone, and beside fewer workers. All take turns, round by round.
  *
  *     npm run bench -- step [--rounds N] [--worlds 1,2,4] [--models step-mlp512,…] [--json FILE] [--no-peers]
  */
-import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs, promisify } from "node:util";
-import { LockstepError } from "../src/core/errors.ts";
+import { parseArgs } from "node:util";
+import { LockstepError, messageOf } from "../src/core/errors.ts";
 import { gaps, stepTimes } from "../src/core/log-reading.ts";
 import { TrainingCluster } from "./recovery/cluster.ts";
-import { peerProgram, pythonCommand, whyNoPeers } from "./python.ts";
-import { load, machine, median, publish, type Result, resultsOf, type Skipped, versions } from "./results.ts";
-import { models, type StepModel, writeJob } from "./step/models.ts";
+import { whyNoPeers } from "./python.ts";
+import { load, machine, median, publish, type Skipped, versions } from "./results.ts";
+import { jobFile, models, type StepModel, steps, warmUpSteps, writeJob } from "./step/models.ts";
+import { measureWith, stepPeers } from "./step/peers.ts";
+import { own, type Readings, rowsOf } from "./step/rows.ts";
 import { commonOptions, wholeNumber, wholeNumbers } from "./words.ts";
 
-const steps = 40;
-/** Until memory is in use and the code is compiled. */
-const warmUpSteps = 8;
 /** A step of the largest model takes half a second, and several where others use the machine. */
 const limitMs = steps * 10_000;
-const goal = 1.25;
+const noGpt: Skipped = {
+  peer: "step-gpt",
+  why: "it learns from every position of a window, and a job's data have one label a window",
+};
 
 export async function run(words: string[]): Promise<void> {
   const { values } = parseArgs({
@@ -38,34 +40,50 @@ export async function run(words: string[]): Promise<void> {
   const worlds = wholeNumbers("worlds", values.worlds);
   const chosen = values.models.split(",").map(modelNamed);
   const why = whyNoPeers(values["no-peers"]);
+  const peers = stepPeers.filter(({ isPython }) => why === null || !isPython);
+  const absent = stepPeers.filter((peer) => !peers.includes(peer)).map(({ peer }): Skipped => ({ peer, why: why! }));
+  const skipped = [noGpt, ...absent];
   const loadBefore = load();
-  const results: Result[] = [];
-  for (const world of worlds) {
-    const own = new Map<string, number[]>(chosen.map(({ work }) => [work, []]));
-    const ddp = new Map<string, number[]>();
+  const readings: Readings = new Map();
+  const keep = (subject: string, work: string, world: number, ms: number) => {
+    const key = `${subject} ${work} ${world}`;
+    readings.set(key, [...(readings.get(key) ?? []), ms]);
+  };
+  const folder = await mkdtemp(join(tmpdir(), "lockstep-bench-"));
+  try {
+    for (const model of chosen) await writeJob(folder, model);
     for (let round = 1; round <= rounds; round++) {
-      process.stderr.write(`W = ${world}: round ${round} of ${rounds}\n`);
-      for (const model of chosen) own.get(model.work)!.push(await measure(model, world));
-      if (why !== null) continue;
-      for (const { work, ms } of await measureDdp(chosen, world)) ddp.set(work, [...(ddp.get(work) ?? []), ms]);
+      for (const world of worlds) {
+        process.stderr.write(`round ${round} of ${rounds}, W = ${world}\n`);
+        for (const model of chosen)
+          keep(own, model.work, world, await measure(jobFile(folder, model), model.work, world));
+        for (const peer of peers) {
+          try {
+            const measured = await measureWith(peer, chosen, { world, folder, limitMs });
+            for (const [work, ms] of measured) keep(peer.peer, work, world, ms);
+          } catch (error) {
+            skipped.push({
+              peer: `${peer.peer}, W = ${world}, round ${round}`,
+              why: messageOf(error),
+            });
+          }
+        }
+      }
     }
-    for (const { work } of chosen) {
-      const beside = why === null ? [{ peer: "torch DDP", samples: ddp.get(work) ?? [], goal }] : [];
-      results.push(...resultsOf({ work, world, unit: "ms", samples: own.get(work)! }, beside));
-    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
   }
-  const skipped: Skipped[] = why === null ? [] : [{ peer: "torch DDP", why }];
+  const results = rowsOf(chosen, worlds, readings);
   const report = { benchmark: "step", machine: machine(loadBefore), versions: versions(), results, skipped };
-  const remark = `milliseconds a step; a sample is the median of the ${steps - warmUpSteps} steps after ${warmUpSteps}`;
+  const remark = `of one step; a sample is the median of the ${steps - warmUpSteps} steps after ${warmUpSteps}`;
   await publish(report, [remark], values.json);
 }
 
 /** Trains one epoch; the median time from step to step. */
-async function measure(model: StepModel, world: number): Promise<number> {
+async function measure(file: string, job: string, world: number): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), "lockstep-bench-"));
   try {
-    const jobFile = await writeJob(folder, model, steps);
-    const cluster = new TrainingCluster(folder, jobFile, { job: model.work, workers: world });
+    const cluster = new TrainingCluster(folder, file, { job, workers: world });
     try {
       await cluster.whenEnded(limitMs);
     } finally {
@@ -78,31 +96,6 @@ async function measure(model: StepModel, world: number): Promise<number> {
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-/** What torch_ddp.py prints for a model. */
-interface DdpLine {
-  readonly work: string;
-  readonly samples_ms: readonly number[];
-}
-
-async function measureDdp(
-  chosen: readonly StepModel[],
-  world: number,
-): Promise<readonly { readonly work: string; readonly ms: number }[]> {
-  const words = [
-    "--standalone",
-    "--nproc-per-node",
-    String(world),
-    peerProgram("torch_ddp.py"),
-    ...chosen.map(({ work }) => work),
-  ];
-  const { stdout } = await promisify(execFile)(pythonCommand("torchrun"), words, { timeout: chosen.length * limitMs });
-  return stdout
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as DdpLine)
-    .map((line) => ({ work: line.work, ms: median(line.samples_ms) }));
 }
 
 function modelNamed(name: string): StepModel {

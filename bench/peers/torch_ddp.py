@@ -9,6 +9,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -17,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 WARM_UP_STEPS = 5
 SAMPLES = 5
+CHARACTERS = 65
 
 
 def perceptron(units: int) -> nn.Module:
@@ -32,19 +34,40 @@ def convolutional() -> nn.Module:
     )
 
 
-# name, model, shape of a sample, global batch, steps a sample
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(CHARACTERS, 32)
+        self.lstm = nn.LSTM(32, 64, batch_first=True)
+        self.output = nn.Linear(64, CHARACTERS)
+
+    def forward(self, text: torch.Tensor) -> torch.Tensor:
+        outputs, _ = self.lstm(self.embedding(text))
+        return self.output(outputs[:, -1])
+
+
+def numbers(*shape: int) -> Callable[[int], torch.Tensor]:
+    return lambda rows: torch.randn(rows, *shape)
+
+
+def text(rows: int) -> torch.Tensor:
+    return torch.randint(0, CHARACTERS, (rows, 32))
+
+
+# name, model, a batch of so many rows, classes, global batch, steps a sample
 WORKS = [
-    ("step-mlp512", lambda: perceptron(512), (784,), 256, 12),
-    ("step-mlp2048", lambda: perceptron(2048), (784,), 256, 4),
-    ("step-cnn", convolutional, (1, 28, 28), 128, 4),
+    ("step-mlp512", lambda: perceptron(512), numbers(784), 10, 256, 12),
+    ("step-mlp2048", lambda: perceptron(2048), numbers(784), 10, 256, 4),
+    ("step-cnn", convolutional, numbers(1, 28, 28), 10, 128, 4),
+    ("step-lstm", Recurrent, text, CHARACTERS, 64, 12),
 ]
 
 
-def measure(model: nn.Module, shape: tuple[int, ...], rows: int, steps: int) -> list[float]:
+def measure(model: nn.Module, features: torch.Tensor, classes: int, steps: int) -> list[float]:
     """Seconds a step, one figure a sample."""
     ddp = DistributedDataParallel(model)
     optimizer = torch.optim.Adam(ddp.parameters(), 1e-3)
-    features, labels = torch.randn(rows, *shape), torch.randint(0, 10, (rows,))
+    labels = torch.randint(0, classes, (len(features),))
 
     def step() -> None:
         optimizer.zero_grad()
@@ -71,10 +94,10 @@ def main() -> None:
     dist.init_process_group("gloo")
     world = dist.get_world_size()
     chosen = sys.argv[1:] or [work for work, *_ in WORKS]
-    for work, model, shape, batch, steps in WORKS:
+    for work, model, rows, classes, batch, steps in WORKS:
         if work not in chosen:
             continue
-        seconds = measure(model(), shape, batch // world, steps)
+        seconds = measure(model(), rows(batch // world), classes, steps)
         if dist.get_rank() == 0:
             rate = batch // world * world / statistics.median(seconds)
             line = {"work": work, "world": world, "samples_s": rate, "samples_ms": [1000 * s for s in seconds]}

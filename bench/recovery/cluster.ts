@@ -9,6 +9,7 @@ import { systemClock } from "../../src/adapters/system/clock.ts";
 import { parseLogLine } from "../../src/cli/gameday/logbook.ts";
 import type { LogLine } from "../../src/core/log-reading.ts";
 import type { ClusterStatus } from "../../src/core/status.ts";
+import type { LogLevel } from "../../src/ports/log.ts";
 
 const program = fileURLToPath(new URL("../../bin/lockstep.mjs", import.meta.url));
 /** Seldom: whoever asks takes time from those who train. */
@@ -20,6 +21,8 @@ export interface TrainingOptions {
   /** As the job file calls it. */
   readonly job: string;
   readonly workers: number;
+  /** Of the processes' logs; "debug", the default, has every step. */
+  readonly logLevel?: LogLevel;
   /** Beside this process' own. */
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -33,10 +36,21 @@ export class TrainingCluster {
   #errors = "";
 
   /** `folder` is the cluster's own; `jobFile` may lie elsewhere. */
-  constructor(folder: string, jobFile: string, { job, workers, environment }: TrainingOptions) {
+  constructor(folder: string, jobFile: string, { job, workers, logLevel = "debug", environment }: TrainingOptions) {
     this.#folder = folder;
     this.#job = job;
-    const words = ["--workers", String(workers), "--log-level", "debug", "--directory", join(folder, "run"), "--json"];
+    // As the peers have.
+    const threads = ["--threads", "1"];
+    const words = [
+      ...threads,
+      "--workers",
+      String(workers),
+      "--log-level",
+      logLevel,
+      "--directory",
+      join(folder, "run"),
+      "--json",
+    ];
     this.#launch = spawn(process.execPath, [program, "launch", jobFile, ...words], {
       cwd: folder,
       env: { ...process.env, ...environment, XDG_STATE_HOME: join(folder, "state") },

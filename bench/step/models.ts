@@ -1,5 +1,5 @@
-/** What the step benchmark trains, as bench/peers/torch_ddp.py does: the same layers, batches and optimizer, on data of no meaning. */
-import { writeFile } from "node:fs/promises";
+/** What the step benchmark trains, as the programs in bench/peers do: the same layers, batches and optimizer, on data of no meaning. */
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { RandomStream } from "../../src/core/random.ts";
 
@@ -8,66 +8,105 @@ export interface StepModel {
   readonly work: string;
   /** Samples in a step, over all workers. */
   readonly batch: number;
-  /** In a job file. */
+  /** In a job file: where the data come from, what is done to them, and the layers. */
+  readonly data: string;
+  readonly preprocess: string;
   readonly layers: string;
-  /** Besides what is done to the label. */
-  readonly features: string;
+  /** The data file's text for so many samples. */
+  readonly write: (samples: number) => string;
 }
 
+/** One epoch. */
+export const steps = 40;
+/** Until memory is in use and the code is compiled. */
+export const warmUpSteps = 8;
+
 const features = 784;
-const perceptron = (units: number) => `
+const classes = 10;
+
+function csvText(samples: number): string {
+  const random = new RandomStream(1, "report");
+  const head = [...Array.from({ length: features }, (_, i) => `f${i}`), "label"].join(",");
+  const rows = Array.from({ length: samples }, () =>
+    Array.from({ length: features + 1 }, () => random.nextBelow(classes)).join(","),
+  );
+  return `${[head, ...rows].join("\n")}\n`;
+}
+
+const images = { data: 'csv("samples", { label: "label" })', write: csvText };
+
+const perceptron = (units: number) => ({
+  ...images,
+  batch: 256,
+  preprocess: `label: oneHot(${classes})`,
+  layers: `
       tf.layers.dense({ units: ${units}, activation: "relu", inputShape: [...features] }),
       tf.layers.dense({ units: ${units}, activation: "relu" }),
-      tf.layers.dense({ units: 10, activation: "softmax" }),`;
+      tf.layers.dense({ units: ${classes}, activation: "softmax" }),`,
+});
+
+const characters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.,";
+const window = 32;
+
+/** Of every character at least one, so that the vocabulary does not depend on the length. */
+function plainText(samples: number): string {
+  const random = new RandomStream(1, "report");
+  const drawn = Array.from({ length: samples + window - characters.length }, () => random.nextBelow(characters.length));
+  return characters + drawn.map((index) => characters[index]).join("");
+}
 
 export const models: readonly StepModel[] = [
-  { work: "step-mlp512", batch: 256, layers: perceptron(512), features: "" },
-  { work: "step-mlp2048", batch: 256, layers: perceptron(2048), features: "" },
+  { work: "step-mlp512", ...perceptron(512) },
+  { work: "step-mlp2048", ...perceptron(2048) },
   {
+    ...images,
     work: "step-cnn",
     batch: 128,
+    preprocess: `features: reshape([28, 28, 1]), label: oneHot(${classes})`,
     layers: `
       tf.layers.conv2d({ filters: 32, kernelSize: 3, activation: "relu", inputShape: [...features] }),
       tf.layers.conv2d({ filters: 64, kernelSize: 3, activation: "relu" }),
       tf.layers.maxPooling2d({ poolSize: 2 }),
       tf.layers.flatten(),
       tf.layers.dense({ units: 128, activation: "relu" }),
-      tf.layers.dense({ units: 10, activation: "softmax" }),`,
-    features: "features: reshape([28, 28, 1]), ",
+      tf.layers.dense({ units: ${classes}, activation: "softmax" }),`,
+  },
+  {
+    work: "step-lstm",
+    batch: 64,
+    data: `text("samples", { window: ${window}, stride: 1 })`,
+    preprocess: "features: vocabulary(), label: [vocabulary(), oneHot()]",
+    layers: `
+      tf.layers.embedding({ inputDim: label[0]!, outputDim: 32, inputLength: features[0]! }),
+      tf.layers.lstm({ units: 64 }),
+      tf.layers.dense({ units: label[0]!, activation: "softmax" }),`,
+    write: plainText,
   },
 ];
 
 /** All steps are in one epoch, so that none of them waits for a checkpoint. */
-const jobText = ({
-  work,
-  batch,
-  layers,
-  features,
-}: StepModel) => `import { csv, defineJob, oneHot, reshape } from "lockstep";
+const jobText = (model: StepModel) => `import { csv, defineJob, oneHot, reshape, text, vocabulary } from "lockstep";
 
 export default defineJob({
-  name: "${work}",
+  name: "${model.work}",
   seed: 1,
-  data: csv("rows.csv", { label: "label" }),
-  preprocess: { ${features}label: oneHot(10) },
-  model: (tf, { features }) => tf.sequential({ layers: [${layers}
+  data: ${model.data},
+  preprocess: { ${model.preprocess} },
+  model: (tf, { features, label }) => tf.sequential({ layers: [${model.layers}
   ] }),
   compile: { optimizer: { kind: "adam", learningRate: 1e-3 }, loss: "categoricalCrossentropy" },
   checkpoint: { monitor: "loss", mode: "min" },
-  batchSize: ${batch},
+  batchSize: ${model.batch},
   epochs: 1,
 });
 `;
 
-/** Writes job file and data into a folder; returns the job file. */
-export async function writeJob(folder: string, model: StepModel, steps: number): Promise<string> {
-  const random = new RandomStream(1, "report");
-  const head = [...Array.from({ length: features }, (_, i) => `f${i}`), "label"].join(",");
-  const rows = Array.from({ length: model.batch * steps }, () =>
-    Array.from({ length: features + 1 }, () => random.nextBelow(10)).join(","),
-  );
-  await writeFile(join(folder, "rows.csv"), `${[head, ...rows].join("\n")}\n`);
-  const file = join(folder, "job.ts");
-  await writeFile(file, jobText(model));
-  return file;
+/** Where `writeJob` puts a model's job file. */
+export const jobFile = (folder: string, { work }: StepModel): string => join(folder, work, "job.ts");
+
+/** Writes a model's job file, and beside it its data. */
+export async function writeJob(folder: string, model: StepModel): Promise<void> {
+  await mkdir(join(folder, model.work));
+  await writeFile(join(folder, model.work, "samples"), model.write(model.batch * steps));
+  await writeFile(jobFile(folder, model), jobText(model));
 }

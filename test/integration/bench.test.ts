@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { measurePeer, peers } from "../../bench/recovery/peers.ts";
+import { models } from "../../bench/step/models.ts";
+import { rowsOf } from "../../bench/step/rows.ts";
 import { exitCodes } from "../../src/core/errors.ts";
 
 const main = fileURLToPath(new URL("../../bench/main.ts", import.meta.url));
@@ -35,8 +37,9 @@ test("wrong words are one sentence and the code for it, and nothing is measured"
     [["allreduce", "--worlds", "2,1"], /^--worlds is "1"; a whole number from 2 was expected\.\n$/],
     [
       ["step", "--models", "step-mlp"],
-      /^--models has "step-mlp"; step-mlp512, step-mlp2048, step-cnn were expected\.\n$/,
+      /^--models has "step-mlp"; step-mlp512, step-mlp2048, step-cnn, step-lstm were expected\.\n$/,
     ],
+    [["memory", "--steps", "99"], /^--steps is "99"; a whole number from 100 was expected\.\n$/],
     [["recovry"], /^There is no benchmark "recovry"; there are .*\n {2}Did you mean recovery\?\n$/],
   ];
   for (const [words, says] of cases) {
@@ -44,6 +47,27 @@ test("wrong words are one sentence and the code for it, and nothing is measured"
     assert.deepEqual([code, stdout], [exitCodes.usage, ""], words.join(" "));
     assert.match(stderr, says);
   }
+});
+
+test("every ratio of the step benchmark says how many times better, beside whom it was measured", () => {
+  const readings = new Map([
+    ["lockstep step-cnn 1", [100, 80, 120]],
+    ["lockstep step-cnn 2", [50]],
+    ["torch DDP step-cnn 2", [75]],
+    ["bare step step-cnn 1", [96]],
+    ["model.fit step-cnn 1", [160]],
+  ]);
+  const cnn = models.filter(({ work }) => work === "step-cnn");
+  const told = rowsOf(cnn, [1, 2], readings).map(({ work, world, value, unit, peer, peerValue, ratio, goal, met }) =>
+    [work, world, value, unit, peer, peerValue, ratio, goal, met].map((one) => String(one)).join(" "),
+  );
+  assert.deepEqual(told, [
+    "step-cnn 1 100 ms null null null null null",
+    "fit-cnn 1 1280 samples/s model.fit 800 1.6 1.3 true",
+    `machinery-cnn 1 100 ms bare step 96 0.96 ${1 / 1.05} true`,
+    "step-cnn 2 50 ms torch DDP 75 1.5 1.25 true",
+    "scaling-cnn 2 2560 samples/s W = 1 1280 2 1.6 true",
+  ]);
 });
 
 test("the runs that a peer has made count, whatever becomes of the next one", { timeout: 60_000 }, async () => {
