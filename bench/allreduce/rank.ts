@@ -57,7 +57,7 @@ const thread = startThread(
   [port1],
 );
 const channel = openChannel(port2, {});
-const address = await thread.call<string>("listen", { listen: "127.0.0.1:0", budgetMs });
+const address = await thread.call<string>("listen", { listen: "127.0.0.1:0", tls: null, budgetMs });
 
 const orders = createInterface({ input: process.stdin });
 for await (const line of orders) {

@@ -119,7 +119,7 @@ export class TrainingCluster {
     try {
       const file = join(this.#folder, "state", "lockstep", "jobs", `${this.#job}.json`);
       const { coordinator } = JSON.parse(await readFile(file, "utf8")) as RegisteredRun; // written by launch
-      const control = connectControl(coordinator, controlDeadlineMs);
+      const control = connectControl(coordinator, controlDeadlineMs, null);
       try {
         return await control.status();
       } finally {

@@ -42,8 +42,11 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   const waiting = new Map<string, ((value: never) => void)[]>();
   let reported: ErrorMessage | null = null;
   let lastWords = "";
+  // Whose certificates it has is said in its words: the variable may name those of whoever starts it.
+  const { LOCKSTEP_TLS: _, ...environment } = process.env;
   const running = await startProcess({
     program: process.execPath,
+    environment,
     args: [program, ...args],
     onLine: (line) => {
       lastWords = wordsOf(line);

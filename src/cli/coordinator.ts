@@ -24,6 +24,7 @@ import {
 } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
 import { connectTo } from "./replicas.ts";
+import { checkEndpoints, checkListen, checkOwner, openSecurity, securityOptions } from "./security.ts";
 
 /** Time for what was said last to get through. */
 const lastWordsMs = 250;
@@ -53,6 +54,7 @@ export const coordinator: Command = {
     },
     "allow-change": { value: null, help: "go on although what decides the bits was changed" },
     "failure-budget": shared.failureBudget,
+    ...securityOptions,
     "log-level": shared.logLevel,
   },
   details:
@@ -76,6 +78,11 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   // What contradicts itself is refused before etcd is asked for anything.
   if (shards !== null) workerCounts(workersOf(args), shards);
   const jobName = args.text("job") ?? job.name;
+  const security = await openSecurity(args, log);
+  checkListen("listen", listen, security);
+  checkEndpoints(endpoints, security);
+  checkOwner(security, "coordinator", jobName);
+  const { certificates } = security;
   const place = args.text("checkpoints");
   const archive = place === undefined ? null : openArchive(place, jobName, log);
   const request = {
@@ -95,8 +102,8 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     defaultThreads,
   } as const;
   let handler: ControlHandler | null = null;
-  const server = await serveControl(listen, () => handler);
-  const coordination = connectEtcd(endpoints, budget, log);
+  const server = await serveControl(listen, () => handler, security);
+  const coordination = connectEtcd(endpoints, budget, log, certificates);
   try {
     const { record, keys, resumed, notices } = await openRunWhenLeft(coordination, request, {
       clock: systemClock,
@@ -110,9 +117,9 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
       coordination,
       clock: systemClock,
       log,
-      liveness: tcpLiveness(systemClock),
+      liveness: tcpLiveness(systemClock, certificates),
       archive,
-      brought: (members) => broughtSources({ job: record.job, connect: connectTo(budget), log }, members),
+      brought: (members) => broughtSources({ job: record.job, connect: connectTo(budget, certificates), log }, members),
       self: { address, pid: process.pid, name: "coordinator" },
     });
     handler = running;
@@ -131,6 +138,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     return 0;
   } finally {
     server.close();
+    security.close();
     await coordination.close();
     // A worker's connection that is only half closed keeps the process; nothing is left that it could wait for.
     setTimeout(() => process.exit(), lastWordsMs).unref();

@@ -5,17 +5,21 @@ import { startEtcdMembers } from "../adapters/system/etcd-members.ts";
 import { prepareEtcd } from "../adapters/system/etcd-program.ts";
 import { createLog } from "../adapters/system/log.ts";
 import { runningJobs } from "../adapters/system/run-registry.ts";
+import type { CertificateFolder } from "../adapters/tls/certificate-folder.ts";
 import { LockstepError } from "../core/errors.ts";
 import { failureBudget } from "../core/failure-budget.ts";
 import type { Coordination } from "../ports/coordination.ts";
 import type { Arguments } from "./command.ts";
 import { parseEndpoints } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
+import { certificatesBelow, certificatesOf, openQuietly } from "./local-certificates.ts";
+import { checkEndpoints, openSecurity, securityOptions } from "./security.ts";
 
 /** The options that say where it is. */
 export const etcdOfJob = {
   directory: { value: "DIR", help: "where the job's files are (default: runs/JOB)" },
   etcd: { value: "URL,…", help: "the etcd of the run (default: that of the job's folder)" },
+  ...securityOptions,
 };
 
 /**
@@ -28,31 +32,45 @@ export async function withEtcdOf<T>(
   read: (coordination: Coordination) => Promise<T>,
 ): Promise<T> {
   const given = args.text("etcd");
-  if (given !== undefined) return readFrom(parseEndpoints(given), read);
+  if (given !== undefined) {
+    const security = await openSecurity(args, quietLog());
+    const endpoints = parseEndpoints(given);
+    checkEndpoints(endpoints, security);
+    return readFrom(endpoints, security.certificates, read);
+  }
   const running = (await runningJobs()).find((run) => run.job === job);
-  if (running) return readFrom(running.etcd, read);
-  const dataDirectory = join(resolve(args.text("directory") ?? join("runs", job)), "etcd");
+  if (running) return readFrom(running.etcd, await certificatesOf(running), read);
+  const directory = resolve(args.text("directory") ?? join("runs", job));
+  const dataDirectory = join(directory, "etcd");
   if (!existsSync(dataDirectory)) {
     throw new LockstepError("usage", `There is no run of "${job}" in ${dataDirectory}.`, {
       hint: "Name the job's folder with --directory, or its etcd with --etcd.",
     });
   }
   const { path: program } = await prepareEtcd((line) => process.stderr.write(`${line}\n`));
-  const options = { program, dataDirectory, count: null, log: quietLog(), onExit: () => {} };
+  const places = certificatesBelow(directory);
+  const certificates = existsSync(places.operator) ? await openQuietly(places.operator) : null;
+  const tls = certificates && places.etcd;
+  const options = { program, dataDirectory, tls, count: null, log: quietLog(), onExit: () => {} };
   const etcd = await startEtcdMembers(options);
   try {
-    return await readFrom(etcd.endpoints, read);
+    return await readFrom(etcd.endpoints, certificates, read);
   } finally {
     await etcd.stop();
   }
 }
 
-async function readFrom<T>(endpoints: readonly string[], read: (coordination: Coordination) => Promise<T>): Promise<T> {
-  const coordination = connectEtcd(endpoints, failureBudget(), quietLog());
+async function readFrom<T>(
+  endpoints: readonly string[],
+  certificates: CertificateFolder | null,
+  read: (coordination: Coordination) => Promise<T>,
+): Promise<T> {
+  const coordination = connectEtcd(endpoints, failureBudget(), quietLog(), certificates);
   try {
     return await read(coordination);
   } finally {
     await coordination.close();
+    certificates?.close();
   }
 }
 

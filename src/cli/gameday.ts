@@ -36,6 +36,7 @@ export const gameday: Command = {
     threads: { value: "N", help: "compute threads inside a worker (default: cores ÷ workers)" },
     engine: shared.engine,
     device: shared.device,
+    tls: { value: null, help: "mutual TLS between all processes, by an authority of gameday's own" },
     "failure-budget": shared.failureBudget,
     slack: { value: "N", help: "multiplies the time limits, on a machine that has other things to do (default: 1)" },
     json: { value: null, help: "one JSON line a fault and a promise, instead of the table" },
@@ -67,7 +68,7 @@ async function runGamedayCommand(args: Arguments): Promise<number> {
   try {
     const { findings, run } = await runGameday({
       plan: {
-        ...{ jobPath, threads, epochs, budgetMs },
+        ...{ jobPath, threads, epochs, budgetMs, secure: args.flag("tls") },
         dataDirectory: dataDirectoryOf(args, jobDirectory),
         engineWords: ["--engine", choice.kind, "--device", choice.device],
         shards: Math.max(workers, leastShards),

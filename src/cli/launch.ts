@@ -32,7 +32,9 @@ import {
 } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
 import type { Evaluation } from "./evaluate.ts";
+import { type LocalCertificates, localCertificates } from "./local-certificates.ts";
 import { checkPlace } from "./open-storage.ts";
+import { securityOptions } from "./security.ts";
 import {
   checkpointsOf,
   openEtcdServer,
@@ -77,6 +79,9 @@ export const launch: Command = {
     "max-restarts": { value: "N", help: "how often each process is started again after it failed (default: 5)" },
     "share-gpu": { value: null, help: "let workers share GPUs when there are more workers" },
     etcd: { value: "URL,…", help: "a running etcd (default: one is started for the job)" },
+    tls: { value: null, help: "mutual TLS between all processes, by an authority made in the job's folder" },
+    authority: { value: "DIR", help: "as --tls, by an authority that `lockstep certs init` has made" },
+    insecure: securityOptions.insecure,
     "etcd-members": { value: "N", help: "how many members the etcd that is started has, 1 or 3 (default: 1)" },
     "log-level": { ...shared.logLevel, help: "of the coordinator's and the workers' logs (default: info)" },
     json: { value: null, help: "JSON lines on standard output, messages on standard error" },
@@ -88,9 +93,9 @@ export const launch: Command = {
 
 async function runLaunch(args: Arguments): Promise<number> {
   const begunMs = systemClock.monotonicMs();
-  const settings = await readSettings(args);
-  const { job } = settings;
-  await checkNotRunning(settings.jobName);
+  const asked = await readSettings(args);
+  const { job } = asked;
+  await checkNotRunning(asked.jobName);
   const view = createView({
     mode: chooseMode(args.flag("json"), process.stdout),
     stdout: process.stdout,
@@ -106,10 +111,9 @@ async function runLaunch(args: Arguments): Promise<number> {
     const choice = await prepareEngine(wishOf(args), say);
     if (choice.notice) say(choice.notice);
     const gpus =
-      choice.device === "gpu"
-        ? assignGpus(choice.gpus, settings.workers + settings.spares, args.flag("share-gpu"))
-        : null;
-    const checked = await check(settings, args, choice.kind, choice.device, say);
+      choice.device === "gpu" ? assignGpus(choice.gpus, asked.workers + asked.spares, args.flag("share-gpu")) : null;
+    const checked = await check(asked, args, choice.kind, choice.device, say);
+    const settings = { ...asked, certificates: await certificatesFor(asked, args) };
     const etcd = await openEtcdServer(args, settings, say, closing);
     await checkChange(settings, args, checked.engine, choice.device, etcd.endpoints);
     const session = await startSession(args, settings, etcd, view, closing);
@@ -121,7 +125,7 @@ async function runLaunch(args: Arguments): Promise<number> {
         `The job "${settings.jobName}" is finished: ${status.early ?? doneText(status)}. To train on, ${trainOn}; to start anew, --resume never.`,
       );
     } else {
-      startWorkers(session, settings, args, checked.engine, gpus);
+      await startWorkers(session, settings, args, checked.engine, gpus);
     }
     const last = await session.follow(stop);
     if (last.state === "failed")
@@ -172,6 +176,7 @@ async function readSettings(args: Arguments): Promise<Settings> {
     });
   }
   args.oneOf("etcd-members", ["1", "3"]);
+  checkSecurity(args);
   if (shards !== undefined && workers > shards) {
     throw new LockstepError(
       "usage",
@@ -195,7 +200,30 @@ async function readSettings(args: Arguments): Promise<Settings> {
     maxRestarts: args.whole("max-restarts", 0) ?? defaultMaxRestarts,
     directory: resolve(args.text("directory") ?? join("runs", jobName)),
     dataDirectory: dataDirectoryOf(args, loaded.directory),
+    certificates: null,
   };
+}
+
+function checkSecurity(args: Arguments): void {
+  const isSecure = args.flag("tls") || args.text("authority") !== undefined;
+  if (isSecure && args.flag("insecure")) {
+    throw new LockstepError("usage", "--insecure is given, and TLS too.", { hint: "One of the two is meant." });
+  }
+  if (args.flag("tls") && args.text("authority") === undefined && args.text("etcd") !== undefined) {
+    throw new LockstepError(
+      "usage",
+      "--etcd names a running etcd, which knows nothing of an authority made for this job.",
+      {
+        hint: "Name the authority that signed etcd's certificate by --authority DIR.",
+      },
+    );
+  }
+}
+
+async function certificatesFor({ directory, jobName }: Settings, args: Arguments): Promise<LocalCertificates | null> {
+  const authority = args.text("authority");
+  if (authority === undefined && !args.flag("tls")) return null;
+  return localCertificates(directory, jobName, authority === undefined ? null : resolve(authority));
 }
 
 /** What `lockstep check` tells its parent. */
@@ -224,7 +252,7 @@ async function check(
 
 /** That the job as it is now can go on from `latest`, before a start that may change something has changed anything. */
 async function checkChange(
-  { jobName, jobPath, dataDirectory, directory }: Settings,
+  { jobName, jobPath, dataDirectory, directory, certificates }: Settings,
   args: Arguments,
   engine: EngineChoice["kind"],
   device: EngineChoice["device"],
@@ -232,7 +260,7 @@ async function checkChange(
 ): Promise<void> {
   if (!args.flag("allow-change") || args.text("resume") === "never") return;
   const log = createLog({ stream: process.stderr, format: "text", level: "error" });
-  const etcd = connectEtcd(endpoints, budgetOf(args), log);
+  const etcd = connectEtcd(endpoints, budgetOf(args), log, certificates?.operator ?? null);
   try {
     if (!(await etcd.get(runKey(jobName)))) return;
     const { record, pointers } = await readLedger(etcd, jobName, runOf(args));

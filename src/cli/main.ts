@@ -20,6 +20,7 @@ const commands: Readonly<Record<string, () => Promise<Command | CommandGroup>>> 
   gameday: async () => (await import("./gameday.ts")).gameday,
   coordinator: async () => (await import("./coordinator.ts")).coordinator,
   worker: async () => (await import("./worker.ts")).worker,
+  certs: async () => (await import("./certs.ts")).certs,
   setup: async () => (await import("./setup.ts")).setup,
   doctor: async () => (await import("./doctor.ts")).doctor,
 };

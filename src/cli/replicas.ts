@@ -2,10 +2,16 @@
 import { resolve } from "node:path";
 import { CheckpointFiles } from "../adapters/fs/checkpoint-files.ts";
 import { noteWorker, storeIdOf } from "../adapters/fs/store-id.ts";
-import { type CheckpointsConnection, connectCheckpoints, serveCheckpoints } from "../adapters/grpc/checkpoints.ts";
+import {
+  type CheckpointsConnection,
+  type CheckpointsHandler,
+  connectCheckpoints,
+  serveCheckpoints,
+} from "../adapters/grpc/checkpoints.ts";
 import { Keeper } from "../adapters/replicas/keeper.ts";
 import { ReplicatedStorage } from "../adapters/replicas/replicated-storage.ts";
 import { surroundingsOf } from "../adapters/replicas/surroundings.ts";
+import type { CertificateFolder } from "../adapters/tls/certificate-folder.ts";
 import { assert, LockstepError } from "../core/errors.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import { decodeJson } from "../core/json.ts";
@@ -19,6 +25,7 @@ import type { Log } from "../ports/log.ts";
 import { keepTidy } from "../runtime/own-checkpoints.ts";
 import type { Arguments } from "./command.ts";
 import { addressOf } from "./common.ts";
+import { checkListen, type ProcessSecurity } from "./security.ts";
 
 export interface OwnCheckpoints {
   readonly storage: CheckpointStorage;
@@ -36,23 +43,27 @@ export interface OwnCheckpointsWish {
   readonly budget: FailureBudget;
   readonly coordination: Coordination;
   readonly log: Log;
+  readonly security: ProcessSecurity;
 }
 
 /** So many budgets a disk may take before it counts as hanging. */
 const stallBudgets = 12;
 
 /** How another worker's checkpoints are asked for. */
-export function connectTo({ connectMs, budgetMs }: FailureBudget): (address: string) => CheckpointsConnection {
-  return (address) => connectCheckpoints(address, connectMs, stallBudgets * budgetMs);
+export function connectTo(
+  { connectMs, budgetMs }: FailureBudget,
+  certificates: CertificateFolder | null,
+): (address: string) => CheckpointsConnection {
+  return (address) => connectCheckpoints(address, connectMs, stallBudgets * budgetMs, certificates);
 }
 
 export async function openOwnCheckpoints(args: Arguments, wish: OwnCheckpointsWish): Promise<OwnCheckpoints> {
-  const { local, name, record, keys, budget, coordination, log } = wish;
+  const { local, name, record, keys, budget, coordination, log, security } = wish;
   const directory = resolve(wish.directory);
   const files = new CheckpointFiles(directory, local, log);
   const run = `${record.job}/${record.run}`;
   const id = await storeIdOf(directory);
-  const connect = connectTo(budget);
+  const connect = connectTo(budget, security.certificates);
   const { entries } = await coordination.list(keys.members);
   for (const { value } of entries) {
     const other = decodeJson<Member>(value);
@@ -70,10 +81,12 @@ export async function openOwnCheckpoints(args: Arguments, wish: OwnCheckpointsWi
   };
   const hostOf = (address: string) => address.slice(0, address.lastIndexOf(":"));
   const listen = addressOf(args, "store-listen", `${hostOf(addressOf(args, "listen", "127.0.0.1:0"))}:0`);
-  const server = await serveCheckpoints(listen, budget.connectMs, {
+  checkListen("store-listen", listen, security);
+  const handler: CheckpointsHandler = {
     keep: (request, onReceived, over) => opened().keep(request, onReceived, over),
     fetch: (request) => opened().fetch(request),
-  });
+  };
+  const server = await serveCheckpoints(listen, budget.connectMs, handler, security);
   const advertised = args.text("advertise");
   const address =
     args.text("store-advertise") ??

@@ -23,6 +23,7 @@ import { addressOf, applyEnvironment, endpointsOf, newId, onStopSignal, processL
 import { connectEtcd } from "./connect-etcd.ts";
 import { checkShared, openForWriting } from "./open-storage.ts";
 import { type OwnCheckpoints, openOwnCheckpoints } from "./replicas.ts";
+import { checkEndpoints, checkListen, checkOwner, openSecurity, type ProcessSecurity, refusalLog } from "./security.ts";
 import type { StartedThreads } from "./threads/start-worker-threads.ts";
 
 /** How often the coordinator hears how far this worker is. */
@@ -31,10 +32,15 @@ const reportEveryMs = 100;
 export async function runWorker(args: Arguments, started: StartedThreads): Promise<number> {
   // Only for its name: what loads TypeScript takes a while to start, and the compute thread does it anyway.
   const jobName = args.text("job") ?? (await loadJob(args.argument)).job.name;
-  const name = args.text("name") ?? `worker-${process.pid}`;
+  const security = await openSecurity(args, processLog(args));
+  const { certificates } = security;
+  const name = args.text("name") ?? certificates?.current.identity.name ?? `worker-${process.pid}`;
   const log = processLog(args).with({ worker: name });
   const listen = addressOf(args, "listen", "127.0.0.1:0");
   const endpoints = endpointsOf(args);
+  checkListen("listen", listen, security);
+  checkEndpoints(endpoints, security);
+  checkOwner(security, "worker", jobName, name);
   const checkpoints = args.text("checkpoints");
   if (!checkpoints)
     throw new LockstepError(
@@ -43,18 +49,18 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     );
   const local = await openForWriting(checkpoints, log);
   const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
-  const { record, keys, budget, coordination } = await findRun(endpoints, jobName, log);
+  const { record, keys, budget, coordination } = await findRun(endpoints, jobName, log, security);
   let own: OwnCheckpoints | null = null;
   try {
     checkShared(checkpoints, record.replicas);
     if (record.replicas > 0) {
-      const wish = { directory: checkpoints, local, name, record, keys, budget, coordination, log };
+      const wish = { directory: checkpoints, local, name, record, keys, budget, coordination, log, security };
       own = await openOwnCheckpoints(args, wish);
     }
     const storage = own?.storage ?? local;
     const gpuIndex = choice.device === "gpu" ? (args.whole("gpu", 0) ?? 0) : null;
     applyEnvironment(engineEnvironment(choice, { threads: record.threads, gpuIndex }));
-    const reporter = new ProgressReporter(coordination, keys, budget);
+    const reporter = new ProgressReporter(coordination, keys, budget, security);
     const logStep = stepLog(log);
     let agent: Worker | null = null;
     let fail: (error: Error) => void = () => {};
@@ -68,6 +74,9 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       shards: record.shards,
       mostWorkers: record.workers.max,
       listen,
+      tls: security.folder,
+      onCertificates: (notice) => log[notice.level](notice.message, notice.fields),
+      onRefused: refusalLog(log),
       budgetMs: budget.budgetMs,
       reportEveryMs: args.text("log-level") === "debug" ? 0 : reportEveryMs,
       say: (line) => log.warn(line),
@@ -130,6 +139,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     }
   } finally {
     own?.close();
+    security.close();
     await coordination.close();
   }
 }
@@ -170,10 +180,15 @@ interface FoundRun {
 }
 
 /** The run that the job trains, with a connection to etcd for it; waits until a coordinator has written down what it is. */
-async function findRun(endpoints: readonly string[], job: string, log: Log): Promise<FoundRun> {
+async function findRun(
+  endpoints: readonly string[],
+  job: string,
+  log: Log,
+  { certificates }: ProcessSecurity,
+): Promise<FoundRun> {
   // The budget that holds here is in what is looked for.
   const usual = failureBudget();
-  const coordination = connectEtcd(endpoints, usual, log);
+  const coordination = connectEtcd(endpoints, usual, log, certificates);
   try {
     for (let said = false; ; said = true) {
       const run = await askTwice(() => coordination.get(runKey(job)), log);
@@ -184,7 +199,7 @@ async function findRun(endpoints: readonly string[], job: string, log: Log): Pro
         if (record.budgetMs === usual.budgetMs) return { record, keys, budget: usual, coordination };
         await coordination.close();
         const budget = failureBudget(record.budgetMs);
-        return { record, keys, budget, coordination: connectEtcd(endpoints, budget, log) };
+        return { record, keys, budget, coordination: connectEtcd(endpoints, budget, log, certificates) };
       }
       if (!said) log.info("waiting for a coordinator", { job });
       await systemClock.sleep(usual.pollMs / 4);
@@ -211,14 +226,16 @@ class ProgressReporter {
   readonly #coordination: Coordination;
   readonly #keys: Keys;
   readonly #budget: FailureBudget;
+  readonly #security: ProcessSecurity;
   #standing: Standing | null = null;
   #control: ControlConnection | null = null;
   #sending = false;
 
-  constructor(coordination: Coordination, keys: Keys, budget: FailureBudget) {
+  constructor(coordination: Coordination, keys: Keys, budget: FailureBudget, security: ProcessSecurity) {
     this.#coordination = coordination;
     this.#keys = keys;
     this.#budget = budget;
+    this.#security = security;
   }
 
   stand(standing: Standing): void {
@@ -251,7 +268,7 @@ class ProgressReporter {
       const entry = await this.#coordination.get(this.#keys.coordinator);
       if (!entry) return;
       const { address } = decodeJson<CoordinatorRecord>(entry.value);
-      this.#control = connectControl(address, this.#budget.requestTimeoutMs);
+      this.#control = connectControl(address, this.#budget.requestTimeoutMs, this.#security.certificates);
     }
     await this.#control.reportProgress(report);
   }

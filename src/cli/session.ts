@@ -7,10 +7,12 @@ import { systemClock } from "../adapters/system/clock.ts";
 import { type EtcdMembers, startEtcdMembers } from "../adapters/system/etcd-members.ts";
 import { prepareEtcd } from "../adapters/system/etcd-program.ts";
 import { createLog } from "../adapters/system/log.ts";
+import type { CertificateFolder } from "../adapters/tls/certificate-folder.ts";
 import { forgetRun, registerRun } from "../adapters/system/run-registry.ts";
 import type { LaunchView } from "../adapters/terminal/view.ts";
 import type { EngineChoice } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError, messageOf } from "../core/errors.ts";
+import type { Role } from "../core/identity.ts";
 import type { Job } from "../core/job.ts";
 import { runKey } from "../core/keys.ts";
 import type { JobRecord } from "../core/records.ts";
@@ -21,7 +23,9 @@ import { LocalCluster } from "./cluster.ts";
 import type { Arguments } from "./command.ts";
 import { budgetOf, parseEndpoints } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
+import type { LocalCertificates } from "./local-certificates.ts";
 import { fullPlace } from "./open-storage.ts";
+import { checkEndpoints } from "./security.ts";
 
 const pollMs = 150;
 const graceMs = 30_000;
@@ -41,6 +45,8 @@ export interface Settings {
   readonly maxRestarts: number;
   readonly directory: string;
   readonly dataDirectory: string;
+  /** Null: all talk plain text. */
+  readonly certificates: LocalCertificates | null;
 }
 
 /** The etcd that a job uses, and the processes that were started for it. */
@@ -59,10 +65,12 @@ export async function openEtcdServer(
   closing: (() => Promise<void>)[],
 ): Promise<JobEtcd> {
   const given = args.text("etcd");
+  const certificates = settings.certificates?.operator ?? null;
   if (given !== undefined) {
     const endpoints = parseEndpoints(given);
+    checkEndpoints(endpoints, { certificates, isInsecure: args.flag("insecure") });
     const log = createLog({ stream: process.stderr, format: "text", level: "error" });
-    const probe = connectEtcd(endpoints, budgetOf(args), log);
+    const probe = connectEtcd(endpoints, budgetOf(args), log, certificates);
     try {
       await probe.get(runKey(settings.jobName));
     } finally {
@@ -77,6 +85,7 @@ export async function openEtcdServer(
   etcd = await startEtcdMembers({
     program: program.path,
     dataDirectory: join(settings.directory, "etcd"),
+    tls: settings.certificates?.etcd ?? null,
     count: args.whole("etcd-members", 1) ?? null,
     log,
     onExit: (index) => {
@@ -131,6 +140,7 @@ export async function startSession(
     say: (line) => view.say(line),
   });
   closing.push(() => cluster.finish("", 5000));
+  const secure = await securityWords(args, settings, "coordinator", "coordinator");
   const wordsWith = (resume: readonly string[]) => [
     "coordinator",
     settings.jobPath,
@@ -138,6 +148,7 @@ export async function startSession(
     ...passedOn(args, "workers", "shards", "threads", "epochs", "replicas", "failure-budget", "log-level"),
     ...["--checkpoints", checkpointsOf(args, join(settings.directory, "run-{run}"))],
     ...(args.flag("allow-change") ? ["--allow-change"] : []),
+    ...secure,
     ...resume,
   ];
   // Started again it takes part in the run that it began, whatever was asked for at first.
@@ -158,9 +169,10 @@ export async function startSession(
       directory: settings.directory,
       etcd: etcd.endpoints,
       coordinator: at,
+      tls: settings.certificates?.operator.folder ?? null,
       etcdPids: etcd.pids,
     });
-  const follower = new ControlFollower(address, register);
+  const follower = new ControlFollower(address, settings.certificates?.operator ?? null, register);
   closing.push(async () => follower.close());
   const runDirectory = join(settings.directory, `run-${record.run}`);
   const checkpoints = checkpointsOf(args, runDirectory);
@@ -202,17 +214,19 @@ interface CoordinatorReady {
 class ControlFollower {
   control: ControlConnection;
   address: string;
+  readonly #certificates: CertificateFolder | null;
   readonly #onMove: (address: string) => Promise<void>;
 
-  constructor(address: string, onMove: (address: string) => Promise<void>) {
-    this.control = connectControl(address, controlDeadlineMs);
+  constructor(address: string, certificates: CertificateFolder | null, onMove: (address: string) => Promise<void>) {
+    this.control = connectControl(address, controlDeadlineMs, certificates);
     this.address = address;
+    this.#certificates = certificates;
     this.#onMove = onMove;
   }
 
   async move(address: string): Promise<void> {
     this.control.close();
-    this.control = connectControl(address, controlDeadlineMs);
+    this.control = connectControl(address, controlDeadlineMs, this.#certificates);
     this.address = address;
     await this.#onMove(address);
   }
@@ -234,13 +248,13 @@ async function statusOf(follower: ControlFollower, cluster: LocalCluster): Promi
   }
 }
 
-export function startWorkers(
+export async function startWorkers(
   session: Session,
   settings: Settings,
   args: Arguments,
   engine: EngineChoice["kind"],
   gpus: readonly (number | null)[] | null,
-): void {
+): Promise<void> {
   for (let i = 0; i < settings.workers + settings.spares; i++) {
     const gpu = gpus?.[i] ?? null;
     const name = `worker-${i}`;
@@ -253,8 +267,15 @@ export function startWorkers(
       ...["--data", settings.dataDirectory, "--checkpoints", checkpoints, "--engine", engine],
       ...passedOn(args, "device", "log-level"),
       ...(gpu === null ? [] : ["--gpu", String(gpu)]),
+      ...(await securityWords(args, settings, "worker", name)),
     ]);
   }
+}
+
+/** How a process of the cluster talks to others. */
+async function securityWords(args: Arguments, { certificates }: Settings, role: Role, name: string): Promise<string[]> {
+  if (certificates) return ["--tls", await certificates.folderFor(role, name)];
+  return args.flag("insecure") ? ["--insecure"] : [];
 }
 
 /** Options that processes of the cluster take as the launch was given them. */

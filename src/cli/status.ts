@@ -1,11 +1,14 @@
 /** `lockstep status`: what a job on this machine is doing. */
 import { connectControl } from "../adapters/grpc/control.ts";
-import { readRun, runningJobs } from "../adapters/system/run-registry.ts";
+import { type RegisteredRun, readRun, runningJobs } from "../adapters/system/run-registry.ts";
+import { createLog } from "../adapters/system/log.ts";
 import { statusTable } from "../adapters/terminal/status-table.ts";
 import { LockstepError } from "../core/errors.ts";
 import type { ProcessStatus } from "../core/status.ts";
 import type { Arguments, Command } from "./command.ts";
 import { shared } from "./common.ts";
+import { certificatesOf } from "./local-certificates.ts";
+import { checkCoordinator, openSecurity, securityOptions } from "./security.ts";
 
 export const status: Command = {
   name: "status",
@@ -14,6 +17,7 @@ export const status: Command = {
   options: {
     job: { value: "NAME", help: "which job (default: the one that is running)" },
     coordinator: { value: "HOST:PORT", help: "ask this coordinator, for instance on another machine" },
+    ...securityOptions,
     json: shared.json,
   },
   run: runStatus,
@@ -22,7 +26,12 @@ export const status: Command = {
 async function runStatus(args: Arguments): Promise<number> {
   const address = args.text("coordinator");
   const run = address ? null : await findJob(args.text("job"));
-  const control = connectControl(address ?? run!.coordinator, 3000);
+  const log = createLog({ stream: process.stderr, format: "text", level: "warn" });
+  // The processes of a launch on this machine have certificates of its own.
+  const security = run === null ? await openSecurity(args, log) : null;
+  if (address !== undefined && security) checkCoordinator(address, security);
+  const certificates = run === null ? (security?.certificates ?? null) : await certificatesOf(run);
+  const control = connectControl(address ?? run!.coordinator, 3000, certificates);
   try {
     const now = await control.status();
     const extra: ProcessStatus[] = run
@@ -33,12 +42,11 @@ async function runStatus(args: Arguments): Promise<number> {
     return 0;
   } finally {
     control.close();
+    certificates?.close();
   }
 }
 
-async function findJob(
-  name: string | undefined,
-): Promise<{ pid: number; coordinator: string; etcd: readonly string[]; etcdPids: readonly number[] }> {
+async function findJob(name: string | undefined): Promise<RegisteredRun> {
   const running = await runningJobs();
   if (name !== undefined) {
     const found = running.find((run) => run.job === name);

@@ -3,9 +3,11 @@ import { connectControl } from "../adapters/grpc/control.ts";
 import { type RunningProcess, startProcess } from "../adapters/system/child-process.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { readRun } from "../adapters/system/run-registry.ts";
+import type { CertificateFolder } from "../adapters/tls/certificate-folder.ts";
 import type { ClusterStatus } from "../core/status.ts";
 import type { Combination, Outcome } from "../core/verification.ts";
 import { program } from "./child.ts";
+import { certificatesOf } from "./local-certificates.ts";
 
 const pollMs = 30;
 const graceMs = 30_000;
@@ -105,9 +107,11 @@ async function startLaunch(
 
 /** The status once a third of the steps is done, in the middle of an epoch; null if the launch ends before. */
 async function whenUnderWay(job: string, launch: RunningProcess): Promise<ClusterStatus | null> {
+  let certificates: CertificateFolder | null = null;
   while (launch.exit === null) {
     const run = await readRun(job);
-    const control = run && connectControl(run.coordinator, 1000);
+    if (run?.tls) certificates ??= await certificatesOf(run);
+    const control = run && connectControl(run.coordinator, 1000, certificates);
     const status = control && (await control.status().catch(() => null));
     control?.close();
     if (status?.state === "training" && status.running && status.step * 3 >= status.epochs * status.stepsPerEpoch) {

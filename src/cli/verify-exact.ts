@@ -31,6 +31,7 @@ export const verifyExact: Command = {
     threads: { value: "N", help: "compute threads inside a worker (default: cores ÷ S)" },
     engine: shared.engine,
     device: shared.device,
+    tls: { value: null, help: "every run with mutual TLS between its processes" },
     json: { value: null, help: "one JSON line a run on standard output, and a last one with the verdict" },
   },
   details:
@@ -63,7 +64,7 @@ async function runVerifyExact(args: Arguments): Promise<number> {
     dataDirectoryOf(args, directory),
     ...given("engine", "device"),
   ];
-  const words = [...checked, ...given("epochs", "threads")];
+  const words = [...checked, ...given("epochs", "threads"), ...(args.flag("tls") ? ["--tls"] : [])];
   await check([jobPath, ...checked, ...(args.text("engine") === undefined ? ["--fall-back"] : [])]);
   const stopping = new AbortController();
   const forget = onStopSignal(() => stopping.abort());

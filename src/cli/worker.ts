@@ -2,6 +2,7 @@
 import { dirname, resolve } from "node:path";
 import type { Arguments, Command } from "./command.ts";
 import { dataDirectoryOf, shared } from "./common.ts";
+import { securityOptions } from "./security.ts";
 import { startWorkerThreads } from "./threads/start-worker-threads.ts";
 
 export const worker: Command = {
@@ -11,7 +12,7 @@ export const worker: Command = {
   options: {
     etcd: shared.etcd,
     job: shared.job,
-    name: { value: "NAME", help: "this worker's name (default: worker-PID)" },
+    name: { value: "NAME", help: "this worker's name (default: the one in its certificate, or worker-PID)" },
     listen: { value: "HOST:PORT", help: "where peers reach this worker (default: 127.0.0.1:0, any free port)" },
     advertise: { value: "HOST:PORT", help: "what peers are told, where it differs from --listen" },
     data: shared.data,
@@ -27,6 +28,7 @@ export const worker: Command = {
     engine: shared.engine,
     device: shared.device,
     gpu: { value: "I", help: "the number of the GPU to use (default: 0)" },
+    ...securityOptions,
     "log-level": shared.logLevel,
   },
   details: "Ends by itself when the job is finished. SIGTERM: it leaves in order, and the others go on without it.",

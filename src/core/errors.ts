@@ -31,6 +31,8 @@ export const exitCodes = {
   "fenced-off": 13,
   /** The job needs more memory than there is. */
   "out-of-memory": 14,
+  /** A certificate, or its key, is missing, over, not signed by whom it should be, or somebody else's. */
+  "bad-certificate": 15,
   /** Stopped by the user (Ctrl-C, SIGTERM) after an orderly end. */
   interrupted: 130,
 } as const;

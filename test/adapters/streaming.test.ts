@@ -15,10 +15,13 @@ import {
 import { type CallEnd, StreamingClient } from "../../src/adapters/grpc/client.ts";
 import { type Handler, type ServerCall, StreamingServer } from "../../src/adapters/grpc/server.ts";
 import { encodeFrame, FrameReader, flag, frameType } from "../../src/adapters/http2/frames.ts";
+import { plainText } from "../../src/adapters/tls/security.ts";
+import { hostAndPort } from "../../src/core/addresses.ts";
 import { RandomStream } from "../../src/core/random.ts";
 import { callWords } from "../fixtures/http2.ts";
 
 const silenceMs = 600_000;
+const anyPeer = { roles: [] };
 const path = "/test/Stream";
 const asIs = (bytes: Buffer) => bytes;
 const service = {
@@ -36,8 +39,8 @@ const random = new RandomStream(5, "report");
 const messages = sizes.map((size) => Buffer.from(Uint8Array.from({ length: size }, () => random.nextBelow(256))));
 
 async function serving(handler: Handler): Promise<{ server: StreamingServer; address: string }> {
-  const server = new StreamingServer(silenceMs, new Map([[path, handler]]));
-  return { server, address: `127.0.0.1:${await server.listen("127.0.0.1", 0)}` };
+  const server = new StreamingServer(silenceMs, new Map([[path, handler]]), plainText(), anyPeer);
+  return { server, address: await server.listen("127.0.0.1:0") };
 }
 
 /** All messages of a call, and how it ended. */
@@ -89,7 +92,7 @@ test("this client receives every message from a grpc-js server, whatever part of
     ),
   );
   for (const headBytes of [0, 35]) {
-    const client = new StreamingClient(`127.0.0.1:${port}`, silenceMs);
+    const client = new StreamingClient(`127.0.0.1:${port}`, silenceMs, null, anyPeer);
     const { got, end } = await received(client, headBytes);
     assert.deepEqual(end, { kind: "ended" });
     assert.equal(got.length, messages.length);
@@ -115,15 +118,15 @@ test("a refusal arrives with its code and its words, before and after the first 
     assert.deepEqual([error.code, error.details], [9, reason]);
   }
   theirs.close();
-  const ours = new StreamingClient(address, silenceMs);
+  const ours = new StreamingClient(address, silenceMs, null, anyPeer);
   assert.deepEqual((await received(ours, 0)).end, { kind: "refused", code: 9, reason });
   ours.close();
   await server.close();
 });
 
 test("a method that is not there is refused as gRPC says", async () => {
-  const server = new StreamingServer(silenceMs, new Map());
-  const client = new Client(`127.0.0.1:${await server.listen("127.0.0.1", 0)}`, credentials.createInsecure(), options);
+  const server = new StreamingServer(silenceMs, new Map(), plainText(), anyPeer);
+  const client = new Client(await server.listen("127.0.0.1:0"), credentials.createInsecure(), options);
   const call = client.makeServerStreamRequest(path, asIs, asIs, Buffer.from("please"));
   call.on("data", () => {});
   const [error] = (await once(call, "error")) as [ServiceError];
@@ -143,7 +146,7 @@ test("who cancels is noticed, and the connection serves the next call", async ()
     call.onCancelled(cancelled);
     call.send(new Uint8Array(0), messages[12]!);
   });
-  const client = new StreamingClient(address, silenceMs);
+  const client = new StreamingClient(address, silenceMs, null, anyPeer);
   const first = client.call(path, new Uint8Array(0), 0, {
     onAccepted: () => {},
     place: () => null,
@@ -171,7 +174,7 @@ test("padded frames are read", async () => {
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
-  const client = new StreamingClient(`127.0.0.1:${(server.address() as AddressInfo).port}`, silenceMs);
+  const client = new StreamingClient(`127.0.0.1:${(server.address() as AddressInfo).port}`, silenceMs, null, anyPeer);
   const { got, end } = await received(client, 35);
   assert.deepEqual(end, { kind: "ended" });
   assert.ok(Buffer.concat(got).equals(Buffer.concat(messages)));
@@ -191,7 +194,7 @@ test("a server that answers nothing is given up, and so is one that speaks anoth
     });
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
-    const client = new StreamingClient(`127.0.0.1:${(server.address() as AddressInfo).port}`, 50);
+    const client = new StreamingClient(`127.0.0.1:${(server.address() as AddressInfo).port}`, 50, null, anyPeer);
     const { end } = await received(client, 0);
     assert.match(end.kind === "broken" ? end.reason : end.kind, expected);
     server.close();
@@ -199,9 +202,9 @@ test("a server that answers nothing is given up, and so is one that speaks anoth
 });
 
 test("a client that is silent for too long is cut off, though it holds its connection", async () => {
-  const server = new StreamingServer(50, new Map());
-  const port = await server.listen("127.0.0.1", 0);
-  const socket = connect(port, "127.0.0.1");
+  const server = new StreamingServer(50, new Map(), plainText(), anyPeer);
+  const { host, port } = hostAndPort(await server.listen("127.0.0.1:0"));
+  const socket = connect(port, host);
   socket.on("error", () => {}); // it is cut off
   socket.resume();
   await once(socket, "close");
@@ -250,7 +253,7 @@ test("a short answer overtakes a long one on the same connection", { timeout: 60
     call.send(new Uint8Array(0), Buffer.from("short"));
     call.end();
   });
-  const client = new StreamingClient(address, silenceMs);
+  const client = new StreamingClient(address, silenceMs, null, anyPeer);
   const heard: string[] = [];
   const answered = (word: string) =>
     new Promise<void>((resolve) => {
@@ -274,7 +277,7 @@ test("what was cut off before it left is not said to be sent", { timeout: 60_000
     call.send(new Uint8Array(0), messages[3]!, () => told++);
     call.cutOff();
   });
-  const client = new StreamingClient(address, silenceMs);
+  const client = new StreamingClient(address, silenceMs, null, anyPeer);
   const { end } = await received(client, 0);
   assert.equal(end.kind, "broken");
   client.close();

@@ -25,7 +25,7 @@ async function bringing(context: TestContext, ...ids: readonly (readonly string[
   const said: string[] = [];
   const say = (message: string) => void said.push(message);
   const log: Log = { debug: () => {}, info: () => {}, warn: say, error: say, with: () => log };
-  const connect = (address: string) => connectCheckpoints(address, silenceMs, silenceMs);
+  const connect = (address: string) => connectCheckpoints(address, silenceMs, silenceMs, null);
   const members = workers.map(({ name, store }, i) => ({ name, store, brings: ids[i]! }) as unknown as Member); // nothing else is asked
   return { workers, said, sources: broughtSources({ job: "digits", connect, log }, members) };
 }

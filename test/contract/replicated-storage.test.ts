@@ -6,7 +6,8 @@ import { test } from "node:test";
 import { type FileSystem, nodeFileSystem } from "../../src/adapters/fs/file-system.ts";
 import { openForReading } from "../../src/adapters/fs/open-for-reading.ts";
 import { noteWorker } from "../../src/adapters/fs/store-id.ts";
-import { connectCheckpoints, serveCheckpoints } from "../../src/adapters/grpc/checkpoints.ts";
+import { type CheckpointsHandler, connectCheckpoints, serveCheckpoints } from "../../src/adapters/grpc/checkpoints.ts";
+import { plainText } from "../../src/adapters/tls/security.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { CheckpointError } from "../../src/core/manifest.ts";
 import type { CheckpointStorage } from "../../src/ports/checkpoint-storage.ts";
@@ -414,14 +415,15 @@ test("a copy with another manifest under the same id is no whole copy", async (c
 test("a file is read from the disk as fast as it is taken, and no faster", async (context) => {
   const partCount = 300;
   let given = 0;
-  const server = await serveCheckpoints("127.0.0.1:0", 5000, {
+  const handler: CheckpointsHandler = {
     keep: () => Promise.resolve(),
     async *fetch() {
       for (; given < partCount; given++) yield new Uint8Array(1024 * 1024);
     },
-  });
+  };
+  const server = await serveCheckpoints("127.0.0.1:0", 5000, handler, plainText());
   context.after(() => server.close());
-  const connection = connectCheckpoints(server.address, 5000, 5000);
+  const connection = connectCheckpoints(server.address, 5000, 5000, null);
   let taken = 0;
   let most = 0;
   for await (const part of connection.fetch({ run: "digits/1", id: "one", file: "weights.safetensors" })) {

@@ -5,8 +5,8 @@ import { headerBytes } from "../../src/core/frame.ts";
 import type { Membership, ServedState, StreamEvents, Streams, Transport } from "../../src/ports/transport.ts";
 
 export interface TransportSetup {
-  /** A new worker's end; as separate from the others as a process of its own. */
-  open(): Promise<Transport>;
+  /** A new worker's end; as separate from the others as a process of its own. `name` is what its ids begin with. */
+  open(name: string): Promise<Transport>;
   /** An address that refuses connections. */
   deadAddress(): Promise<string>;
   close(): Promise<void>;
@@ -67,8 +67,8 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
   describe(`transport: ${name}`, { timeout: 60_000 }, () => {
     let setup: TransportSetup;
     const opened: Transport[] = [];
-    const open = async (): Promise<Transport> => {
-      const transport = await setup.open();
+    const open = async (name: string): Promise<Transport> => {
+      const transport = await setup.open(name);
       opened.push(transport);
       return transport;
     };
@@ -85,7 +85,7 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
     });
 
     test("every end says once that it is open, when all streams are; messages keep their order", async () => {
-      const ends = [await open(), await open(), await open()];
+      const ends = [await open("a"), await open("b"), await open("c")];
       const addresses = ends.map(({ address }) => address);
       const [first, firstStreams] = join(ends[0]!, membership(1, 0, addresses));
       firstStreams.send(1, ...bytes("early"));
@@ -105,13 +105,13 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
     });
 
     test("a generation of one is open at once", async () => {
-      const alone = await open();
+      const alone = await open("a");
       const [seen] = join(alone, membership(1, 0, [alone.address]));
       await seen.until(({ open }) => open);
     });
 
     test("a peer whose address refuses is reported at once, with a reason", async () => {
-      const one = await open();
+      const one = await open("a");
       const [seen] = join(one, membership(1, 0, [one.address, await setup.deadAddress()]));
       await seen.until(({ broken }) => broken.length > 0);
       assert.equal(seen.broken[0]?.[0], 1);
@@ -120,7 +120,7 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
     });
 
     test("a peer that goes away is reported once, at once", async () => {
-      const [one, two] = [await open(), await open()];
+      const [one, two] = [await open("a"), await open("b")];
       const addresses = [one.address, two.address];
       const [seen] = join(one, membership(1, 0, addresses));
       join(two, membership(1, 1, addresses));
@@ -134,7 +134,7 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
     });
 
     test("a subscription to a generation that is over is refused and reported; one ahead waits", async () => {
-      const [one, two] = [await open(), await open()];
+      const [one, two] = [await open("a"), await open("b")];
       const addresses = [one.address, two.address];
       const [ahead] = join(one, membership(3, 0, addresses));
       const [behind] = join(two, membership(2, 1, addresses));
@@ -146,7 +146,7 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
     });
 
     test("whoever is reached under another's address is refused", async () => {
-      const [one, two] = [await open(), await open()];
+      const [one, two] = [await open("a"), await open("b")];
       const addresses = [one.address, two.address];
       join(two, { ...membership(1, 1, addresses), workerIds: ["a", "somebody else"] });
       const [seen] = join(one, membership(1, 0, addresses));
@@ -155,7 +155,7 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
     });
 
     test("an observer hears what all are told from when it is open, and nothing else; nobody waits for it", async () => {
-      const [one, two, third] = [await open(), await open(), await open()];
+      const [one, two, third] = [await open("a"), await open("b"), await open("c")];
       const addresses = [one.address, two.address];
       const [first, streams] = join(one, membership(1, 0, addresses));
       const [second] = join(two, membership(1, 1, addresses));
@@ -180,7 +180,7 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
     });
 
     test("an observer that its members do not reach is refused, and nobody else is told", async () => {
-      const [one, two] = [await open(), await open()];
+      const [one, two] = [await open("a"), await open("b")];
       const [member, streams] = join(one, membership(1, 0, [one.address]));
       const [observer] = join(two, observing([one.address], await setup.deadAddress()));
       await observer.until(({ broken }) => broken.length > 0);
@@ -192,7 +192,7 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
     });
 
     test("nothing is delivered after an end has left its generation", async () => {
-      const [one, two] = [await open(), await open()];
+      const [one, two] = [await open("a"), await open("b")];
       const addresses = [one.address, two.address];
       const [, streams] = join(one, membership(1, 0, addresses));
       const [left, leftStreams] = join(two, membership(1, 1, addresses));
@@ -207,7 +207,7 @@ export function transportContract(name: string, setUp: () => Promise<TransportSe
     });
 
     test("a state is copied bit for bit; who has none says why, and so does an address that refuses", async () => {
-      const [one, two] = [await open(), await open()];
+      const [one, two] = [await open("a"), await open("b")];
       const state: ServedState = {
         progress: '{"step":7}',
         digest: "sha256:7",

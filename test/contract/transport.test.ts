@@ -5,10 +5,12 @@ import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { collectiveService } from "../../src/adapters/grpc/services.ts";
 import { openTransport } from "../../src/adapters/grpc/transport.ts";
+import { plainText } from "../../src/adapters/tls/security.ts";
 import { FrameReader, frameType } from "../../src/adapters/http2/frames.ts";
 import { HeaderDecoder } from "../../src/adapters/http2/hpack.ts";
 import { headerBytes } from "../../src/core/frame.ts";
 import type { Transport } from "../../src/ports/transport.ts";
+import { securityWith, TestCertificates } from "../fixtures/certificates.ts";
 import { callWords } from "../fixtures/http2.ts";
 import { transportContract } from "./transport.contract.ts";
 
@@ -17,13 +19,25 @@ const connectMs = 600_000;
 const subscription = { generation: 1, rank: 1, workerId: "b", expectedWorkerId: "a" };
 const subscribing = (request: Parameters<typeof collectiveService.Subscribe.requestSerialize>[0]) =>
   callWords(collectiveService.Subscribe.path, collectiveService.Subscribe.requestSerialize(request));
-const open = () => openTransport({ listen: "127.0.0.1:0", connectMs });
+const open = () => openTransport({ listen: "127.0.0.1:0", connectMs, security: plainText() });
 
 transportContract("gRPC", async () => ({
   open,
   deadAddress: unusedAddress,
   close: async () => {},
 }));
+
+transportContract("gRPC over TLS", async () => {
+  const certificates = await TestCertificates.make();
+  return {
+    async open(name) {
+      const security = securityWith(await certificates.open("worker", name));
+      return openTransport({ listen: "127.0.0.1:0", connectMs, security });
+    },
+    deadAddress: unusedAddress,
+    close: () => certificates.remove(),
+  };
+});
 
 test("whoever listens at the address of a peer that is gone is reached at once, though that one has just refused", {
   timeout: 30_000,
@@ -41,7 +55,7 @@ test("whoever listens at the address of a peer that is gone is reached at once, 
   await two.close();
   assert.equal(await joined(one, 2, 0), "broken");
   // gRPC would not try that connection again before a pause.
-  const three = await openTransport({ listen: two.address, connectMs });
+  const three = await openTransport({ listen: two.address, connectMs, security: plainText() });
   assert.deepEqual(await Promise.all([joined(one, 3, 0), joined(three, 3, 1)]), ["open", "open"]);
   await Promise.all([one.close(), three.close()]);
 });

@@ -60,6 +60,18 @@ const cases: readonly WrongInput[] = [
     says: ['--etcd-members is "2"; one of 1, 3 was expected'],
   },
   {
+    what: "a worker that strangers could reach, without certificates",
+    args: ["worker", "job.ts", "--etcd", "http://127.0.0.1:1", "--checkpoints", "c", "--listen", "0.0.0.0:0"],
+    code: "usage",
+    says: ["--listen is 0.0.0.0:0, where other machines reach this process", "--tls DIR", "--insecure"],
+  },
+  {
+    what: "a coordinator whose certificates are not there",
+    args: ["coordinator", "job.ts", "--etcd", "https://127.0.0.1:1", "--tls", "nowhere"],
+    code: "bad-certificate",
+    says: [/nowhere\/(ca\.crt|tls\.crt|tls\.key) cannot be read/, "lockstep certs issue"],
+  },
+  {
     what: "a failure budget below what etcd's leases allow",
     args: launch("--failure-budget", "2"),
     code: "usage",

@@ -5,7 +5,7 @@ import { systemClock } from "../../src/adapters/system/clock.ts";
 import { tcpLiveness } from "../../src/adapters/system/liveness.ts";
 
 const limit = { timeout: 30_000 };
-const liveness = tcpLiveness(systemClock);
+const liveness = tcpLiveness(systemClock, null);
 
 /** A process that listens, as far as its address can tell. */
 async function listening() {

@@ -5,7 +5,7 @@ import { systemClock } from "../../src/adapters/system/clock.ts";
 import { tcpLiveness } from "../../src/adapters/system/liveness.ts";
 import { goneAmong } from "../../src/runtime/gone-members.ts";
 
-const liveness = tcpLiveness(systemClock);
+const liveness = tcpLiveness(systemClock, null);
 
 async function listening(): Promise<{ address: string; close: () => Promise<void> }> {
   const server: Server = createServer((socket) => socket.resume());

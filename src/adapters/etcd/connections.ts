@@ -10,12 +10,13 @@
  * policies only pass calls through, and every call is given a deadline.
  */
 import { setMaxListeners } from "node:events";
-import { Etcd3, type IOptions } from "etcd3";
+import { Etcd3, EtcdPermissionDeniedError, type IOptions } from "etcd3";
 import { LockstepError } from "../../core/errors.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Log } from "../../ports/log.ts";
 import { reasonOf, translateError } from "./errors.ts";
 import { checkReachable } from "./reachable.ts";
+import type { CertificateFolder } from "../tls/certificate-folder.ts";
 
 export interface ConnectionsOptions {
   /** As "http://host:port". */
@@ -24,6 +25,8 @@ export interface ConnectionsOptions {
   readonly log: Log;
   /** The longest that a call may take, finding a member that answers included. */
   readonly requestTimeoutMs: number;
+  /** For endpoints that begin with "https:". */
+  readonly certificates?: CertificateFolder | null;
 }
 
 /** A member of etcd that has answered; `lost` is aborted when it is given up. */
@@ -91,6 +94,13 @@ export class EtcdConnections {
     // One listener a call under way; Node would take the eleventh for a leak.
     setMaxListeners(0, this.#closed.signal);
     this.#hosts = options.endpoints.map(checkEndpoint);
+    const secure = this.#hosts.find((host) => host.startsWith("https:"));
+    if (secure !== undefined && !options.certificates) {
+      throw new LockstepError(
+        "usage",
+        `The etcd endpoint is ${secure}, and this process has no certificate to show there.`,
+      );
+    }
     if (this.#hosts.length === 0) throw new LockstepError("usage", "No etcd endpoint was given.");
   }
 
@@ -169,14 +179,16 @@ export class EtcdConnections {
     for (let left = this.#hosts.length; left > 0; left -= 1) {
       const index = this.#next;
       const endpoint = endpoints[index]!;
-      const connection = openConnection(endpoint, this.#hosts[index]!);
+      const connection = openConnection(endpoint, this.#hosts[index]!, this.#options.certificates ?? null);
       // A member that swallows everything gets its share of the time, and no more.
       const nowMs = clock.monotonicMs();
       const shareEndMs = nowMs + (endMs - nowMs) / left;
       const shareMs = (): number => shareEndMs - clock.monotonicMs();
       try {
         await checkReachable(this.#hosts[index]!, shareMs(), this.#closed.signal);
-        const probe = connection.client.kv.range({ key: probeKey, count_only: true }, this.deadline(shareMs()));
+        const probe = connection.client.kv
+          .range({ key: probeKey, count_only: true }, this.deadline(shareMs()))
+          .catch(takeDenialForAnAnswer);
         await untilAborted(probe, this.#closed.signal);
       } catch (error) {
         connection.close("did not answer");
@@ -213,12 +225,13 @@ export class EtcdConnections {
   }
 }
 
-function openConnection(endpoint: string, host: string): OpenConnection {
+function openConnection(endpoint: string, host: string, certificates: CertificateFolder | null): OpenConnection {
   const lost = new AbortController();
   // One listener a watch.
   setMaxListeners(0, lost.signal);
   const client = new Etcd3({
     hosts: host,
+    ...(certificates !== null && host.startsWith("https:") && { credentials: credentialsOf(certificates) }),
     faultHandling: { global: noPolicy, host: () => noPolicy },
     grpcOptions: channelOptions,
   });
@@ -227,6 +240,15 @@ function openConnection(endpoint: string, host: string): OpenConnection {
     client.close();
   };
   return { endpoint, client, lost: lost.signal, close };
+}
+
+/** As they are now: they may have been replaced since the last connection. */
+function credentialsOf({ current }: CertificateFolder): NonNullable<IOptions["credentials"]> {
+  return {
+    rootCertificate: Buffer.from(current.ca),
+    privateKey: Buffer.from(current.key),
+    certChain: Buffer.from(current.certificate),
+  };
 }
 
 /** Settles as `promise` does, or rejects with the signal's reason if that comes first. */
@@ -242,6 +264,11 @@ export async function untilAborted<Result>(promise: Promise<Result>, signal: Abo
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+/** etcd finds out that its members agree before it looks who may read. */
+function takeDenialForAnAnswer(error: unknown): void {
+  if (!(error instanceof EtcdPermissionDeniedError)) throw error;
 }
 
 function closedError(): LockstepError {

@@ -13,6 +13,7 @@ import type {
 } from "../../ports/coordination.ts";
 import type { Log } from "../../ports/log.ts";
 import { type CallDeadline, EtcdConnections } from "./connections.ts";
+import type { CertificateFolder } from "../tls/certificate-folder.ts";
 import { startHints } from "./hints.ts";
 import { KeptLease } from "./lease.ts";
 import { describeTransaction, prefixRange, toEntry, toReads, toRevision, toTransaction } from "./requests.ts";
@@ -25,6 +26,8 @@ export interface EtcdOptions {
   readonly log: Log;
   /** The longest that any call may take before it fails. */
   readonly requestTimeoutMs: number;
+  /** For endpoints that begin with "https:". */
+  readonly certificates?: CertificateFolder | null;
   /** How long before etcd's end of a lease its holder stops acting as such; below every lease's TTL. */
   readonly leaseMarginMs: number;
 }

@@ -3,21 +3,18 @@
  * files. Bytes flow as fast as the slower of the two disks takes them, and no faster: neither side holds more than a few
  * parts in memory.
  */
-import {
-  type ClientReadableStream,
-  credentials,
-  Server,
-  ServerCredentials,
-  type ServerWritableStream,
-  type ServiceError,
-} from "@grpc/grpc-js";
+import { type ClientReadableStream, Server, type ServerWritableStream, type ServiceError } from "@grpc/grpc-js";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { CheckpointError } from "../../core/manifest.ts";
 import type { FetchRequest__Output } from "./generated/lockstep/v1/FetchRequest.ts";
 import type { FilePart } from "./generated/lockstep/v1/FilePart.ts";
 import type { KeepProgress, KeepProgress__Output } from "./generated/lockstep/v1/KeepProgress.ts";
 import type { KeepRequest__Output } from "./generated/lockstep/v1/KeepRequest.ts";
-import { CheckpointsClient, checkpointsService, keepalive, listenError, peerOptions, status } from "./services.ts";
+import type { CertificateFolder } from "../tls/certificate-folder.ts";
+import { channelCredentials, targetName } from "../tls/dial.ts";
+import type { Security } from "../tls/security.ts";
+import { refusalOf, type Serving, serve } from "./serve.ts";
+import { CheckpointsClient, checkpointsService, keepalive, peerOptions, status } from "./services.ts";
 
 /** What a leader asks a peer to keep. */
 export interface KeepRequest {
@@ -45,20 +42,16 @@ export interface CheckpointsHandler {
   fetch(request: FileRequest): AsyncIterable<Uint8Array>;
 }
 
-export interface CheckpointsServer {
-  readonly address: string;
-  close(): void;
-}
-
 /** Serves on "host:port"; port 0 takes any free one. */
 export async function serveCheckpoints(
   listen: string,
   silenceMs: number,
   handler: CheckpointsHandler,
-): Promise<CheckpointsServer> {
+  security: Security,
+): Promise<Serving> {
   const server = new Server({ ...peerOptions, ...keepalive(silenceMs / 2, silenceMs / 2) });
   const open = new Set<Outgoing>();
-  const serve = (call: Outgoing, work: () => Promise<void>) => {
+  const answer = (call: Outgoing, work: () => Promise<void>) => {
     open.add(call);
     work().then(
       () => void (open.delete(call) && call.end()),
@@ -67,12 +60,16 @@ export async function serveCheckpoints(
   };
   server.addService(checkpointsService, {
     Keep: (call: ServerWritableStream<KeepRequest__Output, KeepProgress>) => {
+      const refusal = refusalOf(call, security, { roles: ["worker"] }, "ask for a copy to be kept");
+      if (refusal) return fail(call, refusal.code, refusal.details);
       const over = new AbortController();
       call.on("cancelled", () => over.abort(new LockstepError("process-failed", "The asker has gone, or given up.")));
-      serve(call, () => handler.keep(call.request, (receivedBytes) => void call.write({ receivedBytes }), over.signal));
+      answer(call, () =>
+        handler.keep(call.request, (receivedBytes) => void call.write({ receivedBytes }), over.signal),
+      );
     },
     Fetch: (call: ServerWritableStream<FetchRequest__Output, FilePart>) => {
-      serve(call, async () => {
+      answer(call, async () => {
         for await (const part of handler.fetch(call.request)) {
           if (call.cancelled) return;
           if (!call.write(Buffer.from(part.buffer, part.byteOffset, part.byteLength))) await drained(call);
@@ -80,18 +77,15 @@ export async function serveCheckpoints(
       });
     },
   });
-  const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync(listen, ServerCredentials.createInsecure(), (error, bound) =>
-      error ? reject(listenError(listen, error)) : resolve(bound),
-    ),
-  );
+  // A coordinator fetches what it rebuilds a run from.
+  const serving = await serve(server, listen, security, { roles: ["worker", "coordinator"] }, silenceMs);
   return {
-    address: `${listen.slice(0, listen.lastIndexOf(":"))}:${port}`,
+    address: serving.address,
     close() {
       // A shutdown alone leaves the callers waiting.
       for (const call of open) fail(call, status.UNAVAILABLE, "this worker is going");
       open.clear();
-      setImmediate(() => server.forceShutdown());
+      setImmediate(() => serving.close());
     },
   };
 }
@@ -137,9 +131,15 @@ export interface CheckpointsConnection {
  * @param silenceMs how long the connection may be silent
  * @param stallMs how long a call may go without getting on, on a connection that lives: so long a disk may take
  */
-export function connectCheckpoints(address: string, silenceMs: number, stallMs: number): CheckpointsConnection {
-  const client = new CheckpointsClient(address, credentials.createInsecure(), {
+export function connectCheckpoints(
+  address: string,
+  silenceMs: number,
+  stallMs: number,
+  certificates: CertificateFolder | null,
+): CheckpointsConnection {
+  const client = new CheckpointsClient(address, channelCredentials(certificates, { roles: ["worker"] }), {
     ...peerOptions,
+    ...targetName,
     ...keepalive(silenceMs / 2, silenceMs / 2),
   });
   return {

@@ -1,9 +1,10 @@
 /** Calls whose answers are streams of large messages, over this project's own HTTP/2 (src/adapters/http2). */
-import { connect } from "node:net";
+import type { PeerRule } from "../../core/identity.ts";
 import { Http2Connection } from "../http2/connection.ts";
 import type { Headers } from "../http2/hpack.ts";
 import type { Http2Stream } from "../http2/stream.ts";
-import { hostAndPort } from "./host-and-port.ts";
+import type { CertificateFolder } from "../tls/certificate-folder.ts";
+import { dial } from "../tls/dial.ts";
 import { type MessageEvents, MessageReader, messagePrefix } from "./messages.ts";
 import { status } from "./services.ts";
 
@@ -27,12 +28,17 @@ export interface Call {
 /** One connection to one address. */
 export class StreamingClient {
   readonly #address: string;
+  readonly #scheme: "http" | "https";
   readonly #connection: Http2Connection;
   #waiting: ((isConnected: boolean) => void)[] = [];
 
-  /** @param silenceMs how long the other side may be silent before it is asked, and how long it may then take */
-  constructor(address: string, silenceMs: number) {
+  /**
+   * @param silenceMs how long the other side may be silent before it is asked, and how long it may then take
+   * @param peers who may answer, where there are certificates
+   */
+  constructor(address: string, silenceMs: number, certificates: CertificateFolder | null, peers: PeerRule) {
     this.#address = address;
+    this.#scheme = certificates === null ? "http" : "https";
     const tell = (isConnected: boolean) => {
       for (const then of this.#waiting.splice(0)) then(isConnected);
     };
@@ -42,8 +48,7 @@ export class StreamingClient {
       onReady: () => tell(true),
       onClosed: () => tell(false),
     });
-    const { host, port } = hostAndPort(address);
-    this.#connection.attach(connect({ host, port, onread: this.#connection.onread }));
+    this.#connection.attach(dial(address, certificates, peers, this.#connection.onread));
   }
 
   get isClosed(): boolean {
@@ -68,28 +73,32 @@ export class StreamingClient {
     let isAccepted = false;
     let ending: CallEnd = { kind: "refused", code: status.UNKNOWN, reason: "it ended without a status" };
     const reader = new MessageReader(headBytes, events);
-    const stream: Http2Stream = this.#connection.request(headersOf(this.#address, path), messagePrefix(request, 0), {
-      onHeaders(headers) {
-        const code = headers.find(([name]) => name === "grpc-status")?.[1];
-        const http = headers.find(([name]) => name === ":status")?.[1];
-        if (code !== undefined) ending = endOf(Number(code), headers);
-        else if (http !== undefined && http !== "200") {
-          ending = { kind: "refused", code: status.UNKNOWN, reason: `it answered with HTTP status ${http}` };
-        } else if (!isAccepted) {
-          isAccepted = true;
-          events.onAccepted();
-        }
+    const stream: Http2Stream = this.#connection.request(
+      headersOf(this.#address, this.#scheme, path),
+      messagePrefix(request, 0),
+      {
+        onHeaders(headers) {
+          const code = headers.find(([name]) => name === "grpc-status")?.[1];
+          const http = headers.find(([name]) => name === ":status")?.[1];
+          if (code !== undefined) ending = endOf(Number(code), headers);
+          else if (http !== undefined && http !== "200") {
+            ending = { kind: "refused", code: status.UNKNOWN, reason: `it answered with HTTP status ${http}` };
+          } else if (!isAccepted) {
+            isAccepted = true;
+            events.onAccepted();
+          }
+        },
+        onData: (bytes) => {
+          if (!isOver) reader.feed(bytes);
+        },
+        room: () => (isOver ? null : reader.room()),
+        onRead: (count) => {
+          if (!isOver) reader.read(count);
+        },
+        onEnd: () => end(ending),
+        onClosed: (reason) => end({ kind: "broken", reason }),
       },
-      onData: (bytes) => {
-        if (!isOver) reader.feed(bytes);
-      },
-      room: () => (isOver ? null : reader.room()),
-      onRead: (count) => {
-        if (!isOver) reader.read(count);
-      },
-      onEnd: () => end(ending),
-      onClosed: (reason) => end({ kind: "broken", reason }),
-    });
+    );
     return {
       cancel() {
         isOver = true;
@@ -103,10 +112,10 @@ export class StreamingClient {
   }
 }
 
-function headersOf(address: string, path: string): Headers {
+function headersOf(address: string, scheme: string, path: string): Headers {
   return [
     [":method", "POST"],
-    [":scheme", "http"],
+    [":scheme", scheme],
     [":path", path],
     [":authority", address],
     ["te", "trailers"],

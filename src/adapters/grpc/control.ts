@@ -1,13 +1,7 @@
 /** The coordinator's service for people and tools: status, stop, and how far the workers are. */
-import {
-  credentials,
-  Server,
-  ServerCredentials,
-  type ServerUnaryCall,
-  type ServiceError,
-  type sendUnaryData,
-} from "@grpc/grpc-js";
+import { Server, type ServerUnaryCall, type ServiceError, type sendUnaryData } from "@grpc/grpc-js";
 import { LockstepError, messageOf } from "../../core/errors.ts";
+import { type PeerRule, roles, workerNameOf } from "../../core/identity.ts";
 import { decodeJson, encodeJson } from "../../core/json.ts";
 import type { ClusterStatus } from "../../core/status.ts";
 import type { ProgressAck } from "./generated/lockstep/v1/ProgressAck.ts";
@@ -16,7 +10,11 @@ import type { StatusReply } from "./generated/lockstep/v1/StatusReply.ts";
 import type { StatusRequest__Output } from "./generated/lockstep/v1/StatusRequest.ts";
 import type { StopReply } from "./generated/lockstep/v1/StopReply.ts";
 import type { StopRequest__Output } from "./generated/lockstep/v1/StopRequest.ts";
-import { ControlClient, status as code, controlService, listenError } from "./services.ts";
+import type { CertificateFolder } from "../tls/certificate-folder.ts";
+import { channelCredentials, targetName } from "../tls/dial.ts";
+import type { Security } from "../tls/security.ts";
+import { refusalOf, type Serving, serve } from "./serve.ts";
+import { ControlClient, status as code, controlService } from "./services.ts";
 
 /** What the service is made of: an active or standing-by coordinator. */
 export interface ControlHandler {
@@ -36,17 +34,31 @@ export interface ProgressReport {
   readonly leaseHeld: boolean;
 }
 
-export interface ControlServer {
-  readonly address: string;
-  close(): void;
-}
+/** How long somebody may take to show a certificate. */
+const handshakeMs = 5000;
 
-/** Serves on "host:port" (port 0: any free one). The handler may come later; until then calls are UNAVAILABLE. */
-export async function serveControl(listen: string, handler: () => ControlHandler | null): Promise<ControlServer> {
+/**
+ * Serves on "host:port" (port 0: any free one). The handler may come later; until then calls are UNAVAILABLE. With certificates
+ * a worker speaks for itself alone, and only operators stop a run.
+ */
+export async function serveControl(
+  listen: string,
+  handler: () => ControlHandler | null,
+  security: Security,
+): Promise<Serving> {
   const server = new Server({ "grpc.enable_channelz": 0 });
   const answer =
-    <Request, Reply>(handle: (handler: ControlHandler, request: Request) => Reply | Promise<Reply>) =>
+    <Request, Reply>(
+      what: string,
+      callersOf: (request: Request) => PeerRule,
+      handle: (handler: ControlHandler, request: Request) => Reply | Promise<Reply>,
+    ) =>
     (call: ServerUnaryCall<Request, Reply>, callback: sendUnaryData<Reply>): void => {
+      const refusal = refusalOf(call, security, callersOf(call.request), what);
+      if (refusal) {
+        callback(refusal);
+        return;
+      }
       void (async () => {
         try {
           const ready = handler();
@@ -58,22 +70,29 @@ export async function serveControl(listen: string, handler: () => ControlHandler
       })();
     };
   server.addService(controlService, {
-    ReportProgress: answer<ProgressReport__Output, ProgressAck>((ready, request) => {
-      ready.noteProgress(request);
-      return {};
-    }),
-    GetStatus: answer<StatusRequest__Output, StatusReply>((ready) => ({ statusJson: encodeJson(ready.status()) })),
-    Stop: answer<StopRequest__Output, StopReply>(async (ready, request) => {
-      await ready.requestStop(request.reason);
-      return {};
-    }),
-  });
-  const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync(listen, ServerCredentials.createInsecure(), (error, bound) =>
-      error ? reject(listenError(listen, error)) : resolve(bound),
+    ReportProgress: answer<ProgressReport__Output, ProgressAck>(
+      "report a worker's progress",
+      ({ workerId }) => ({ roles: ["worker"], name: workerNameOf(workerId) }),
+      (ready, request) => {
+        ready.noteProgress(request);
+        return {};
+      },
     ),
-  );
-  return { address: `${listen.slice(0, listen.lastIndexOf(":"))}:${port}`, close: () => server.forceShutdown() };
+    GetStatus: answer<StatusRequest__Output, StatusReply>(
+      "ask for the status",
+      () => ({ roles }),
+      (ready) => ({ statusJson: encodeJson(ready.status()) }),
+    ),
+    Stop: answer<StopRequest__Output, StopReply>(
+      "stop a run",
+      () => ({ roles: ["operator"] }),
+      async (ready, request) => {
+        await ready.requestStop(request.reason);
+        return {};
+      },
+    ),
+  });
+  return serve(server, listen, security, { roles }, handshakeMs);
 }
 
 export interface ControlConnection {
@@ -84,8 +103,13 @@ export interface ControlConnection {
 }
 
 /** Calls a coordinator; each call fails with "coordination-unavailable" after `deadlineMs`. */
-export function connectControl(address: string, deadlineMs: number): ControlConnection {
-  const client = new ControlClient(address, credentials.createInsecure(), {
+export function connectControl(
+  address: string,
+  deadlineMs: number,
+  certificates: CertificateFolder | null,
+): ControlConnection {
+  const client = new ControlClient(address, channelCredentials(certificates, { roles: ["coordinator"] }), {
+    ...targetName,
     "grpc.enable_channelz": 0,
     "grpc.use_local_subchannel_pool": 1,
     "grpc.initial_reconnect_backoff_ms": 100,

@@ -1,8 +1,11 @@
 /** A gRPC server whose answers are streams of large messages, over this project's own HTTP/2 (src/adapters/http2). */
-import { createServer, type Server, type Socket } from "node:net";
+import type { Socket } from "node:net";
+import type { Identity, PeerRule } from "../../core/identity.ts";
 import { Http2Connection } from "../http2/connection.ts";
 import type { Headers } from "../http2/hpack.ts";
 import type { Http2Stream } from "../http2/stream.ts";
+import { Listener } from "../tls/listener.ts";
+import type { Security } from "../tls/security.ts";
 import { MessageReader, messagePrefix } from "./messages.ts";
 import { status } from "./services.ts";
 
@@ -13,13 +16,16 @@ const nothing = new Uint8Array(0);
 
 /** A call, as who answers it sees it. */
 export class ServerCall {
+  /** Who calls, as its certificate says; null in plain text. */
+  readonly peer: Identity | null;
   readonly #connection: Http2Connection;
   readonly #stream: Http2Stream;
   #isAccepted = false;
   #unsent = 0;
   #cancelled: (() => void)[] = [];
 
-  constructor(connection: Http2Connection, stream: Http2Stream) {
+  constructor(connection: Http2Connection, stream: Http2Stream, peer: Identity | null) {
+    this.peer = peer;
     this.#connection = connection;
     this.#stream = stream;
     stream.events = {
@@ -104,48 +110,48 @@ const responseHeaders: Headers = [
 export class StreamingServer {
   readonly #silenceMs: number;
   readonly #handlers: ReadonlyMap<string, Handler>;
-  readonly #server: Server;
+  readonly #listener: Listener;
   readonly #connections = new Set<Http2Connection>();
 
-  /** @param handlers by path, as "/lockstep.v1.Collective/Subscribe" */
-  constructor(silenceMs: number, handlers: ReadonlyMap<string, Handler>) {
+  /**
+   * @param handlers by path, as "/lockstep.v1.Collective/Subscribe"
+   * @param peers who may call, where there are certificates
+   */
+  constructor(silenceMs: number, handlers: ReadonlyMap<string, Handler>, security: Security, peers: PeerRule) {
     this.#silenceMs = silenceMs;
     this.#handlers = handlers;
-    this.#server = createServer((socket) => this.#connected(socket));
-  }
-
-  /** Returns the port that was bound. */
-  listen(host: string, port: number): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen({ host, port }, () => {
-        this.#server.off("error", reject);
-        const bound = this.#server.address();
-        // A server that listens by host and port has an address with a port.
-        resolve(typeof bound === "object" && bound ? bound.port : port);
-      });
+    this.#listener = new Listener({
+      ...security,
+      peers,
+      handshakeMs: silenceMs,
+      onConnection: (socket, peer) => this.#connected(socket, peer),
     });
   }
 
+  /** Returns the address with the port that was bound. */
+  listen(address: string): Promise<string> {
+    return this.#listener.listen(address);
+  }
+
   close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const closed = this.#listener.close();
     for (const connection of [...this.#connections]) connection.destroy("this server has ended");
     return closed;
   }
 
-  #connected(socket: Socket): void {
+  #connected(socket: Socket, peer: Identity | null): void {
     const connection = new Http2Connection({
       isServer: true,
       silenceMs: this.#silenceMs,
-      onStream: (stream, headers) => this.#called(connection, stream, headers),
+      onStream: (stream, headers) => this.#called(connection, stream, headers, peer),
       onClosed: () => this.#connections.delete(connection),
     });
     this.#connections.add(connection);
     connection.attach(socket);
   }
 
-  #called(connection: Http2Connection, stream: Http2Stream, headers: Headers): void {
-    const call = new ServerCall(connection, stream);
+  #called(connection: Http2Connection, stream: Http2Stream, headers: Headers, peer: Identity | null): void {
+    const call = new ServerCall(connection, stream, peer);
     const path = headers.find(([name]) => name === ":path")?.[1] ?? "";
     const handler = this.#handlers.get(path);
     if (!handler) return void call.refuse(`there is no ${path}`, status.UNIMPLEMENTED);

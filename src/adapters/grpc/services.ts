@@ -8,7 +8,6 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
-import { LockstepError, messageOf } from "../../core/errors.ts";
 import { maxMessageBytes } from "../../core/limits.ts";
 import { packageRoot } from "../system/package-root.ts";
 import type { ProtoGrpcType as CheckpointsTypes } from "./generated/checkpoints.ts";
@@ -68,21 +67,6 @@ export function keepalive(timeMs: number, timeoutMs: number): ChannelOptions {
     "grpc.keepalive_timeout_ms": timeoutMs,
     "grpc.keepalive_permit_without_calls": 1,
   };
-}
-
-/** What a failed listen or call means to the user. */
-export function listenError(address: string, error: unknown): LockstepError {
-  const taken = /EADDRINUSE/.test(messageOf(error));
-  return new LockstepError(
-    "address-unavailable",
-    `Cannot listen on ${address}: ${taken ? "the port is in use" : messageOf(error)}.`,
-    {
-      hint: taken
-        ? "Name another port, or 0 for any free one."
-        : "Name an address of this machine, for instance 127.0.0.1:0.",
-      cause: error,
-    },
-  );
 }
 
 export { status };

@@ -5,7 +5,8 @@
  */
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { headerBytes } from "../../core/frame.ts";
-import { decodeJson, encodeJson } from "../../core/json.ts";
+import { described, workerNameOf } from "../../core/identity.ts";
+import { encodeJson } from "../../core/json.ts";
 import { stateChunkBytes } from "../../core/limits.ts";
 import type {
   Membership,
@@ -18,11 +19,12 @@ import type {
 } from "../../ports/transport.ts";
 import type { CopyStateRequest__Output } from "./generated/lockstep/v1/CopyStateRequest.ts";
 import type { SubscribeRequest__Output } from "./generated/lockstep/v1/SubscribeRequest.ts";
-import type { Call, StreamingClient } from "./client.ts";
-import { hostAndPort } from "./host-and-port.ts";
+import type { Call } from "./client.ts";
+import { receiveState } from "./receive-state.ts";
 import { PeerConnections } from "./peer-connections.ts";
+import type { Security } from "../tls/security.ts";
 import { type ServerCall, StreamingServer } from "./server.ts";
-import { collectiveService, listenError, status } from "./services.ts";
+import { collectiveService, status } from "./services.ts";
 
 const { Subscribe, CopyState } = collectiveService;
 
@@ -45,6 +47,7 @@ export interface TransportOptions {
   readonly listen: string;
   /** How long a peer may take to open its stream, and how long a connection may be silent. */
   readonly connectMs: number;
+  readonly security: Security;
 }
 
 export async function openTransport(options: TransportOptions): Promise<Transport> {
@@ -65,10 +68,12 @@ class GrpcTransport implements Transport {
   #unfinished: Subscribed[] = [];
   /** Subscriptions to a generation that this worker has not reached. */
   #early: Outgoing[] = [];
+  /** Names of workers by their addresses, as of the last generation that was joined. */
+  #names: ReadonlyMap<string, string> = new Map();
 
   constructor(options: TransportOptions) {
     this.#options = options;
-    this.#connections = new PeerConnections(options.connectMs);
+    this.#connections = new PeerConnections(options.connectMs, options.security.certificates);
     this.#server = new StreamingServer(
       options.connectMs / 2,
       new Map([
@@ -87,16 +92,14 @@ class GrpcTransport implements Transport {
             void this.#stateAsked(call, CopyState.requestDeserialize(asBuffer(bytes)) as CopyStateRequest__Output),
         ],
       ]),
+      options.security,
+      // A coordinator keeps a connection open, to notice the end of this process.
+      { roles: ["worker", "coordinator"] },
     );
   }
 
   async listen(): Promise<void> {
-    const { listen } = this.#options;
-    const { host, port } = hostAndPort(listen);
-    const bound = await this.#server.listen(host, port).catch((error: unknown) => {
-      throw listenError(listen, error);
-    });
-    this.address = `${listen.slice(0, listen.lastIndexOf(":"))}:${bound}`;
+    this.address = await this.#server.listen(this.#options.listen);
   }
 
   join(membership: Membership, events: StreamEvents): Streams {
@@ -107,6 +110,7 @@ class GrpcTransport implements Transport {
     for (const [workerId, call] of this.#unfinished) if (!membership.workerIds.includes(workerId)) call.cutOff();
     this.#generation = membership.generation;
     this.#connections.keepOnly(membership.addresses);
+    this.#names = new Map(membership.addresses.map((at, rank) => [at, workerNameOf(membership.workerIds[rank]!)]));
     const streams = new GenerationStreams(membership, events, this.#connections, this.#options.connectMs);
     this.#streams = streams;
     const early = this.#early;
@@ -123,7 +127,7 @@ class GrpcTransport implements Transport {
     const { generation, step } = request;
     try {
       return await receiveState(
-        this.#connections.to(from),
+        this.#connections.to(from, this.#names.get(from) ?? null),
         { generation, step: step ?? 0, anyStep: step === null },
         signal,
       );
@@ -145,7 +149,8 @@ class GrpcTransport implements Transport {
 
   #subscribed(subscription: Outgoing): void {
     const { call, request } = subscription;
-    const { generation } = request;
+    const { generation, observer, workerId } = request;
+    if (!this.#isWorker(call, observer ? null : workerNameOf(workerId))) return;
     if (generation > this.#generation) {
       this.#early.push(subscription);
       call.onCancelled(() => {
@@ -160,7 +165,18 @@ class GrpcTransport implements Transport {
     if (refusal) call.refuse(refusal);
   }
 
+  /** Whether who calls is a worker, and the one whom it says that it is, if it says so. Else the call is refused. */
+  #isWorker(call: ServerCall, name: string | null): boolean {
+    const { peer } = call;
+    if (peer === null || (peer.role === "worker" && (name === null || name === peer.name))) return true;
+    const detail = `the ${described(peer)} calls as ${name === null ? "a worker" : `the worker "${name}"`}`;
+    this.#options.security.refusals.note({ kind: "a call in another's name", from: described(peer), detail });
+    call.refuse(detail, status.PERMISSION_DENIED);
+    return false;
+  }
+
   async #stateAsked(call: ServerCall, { generation, step, anyStep }: CopyStateRequest__Output): Promise<void> {
+    if (!this.#isWorker(call, null)) return;
     const request = { generation, step: anyStep ? null : step };
     const state = await this.#provide(request).catch((error: unknown) => messageOf(error));
     if (typeof state === "string") {
@@ -185,40 +201,6 @@ const nothing = new Uint8Array(0);
 /** protobuf's decoder wants a Buffer. */
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function receiveState(
-  from: StreamingClient,
-  request: Parameters<typeof CopyState.requestSerialize>[0],
-  signal: AbortSignal,
-): Promise<ServedState> {
-  return new Promise((resolve, reject) => {
-    const parts: Uint8Array[] = [];
-    const cancel = () => {
-      call.cancel();
-      reject(new Error("it was cancelled"));
-    };
-    signal.addEventListener("abort", cancel, { once: true });
-    const call = from.call(CopyState.path, CopyState.requestSerialize(request), 0, {
-      onAccepted: () => {},
-      place: (_head, bytes) => new Uint8Array(bytes),
-      arrived: (_head, part) => void (part && parts.push(part)),
-      onEnd(end) {
-        signal.removeEventListener("abort", cancel);
-        const [head, ...values] = parts;
-        if (end.kind !== "ended") return reject(new Error(end.reason));
-        if (!head) return reject(new Error("it ended without a state"));
-        const bytes = new Uint8Array(values.reduce((sum, part) => sum + part.length, 0));
-        let at = 0;
-        for (const part of values) {
-          bytes.set(part, at);
-          at += part.length;
-        }
-        const { progress, digest } = decodeJson<Omit<ServedState, "values">>(Buffer.from(head).toString());
-        resolve({ progress, digest, values: new Float32Array(bytes.buffer) });
-      },
-    });
-  });
 }
 
 /** The streams of one generation: to each peer an outbox that it subscribes to, from each peer a subscription. */
@@ -276,7 +258,7 @@ class GenerationStreams implements Streams {
 
   /** Takes a peer's subscription; returns the reason if it is refused. */
   accept({ call, request }: Outgoing): string | null {
-    const { rank, expectedWorkerId, observer } = request;
+    const { rank, workerId, expectedWorkerId, observer } = request;
     const { workerIds } = this.#membership;
     if (this.#closed) return `generation ${this.#membership.generation} is over`;
     if (this.#membership.rank === null) return "this worker only observes";
@@ -287,6 +269,7 @@ class GenerationStreams implements Streams {
       return null;
     }
     if (!this.#peers.includes(rank)) return `rank ${rank} is no peer in this generation`;
+    if (workerId !== workerIds[rank]) return `rank ${rank} is ${workerIds[rank]}, not ${workerId}`;
     if (this.#outgoing.has(rank)) return `rank ${rank} has subscribed already`;
     // The subscriber knows at once that the stream is open. It is open here when nothing of an older one is left to be sent.
     call.accept(() => {
@@ -316,7 +299,7 @@ class GenerationStreams implements Streams {
 
   /** Takes an observer's subscription, once it is reached where it says that it is. */
   #acceptObserver(call: ServerCall, address: string): void {
-    this.#connections.whenConnected(address, (isConnected) => {
+    this.#connections.whenConnected(address, call.peer?.name ?? null, (isConnected) => {
       if (this.#closed || call.isCancelled) return;
       if (!isConnected) return call.refuse(`this observer is not reached at ${address}`);
       call.accept();
@@ -327,7 +310,7 @@ class GenerationStreams implements Streams {
 
   #subscribe(address: string, rank: number): void {
     const { generation, workerIds, rank: own } = this.#membership;
-    const client = this.#connections.to(address);
+    const client = this.#connections.to(address, workerNameOf(workerIds[rank]!));
     const request = Subscribe.requestSerialize({
       generation,
       ...(own === null

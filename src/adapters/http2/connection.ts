@@ -15,6 +15,7 @@ import {
   frameHeaderBytes,
   FrameReader,
   frameType,
+  goodbyeIn,
   mostFrameBytes,
   numberIn,
   refuseFrame,
@@ -239,8 +240,10 @@ export class Http2Connection {
     } else if (type === frameType.ping) {
       if (payload.byteLength !== 8) refuseFrame(`a ping of ${payload.byteLength} bytes`);
       if (!(flags & flag.ack)) this.#write(encodeFrame(frameType.ping, flag.ack, 0, payload));
-    } else if (type === frameType.goAway) this.destroy("it ended the connection");
-    else if (type === frameType.pushPromise) refuseFrame("a push");
+    } else if (type === frameType.goAway) {
+      const words = goodbyeIn(payload);
+      this.destroy(`it ended the connection${words === "" ? "" : `: ${words}`}`);
+    } else if (type === frameType.pushPromise) refuseFrame("a push");
   }
 
   #onHeaders(flags: number, id: number, payload: Uint8Array): void {

@@ -17,6 +17,9 @@ export const defaultFrameBytes = 16_384;
 export const mostFrameBytes = 2 ** 24 - 1;
 /** Of frames that are not data; larger ones have no place here. */
 const mostOtherBytes = 65_536;
+/** Of a peer's last words; who needs more has something else in mind. */
+const mostGoodbyeBytes = 200;
+const inadequateSecurityCode = 12;
 
 export function writeFrameHeader(into: Uint8Array, type: number, flags: number, stream: number, length: number): void {
   into[0] = length >>> 16;
@@ -77,6 +80,21 @@ export function encodeNumber(type: number, stream: number, value: number): Uint8
 export function numberIn(payload: Uint8Array): number {
   if (payload.byteLength !== 4) refuseFrame(`${payload.byteLength} bytes instead of 4`);
   return new DataView(payload.buffer, payload.byteOffset).getUint32(0);
+}
+
+/** Ends a connection before it has begun, and says why: what a server says first, and its last word. */
+export function encodeGoodbye(reason: string): Uint8Array {
+  const words = Buffer.from(reason);
+  const payload = new Uint8Array(8 + words.byteLength);
+  new DataView(payload.buffer).setUint32(4, inadequateSecurityCode);
+  payload.set(words, 8);
+  return Buffer.concat([encodeSettings([]), encodeFrame(frameType.goAway, 0, 0, payload)]);
+}
+
+/** The words that a peer ended its connection with; empty if it gave none. */
+export function goodbyeIn(payload: Uint8Array): string {
+  const printable = Buffer.from(payload.subarray(8, 8 + mostGoodbyeBytes)).toString();
+  return printable.replace(/[^\x20-\x7e]/g, " ").trim();
 }
 
 export interface FrameEvents {

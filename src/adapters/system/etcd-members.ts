@@ -10,13 +10,13 @@ import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import {
-  ask,
   type EtcdExit,
   type EtcdPorts,
   type EtcdServer,
   type EtcdServerOptions,
   freePorts,
   newEtcdName,
+  schemeOf,
   startEtcd,
 } from "./etcd-process.ts";
 
@@ -37,12 +37,19 @@ export interface EtcdMembers {
 
 const askLimitMs = 1_000;
 
+/** As it is written down. */
+interface MemberPlace extends EtcdPorts {
+  /** Left out by those who knew only "http". */
+  readonly scheme?: "http" | "https";
+}
+
 /** Starts all members and returns when they answer. */
 export async function startEtcdMembers(options: EtcdMembersOptions): Promise<EtcdMembers> {
   const { count, onExit, dataDirectory, ...rest } = options;
-  const ports = await portsOf(dataDirectory, count);
+  const scheme = schemeOf(rest.tls ?? null);
+  const ports = await portsOf(dataDirectory, count, scheme);
   const places = ports?.map((own) => ({ name: newEtcdName(), ports: own })) ?? [null];
-  const cluster = places.map((place) => place && `${place.name}=http://127.0.0.1:${place.ports.peer}`).join(",");
+  const cluster = places.map((place) => place && `${place.name}=${scheme}://127.0.0.1:${place.ports.peer}`).join(",");
   const starting = places.map((place, index) =>
     startEtcd({
       ...rest,
@@ -72,10 +79,14 @@ export async function startEtcdMembers(options: EtcdMembersOptions): Promise<Etc
 }
 
 /** Null for one member. */
-async function portsOf(dataDirectory: string, wanted: number | null): Promise<readonly EtcdPorts[] | null> {
+async function portsOf(
+  dataDirectory: string,
+  wanted: number | null,
+  scheme: "http" | "https",
+): Promise<readonly EtcdPorts[] | null> {
   const file = join(dataDirectory, "members.json");
   const text = await readFile(file, "utf8").catch(() => null);
-  const known = text === null ? null : (JSON.parse(text) as readonly EtcdPorts[]); // written below
+  const known = text === null ? null : (JSON.parse(text) as readonly MemberPlace[]); // written below
   const alone = !known && (await stat(join(dataDirectory, "member")).catch(() => null)) !== null;
   const before = known?.length ?? (alone ? 1 : null);
   if (before !== null && wanted !== null && wanted !== before) {
@@ -87,8 +98,19 @@ async function portsOf(dataDirectory: string, wanted: number | null): Promise<re
       },
     );
   }
+  const schemeBefore = known?.[0]?.scheme ?? "http";
+  if (known && schemeBefore !== scheme) {
+    throw new LockstepError(
+      "usage",
+      `The members of the etcd in ${dataDirectory} know each other by ${schemeBefore}, and ${scheme} was asked for.`,
+      {
+        hint: `That is fixed when a job's folder is made: ${schemeBefore === "https" ? "give" : "leave out"} --tls, or use another --directory.`,
+      },
+    );
+  }
   if (known || alone || wanted === null || wanted === 1) return known;
-  const ports = await Promise.all(Array.from({ length: wanted }, freePorts));
+  const free = await Promise.all(Array.from({ length: wanted }, freePorts));
+  const ports: readonly MemberPlace[] = free.map((own) => ({ ...own, scheme }));
   try {
     await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
     await writeFile(`${file}.new`, `${JSON.stringify(ports)}\n`);
@@ -101,11 +123,10 @@ async function portsOf(dataDirectory: string, wanted: number | null): Promise<re
 
 async function leaderOf(members: readonly EtcdServer[]): Promise<number | null> {
   const statuses = await Promise.all(
-    members.map(async ({ endpoint }) => {
+    members.map(async (member) => {
       try {
         const signal = AbortSignal.timeout(askLimitMs);
-        const port = Number(new URL(endpoint).port);
-        const { header, leader } = JSON.parse(await ask("POST", port, "/v3/maintenance/status", signal));
+        const { header, leader } = JSON.parse(await member.ask("POST", "/v3/maintenance/status", signal));
         return { own: String(header.member_id), leader: String(leader) };
       } catch {
         return null; // it is away

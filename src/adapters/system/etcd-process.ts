@@ -2,9 +2,12 @@
 import { randomBytes } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { request } from "node:http";
+import { request as secureRequest } from "node:https";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { Log } from "../../ports/log.ts";
+import { type CertificateTexts, fileNames, readTexts } from "../tls/certificates.ts";
 import { type ProcessExit, type RunningProcess, startProcess } from "./child-process.ts";
 import { systemClock } from "./clock.ts";
 
@@ -19,6 +22,8 @@ export interface EtcdServerOptions {
   readonly readyTimeoutMs?: number;
   /** How long etcd outlives this process if that is killed, so that workers can end in order. Default 10 s. */
   readonly guardGraceMs?: number;
+  /** The folder of its certificates, with which it serves and calls the others; null, or left out: in plain text. */
+  readonly tls?: string | null;
   /** Its place among several; left out, it stands alone. */
   readonly member?: EtcdMember;
 }
@@ -38,9 +43,11 @@ export interface EtcdExit extends ProcessExit {
 }
 
 export interface EtcdServer {
-  /** As "http://127.0.0.1:port". Stays the same over a restart unless another process took the port meanwhile. */
+  /** As "http://127.0.0.1:port", or "https:". Stays the same over a restart unless another process took the port meanwhile. */
   readonly endpoint: string;
   readonly pid: number;
+  /** One call of its HTTP interface. */
+  ask(method: "GET" | "POST", path: string, signal: AbortSignal): Promise<string>;
   /** Starts etcd again on the same data after an exit; returns when it answers. */
   restart(): Promise<void>;
   /** SIGTERM, after 5 s SIGKILL; returns when etcd is gone. */
@@ -75,13 +82,18 @@ class SupervisedEtcd implements EtcdServer {
   #ports: EtcdPorts | null = null;
   #process: RunningProcess | null = null;
   #stopped = false;
+  #certificates: CertificateTexts | null = null;
 
   constructor(options: EtcdServerOptions) {
     this.#options = options;
   }
 
   get endpoint(): string {
-    return `http://127.0.0.1:${this.#ports?.client}`;
+    return `${schemeOf(this.#options.tls ?? null)}://127.0.0.1:${this.#ports?.client}`;
+  }
+
+  ask(method: "GET" | "POST", path: string, signal: AbortSignal): Promise<string> {
+    return ask(method, this.#ports?.client ?? 0, path, signal, this.#certificates);
   }
 
   get pid(): number {
@@ -101,7 +113,8 @@ class SupervisedEtcd implements EtcdServer {
 
   /** Tries the ports of before first: clients that know them find etcd again by themselves. */
   async start(portsOfBefore: EtcdPorts | null): Promise<void> {
-    const { program, dataDirectory } = this.#options;
+    const { program, dataDirectory, tls = null } = this.#options;
+    this.#certificates = tls === null ? null : await readTexts(tls);
     try {
       await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
     } catch (cause) {
@@ -133,13 +146,13 @@ class SupervisedEtcd implements EtcdServer {
   }
 
   async #startOn(ports: EtcdPorts): Promise<StartOutcome> {
-    const { program, dataDirectory, log, onExit } = this.#options;
+    const { program, log, onExit } = this.#options;
     const { member } = this.#options;
     const name = member?.name ?? newEtcdName();
     const lastLines: string[] = [];
     const etcd = await startProcess({
       program,
-      args: etcdArguments(name, dataDirectory, ports, member?.cluster ?? null),
+      args: etcdArguments(name, this.#options, ports),
       environment: etcdEnvironment(),
       guardGraceMs: this.#options.guardGraceMs ?? defaultGuardGraceMs,
       onLine: (line) => {
@@ -179,8 +192,8 @@ class SupervisedEtcd implements EtcdServer {
     let told = false;
     while (!signal.aborted) {
       try {
-        const members = await ask("POST", ports.client, "/v3/cluster/member/list", signal);
-        const health = await ask("GET", ports.client, "/health", signal);
+        const members = await this.ask("POST", "/v3/cluster/member/list", signal);
+        const health = await this.ask("GET", "/health", signal);
         lastAnswer = health;
         if (members.includes(`"${name}"`) && health.includes(`"true"`)) return;
       } catch (error) {
@@ -203,15 +216,18 @@ class SupervisedEtcd implements EtcdServer {
   }
 }
 
-/** `cluster` is null for one that stands alone. */
+export function schemeOf(tls: string | null): "http" | "https" {
+  return tls === null ? "http" : "https";
+}
+
 function etcdArguments(
   name: string,
-  dataDirectory: string,
+  { dataDirectory, tls = null, member }: EtcdServerOptions,
   { client, peer }: EtcdPorts,
-  cluster: string | null,
 ): string[] {
-  const clientUrl = `http://127.0.0.1:${client}`;
-  const peerUrl = `http://127.0.0.1:${peer}`;
+  const cluster = member?.cluster ?? null;
+  const clientUrl = `${schemeOf(tls)}://127.0.0.1:${client}`;
+  const peerUrl = `${schemeOf(tls)}://127.0.0.1:${peer}`;
   const flags = {
     name,
     "data-dir": dataDirectory,
@@ -232,8 +248,19 @@ function etcdArguments(
     "auto-compaction-retention": 1_000,
     // In memory between two snapshots: this many writes.
     "snapshot-count": 10_000,
+    ...(tls !== null && { ...secureFlags("", tls), ...secureFlags("peer-", tls) }),
   };
   return Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
+}
+
+/** For clients, or for other members: a certificate of its own, and one of the same authority is demanded. */
+function secureFlags(whom: "" | "peer-", folder: string): Readonly<Record<string, string | boolean>> {
+  return {
+    [`${whom}cert-file`]: join(folder, fileNames.certificate),
+    [`${whom}key-file`]: join(folder, fileNames.key),
+    [`${whom}trusted-ca-file`]: join(folder, fileNames.ca),
+    [`${whom}client-cert-auth`]: true,
+  };
 }
 
 export function newEtcdName(): string {
@@ -285,10 +312,19 @@ async function listenAnywhere(): Promise<{ port: number; close: () => Promise<vo
   };
 }
 
-/** One call of etcd's HTTP interface. */
-export function ask(method: "GET" | "POST", port: number, path: string, signal: AbortSignal): Promise<string> {
+function ask(
+  method: "GET" | "POST",
+  port: number,
+  path: string,
+  signal: AbortSignal,
+  certificates: CertificateTexts | null,
+): Promise<string> {
   return new Promise((resolve, reject) => {
-    const asking = request({ host: "127.0.0.1", port, path, method, agent: false, signal, timeout: askTimeoutMs });
+    const options = { host: "127.0.0.1", port, path, method, agent: false, signal, timeout: askTimeoutMs } as const;
+    const asking =
+      certificates === null
+        ? request(options)
+        : secureRequest({ ...options, ca: certificates.ca, cert: certificates.certificate, key: certificates.key });
     asking.on("timeout", () => asking.destroy(new Error(`no answer within ${askTimeoutMs} ms`)));
     asking.on("error", reject);
     asking.on("response", (response) => {

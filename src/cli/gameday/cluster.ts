@@ -9,9 +9,11 @@ import { prepareEtcd } from "../../adapters/system/etcd-program.ts";
 import { createLog } from "../../adapters/system/log.ts";
 import { assert, LockstepError, messageOf } from "../../core/errors.ts";
 import { failureBudget } from "../../core/failure-budget.ts";
+import type { Role } from "../../core/identity.ts";
 import type { JobRecord } from "../../core/records.ts";
 import type { Child } from "../child.ts";
 import { LocalCluster } from "../cluster.ts";
+import { type LocalCertificates, localCertificates } from "../local-certificates.ts";
 import { defaultLimitMs, Logbook } from "./logbook.ts";
 import { Network, type NetworkProxy } from "./network.ts";
 import { Observer } from "./observer.ts";
@@ -26,6 +28,8 @@ export interface ClusterPlan {
   readonly shards: number;
   readonly epochs: number;
   readonly budgetMs: number;
+  /** Whether all processes talk TLS. */
+  readonly secure: boolean;
 }
 
 export interface ClusterOptions extends ClusterPlan {
@@ -61,7 +65,7 @@ export class GamedayCluster {
   readonly #etcdProxies = new Map<string, readonly string[]>();
 
   private constructor(options: ClusterOptions, parts: Parts, record: JobRecord) {
-    const { etcd, book, network, processes } = parts;
+    const { etcd, book, network, processes, local } = parts;
     this.#parts = parts;
     parts.onWorkerStart = (child) => this.#workerStarted(child);
     this.options = options;
@@ -75,19 +79,24 @@ export class GamedayCluster {
     const log = createLog({ stream: process.stderr, format: "text", level: "error" });
     const { endpoints } = etcd;
     this.observer = new Observer(
-      openEtcd({ endpoints, clock: systemClock, log, requestTimeoutMs, leaseMarginMs }),
+      openEtcd({
+        ...{ endpoints, clock: systemClock, log, requestTimeoutMs, leaseMarginMs },
+        certificates: local?.operator ?? null,
+      }),
       record,
     );
   }
 
   static async start(options: ClusterOptions): Promise<GamedayCluster> {
-    const { directory, say, maxRestarts } = options;
+    const { directory, job, say, maxRestarts } = options;
+    const local = options.secure ? await localCertificates(directory, job, null) : null;
     const logDirectory = join(directory, "logs");
     await mkdir(logDirectory, { recursive: true });
     const book = new Logbook();
     const workers = new Map<number, string>();
     const parts: Parts = {
-      ...(await startEtcd(options)),
+      ...(await startEtcd(options, local)),
+      local,
       book,
       network: new Network(() => workers),
       processes: new LocalCluster({
@@ -108,7 +117,7 @@ export class GamedayCluster {
     try {
       const { record, address } = await parts.processes.start<{ record: JobRecord; address: string }>(
         "coordinator",
-        coordinatorWords(options, parts.etcd),
+        await coordinatorWords(options, parts, "coordinator"),
         (ready) => {
           parts.coordinator = ready.address;
         },
@@ -133,12 +142,13 @@ export class GamedayCluster {
       ...["worker", jobPath, "--etcd", endpoints.join(","), "--job", job, "--name", name],
       ...["--data", dataDirectory, "--checkpoints", this.checkpoints, "--log-level", logLevel, ...engineWords],
       ...(proxied ? ["--advertise", this.#proxies.get(name)!.address] : []),
+      ...(await securityWords(this.#parts, "worker", name)),
     ]);
   }
 
   /** Starts another coordinator, which stands by. */
   async startCoordinator(name: string): Promise<void> {
-    const { again } = coordinatorWords(this.options, this.etcd);
+    const { again } = await coordinatorWords(this.options, this.#parts, name);
     await this.processes.start(name, { first: again, again }, () => {});
   }
 
@@ -171,7 +181,7 @@ export class GamedayCluster {
     try {
       processes.letEnd();
       const workers = this.#workerNames();
-      const control = connectControl(this.#parts.coordinator, controlMs);
+      const control = connectControl(this.#parts.coordinator, controlMs, this.#parts.local?.operator ?? null);
       await control.stop("gameday is over").finally(() => control.close());
       await processes.finish("worker-", defaultLimitMs);
       for (const name of workers) {
@@ -191,6 +201,7 @@ export class GamedayCluster {
     await this.#end();
     await this.network.close();
     await this.etcd.stop();
+    this.#parts.local?.operator.close();
   }
 
   async #end(): Promise<void> {
@@ -221,13 +232,14 @@ export class GamedayCluster {
     const opened = await Promise.all(
       this.etcd.endpoints.map((endpoint) => this.network.open("etcd", name, new URL(endpoint).host)),
     );
-    const endpoints = opened.map(({ address }) => `http://${address}`);
+    const endpoints = opened.map(({ address }) => `${this.options.secure ? "https" : "http"}://${address}`);
     this.#etcdProxies.set(name, endpoints);
     return endpoints;
   }
 }
 
 interface Parts {
+  readonly local: LocalCertificates | null;
   readonly etcd: StartedEtcd["etcd"];
   readonly etcdExits: StartedEtcd["etcdExits"];
   readonly book: Logbook;
@@ -245,12 +257,16 @@ interface StartedEtcd {
 }
 
 /** Its members are started again only by those who ended them. */
-async function startEtcd({ directory, etcdMembers, say }: ClusterOptions): Promise<StartedEtcd> {
+async function startEtcd(
+  { directory, etcdMembers, say }: ClusterOptions,
+  local: LocalCertificates | null,
+): Promise<StartedEtcd> {
   const { path: program } = await prepareEtcd(say);
   const etcdExits = new Map<number, () => void>();
   const etcd = await startEtcdMembers({
     program,
     dataDirectory: join(directory, "etcd"),
+    tls: local?.etcd ?? null,
     count: etcdMembers,
     log: createLog({ stream: { write: (text: string) => say(text.trimEnd()) }, format: "text", level: "warn" }),
     onExit: (index, exit) => {
@@ -264,14 +280,23 @@ async function startEtcd({ directory, etcdMembers, say }: ClusterOptions): Promi
 }
 
 /** The words of its first start, and of those after it. */
-function coordinatorWords(options: ClusterOptions, etcd: EtcdMembers): { first: string[]; again: string[] } {
+async function coordinatorWords(
+  options: ClusterOptions,
+  parts: Pick<Parts, "etcd" | "local">,
+  name: string,
+): Promise<{ first: string[]; again: string[] }> {
   const { jobPath, job, workers, shards, threads, epochs, budgetMs, logLevel } = options;
   const first = [
-    ...["coordinator", jobPath, "--etcd", etcd.endpoints.join(","), "--job", job, "--workers", String(workers)],
+    ...["coordinator", jobPath, "--etcd", parts.etcd.endpoints.join(","), "--job", job, "--workers", String(workers)],
     ...["--shards", String(shards), "--threads", String(threads), "--epochs", String(epochs)],
     ...["--failure-budget", String(budgetMs / 1000), "--log-level", logLevel],
+    ...(await securityWords(parts, "coordinator", name)),
   ];
   return { first, again: [...first, "--resume", "same"] };
+}
+
+async function securityWords({ local }: Pick<Parts, "local">, role: Role, name: string): Promise<string[]> {
+  return local ? ["--tls", await local.folderFor(role, name)] : [];
 }
 
 /** The error of a fault that cannot be done here. */

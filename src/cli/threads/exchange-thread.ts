@@ -3,10 +3,13 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { openTransport } from "../../adapters/grpc/transport.ts";
 import { systemClock } from "../../adapters/system/clock.ts";
 import { type Channel, Moved, openChannel } from "../../adapters/system/thread-channel.ts";
+import { CertificateFolder } from "../../adapters/tls/certificate-folder.ts";
 import { Arena } from "../../adapters/wasm/arena.ts";
 import { assert } from "../../core/errors.ts";
 import { failureBudget } from "../../core/failure-budget.ts";
+import { Refusals } from "../../core/refusals.ts";
 import { plainMemory } from "../../core/row-memory.ts";
+import type { LogFields } from "../../ports/log.ts";
 import type { Membership, ServedState, StateRequest, Transport } from "../../ports/transport.ts";
 import { type OnBroken, PeerExchange, type ReductionSize } from "../../runtime/peer-exchange.ts";
 import { receivedWork, type SentWork } from "./sent-rows.ts";
@@ -18,10 +21,25 @@ export interface ExchangeThreadData {
   readonly rows: WebAssembly.Memory | null;
 }
 
+export interface ListenRequest {
+  readonly listen: string;
+  /** The folder of this worker's certificates; null: in plain text. */
+  readonly tls: string | null;
+  readonly budgetMs: number;
+}
+
+/** What this thread has to say about the certificates; the agent has looked at the same ones. */
+export interface CertificateNotice {
+  readonly level: "debug" | "warn";
+  readonly message: string;
+  readonly fields: LogFields | undefined;
+}
+
 const data = (workerData as { data: ExchangeThreadData }).data; // what start-worker-threads.ts put there
 const arena = data.rows && new Arena(data.rows);
 let budget = failureBudget();
 let transport: Transport | null = null;
+let certificates: CertificateFolder | null = null;
 let exchange: PeerExchange | null = null;
 let copying: AbortController | null = null;
 
@@ -32,9 +50,14 @@ openChannel(data.compute, {
 });
 
 const agent: Channel = openChannel(parentPort!, {
-  async listen({ listen, budgetMs }: { listen: string; budgetMs: number }): Promise<string> {
+  async listen({ listen, tls, budgetMs }: ListenRequest): Promise<string> {
     budget = failureBudget(budgetMs);
-    transport = await openTransport({ listen, connectMs: budget.connectMs });
+    const refusals = new Refusals((refusal) => agent.tell("refused", refusal));
+    const notice = (level: CertificateNotice["level"]) => (message: string, fields?: LogFields) =>
+      agent.tell("certificates", { level, message, fields } satisfies CertificateNotice);
+    certificates =
+      tls === null ? null : await CertificateFolder.open(tls, { info: notice("debug"), warn: notice("warn") });
+    transport = await openTransport({ listen, connectMs: budget.connectMs, security: { certificates, refusals } });
     return transport.address;
   },
   /** Once, when the model is known. */
@@ -59,7 +82,10 @@ const agent: Channel = openChannel(parentPort!, {
     return new Moved(state, [state.values.buffer as ArrayBuffer]);
   },
   cancelCopy: () => copying?.abort(),
-  close: () => transport?.close(),
+  close() {
+    certificates?.close();
+    return transport?.close();
+  },
 });
 
 function opened(): PeerExchange {

@@ -4,10 +4,11 @@ import { type RunningThread, startThread } from "../../adapters/system/thread.ts
 import { arenaMemory } from "../../adapters/wasm/arena.ts";
 import type { Compute, ComputeInfo, Exchange, GenerationStep, RunOutcome } from "../../ports/compute.ts";
 import type { ServedState, StateProvider, StateRequest, StateSnapshot } from "../../ports/transport.ts";
+import type { CountedRefusal } from "../../core/refusals.ts";
 import type { OnBroken, ReductionSize } from "../../runtime/peer-exchange.ts";
 import type { JobRequest } from "../open-program.ts";
 import type { ComputeFault, ComputeRequest, ComputeThreadData } from "./compute-thread.ts";
-import type { ExchangeThreadData } from "./exchange-thread.ts";
+import type { CertificateNotice, ExchangeThreadData, ListenRequest } from "./exchange-thread.ts";
 
 export interface WorkerThreads {
   readonly compute: Compute;
@@ -27,7 +28,11 @@ export interface StartedThreads {
 
 export interface WorkerThreadsOptions extends ComputeRequest {
   readonly listen: string;
+  /** The folder of this worker's certificates; null: in plain text. */
+  readonly tls: string | null;
   readonly budgetMs: number;
+  readonly onRefused: (refusal: CountedRefusal) => void;
+  readonly onCertificates: (notice: CertificateNotice) => void;
   /** What the user should do something about. */
   readonly say: (line: string) => void;
   /** What is good to know. */
@@ -50,6 +55,8 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
     {
       broken: (broken: Parameters<OnBroken>[0]) => run?.onBroken(broken),
       provideState: (wanted: StateRequest) => provide(wanted),
+      refused: (refusal: CountedRefusal) => run?.onRefused(refusal),
+      certificates: (notice: CertificateNotice) => run?.onCertificates(notice),
     },
     onFailure,
     [port1],
@@ -74,10 +81,10 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
   return {
     async open(options) {
       run = options;
-      const { engine, epochs, shards, mostWorkers, reportEveryMs, listen, budgetMs } = options;
+      const { engine, epochs, shards, mostWorkers, reportEveryMs, listen, tls, budgetMs } = options;
       const request: ComputeRequest = { engine, epochs, shards, mostWorkers, reportEveryMs };
       const [address, info] = await Promise.all([
-        exchangeThread.call<string>("listen", { listen, budgetMs }),
+        exchangeThread.call<string>("listen", { listen, tls, budgetMs } satisfies ListenRequest),
         computeThread.call<ComputeInfo>("open", request),
       ]);
       const size: ReductionSize = {
