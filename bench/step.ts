@@ -13,10 +13,10 @@ import { LockstepError, messageOf } from "../src/core/errors.ts";
 import { gaps, stepTimes } from "../src/core/log-reading.ts";
 import { TrainingCluster } from "./recovery/cluster.ts";
 import { whyNoPeers } from "./python.ts";
-import { load, machine, median, publish, type Skipped, versions } from "./results.ts";
+import { load, machine, median, publish, type Skipped, versions, writeReport } from "./results.ts";
 import { jobFile, models, type StepModel, steps, warmUpSteps, writeJob } from "./step/models.ts";
-import { measureWith, stepPeers } from "./step/peers.ts";
-import { own, type Readings, rowsOf } from "./step/rows.ts";
+import { measureWith, type StepPeer, stepPeers } from "./step/peers.ts";
+import { own, Readings, rowsOf } from "./step/rows.ts";
 import { commonOptions, wholeNumber, wholeNumbers } from "./words.ts";
 
 /** A step of the largest model takes half a second, and several where others use the machine. */
@@ -44,39 +44,51 @@ export async function run(words: string[]): Promise<void> {
   const absent = stepPeers.filter((peer) => !peers.includes(peer)).map(({ peer }): Skipped => ({ peer, why: why! }));
   const skipped = [noGpt, ...absent];
   const loadBefore = load();
-  const readings: Readings = new Map();
-  const keep = (subject: string, work: string, world: number, ms: number) => {
-    const key = `${subject} ${work} ${world}`;
-    readings.set(key, [...(readings.get(key) ?? []), ms]);
-  };
+  const readings = new Readings();
+  const report = () => ({
+    ...{ benchmark: "step", machine: machine(loadBefore), versions: versions(), skipped },
+    results: rowsOf(chosen, worlds, readings),
+  });
   const folder = await mkdtemp(join(tmpdir(), "lockstep-bench-"));
   try {
     for (const model of chosen) await writeJob(folder, model);
     for (let round = 1; round <= rounds; round++) {
       for (const world of worlds) {
         process.stderr.write(`round ${round} of ${rounds}, W = ${world}\n`);
-        for (const model of chosen)
-          keep(own, model.work, world, await measure(jobFile(folder, model), model.work, world));
-        for (const peer of peers) {
-          try {
-            const measured = await measureWith(peer, chosen, { world, folder, limitMs });
-            for (const [work, ms] of measured) keep(peer.peer, work, world, ms);
-          } catch (error) {
-            skipped.push({
-              peer: `${peer.peer}, W = ${world}, round ${round}`,
-              why: messageOf(error),
-            });
-          }
-        }
+        skipped.push(...(await takeTurns({ chosen, peers, world, folder }, readings)));
+        // What has been measured is there, whatever happens afterwards.
+        await writeReport(report(), values.json);
       }
     }
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-  const results = rowsOf(chosen, worlds, readings);
-  const report = { benchmark: "step", machine: machine(loadBefore), versions: versions(), results, skipped };
   const remark = `of one step; a sample is the median of the ${steps - warmUpSteps} steps after ${warmUpSteps}`;
-  await publish(report, [remark], values.json);
+  await publish(report(), [remark], values.json);
+}
+
+/** Everybody's figures for so many workers, into `readings`; returns who had none, and why. */
+async function takeTurns(
+  {
+    chosen,
+    peers,
+    world,
+    folder,
+  }: { chosen: readonly StepModel[]; peers: readonly StepPeer[]; world: number; folder: string },
+  readings: Readings,
+): Promise<Skipped[]> {
+  for (const model of chosen)
+    readings.add(own, model.work, world, await measure(jobFile(folder, model), model.work, world));
+  const skipped: Skipped[] = [];
+  for (const peer of peers) {
+    try {
+      const measured = await measureWith(peer, chosen, { world, folder, limitMs });
+      for (const [work, ms] of measured) readings.add(peer.peer, work, world, ms);
+    } catch (error) {
+      skipped.push({ peer: `${peer.peer}, W = ${world}`, why: messageOf(error) });
+    }
+  }
+  return skipped;
 }
 
 /** Trains one epoch; the median time from step to step. */

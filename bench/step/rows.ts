@@ -5,8 +5,21 @@ import { bareStep, ddp, kerasGraph, modelFit, multiWorkerMirrored } from "./peer
 
 export const own = "lockstep";
 
-/** Milliseconds a step, one figure a round, by `SUBJECT WORK WORLD`. */
-export type Readings = Map<string, readonly number[]>;
+/** Milliseconds a step, one figure a round. */
+export class Readings {
+  readonly #all = new Map<string, number[]>();
+
+  /** @param subject `own`, or a peer */
+  add(subject: string, work: string, world: number, ms: number): void {
+    this.#all.set(keyOf(subject, work, world), [...this.of(subject, work, world), ms]);
+  }
+
+  of(subject: string, work: string, world: number): readonly number[] {
+    return this.#all.get(keyOf(subject, work, world)) ?? [];
+  }
+}
+
+const keyOf = (subject: string, work: string, world: number) => `${subject} ${work} ${world}`;
 
 const fitGoals: Readonly<Record<string, number>> = { mlp512: 2, cnn: 1.3, lstm: 5 };
 const ddpGoals: Readonly<Record<string, number>> = { mlp512: 1.25, mlp2048: 1.25, cnn: 1.25 };
@@ -21,7 +34,7 @@ export function rowsOf(models: readonly StepModel[], worlds: readonly number[], 
 
 function rowsOfModel({ work, batch }: StepModel, world: number, readings: Readings): Result[] {
   const name = work.replace("step-", "");
-  const of = (subject: string, w = world) => readings.get(`${subject} ${work} ${w}`) ?? [];
+  const of = (subject: string, w = world) => readings.of(subject, work, w);
   const beside = (peer: string, goal: number | null): Beside[] =>
     of(peer).length === 0 ? [] : [{ peer, samples: of(peer), goal }];
   const rate = (stepsMs: readonly number[]) => stepsMs.map((ms) => (1000 * batch) / ms);

@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { measurePeer, peers } from "../../bench/recovery/peers.ts";
 import { models } from "../../bench/step/models.ts";
-import { rowsOf } from "../../bench/step/rows.ts";
+import { Readings, rowsOf } from "../../bench/step/rows.ts";
 import { exitCodes } from "../../src/core/errors.ts";
 
 const main = fileURLToPath(new URL("../../bench/main.ts", import.meta.url));
@@ -50,13 +50,12 @@ test("wrong words are one sentence and the code for it, and nothing is measured"
 });
 
 test("every ratio of the step benchmark says how many times better, beside whom it was measured", () => {
-  const readings = new Map([
-    ["lockstep step-cnn 1", [100, 80, 120]],
-    ["lockstep step-cnn 2", [50]],
-    ["torch DDP step-cnn 2", [75]],
-    ["bare step step-cnn 1", [96]],
-    ["model.fit step-cnn 1", [160]],
-  ]);
+  const readings = new Readings();
+  for (const ms of [100, 80, 120]) readings.add("lockstep", "step-cnn", 1, ms);
+  readings.add("lockstep", "step-cnn", 2, 50);
+  readings.add("torch DDP", "step-cnn", 2, 75);
+  readings.add("bare step", "step-cnn", 1, 96);
+  readings.add("model.fit", "step-cnn", 1, 160);
   const cnn = models.filter(({ work }) => work === "step-cnn");
   const told = rowsOf(cnn, [1, 2], readings).map(({ work, world, value, unit, peer, peerValue, ratio, goal, met }) =>
     [work, world, value, unit, peer, peerValue, ratio, goal, met].map((one) => String(one)).join(" "),
