@@ -53,11 +53,13 @@ export async function run(words: string[]): Promise<void> {
   try {
     for (const model of chosen) await writeJob(folder, model);
     for (let round = 1; round <= rounds; round++) {
-      for (const world of worlds) {
-        process.stderr.write(`round ${round} of ${rounds}, W = ${world}\n`);
-        skipped.push(...(await takeTurns({ chosen, peers, world, folder }, readings)));
-        // What has been measured is there, whatever happens afterwards.
-        await writeReport(report(), values.json);
+      for (const model of chosen) {
+        for (const world of worlds) {
+          process.stderr.write(`round ${round} of ${rounds}, ${model.work}, W = ${world}\n`);
+          skipped.push(...(await takeTurns({ model, peers, world, folder }, readings)));
+          // What has been measured is there, whatever happens afterwards.
+          await writeReport(report(), values.json);
+        }
       }
     }
   } finally {
@@ -67,25 +69,25 @@ export async function run(words: string[]): Promise<void> {
   await publish(report(), [remark], values.json);
 }
 
-/** Everybody's figures for so many workers, into `readings`; returns who had none, and why. */
-async function takeTurns(
-  {
-    chosen,
-    peers,
-    world,
-    folder,
-  }: { chosen: readonly StepModel[]; peers: readonly StepPeer[]; world: number; folder: string },
-  readings: Readings,
-): Promise<Skipped[]> {
-  for (const model of chosen)
-    readings.add(own, model.work, world, await measure(jobFile(folder, model), model.work, world));
+interface Turns {
+  readonly model: StepModel;
+  readonly peers: readonly StepPeer[];
+  readonly world: number;
+  readonly folder: string;
+}
+
+/** Everybody's figure for one model, one right after the other, into `readings`; returns who had none, and why. */
+async function takeTurns({ model, peers, world, folder }: Turns, readings: Readings): Promise<Skipped[]> {
+  const { work } = model;
+  const file = jobFile(folder, model);
+  readings.add(own, work, world, await measure(file, work, world));
   const skipped: Skipped[] = [];
-  for (const peer of peers) {
+  for (const { peer, takes, command } of peers) {
+    if (!takes(work, world)) continue;
     try {
-      const measured = await measureWith(peer, chosen, { world, folder, limitMs });
-      for (const [work, ms] of measured) readings.add(peer.peer, work, world, ms);
+      readings.add(peer, work, world, await measureWith(command(work, world, file), limitMs));
     } catch (error) {
-      skipped.push({ peer: `${peer.peer}, W = ${world}`, why: messageOf(error) });
+      skipped.push({ peer: `${peer}, ${work}, W = ${world}`, why: messageOf(error) });
     }
   }
   return skipped;

@@ -1,10 +1,10 @@
 /**
  * Steps of one process without anything that makes a cluster, on the engine and with the settings that a worker has.
  *
- *     tsx alone.ts bare|fit JOB.ts …
+ *     tsx alone.ts bare|fit JOB.ts
  *
  * "bare": the recorded step and its update, as a worker's trainer calls them, on one batch that is there. "fit": TensorFlow.js' own
- * `model.fit` over all samples. Prints a line of JSON a job: `{ work, samples_ms }`, as the programs in bench/peers do.
+ * `model.fit` over all samples. Prints a line of JSON, `{ work, samples_ms }`, as the programs in bench/peers do.
  */
 import type * as tfjs from "@tensorflow/tfjs";
 import { dirname } from "node:path";
@@ -14,23 +14,20 @@ import { RandomStream } from "../../src/core/random.ts";
 import { applyEnvironment } from "../../src/cli/common.ts";
 import { type OpenedProgram, openProgram } from "../../src/cli/open-program.ts";
 import type { Batch } from "../../src/runtime/training-program.ts";
-import { median } from "../results.ts";
 import { steps, warmUpSteps } from "./models.ts";
 
 const kinds: Readonly<Record<string, (opened: OpenedProgram) => Promise<number[]>>> = { bare, fit };
 
-const [kind = "", ...jobs] = process.argv.slice(2);
+const [kind = "", jobPath = ""] = process.argv.slice(2);
 const say = (line: string) => void process.stderr.write(`${line}\n`);
 const choice = await prepareEngine({ engine: "auto", device: "auto" }, say);
 applyEnvironment(engineEnvironment(choice, { threads: 1, gpuIndex: choice.device === "gpu" ? 0 : null }));
-for (const jobPath of jobs) {
-  const opened = await openProgram(
-    { jobPath, dataDirectory: dirname(jobPath), choice, mayFallBack: false, threads: 1, epochs: null },
-    say,
-  );
-  const stepsMs = (await kinds[kind]!(opened)).slice(warmUpSteps);
-  process.stdout.write(`${JSON.stringify({ work: opened.job.name, samples_ms: [median(stepsMs)] })}\n`);
-}
+const opened = await openProgram(
+  { jobPath, dataDirectory: dirname(jobPath), choice, mayFallBack: false, threads: 1, epochs: null },
+  say,
+);
+const stepsMs = (await kinds[kind]!(opened)).slice(warmUpSteps);
+process.stdout.write(`${JSON.stringify({ work: opened.job.name, samples_ms: stepsMs })}\n`);
 
 async function bare({ program, job, data }: OpenedProgram): Promise<number[]> {
   const count = job.batchSize;
