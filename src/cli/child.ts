@@ -2,6 +2,8 @@
 import { createWriteStream } from "node:fs";
 import { join } from "node:path";
 import { type ProcessExit, type RunningProcess, startProcess } from "../adapters/system/child-process.ts";
+import { sectionHead } from "../adapters/fs/process-log.ts";
+import { systemClock } from "../adapters/system/clock.ts";
 import { packageRoot } from "../adapters/system/package-root.ts";
 import { type ErrorCode, exitCodes, LockstepError } from "../core/errors.ts";
 
@@ -38,6 +40,7 @@ interface ErrorMessage {
 export async function startChild(options: ChildOptions): Promise<Child> {
   const { name, args, logFile, onWarning, onLine } = options;
   const log = logFile === null ? null : createWriteStream(logFile, { flags: "a" });
+  log?.write(`${sectionHead(name, new Date(systemClock.wallMs()))}\n`);
   const messages = new Map<string, unknown>();
   const waiting = new Map<string, ((value: never) => void)[]>();
   let reported: ErrorMessage | null = null;

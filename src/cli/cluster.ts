@@ -1,7 +1,7 @@
 /** The processes of a cluster on this machine: started, watched, started again when they fail, stopped in order. */
 import { join } from "node:path";
 import { systemClock } from "../adapters/system/clock.ts";
-import { type ErrorCode, LockstepError, messageOf } from "../core/errors.ts";
+import { type ErrorCode, exitCodes, LockstepError, messageOf } from "../core/errors.ts";
 import { type Child, startChild } from "./child.ts";
 
 /** A process that fails is started again after growing pauses, this often. */
@@ -115,6 +115,11 @@ export class LocalCluster {
     this.#held.delete(name);
   }
 
+  /** Processes that end are not started again. */
+  get isEnding(): boolean {
+    return this.#ending;
+  }
+
   /** From now on processes may end without being started again. */
   letEnd(): void {
     this.#ending = true;
@@ -156,7 +161,8 @@ export class LocalCluster {
       for (let restarts = 0; ; restarts++) {
         const startedMs = systemClock.monotonicMs();
         const exit = await child.exited;
-        if (this.#ending || exit.code === 0) return;
+        // An end in order; whoever has asked for it says whether it is started again.
+        if (this.#ending || exit.code === 0 || exit.code === exitCodes["start-again"]) return;
         const held = this.#held.get(child.name);
         if (held) {
           await held.released;

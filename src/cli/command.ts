@@ -37,6 +37,8 @@ export interface Option {
   readonly value: string | null;
   readonly help: string;
   readonly multiple?: boolean;
+  /** One letter that stands for it. */
+  readonly short?: string;
 }
 
 export class Arguments {
@@ -114,7 +116,11 @@ export function parseCommand(command: Command, words: readonly string[]): Argume
   const options = Object.fromEntries(
     Object.entries({ ...command.options, help: { value: null, help: "" } as Option }).map(([name, option]) => [
       name,
-      { type: option.value === null ? ("boolean" as const) : ("string" as const), multiple: option.multiple ?? false },
+      {
+        type: option.value === null ? ("boolean" as const) : ("string" as const),
+        multiple: option.multiple ?? false,
+        ...(option.short ? { short: option.short } : {}),
+      },
     ]),
   );
   let parsed: ReturnType<typeof parseArgs>;
@@ -185,7 +191,8 @@ function withNegatives({ options }: Command, words: readonly string[]): string[]
 
 export function helpOf(command: Command): string {
   const rows = Object.entries(command.options).map(
-    ([name, option]) => [`--${name}${option.value === null ? "" : ` ${option.value}`}`, option.help] as const,
+    ([name, { value, short, help }]) =>
+      [`--${name}${short ? `, -${short}` : ""}${value === null ? "" : ` ${value}`}`, help] as const,
   );
   const width = Math.max(...rows.map(([left]) => left.length), 6);
   const usage = `lockstep ${command.name}${command.argument ? ` ${command.argument.name}` : ""}${rows.length > 0 ? " [options]" : ""}`;

@@ -8,6 +8,7 @@ import { systemClock } from "../adapters/system/clock.ts";
 import { tcpLiveness } from "../adapters/system/liveness.ts";
 import { jobFields } from "../core/job-fields.ts";
 import { Coordinator } from "../runtime/coordinator.ts";
+import { noteWish } from "../runtime/note-wish.ts";
 import { openRunWhenLeft, workerCounts } from "../runtime/open-run.ts";
 import { openArchive } from "./archive.ts";
 import type { Arguments, Command } from "./command.ts";
@@ -122,7 +123,12 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
       brought: (members) => broughtSources({ job: record.job, connect: connectTo(budget, certificates), log }, members),
       self: { address, pid: process.pid, name: "coordinator" },
     });
-    handler = running;
+    handler = {
+      noteProgress: (progress) => running.noteProgress(progress),
+      status: () => running.status(),
+      requestStop: (reason) => running.requestStop(reason),
+      ask: (wish) => noteWish({ coordination, keys }, record, wish),
+    };
     const stopping = new AbortController();
     onStopSignal(() => stopping.abort());
     for (const notice of notices) log.warn(notice);

@@ -35,15 +35,8 @@ import type { Evaluation } from "./evaluate.ts";
 import { type LocalCertificates, localCertificates } from "./local-certificates.ts";
 import { checkPlace } from "./open-storage.ts";
 import { securityOptions } from "./security.ts";
-import {
-  checkpointsOf,
-  openEtcdServer,
-  type Session,
-  type Settings,
-  StopRequest,
-  startSession,
-  startWorkers,
-} from "./session.ts";
+import { checkpointsOf, openEtcdServer, type Session, type Settings, startSession } from "./session.ts";
+import { StopRequest } from "./stop-request.ts";
 import { stoppedText } from "./stopped-text.ts";
 
 export const launch: Command = {
@@ -110,13 +103,14 @@ async function runLaunch(args: Arguments): Promise<number> {
   try {
     const choice = await prepareEngine(wishOf(args), say);
     if (choice.notice) say(choice.notice);
-    const gpus =
-      choice.device === "gpu" ? assignGpus(choice.gpus, asked.workers + asked.spares, args.flag("share-gpu")) : null;
+    const gpuOf = (index: number) =>
+      choice.device === "gpu" ? assignGpus(choice.gpus, index + 1, args.flag("share-gpu"))[index]! : null;
+    gpuOf(asked.workers + asked.spares - 1);
     const checked = await check(asked, args, choice.kind, choice.device, say);
     const settings = { ...asked, certificates: await certificatesFor(asked, args) };
     const etcd = await openEtcdServer(args, settings, say, closing);
     await checkChange(settings, args, checked.engine, choice.device, etcd.endpoints);
-    const session = await startSession(args, settings, etcd, view, closing);
+    const session = await startSession(args, settings, etcd, { engine: checked.engine, gpuOf }, view, closing);
     const status = await session.status();
     view.earlier(status);
     if (status.state === "finished") {
@@ -125,7 +119,7 @@ async function runLaunch(args: Arguments): Promise<number> {
         `The job "${settings.jobName}" is finished: ${status.early ?? doneText(status)}. To train on, ${trainOn}; to start anew, --resume never.`,
       );
     } else {
-      await startWorkers(session, settings, args, checked.engine, gpus);
+      session.startWorkers();
     }
     const last = await session.follow(stop);
     if (last.state === "failed")

@@ -11,6 +11,12 @@ import { type Command, type CommandGroup, commandOf, helpOf, helpOfGroup, parseC
 const commands: Readonly<Record<string, () => Promise<Command | CommandGroup>>> = {
   launch: async () => (await import("./launch.ts")).launch,
   status: async () => (await import("./status.ts")).status,
+  scale: async () => (await import("./scale.ts")).scale,
+  drain: async () => (await import("./drain.ts")).drain,
+  restart: async () => (await import("./restart.ts")).restart,
+  stop: async () => (await import("./stop.ts")).stop,
+  resume: async () => (await import("./resume.ts")).resume,
+  logs: async () => (await import("./logs.ts")).logs,
   check: async () => (await import("./check.ts")).check,
   evaluate: async () => (await import("./evaluate.ts")).evaluate,
   predict: async () => (await import("./predict.ts")).predict,

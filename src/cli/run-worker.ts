@@ -6,16 +6,18 @@ import { systemClock } from "../adapters/system/clock.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { preloadLibraries } from "../adapters/tfjs/native-addon.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
-import { LockstepError, messageOf } from "../core/errors.ts";
+import { exitCodes, LockstepError, messageOf } from "../core/errors.ts";
 import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
 import { decodeJson } from "../core/json.ts";
 import { type Keys, keysOf, runKey } from "../core/keys.ts";
 import type { CoordinatorRecord, JobRecord } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
+import { askedOf, type Wishes } from "../core/wishes.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { ComputeInfo, GenerationStep, StepReport } from "../ports/compute.ts";
 import type { Coordination } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
+import { readWishes } from "../runtime/note-wish.ts";
 import { contentToSnapshot } from "../runtime/state.ts";
 import { type Standing, Worker } from "../runtime/worker.ts";
 import type { Arguments } from "./command.ts";
@@ -60,6 +62,8 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     const storage = own?.storage ?? local;
     const gpuIndex = choice.device === "gpu" ? (args.whole("gpu", 0) ?? 0) : null;
     applyEnvironment(engineEnvironment(choice, { threads: record.threads, gpuIndex }));
+    const wishes = await unlessDrained(coordination, keys, record, name, log);
+    let asked: ReturnType<typeof askedOf> = null;
     const reporter = new ProgressReporter(coordination, keys, budget, security);
     const logStep = stepLog(log);
     let agent: Worker | null = null;
@@ -121,6 +125,12 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       log,
       newId,
       onStanding: (standing) => reporter.stand(standing),
+      onWishes: (now) => {
+        const wish = askedOf(now, wishes, name);
+        if (asked !== null || wish === null) return;
+        asked = wish;
+        leave(`asked to ${wish}`);
+      },
     });
     const leave = (why: string) => {
       log.info("leaving in order", { why });
@@ -131,7 +141,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     try {
       const end = await Promise.race([agent.run(), failed]);
       log.info("left", { why: end });
-      return 0;
+      return end === "drained" && asked === "start again" ? exitCodes["start-again"] : 0;
     } finally {
       forget();
       reporter.close();
@@ -141,6 +151,22 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     own?.close();
     security.close();
     await coordination.close();
+  }
+}
+
+/** The wishes as they are now; whoever is to stay away waits until that is over. */
+async function unlessDrained(
+  coordination: Coordination,
+  keys: Keys,
+  { start }: JobRecord,
+  name: string,
+  log: Log,
+): Promise<Wishes> {
+  for (let said = false; ; said = true) {
+    const wishes = await readWishes({ coordination, keys }, start);
+    if (!wishes.drained.includes(name)) return wishes;
+    if (!said) log.info("drained: standing idle until `lockstep restart` names this worker");
+    await systemClock.sleep(failureBudget().pollMs);
   }
 }
 

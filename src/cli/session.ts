@@ -2,8 +2,8 @@
 import { mkdir } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { type ControlConnection, connectControl } from "../adapters/grpc/control.ts";
-import { whenParentEnds } from "../adapters/system/child-process.ts";
 import { systemClock } from "../adapters/system/clock.ts";
+import { writeLaunchRecord } from "../adapters/system/launch-record.ts";
 import { type EtcdMembers, startEtcdMembers } from "../adapters/system/etcd-members.ts";
 import { prepareEtcd } from "../adapters/system/etcd-program.ts";
 import { createLog } from "../adapters/system/log.ts";
@@ -26,6 +26,8 @@ import { connectEtcd } from "./connect-etcd.ts";
 import type { LocalCertificates } from "./local-certificates.ts";
 import { fullPlace } from "./open-storage.ts";
 import { checkEndpoints } from "./security.ts";
+import type { StopRequest } from "./stop-request.ts";
+import { Workforce } from "./workforce.ts";
 
 const pollMs = 150;
 const graceMs = 30_000;
@@ -121,6 +123,7 @@ export interface Session {
   readonly logDirectory: string;
   readonly endpoints: readonly string[];
   status(): Promise<ClusterStatus>;
+  startWorkers(): void;
   /** Shows what happens until the run has ended, and its processes with it. */
   follow(stop: StopRequest): Promise<ClusterStatus>;
 }
@@ -129,6 +132,7 @@ export async function startSession(
   args: Arguments,
   settings: Settings,
   etcd: JobEtcd,
+  machine: Machine,
   view: LaunchView,
   closing: (() => Promise<void>)[],
 ): Promise<Session> {
@@ -171,12 +175,25 @@ export async function startSession(
       coordinator: at,
       tls: settings.certificates?.operator.folder ?? null,
       etcdPids: etcd.pids,
+      workers: workforce.size - settings.spares,
+      spares: settings.spares,
     });
   const follower = new ControlFollower(address, settings.certificates?.operator ?? null, register);
-  closing.push(async () => follower.close());
   const runDirectory = join(settings.directory, `run-${record.run}`);
   const checkpoints = checkpointsOf(args, runDirectory);
+  const workforce: Workforce = new Workforce({
+    cluster,
+    workers: settings.workers,
+    spares: settings.spares,
+    wordsOf: (index) => workerWords(index, { args, settings, etcd, record, checkpoints, ...machine }),
+    say: (line) => view.say(line),
+    onChange: () => {
+      register(follower.address).catch((error: unknown) => view.say(messageOf(error)));
+    },
+  });
+  closing.push(async () => follower.close());
   await mkdir(runDirectory, { recursive: true });
+  await writeLaunchRecord(settings.directory, { workingDirectory: process.cwd(), goOn: settings.goOn });
   await follower.move(address);
   etcd.onRestart = () => {
     register(follower.address).catch((error: unknown) => view.say(messageOf(error)));
@@ -195,7 +212,8 @@ export async function startSession(
     logDirectory,
     endpoints: etcd.endpoints,
     status,
-    follow: (stop) => follow({ status, follower, cluster, view, stop, record, settings, logDirectory }),
+    startWorkers: () => workforce.start(),
+    follow: (stop) => follow({ status, follower, cluster, workforce, view, stop, record, logDirectory }),
   };
 }
 
@@ -248,28 +266,38 @@ async function statusOf(follower: ControlFollower, cluster: LocalCluster): Promi
   }
 }
 
-export async function startWorkers(
-  session: Session,
-  settings: Settings,
-  args: Arguments,
-  engine: EngineChoice["kind"],
-  gpus: readonly (number | null)[] | null,
-): Promise<void> {
-  for (let i = 0; i < settings.workers + settings.spares; i++) {
-    const gpu = gpus?.[i] ?? null;
-    const name = `worker-${i}`;
-    // Each has a folder of its own, as if it were on a machine of its own.
-    const checkpoints = session.record.replicas > 0 ? join(session.checkpoints, name) : session.checkpoints;
-    session.cluster.launch(name, [
-      "worker",
-      settings.jobPath,
-      ...["--etcd", session.endpoints.join(","), "--job", settings.jobName, "--name", name],
-      ...["--data", settings.dataDirectory, "--checkpoints", checkpoints, "--engine", engine],
-      ...passedOn(args, "device", "log-level"),
-      ...(gpu === null ? [] : ["--gpu", String(gpu)]),
-      ...(await securityWords(args, settings, "worker", name)),
-    ]);
-  }
+/** What computes on this machine. */
+export interface Machine {
+  readonly engine: EngineChoice["kind"];
+  /** The GPU of the worker with this number, or null; "usage" if there is none for it. */
+  readonly gpuOf: (index: number) => number | null;
+}
+
+interface WorkerPlace extends Machine {
+  readonly args: Arguments;
+  readonly settings: Settings;
+  readonly etcd: JobEtcd;
+  readonly record: JobRecord;
+  readonly checkpoints: string;
+}
+
+async function workerWords(
+  index: number,
+  { args, settings, etcd, record, engine, gpuOf, ...place }: WorkerPlace,
+): Promise<string[]> {
+  const gpu = gpuOf(index);
+  const name = `worker-${index}`;
+  // Each has a folder of its own, as if it were on a machine of its own.
+  const checkpoints = record.replicas > 0 ? join(place.checkpoints, name) : place.checkpoints;
+  return [
+    "worker",
+    settings.jobPath,
+    ...["--etcd", etcd.endpoints.join(","), "--job", settings.jobName, "--name", name],
+    ...["--data", settings.dataDirectory, "--checkpoints", checkpoints, "--engine", engine],
+    ...passedOn(args, "device", "log-level"),
+    ...(gpu === null ? [] : ["--gpu", String(gpu)]),
+    ...(await securityWords(args, settings, "worker", name)),
+  ];
 }
 
 /** How a process of the cluster talks to others. */
@@ -287,10 +315,10 @@ interface Following {
   readonly status: () => Promise<ClusterStatus>;
   readonly follower: ControlFollower;
   readonly cluster: LocalCluster;
+  readonly workforce: Workforce;
   readonly view: LaunchView;
   readonly stop: StopRequest;
   readonly record: JobRecord;
-  readonly settings: Settings;
   readonly logDirectory: string;
 }
 
@@ -300,6 +328,7 @@ async function follow(following: Following): Promise<ClusterStatus> {
   for (;;) {
     const now = await status();
     view.update(now);
+    if (!stop.requested) following.workforce.follow(now.wishes);
     const lack = lackOf(now, following);
     if (lack !== null && lack !== complaint) view.say(lack);
     complaint = lack;
@@ -316,11 +345,17 @@ async function follow(following: Following): Promise<ClusterStatus> {
 }
 
 /** Why a run that stands still will not go on by itself, and what to do; null when it may. */
-function lackOf({ state }: ClusterStatus, { cluster, record, settings, logDirectory }: Following): string | null {
+function lackOf(
+  { state, wishes: { drained } }: ClusterStatus,
+  { cluster, record, workforce, logDirectory }: Following,
+): string | null {
   const givenUp = cluster.givenUp().filter((name) => name.startsWith("worker-"));
   const { start, min, max } = record.workers;
   const least = state === "waiting" ? start : state === "paused" ? min : 0;
-  const left = settings.workers + settings.spares - givenUp.length;
+  const left = workforce.size - givenUp.length;
+  if (left - drained.length < least && drained.length > 0) {
+    return `The run is ${state}: it needs ${plural(least, "worker")}, and ${drained.join(" and ")} ${drained.length === 1 ? "was" : "were"} drained. \`lockstep restart ${drained[0]}\` brings it back.`;
+  }
   if (givenUp.length === 0 || left >= least) return null;
   // MIN:MAX begins with MIN; a plain number has no minimum of its own.
   const fewer = start === min ? `${left}:${max}` : String(left);
@@ -328,41 +363,4 @@ function lackOf({ state }: ClusterStatus, { cluster, record, settings, logDirect
   const were = `${givenUp.join(" and ")} ${givenUp.length === 1 ? "was" : "were"} given up`;
   const logs = relative(process.cwd(), logDirectory) || ".";
   return `The run is ${state}: it needs ${least} workers, and ${were}. Stop it with Ctrl-C, mend what ended ${them} (the logs are in ${logs}) and launch it again, or launch it again with --workers ${fewer}.`;
-}
-
-/** Ctrl-C or SIGTERM: the first asks for an orderly end, the second ends this process at once. */
-export class StopRequest {
-  requested = false;
-  readonly whenRequested: Promise<void>;
-  #resolve: () => void = () => {};
-  taken = false;
-  readonly #handler: () => void;
-
-  constructor(say: (line: string) => void) {
-    this.whenRequested = new Promise((resolve) => {
-      this.#resolve = resolve;
-    });
-    this.#handler = () => {
-      if (this.requested) process.exit(130);
-      this.requested = true;
-      say("Stopping: the step is finished and a checkpoint published. Once more to end at once.");
-      this.#resolve();
-    };
-    process.on("SIGINT", this.#handler);
-    process.on("SIGTERM", this.#handler);
-    // Started by another program of lockstep's, it ends with that one.
-    whenParentEnds(() => this.requested || this.#handler());
-  }
-
-  /** True the first time after the request. */
-  takeRequest(): boolean {
-    if (!this.requested || this.taken) return false;
-    this.taken = true;
-    return true;
-  }
-
-  close(): void {
-    process.off("SIGINT", this.#handler);
-    process.off("SIGTERM", this.#handler);
-  }
 }

@@ -33,6 +33,8 @@ export const exitCodes = {
   "out-of-memory": 14,
   /** A certificate, or its key, is missing, over, not signed by whom it should be, or somebody else's. */
   "bad-certificate": 15,
+  /** A worker left in order, and whoever started it should start it again: an operator has asked for that. */
+  "start-again": 75,
   /** Stopped by the user (Ctrl-C, SIGTERM) after an orderly end. */
   interrupted: 130,
 } as const;

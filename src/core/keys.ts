@@ -31,6 +31,8 @@ export interface Keys {
   readonly committed: string;
   readonly latest: string;
   readonly best: string;
+  /** What an operator wishes of the processes: see Wishes. Written by the coordinator. */
+  readonly wishes: string;
   /** Present when somebody asked the run to stop in order. */
   readonly stop: string;
   /** Present when the run cannot go on; holds the reason. */
@@ -90,6 +92,7 @@ export function keysOf(job: string, run: number): Keys {
     replay: at("replay"),
     latest: at("now", "latest"),
     best: at("now", "best"),
+    wishes: at("now", "wishes"),
     stop: at("now", "stop"),
     failed: at("now", "failed"),
     done: at("now", "done"),

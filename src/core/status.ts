@@ -1,6 +1,7 @@
 import type { BestOf } from "./checkpoint-policy.ts";
 import type { ErrorCode } from "./errors.ts";
 import type { StateName } from "./state-order.ts";
+import type { Wishes } from "./wishes.ts";
 
 /** What a job is doing, as the active coordinator tells it. `status --json` prints this and nothing else. */
 export interface ClusterStatus {
@@ -28,6 +29,8 @@ export interface ClusterStatus {
   readonly early: string | null;
   /** Why the run is only equivalent; empty while it is bit-exact. */
   readonly equivalences: readonly string[];
+  /** What an operator wishes of this start's processes. */
+  readonly wishes: Wishes;
 }
 
 export type ClusterState =

@@ -20,6 +20,7 @@ import type {
   ProcessStatus,
   RunningEpoch,
 } from "../core/status.ts";
+import { type Wishes, wishesOf } from "../core/wishes.ts";
 import type { Entry, Lease } from "../ports/coordination.ts";
 import { type RunReading, readValue } from "./run-reading.ts";
 
@@ -97,6 +98,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     latest,
     early,
     equivalences: readValue<Equivalences>(entries, keys.equivalences)?.reasons ?? [],
+    wishes: wishesOf(record.start, readValue<Wishes>(entries, keys.wishes)),
   };
 }
 

@@ -9,6 +9,7 @@ import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { type Ending, type EpochRecord, isFor, type LeaderRecord, type Refusal } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
+import { type Wishes, wishesOf } from "../core/wishes.ts";
 import type { Condition, Coordination, Entry, Watch } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
 import { Decoder } from "./decoder.ts";
@@ -32,6 +33,7 @@ export interface RunState {
   /** Why this start of the run cannot go on, or null. */
   readonly failed: Ending | null;
   readonly refusal: Refusal | null;
+  readonly wishes: Wishes;
 }
 
 export class RunView {
@@ -139,9 +141,10 @@ export class RunView {
   async #read(): Promise<RunState> {
     const keys = this.#keys;
     const refusalKey = this.#workerId === null ? null : keys.refusal(this.#workerId);
-    const { generation, leader, origin, latest, best, stop, done, failed } = keys;
+    const { generation, leader, origin, latest, best, stop, done, failed, wishes } = keys;
     // At one revision, so that what is decided on fits together.
-    const wanted = [generation, leader, origin, latest, best, stop, done, failed, ...(refusalKey ? [refusalKey] : [])];
+    const always = [generation, leader, origin, latest, best, stop, done, failed, wishes];
+    const wanted = [...always, ...(refusalKey ? [refusalKey] : [])];
     const entries = await this.#coordination.read(wanted);
     const refusal = refusalKey ? entries.get(refusalKey) : undefined;
     const ending = (key: string) => {
@@ -164,6 +167,7 @@ export class RunView {
       done: entries.has(done),
       failed: ending(failed),
       refusal: refusal ? decodeJson<Refusal>(refusal.value) : null,
+      wishes: wishesOf(this.#start, versioned<Wishes>(entries.get(wishes))?.value ?? null),
     };
   }
 }

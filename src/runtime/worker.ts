@@ -8,6 +8,7 @@ import { type FailureBudget, slowStepFactor } from "../core/failure-budget.ts";
 import { type Forming, type Member, memberIds, type Running, type Store } from "../core/membership.ts";
 import type { Keys } from "../core/keys.ts";
 import type { JobRecord, Refusal } from "../core/records.ts";
+import type { Wishes } from "../core/wishes.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Compute, ComputeInfo, Exchange, StepReport } from "../ports/compute.ts";
@@ -45,6 +46,8 @@ export interface WorkerOptions {
   readonly newId: () => string;
   /** Told on every change of what this worker is. */
   readonly onStanding: (standing: Standing) => void;
+  /** Told what an operator wishes, whenever it was read. */
+  readonly onWishes: (wishes: Wishes) => void;
 }
 
 export interface Standing {
@@ -91,6 +94,7 @@ export class Worker {
     this.#view.onReading(() => {
       this.#seen = Math.max(this.#seen, this.#view.state?.generation?.value.generation ?? 0);
       this.#voteIfStopped();
+      if (this.#view.state) options.onWishes(this.#view.state.wishes);
     });
     const { saveFreq } = record.checkpoint;
     if (typeof saveFreq === "object" && "minutes" in saveFreq) this.#saveEvery(saveFreq.minutes * 60_000);

@@ -44,6 +44,7 @@ const training: ClusterStatus = {
   latest: null,
   early: null,
   equivalences: [],
+  wishes: { start: 1, workers: null, drained: [], restarts: {} },
 };
 
 const forming: ClusterStatus = {

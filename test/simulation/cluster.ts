@@ -438,6 +438,7 @@ export class Cluster {
         log,
         newId: () => `i${++this.#ids}`,
         onStanding: () => {},
+        onWishes: () => {},
       });
       process.worker = worker;
       const end = await worker.run();

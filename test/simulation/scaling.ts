@@ -219,7 +219,7 @@ function startWorker(cluster: Cluster, i: number) {
         coordination,
         compute,
       },
-      ...{ storage: disk.of(actor), clock, log: trace.logOf(actor.name), onStanding: () => {} },
+      ...{ storage: disk.of(actor), clock, log: trace.logOf(actor.name), onStanding: () => {}, onWishes: () => {} },
       newId: () => `i${i}`,
       exchange: {
         join: async () => {},

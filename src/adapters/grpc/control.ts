@@ -4,6 +4,9 @@ import { LockstepError, messageOf } from "../../core/errors.ts";
 import { type PeerRule, roles, workerNameOf } from "../../core/identity.ts";
 import { decodeJson, encodeJson } from "../../core/json.ts";
 import type { ClusterStatus } from "../../core/status.ts";
+import type { Wish } from "../../core/wishes.ts";
+import type { AskReply } from "./generated/lockstep/v1/AskReply.ts";
+import type { AskRequest, AskRequest__Output } from "./generated/lockstep/v1/AskRequest.ts";
 import type { ProgressAck } from "./generated/lockstep/v1/ProgressAck.ts";
 import type { ProgressReport__Output } from "./generated/lockstep/v1/ProgressReport.ts";
 import type { StatusReply } from "./generated/lockstep/v1/StatusReply.ts";
@@ -21,6 +24,8 @@ export interface ControlHandler {
   noteProgress(report: ProgressReport): void;
   status(): ClusterStatus;
   requestStop(reason: string): Promise<void>;
+  /** "usage": what is wished cannot be. */
+  ask(wish: Wish): Promise<void>;
 }
 
 export interface ProgressReport {
@@ -65,7 +70,7 @@ export async function serveControl(
           if (!ready) throw new LockstepError("coordination-unavailable", "The coordinator is starting.");
           callback(null, await handle(ready, call.request));
         } catch (error) {
-          callback({ code: code.UNAVAILABLE, details: messageOf(error) });
+          callback(failureOf(error));
         }
       })();
     };
@@ -91,18 +96,49 @@ export async function serveControl(
         return {};
       },
     ),
+    Ask: answer<AskRequest__Output, AskReply>(
+      "ask for other workers",
+      () => ({ roles: ["operator"] }),
+      async (ready, request) => {
+        await ready.ask(wishIn(request));
+        return {};
+      },
+    ),
   });
   return serve(server, listen, security, { roles }, handshakeMs);
+}
+
+function wishIn({ wish, workers = 0, drain = "", restart = "" }: AskRequest__Output): Wish {
+  switch (wish) {
+    case "workers":
+      return { kind: "scale", workers };
+    case "drain":
+      return { kind: "drain", worker: drain };
+    case "restart":
+      return { kind: "restart", worker: restart };
+    default:
+      throw new LockstepError("usage", "Nothing was asked for.");
+  }
+}
+
+/** What a caller did wrong is told apart from what may pass. The hint comes in a line of its own. */
+function failureOf(error: unknown): Partial<ServiceError> {
+  if (!(error instanceof LockstepError && error.code === "usage")) {
+    return { code: code.UNAVAILABLE, details: messageOf(error) };
+  }
+  return { code: code.INVALID_ARGUMENT, details: [error.message, error.hint ?? ""].join("\n") };
 }
 
 export interface ControlConnection {
   status(): Promise<ClusterStatus>;
   stop(reason: string): Promise<void>;
+  /** Fails with "usage" when what is wished cannot be. */
+  ask(wish: Wish): Promise<void>;
   reportProgress(report: ProgressReport): Promise<void>;
   close(): void;
 }
 
-/** Calls a coordinator; each call fails with "coordination-unavailable" after `deadlineMs`. */
+/** Calls a coordinator; a call that is not answered within `deadlineMs` fails with "coordination-unavailable". */
 export function connectControl(
   address: string,
   deadlineMs: number,
@@ -120,7 +156,10 @@ export function connectControl(
   ) =>
     new Promise<Reply>((resolve, reject) => {
       start({ deadline: Date.now() + deadlineMs }, (error, reply) => {
-        if (error || !reply)
+        if (error?.code === code.INVALID_ARGUMENT) {
+          const [message = "", hint = ""] = error.details.split("\n");
+          reject(new LockstepError("usage", message, hint === "" ? {} : { hint }));
+        } else if (error || !reply)
           reject(
             new LockstepError(
               "coordination-unavailable",
@@ -138,6 +177,15 @@ export function connectControl(
     },
     stop: async (reason) => {
       await call<StopReply>((options, done) => client.Stop({ reason }, options, done));
+    },
+    ask: async (wish) => {
+      const asked: AskRequest =
+        wish.kind === "scale"
+          ? { workers: wish.workers }
+          : wish.kind === "drain"
+            ? { drain: wish.worker }
+            : { restart: wish.worker };
+      await call<AskReply>((options, done) => client.Ask(asked, options, done));
     },
     reportProgress: async (report) => {
       await call<ProgressAck>((options, done) =>

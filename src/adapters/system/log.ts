@@ -54,6 +54,27 @@ function textLine(time: Date, level: LogLevel, message: string, fields: LogField
   return `${clockTime} ${level.padEnd(5)} ${oneLine(message)}${rest}`;
 }
 
+/**
+ * A line as `createLog` writes it in JSON, as it would have written it as text; any other line as it is.
+ * @param known fields that the reader knows anyway
+ */
+export function entryText(line: string, known: readonly string[] = []): string {
+  const entry = line.startsWith("{") ? parsed(line) : null;
+  if (entry === null) return line;
+  const { time, level, message, ...fields } = entry;
+  if (typeof time !== "string" || typeof message !== "string") return line;
+  const others = Object.fromEntries(Object.entries(fields).filter(([name]) => !known.includes(name)));
+  return textLine(new Date(time), level as LogLevel, message, others as LogFields); // as jsonLine has written it
+}
+
+function parsed(line: string): Record<string, unknown> | null {
+  try {
+    return JSON.parse(line) as Record<string, unknown>; // it begins as an object
+  } catch {
+    return null;
+  }
+}
+
 function textValue(value: LogFields[string]): string {
   return typeof value === "string" && !/^[^\s"=]+$/.test(value) ? JSON.stringify(value) : String(value);
 }

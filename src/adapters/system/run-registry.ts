@@ -20,6 +20,9 @@ export interface RegisteredRun {
   readonly tls: string | null;
   /** Of the etcd that was started for the job; none where it uses another one. */
   readonly etcdPids: readonly number[];
+  /** How many workers the launch keeps running, named worker-0 and so on. */
+  readonly workers: number;
+  readonly spares: number;
 }
 
 function folder(): string {
@@ -58,7 +61,7 @@ export async function checkNotRunning(job: string): Promise<void> {
     "job-running",
     `The job "${job}" is running already: process ${known.pid}, files in ${known.directory}.`,
     {
-      hint: `Look at it with \`lockstep status --job ${job}\`, stop it with Ctrl-C there or \`kill ${known.pid}\`, or use another name with --job.`,
+      hint: `Look at it with \`lockstep status --job ${job}\`, stop it with \`lockstep stop --job ${job}\`, or use another name with --job.`,
     },
   );
 }
