@@ -16,6 +16,7 @@ import {
   addressOf,
   budgetOf,
   endpointsOf,
+  healthOf,
   onStopSignal,
   processLog,
   resumeOf,
@@ -54,6 +55,7 @@ export const coordinator: Command = {
       help: "where all workers' checkpoints are seen from here, {run} for a run's number: what etcd loses is rebuilt from them",
     },
     "allow-change": { value: null, help: "go on although what decides the bits was changed" },
+    health: shared.health,
     "failure-budget": shared.failureBudget,
     ...securityOptions,
     "log-level": shared.logLevel,
@@ -103,6 +105,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     defaultThreads,
   } as const;
   let handler: ControlHandler | null = null;
+  const health = await healthOf(args, log);
   const server = await serveControl(listen, () => handler, security);
   const coordination = connectEtcd(endpoints, budget, log, certificates);
   try {
@@ -134,6 +137,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     for (const notice of notices) log.warn(notice);
     log.info("serving", { address, job: record.job, run: record.run, shards: record.shards, resumed });
     process.send?.({ event: "ready", address, record, notices });
+    health.note(null);
     // A coordinator outlives whoever started it until the workers, which stop in order by themselves, are gone.
     whenParentEnds(() => {
       void running
@@ -143,6 +147,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     await running.run(stopping.signal);
     return 0;
   } finally {
+    health.close();
     server.close();
     security.close();
     await coordination.close();

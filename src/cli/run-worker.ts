@@ -2,6 +2,7 @@
 import { type ControlConnection, connectControl } from "../adapters/grpc/control.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";
+import type { Health } from "../adapters/system/health.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { preloadLibraries } from "../adapters/tfjs/native-addon.ts";
@@ -17,11 +18,21 @@ import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { ComputeInfo, GenerationStep, StepReport } from "../ports/compute.ts";
 import type { Coordination } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
+import { untilOpen } from "../runtime/until-open.ts";
 import { readWishes } from "../runtime/note-wish.ts";
 import { contentToSnapshot } from "../runtime/state.ts";
 import { type Standing, Worker } from "../runtime/worker.ts";
 import type { Arguments } from "./command.ts";
-import { addressOf, applyEnvironment, endpointsOf, newId, onStopSignal, processLog, wishOf } from "./common.ts";
+import {
+  addressOf,
+  applyEnvironment,
+  endpointsOf,
+  healthOf,
+  newId,
+  onStopSignal,
+  processLog,
+  wishOf,
+} from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
 import { checkShared, openForWriting } from "./open-storage.ts";
 import { type OwnCheckpoints, openOwnCheckpoints } from "./replicas.ts";
@@ -49,6 +60,8 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       "usage",
       "--checkpoints is missing: the worker needs the directory, or s3://BUCKET/PREFIX, that all workers share; with --replicas, a directory of its own.",
     );
+  const onFinish = args.oneOf("on-finish", ["exit", "wait"]) ?? "exit";
+  const health = await healthOf(args, log);
   const local = await openForWriting(checkpoints, log);
   const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
   const { record, keys, budget, coordination } = await findRun(endpoints, jobName, log, security);
@@ -62,7 +75,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     const storage = own?.storage ?? local;
     const gpuIndex = choice.device === "gpu" ? (args.whole("gpu", 0) ?? 0) : null;
     applyEnvironment(engineEnvironment(choice, { threads: record.threads, gpuIndex }));
-    const wishes = await unlessDrained(coordination, keys, record, name, log);
+    const wishes = await unlessDrained({ coordination, keys, record, name, log, health });
     let asked: ReturnType<typeof askedOf> = null;
     const reporter = new ProgressReporter(coordination, keys, budget, security);
     const logStep = stepLog(log);
@@ -124,7 +137,10 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       clock: systemClock,
       log,
       newId,
-      onStanding: (standing) => reporter.stand(standing),
+      onStanding: (standing) => {
+        health.note(standing.leaseHeld ? null : "its lease is lost");
+        reporter.stand(standing);
+      },
       onWishes: (now) => {
         const wish = askedOf(now, wishes, name);
         if (asked !== null || wish === null) return;
@@ -132,8 +148,10 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
         leave(`asked to ${wish}`);
       },
     });
+    const leaving = new AbortController();
     const leave = (why: string) => {
       log.info("leaving in order", { why });
+      leaving.abort();
       agent?.drain().catch((error: unknown) => log.warn("leaving could not be announced", { error: messageOf(error) }));
     };
     const forget = onStopSignal(leave);
@@ -141,7 +159,17 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     try {
       const end = await Promise.race([agent.run(), failed]);
       log.info("left", { why: end });
-      return end === "drained" && asked === "start again" ? exitCodes["start-again"] : 0;
+      if (end === "drained") return asked === "start again" ? exitCodes["start-again"] : 0;
+      if (onFinish === "exit") return 0;
+      await started.stop();
+      health.note(null);
+      log.info("standing idle", { why: `the run is ${end}` });
+      const place = { coordination, clock: systemClock, job: jobName, pollMs: budget.pollMs };
+      const isOpen = await untilOpen(place, leaving.signal).then(
+        () => true,
+        () => false,
+      );
+      return isOpen ? exitCodes["start-again"] : 0;
     } finally {
       forget();
       reporter.close();
@@ -149,22 +177,30 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     }
   } finally {
     own?.close();
+    health.close();
     security.close();
     await coordination.close();
   }
 }
 
+interface Drainable {
+  readonly coordination: Coordination;
+  readonly keys: Keys;
+  readonly record: JobRecord;
+  readonly name: string;
+  readonly log: Log;
+  readonly health: Health;
+}
+
 /** The wishes as they are now; whoever is to stay away waits until that is over. */
-async function unlessDrained(
-  coordination: Coordination,
-  keys: Keys,
-  { start }: JobRecord,
-  name: string,
-  log: Log,
-): Promise<Wishes> {
+async function unlessDrained({ coordination, keys, record, name, log, health }: Drainable): Promise<Wishes> {
   for (let said = false; ; said = true) {
-    const wishes = await readWishes({ coordination, keys }, start);
-    if (!wishes.drained.includes(name)) return wishes;
+    const wishes = await readWishes({ coordination, keys }, record.start);
+    if (!wishes.drained.includes(name)) {
+      health.note("it is starting");
+      return wishes;
+    }
+    health.note(null);
     if (!said) log.info("drained: standing idle until `lockstep restart` names this worker");
     await systemClock.sleep(failureBudget().pollMs);
   }

@@ -25,13 +25,19 @@ export const worker: Command = {
       help: "with --replicas: where others fetch this worker's checkpoints (default: the host of --listen, any free port)",
     },
     "store-advertise": { value: "HOST:PORT", help: "what others are told, where it differs from --store-listen" },
+    "on-finish": {
+      value: "exit|wait",
+      help: "once the run is finished or stopped: end, or stand idle and healthy until it goes on (default: exit)",
+    },
+    health: shared.health,
     engine: shared.engine,
     device: shared.device,
     gpu: { value: "I", help: "the number of the GPU to use (default: 0)" },
     ...securityOptions,
     "log-level": shared.logLevel,
   },
-  details: "Ends by itself when the job is finished. SIGTERM: it leaves in order, and the others go on without it.",
+  details: `Ends by itself when the job is finished, unless --on-finish wait is given: for supervisors that start again whatever ends. It
+then ends with exit code 75 when a later start gives it something to do. SIGTERM: it leaves in order, and the others go on without it.`,
   run: runWorkerCommand,
 };
 
