@@ -27,6 +27,7 @@ const commands: Readonly<Record<string, () => Promise<Command | CommandGroup>>> 
   coordinator: async () => (await import("./coordinator.ts")).coordinator,
   worker: async () => (await import("./worker.ts")).worker,
   certs: async () => (await import("./certs.ts")).certs,
+  "etcd-roles": async () => (await import("./etcd-roles.ts")).etcdRoles,
   setup: async () => (await import("./setup.ts")).setup,
   doctor: async () => (await import("./doctor.ts")).doctor,
 };

@@ -66,13 +66,18 @@ export interface Keys {
   save(lineage: number, step: number): string;
 }
 
+/** Everything of a job's, and nothing of another's, lies under it. */
+export function jobPrefix(job: string): string {
+  return `/lockstep/${job}/`;
+}
+
 /** The number of the run that the job trains, or trained last. */
 export function runKey(job: string): string {
-  return `/lockstep/${job}/run`;
+  return `${jobPrefix(job)}run`;
 }
 
 export function keysOf(job: string, run: number): Keys {
-  const prefix = `/lockstep/${job}/runs/${run}/`;
+  const prefix = `${jobPrefix(job)}runs/${run}/`;
   const at = (...parts: (string | number)[]) => prefix + parts.join("/");
   return {
     prefix,

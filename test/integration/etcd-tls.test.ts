@@ -4,9 +4,14 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { openEtcd } from "../../src/adapters/etcd/etcd-coordination.ts";
 import { systemClock } from "../../src/adapters/system/clock.ts";
+import { startEtcd } from "../../src/adapters/system/etcd-process.ts";
 import { startEtcdMembers } from "../../src/adapters/system/etcd-members.ts";
 import type { CertificateFolder } from "../../src/adapters/tls/certificate-folder.ts";
 import { writeCertificates } from "../../src/adapters/tls/authority.ts";
+import { parseCommand } from "../../src/cli/command.ts";
+import { etcdRoles } from "../../src/cli/etcd-roles.ts";
+import type { Role } from "../../src/core/identity.ts";
+import type { Lease } from "../../src/ports/coordination.ts";
 import { TestCertificates, useCertificates } from "../fixtures/certificates.ts";
 import { etcdProgram, quietLog, testLeaseMarginMs } from "../fixtures/etcd.ts";
 
@@ -66,4 +71,63 @@ test("three members serve and trust each other by certificates; strangers are ke
     code: "usage",
     message: /know each other by https, and http was asked for/,
   });
+});
+
+test("etcd-roles keeps jobs apart: each reads and writes its own keys, nobody another's, and root all", {
+  timeout: 120_000,
+}, async (context) => {
+  const etcd = await startEtcd({
+    ...{ program: await etcdProgram(), dataDirectory: join(own().folder, "apart"), log: quietLog, guardGraceMs: 0 },
+    ...{ tls: await own().etcdFolder(), onExit: () => {} },
+  });
+  context.after(() => etcd.stop());
+  const operator = await own().folderOf("operator", "anna");
+  const separate = (tls: string, ...jobs: string[]) =>
+    etcdRoles.run(parseCommand(etcdRoles, [...jobs, "--etcd", etcd.endpoint, "--tls", tls]));
+  const workerFolder = await own().folderOf("worker", "a", "digits");
+  await assert.rejects(separate(workerFolder, "digits"), { code: "bad-certificate", message: /CN=root was expected/ });
+  await assert.rejects(separate(operator, "a/b"), { code: "usage" });
+  assert.equal(await separate(operator, "digits"), 0);
+  assert.equal(await separate(operator, "digits", "letters"), 0, "again, when its users are on, and for one more");
+
+  const as = async (role: Role, name: string, job?: string) => {
+    const client = clientOf([etcd.endpoint], await own().open(role, name, job));
+    context.after(() => client.close());
+    return client;
+  };
+  const put = (key: string, lease?: Lease) => [{ kind: "put", key, value: "1", ...(lease && { lease }) }] as const;
+  const digits = await as("worker", "a", "digits");
+  const letters = await as("coordinator", "main", "letters");
+  for (const [client, job] of [
+    [digits, "digits"],
+    [letters, "letters"],
+  ] as const) {
+    const lease = await client.grantLease(5000);
+    const key = `/lockstep/${job}/run`;
+    assert.ok((await client.transact([{ kind: "absent", key }], put(key, lease))).succeeded);
+    assert.deepEqual(
+      (await client.list(`/lockstep/${job}/`)).entries.map((entry) => entry.key),
+      [key],
+    );
+    await client.revokeLease(lease.id);
+    assert.equal(await client.get(key), null);
+    assert.ok((await client.transact([], put(key))).succeeded);
+  }
+  const theirs = "/lockstep/letters/run";
+  const denied = { code: "coordination-unavailable", hint: /credentials/ };
+  await assert.rejects(digits.get(theirs), denied);
+  await assert.rejects(digits.list("/lockstep/"), denied);
+  await assert.rejects(digits.transact([], put(theirs)), denied);
+  await assert.rejects(digits.transact([{ kind: "present", key: theirs }], put("/lockstep/digits/run")), denied);
+  await assert.rejects(digits.transact([], [{ kind: "delete", key: theirs }]), denied);
+  await assert.rejects(
+    (await as("worker", "a", "words")).get("/lockstep/words/run"),
+    denied,
+    "a job that was not named",
+  );
+  const anna = await as("operator", "anna");
+  assert.deepEqual(
+    (await anna.list("/lockstep/")).entries.map((entry) => entry.key),
+    ["/lockstep/digits/run", theirs],
+  );
 });

@@ -48,7 +48,7 @@ function hintFor(error: unknown): string {
   if (error instanceof GRPCResourceExhastedError)
     return "etcd is out of space: compact, defragment or raise its quota.";
   if (error instanceof EtcdPermissionDeniedError || error instanceof GRPCUnauthenticatedError) {
-    return "etcd asks for credentials, or for others than these.";
+    return "etcd asks for credentials, or for others than these; `lockstep etcd-roles JOB` lets a job at its own keys.";
   }
   return "Check that etcd is running, that its endpoints are right and that most of its members are up.";
 }
