@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { WireFormat } from "../src/core/wire.ts";
-import { type Group, glooGroup, lockstepGroup } from "./allreduce/group.ts";
+import { certificatesFor, type Group, glooGroup, lockstepGroup } from "./allreduce/group.ts";
 import { whyNoPeers } from "./python.ts";
 import { load, machine, publish, type Result, resultsOf, type Skipped, versions } from "./results.ts";
 import { commonOptions, wholeNumber, wholeNumbers } from "./words.ts";
@@ -27,14 +27,25 @@ interface Work {
   /** All-reduces in one sample. */
   readonly repeats: number;
   readonly unit: "ms" | "GiB/s";
-  /** How many times better than Gloo. */
+  /** How many times better than whom it is measured beside. */
   readonly goal: number;
+  /** Over mutual TLS, beside the same in plain text; Gloo knows none. */
+  readonly tls?: true;
 }
 
 const works: readonly Work[] = [
   { work: "allreduce-4KiB", sizeBytes: 4 * kib, wire: "float32", repeats: 300, unit: "ms", goal: 1 / 1.5 },
   { work: "allreduce-1MiB", sizeBytes: mib, wire: "float32", repeats: 50, unit: "GiB/s", goal: 1 },
   { work: "allreduce-25MiB", sizeBytes: 25 * mib, wire: "float32", repeats: 5, unit: "GiB/s", goal: 1.2 },
+  {
+    work: "allreduce-25MiB-tls",
+    sizeBytes: 25 * mib,
+    wire: "float32",
+    repeats: 5,
+    unit: "GiB/s",
+    goal: 0.5,
+    tls: true,
+  },
   { work: "allreduce-25MiB-bfloat16", sizeBytes: 25 * mib, wire: "bfloat16", repeats: 5, unit: "GiB/s", goal: 1.8 },
   { work: "allreduce-100MiB", sizeBytes: 100 * mib, wire: "float32", repeats: 2, unit: "GiB/s", goal: 1.2 },
   { work: "allreduce-100MiB-bfloat16", sizeBytes: 100 * mib, wire: "bfloat16", repeats: 2, unit: "GiB/s", goal: 1.8 },
@@ -62,16 +73,23 @@ export async function run(words: string[]): Promise<void> {
   try {
     for (const world of worlds) {
       process.stderr.write(`W = ${world}: ${samples} samples of each size\n`);
-      const own = lockstepGroup(world);
+      const groups: Group[] = [];
+      const keep = <T extends Group>(group: T): T => {
+        groups.push(group);
+        return group;
+      };
       try {
-        const gloo = why === null ? await glooGroup(world, folder) : null;
-        try {
-          for (const work of works) results.push(...(await measure(work, world, samples, own, gloo)));
-        } finally {
-          await gloo?.close();
+        const plain = keep(lockstepGroup(world, null));
+        const secure = keep(lockstepGroup(world, await certificatesFor(world, folder)));
+        const gloo = why === null ? keep(await glooGroup(world, folder)) : null;
+        for (const work of works) {
+          const beside: Beside | null = work.tls
+            ? { peer: "plain text", group: plain }
+            : gloo && { peer: "gloo", group: gloo };
+          results.push(...(await measure(work, world, samples, work.tls ? secure : plain, beside)));
         }
       } finally {
-        await own.close();
+        await Promise.all(groups.map((group) => group.close()));
       }
     }
   } finally {
@@ -83,23 +101,34 @@ export async function run(words: string[]): Promise<void> {
   await publish(report, [remark], values.json);
 }
 
+interface Beside {
+  readonly peer: string;
+  readonly group: Group;
+}
+
 /** In turns, so that a noisy minute hits both. */
-async function measure(work: Work, world: number, samples: number, own: Group, gloo: Group | null): Promise<Result[]> {
+async function measure(
+  work: Work,
+  world: number,
+  samples: number,
+  own: Group,
+  beside: Beside | null,
+): Promise<Result[]> {
   const { sizeBytes, wire, repeats, unit } = work;
   await own.begin(sizeBytes, wire);
-  await gloo?.begin(sizeBytes, "float32");
+  await beside?.group.begin(sizeBytes, "float32");
   const busBytes = ((2 * (world - 1)) / world) * sizeBytes;
   const figure = (milliseconds: number) => (unit === "ms" ? milliseconds : busBytes / gib / (milliseconds / 1000));
   const ownSamples: number[] = [];
-  const glooSamples: number[] = [];
+  const peerSamples: number[] = [];
   for (let n = -warmUps; n < samples; n++) {
     const ownMs = await own.reduce(repeats);
-    const glooMs = await gloo?.reduce(repeats);
+    const peerMs = await beside?.group.reduce(repeats);
     if (n < 0) continue;
     ownSamples.push(figure(ownMs));
-    if (glooMs !== undefined) glooSamples.push(figure(glooMs));
+    if (peerMs !== undefined) peerSamples.push(figure(peerMs));
   }
   const goal = Number(work.goal.toFixed(2));
-  const beside = gloo ? [{ peer: "gloo", samples: glooSamples, goal }] : [];
-  return resultsOf({ work: work.work, world, unit, samples: ownSamples }, beside);
+  const peers = beside ? [{ peer: beside.peer, samples: peerSamples, goal }] : [];
+  return resultsOf({ work: work.work, world, unit, samples: ownSamples }, peers);
 }

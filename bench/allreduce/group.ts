@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { localCertificates } from "../../src/cli/local-certificates.ts";
 import type { WireFormat } from "../../src/core/wire.ts";
 import { peerProgram, pythonCommand } from "../python.ts";
 
@@ -41,9 +42,14 @@ const glooProgram = peerProgram("gloo_allreduce.py");
 /**
  * Lockstep's own. One thread a rank sums rows of one size after the other, so that its code is as warm for the large ones as
  * in a training of many steps.
+ *
+ * @param tls a folder of certificates for each rank; null: in plain text
  */
-export function lockstepGroup(world: number): Group {
-  const children = Array.from({ length: world }, () => new Child(process.execPath, ["--import", "tsx", rankProgram]));
+export function lockstepGroup(world: number, tls: readonly string[] | null): Group {
+  const children = Array.from(
+    { length: world },
+    (_, rank) => new Child(process.execPath, ["--import", "tsx", rankProgram, ...(tls ? [tls[rank]!] : [])]),
+  );
   const all = (orderOf: (rank: number) => Order) =>
     Promise.all(children.map((child, rank) => child.ask(JSON.stringify(orderOf(rank)))));
   return {
@@ -58,6 +64,13 @@ export function lockstepGroup(world: number): Group {
     },
     close: () => closeAll(children),
   };
+}
+
+/** Certificates for all ranks, in folders below `folder`. */
+export async function certificatesFor(world: number, folder: string): Promise<string[]> {
+  const { folderFor, operator } = await localCertificates(join(folder, `world-${world}`), "bench", null);
+  operator.close();
+  return Promise.all(Array.from({ length: world }, (_, rank) => folderFor("worker", `worker-${rank}`)));
 }
 
 /** In `folder` its ranks find each other. */
@@ -95,7 +108,7 @@ class Child {
   readonly #program: string;
 
   constructor(program: string, words: readonly string[]) {
-    this.#program = words.at(-1) === rankProgram ? "rank.ts" : "gloo_allreduce.py";
+    this.#program = words.includes(rankProgram) ? "rank.ts" : "gloo_allreduce.py";
     this.#process = spawn(program, words, { stdio: ["pipe", "pipe", "inherit"] });
     this.#process.on("error", () => undefined); // its output ends, and that is reported
     this.#process.stdin!.on("error", () => undefined);

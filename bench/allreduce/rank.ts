@@ -1,7 +1,7 @@
 /**
  * One worker's side of the all-reduce as it is in training: this thread stands for the one that computes, with its sums in
  * shared memory, and the product's own exchange thread sends, adds up and receives. Each line of input is JSON, each is
- * answered by a line; see group.ts.
+ * answered by a line; see group.ts. Its only word, if there is one, is the folder of its certificates.
  */
 import { createInterface } from "node:readline";
 import { MessageChannel } from "node:worker_threads";
@@ -57,7 +57,7 @@ const thread = startThread(
   [port1],
 );
 const channel = openChannel(port2, {});
-const address = await thread.call<string>("listen", { listen: "127.0.0.1:0", tls: null, budgetMs });
+const address = await thread.call<string>("listen", { listen: "127.0.0.1:0", tls: process.argv[2] ?? null, budgetMs });
 
 const orders = createInterface({ input: process.stdin });
 for await (const line of orders) {
