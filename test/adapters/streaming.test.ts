@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { constants, createServer as createHttp2Server, type ServerHttp2Stream } from "node:http2";
-import { type AddressInfo, connect, createServer, type Server as NetServer } from "node:net";
+import { type AddressInfo, connect, createServer, type Server as NetServer, type Socket } from "node:net";
 import { test } from "node:test";
 import {
   credentials,
@@ -14,10 +14,12 @@ import {
 } from "@grpc/grpc-js";
 import { type CallEnd, StreamingClient } from "../../src/adapters/grpc/client.ts";
 import { type Handler, type ServerCall, StreamingServer } from "../../src/adapters/grpc/server.ts";
+import { messagePrefix } from "../../src/adapters/grpc/messages.ts";
 import { encodeFrame, FrameReader, flag, frameType } from "../../src/adapters/http2/frames.ts";
 import { plainText } from "../../src/adapters/tls/security.ts";
 import { hostAndPort } from "../../src/core/addresses.ts";
 import { RandomStream } from "../../src/core/random.ts";
+import { heardRefusals } from "../fixtures/certificates.ts";
 import { callWords } from "../fixtures/http2.ts";
 
 const silenceMs = 600_000;
@@ -283,4 +285,46 @@ test("what was cut off before it left is not said to be sent", { timeout: 60_000
   client.close();
   await server.close(); // nothing can be told after it
   assert.equal(told, 0);
+});
+
+test("who sends nonsense, asks for too much, or never begins is cut off and counted; others are served", {
+  timeout: 60_000,
+}, async () => {
+  const { told, refusals } = heardRefusals();
+  const serve = async (silence: number) => {
+    const security = { certificates: null, refusals };
+    const server = new StreamingServer(silence, new Map([[path, (call) => call.end()]]), security, anyPeer);
+    return { server, place: hostAndPort(await server.listen("127.0.0.1:0")) };
+  };
+  const [patient, hasty] = [await serve(silenceMs), await serve(100)];
+  const cutOff = async (socket: Socket) => {
+    socket.on("error", () => {}); // it is cut off
+    socket.resume();
+    await new Promise((resolve) => socket.once("close", resolve));
+  };
+  const nonsense = connect(patient.place);
+  nonsense.write("GET / HTTP/1.1\r\n\r\n");
+  await cutOff(nonsense);
+  const large = connect(patient.place);
+  for (const bytes of callWords(path, new Uint8Array(0)).slice(0, -1)) large.write(bytes);
+  large.write(encodeFrame(frameType.data, 0, 1, messagePrefix(new Uint8Array(10), 70_000)));
+  await cutOff(large);
+  assert.deepEqual(Object.entries(refusals.counts), [["malformed HTTP/2 or request", 2]]);
+  const slow = connect(hasty.place);
+  let sent = 0;
+  const drip = setInterval(() => slow.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[sent++] ?? "\x00"), 10);
+  await cutOff(slow);
+  clearInterval(drip);
+  assert.equal(refusals.counts["no HTTP/2 in time"], 1);
+  assert.deepEqual(
+    told.map(({ from, count }) => [from, count]),
+    [
+      ["127.0.0.1", 1],
+      ["127.0.0.1", 1],
+    ],
+  );
+  const client = new StreamingClient(`127.0.0.1:${patient.place.port}`, silenceMs, null, anyPeer);
+  assert.deepEqual((await received(client, 0)).end, { kind: "ended" });
+  client.close();
+  await Promise.all([patient.server.close(), hasty.server.close()]);
 });

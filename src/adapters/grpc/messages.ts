@@ -25,6 +25,7 @@ export function messagePrefix(head: Uint8Array, restBytes: number): Uint8Array {
 export class MessageReader {
   readonly #headBytes: number;
   readonly #events: MessageEvents;
+  readonly #mostBytes: number;
   /** Prefix and head, as far as they are there. */
   #begun: Uint8Array;
   #begunGot = 0;
@@ -34,8 +35,9 @@ export class MessageReader {
   #got = 0;
   #restBytes: number | null = null;
 
-  constructor(headBytes: number, events: MessageEvents) {
+  constructor(headBytes: number, events: MessageEvents, mostBytes = maxMessageBytes) {
     this.#headBytes = headBytes;
+    this.#mostBytes = mostBytes;
     this.#events = events;
     this.#begun = new Uint8Array(prefixBytes + headBytes);
   }
@@ -80,10 +82,10 @@ export class MessageReader {
   #begin(): void {
     const bytes = this.#messageBytes;
     if (this.#begun[0] !== 0) throw new LockstepError("incompatible", "A peer sent a compressed message.");
-    if (bytes > maxMessageBytes) {
+    if (bytes > this.#mostBytes) {
       throw new LockstepError(
         "incompatible",
-        `A peer sent a message of ${bytes} bytes; ${maxMessageBytes} are allowed.`,
+        `A peer sent a message of ${bytes} bytes; ${this.#mostBytes} are allowed.`,
       );
     }
     const head = this.#begun.subarray(prefixBytes, this.#begunGot);

@@ -1,18 +1,21 @@
 /** A gRPC server whose answers are streams of large messages, over this project's own HTTP/2 (src/adapters/http2). */
 import type { Socket } from "node:net";
-import type { Identity, PeerRule } from "../../core/identity.ts";
+import { described, type Identity, type PeerRule } from "../../core/identity.ts";
+import type { Refusals } from "../../core/refusals.ts";
 import { Http2Connection } from "../http2/connection.ts";
 import type { Headers } from "../http2/hpack.ts";
 import type { Http2Stream } from "../http2/stream.ts";
 import { Listener } from "../tls/listener.ts";
 import type { Security } from "../tls/security.ts";
-import { MessageReader, messagePrefix } from "./messages.ts";
+import { type MessageEvents, MessageReader, messagePrefix } from "./messages.ts";
 import { status } from "./services.ts";
 
 /** What is called by a path answers by a stream of messages. */
 export type Handler = (call: ServerCall, request: Uint8Array) => void;
 
 const nothing = new Uint8Array(0);
+/** A call says who calls and what is wanted; what is large is in the answers. */
+const maxRequestBytes = 65_536;
 
 /** A call, as who answers it sees it. */
 export class ServerCall {
@@ -110,6 +113,7 @@ const responseHeaders: Headers = [
 export class StreamingServer {
   readonly #silenceMs: number;
   readonly #handlers: ReadonlyMap<string, Handler>;
+  readonly #refusals: Refusals;
   readonly #listener: Listener;
   readonly #connections = new Set<Http2Connection>();
 
@@ -120,6 +124,7 @@ export class StreamingServer {
   constructor(silenceMs: number, handlers: ReadonlyMap<string, Handler>, security: Security, peers: PeerRule) {
     this.#silenceMs = silenceMs;
     this.#handlers = handlers;
+    this.#refusals = security.refusals;
     this.#listener = new Listener({
       ...security,
       peers,
@@ -140,12 +145,25 @@ export class StreamingServer {
   }
 
   #connected(socket: Socket, peer: Identity | null): void {
+    // Looked at now: a socket that is gone does not know any more.
+    const from = peer === null ? `${socket.remoteAddress}` : `${described(peer)} at ${socket.remoteAddress}`;
+    const refused = (kind: string, detail: string) => this.#refusals.note({ kind, from, detail });
     const connection = new Http2Connection({
       isServer: true,
+      onMalformed: (why) => refused("malformed HTTP/2 or request", why),
+      onReady: () => clearTimeout(late),
       silenceMs: this.#silenceMs,
       onStream: (stream, headers) => this.#called(connection, stream, headers, peer),
-      onClosed: () => this.#connections.delete(connection),
+      onClosed: () => {
+        clearTimeout(late);
+        this.#connections.delete(connection);
+      },
     });
+    // Who keeps busy without ever having said how it wants to be talked to is as silent as who says nothing.
+    const late = setTimeout(() => {
+      refused("no HTTP/2 in time", `${this.#silenceMs} ms`);
+      connection.destroy("it did not begin in time");
+    }, this.#silenceMs);
     this.#connections.add(connection);
     connection.attach(socket);
   }
@@ -156,14 +174,15 @@ export class StreamingServer {
     const handler = this.#handlers.get(path);
     if (!handler) return void call.refuse(`there is no ${path}`, status.UNIMPLEMENTED);
     let isAnswered = false;
-    const request = new MessageReader(0, {
+    const takeOne: MessageEvents = {
       place: (_head, bytes) => (isAnswered ? null : new Uint8Array(bytes)),
       arrived: (_head, bytes) => {
         if (isAnswered) return;
         isAnswered = true;
         handler(call, bytes ?? nothing);
       },
-    });
+    };
+    const request = new MessageReader(0, takeOne, maxRequestBytes);
     stream.events = {
       ...stream.events,
       onData: (bytes) => request.feed(bytes),

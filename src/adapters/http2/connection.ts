@@ -44,6 +44,8 @@ const scratchBytes = 65_536;
  * measured to be slower (docs/decisions/0004-own-http2.md).
  */
 const socketBytes = 16 * 2 ** 20;
+/** The most that a socket comes to hold, of data, and as much as anybody needs for answers. */
+const mostHeldBytes = 2 * socketBytes + 2 ** 20;
 /** Streams that one peer may have open: a worker needs a handful. */
 const maxStreams = 64;
 /** Of one header block. */
@@ -59,6 +61,8 @@ export interface ConnectionOptions {
   /** The peer has said how it wants to be talked to. */
   readonly onReady?: () => void;
   readonly onClosed?: (reason: string) => void;
+  /** What the peer sent is no HTTP/2, or not what was expected; the connection is about to be ended for it. */
+  readonly onMalformed?: (why: string) => void;
 }
 
 export class Http2Connection {
@@ -68,7 +72,6 @@ export class Http2Connection {
   readonly #streams = new Map<number, Http2Stream>();
   readonly #windowBytes: number;
   readonly #keepalive: Keepalive;
-  readonly #scratch = new Uint8Array(scratchBytes);
   #socket: Socket | null = null;
   /** Where the socket reads to now, if that is where the bytes are wanted. */
   #direct: Uint8Array | null = null;
@@ -100,10 +103,11 @@ export class Http2Connection {
 
   /** What a socket needs to know when it is made, to read to where bytes are wanted. */
   get onread(): { buffer: () => Uint8Array; callback: (count: number, buffer: Uint8Array) => boolean } {
+    const scratch = new Uint8Array(scratchBytes);
     return {
       buffer: () => {
         this.#direct = this.#closedWhy === null ? this.#reader.room(leastRoomBytes) : null;
-        return this.#direct ?? this.#scratch;
+        return this.#direct ?? scratch;
       },
       callback: (count, buffer) => {
         const direct = this.#direct;
@@ -183,6 +187,7 @@ export class Http2Connection {
     try {
       take();
     } catch (error) {
+      this.#options.onMalformed?.(messageOf(error));
       this.destroy(messageOf(error));
     }
   }
@@ -228,6 +233,8 @@ export class Http2Connection {
   }
 
   onFrame(type: number, flags: number, id: number, payload: Uint8Array): void {
+    // Each may ask for an answer, and nobody takes them.
+    if ((this.#socket?.writableLength ?? 0) > mostHeldBytes) refuseFrame("more frames than answers can leave");
     if (this.#block && type !== frameType.continuation) refuseFrame(`a frame of type ${type} inside of headers`);
     if (type === frameType.headers) this.#onHeaders(flags, id, payload);
     else if (type === frameType.continuation) this.#onBlock(flags, id, payload);
