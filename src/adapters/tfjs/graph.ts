@@ -37,6 +37,7 @@ export interface GraphBinding {
 /** What of the Node backend recording and sessions need; its package declares none of it. */
 export interface GraphBackend {
   readonly binding: GraphBinding;
+  readonly isUsingGpuDevice: boolean;
   getInputTensorIds(tensors: readonly Tensor[]): number[];
   createOutputTensor(metadata: unknown): Tensor;
   getDTypeInteger(type: string): number;

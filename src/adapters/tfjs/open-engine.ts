@@ -10,6 +10,7 @@ import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { Engine, EngineDescription, EngineKind, TensorFlow } from "../../ports/engine.ts";
 import { hasAvx2 } from "../system/processor.ts";
 import { exactSettings } from "./engine-environment.ts";
+import { noteSteps } from "./faster-ops.ts";
 import { fusedUpdates } from "./fused.ts";
 import type { GraphBackend } from "./graph.ts";
 import { loadAddon } from "./native-addon.ts";
@@ -99,6 +100,7 @@ async function openNative(tf: TensorFlow, choice: EngineChoice, threads: number)
     const node = new backend.NodeJSKernelBackend(binding, "@tensorflow/tfjs-node-gpu");
     withoutStatefulRandom(tf, nativeBackend, node as KernelBackend & OpRunner); // its package does not declare these
     letGatherRead(tf);
+    noteSteps(tf, nativeBackend);
     tf.registerBackend(nativeBackend, () => node);
   }
   await activate(tf, nativeBackend);

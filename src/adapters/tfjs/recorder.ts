@@ -6,6 +6,7 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import type { Tensor, TensorFlow } from "../../ports/engine.ts";
+import { FasterOps } from "./faster-ops.ts";
 import { attributeOf, attributes, type AttributeValue, type GraphBackend, Nodes, type OpAttribute } from "./graph.ts";
 import { type SeedSource, withNativeRandom } from "./native-random.ts";
 
@@ -43,6 +44,7 @@ export function currentRecorder(): Recorder | null {
 
 export class Recorder {
   readonly nodes: Nodes;
+  readonly faster: FasterOps;
   readonly #backend: GraphBackend;
   readonly #prefix: string;
   readonly #names = new Map<object, string>();
@@ -59,6 +61,7 @@ export class Recorder {
     this.#backend = backend;
     this.#prefix = prefix;
     this.nodes = new Nodes(prefix);
+    this.faster = new FasterOps(this, backend);
   }
 
   /** Runs `run`, which gives what the inputs give, and tells what it was. Throws NotRecordable, or what `run` throws. */
@@ -172,6 +175,17 @@ export class Recorder {
   }
 
   #note(op: string, given: readonly OpAttribute[], inputs: readonly Tensor[], outputs: readonly Tensor[]): void {
+    const faster = outputs.length === 1 ? this.faster.add(op, given, inputs, outputs[0]!) : null;
+    const name = faster ?? this.#addOp(op, given, inputs);
+    // What is made of constants alone is one, whoever looks at it.
+    const isConstant = inputs.every(({ dataId }) => this.#constants.has(dataId));
+    for (const [i, tensor] of outputs.entries()) {
+      this.#names.set(tensor.dataId, i === 0 ? name : `${name}:${i}`);
+      if (isConstant) this.#constants.add(tensor.dataId);
+    }
+  }
+
+  #addOp(op: string, given: readonly OpAttribute[], inputs: readonly Tensor[]): string {
     const values: Record<string, AttributeValue> = {};
     for (const one of given) {
       if (one.value === null || one.value === undefined) continue;
@@ -180,17 +194,11 @@ export class Recorder {
         throw new NotRecordable(`it runs TensorFlow's op ${op}, whose attribute ${one.name} has no place in it`);
       values[one.name] = value;
     }
-    const name = this.add(
+    return this.add(
       op,
       inputs.map((tensor) => this.nameOf(tensor)),
       values,
     );
-    // What is made of constants alone is one, whoever looks at it.
-    const isConstant = inputs.every(({ dataId }) => this.#constants.has(dataId));
-    for (const [i, tensor] of outputs.entries()) {
-      this.#names.set(tensor.dataId, i === 0 ? name : `${name}:${i}`);
-      if (isConstant) this.#constants.add(tensor.dataId);
-    }
   }
 
   #constant(tensor: Tensor): string {
