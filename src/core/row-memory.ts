@@ -46,3 +46,17 @@ export function addPlainly(into: Place, left: Place, right: Place, count: number
   const b = right.row.subarray(right.at, right.at + count);
   for (let i = 0; i < count; i++) sum[i] = a[i]! + b[i]!;
 }
+
+/** Multiples of it are where an engine wants what it computes with in place. */
+const alignmentBytes = 64;
+const alignedBuffers = new WeakSet<ArrayBufferLike>();
+
+/** Says of memory that it begins at such a multiple in the process, which JavaScript does not tell. */
+export function noteAligned(buffer: ArrayBufferLike): void {
+  alignedBuffers.add(buffer);
+}
+
+/** Whether an engine can read and write these numbers where they lie. */
+export function isAligned({ buffer, byteOffset }: ArrayBufferView): boolean {
+  return byteOffset % alignmentBytes === 0 && alignedBuffers.has(buffer);
+}

@@ -63,7 +63,8 @@ export interface RecordedStep {
   prepare(inputs: readonly Tensor[]): void;
   /** Runs once, on zeros, what was prepared: a graph is made fast when it runs for the first time. */
   warmUp(): void;
-  run(inputs: readonly Tensor[]): Tensor[];
+  /** The first outputs are put into `rows`, each as long as its output, and are not returned. */
+  run(inputs: readonly Tensor[], rows?: readonly Float32Array[]): Tensor[];
   /** The same op by op, for those who want to see the ops. Its results may differ in the last bits. */
   trace(inputs: readonly Tensor[]): Tensor[];
 }

@@ -9,7 +9,9 @@ import { assert } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { rateAt, slotsOf } from "../core/optimizer.ts";
 import { RandomStream } from "../core/random.ts";
+import { isAligned } from "../core/row-memory.ts";
 import type { Engine, EngineState, LayersModel, RecordedStep, RecordedUpdate } from "../ports/engine.ts";
+import { readTensor } from "../ports/read-tensor.ts";
 import { buildModel, ofTheModel } from "./build-model.ts";
 import { lossOfSamples, metricOfSamples } from "./losses.ts";
 import { applyOptimizer, clipped } from "./optimizer-step.ts";
@@ -30,9 +32,6 @@ export interface Batch {
   readonly features: Float32Array;
   readonly label: Float32Array;
 }
-
-/** Of a row that is copied, at once: 4 MiB. A multiple of 64 bytes, so that the engine shares the memory of a piece with its row. */
-const pieceLength = 1024 * 1024;
 
 export class TrainingProgram {
   readonly engine: Engine;
@@ -114,14 +113,14 @@ export class TrainingProgram {
 
   /** Replaces the state. */
   load(values: Float32Array): void {
-    this.#state.load(this.#places.map(({ offset, size }) => values.subarray(offset, offset + size)));
+    this.#state.load(this.#places.map((place) => partOf(values, place)));
   }
 
   /** Copies the state, into `into` where it is given. */
   save(into?: Float32Array): Float32Array {
     const values = into ?? new Float32Array(this.valueCount);
     const tensors = this.#state.tensors();
-    for (const [i, { offset }] of this.#places.entries()) this.#read(tensors[i]!, values, offset);
+    for (const [i, place] of this.#places.entries()) readTensor(tensors[i]!, partOf(values, place));
     this.engine.tf.dispose(tensors);
     return values;
   }
@@ -138,29 +137,13 @@ export class TrainingProgram {
   }
 
   /**
-   * Copies a row in pieces: an engine hands a tensor over in memory of its own, and a piece's memory is used again for the next
-   * ones, where that of a whole row would be new, which costs several times the copy.
-   */
-  #read(tensor: Tensor, values: Float32Array, offset: number): void {
-    if (tensor.size <= pieceLength) {
-      values.set(tensor.dataSync<"float32">(), offset);
-      return;
-    }
-    const row = tensor.flatten();
-    for (let begin = 0; begin < row.size; begin += pieceLength) {
-      const piece = row.slice([begin], [Math.min(pieceLength, row.size - begin)]);
-      values.set(piece.dataSync<"float32">(), offset + begin);
-      piece.dispose();
-    }
-    row.dispose();
-  }
-
-  /**
    * The gradients of one shard, times its number of samples, and after them the new values of the statistics, times
    * the same: sums over samples, as they go into the reduction. Adds `sumNames`' sums in `sums`, from its beginning.
    */
   gradients(batch: Batch, random: RandomStream, row: Float32Array, sums: Float64Array): void {
-    this.#compute(batch, random, this.#gradients.run, (outputs) => this.#take(outputs, row, sums));
+    const parts = this.parameters.map((parameter) => partOf(row, parameter));
+    const run = (inputs: readonly Tensor[]) => this.#gradients.run(inputs, parts);
+    this.#compute(batch, random, run, ([totals]) => sums.set(totals!.dataSync<"float32">()));
   }
 
   /** The sums of loss and metrics over the samples, without training. A layer may draw random numbers here too. */
@@ -170,15 +153,11 @@ export class TrainingProgram {
 
   /** All that the model computes, a step and validation, op by op: for those who want to see the ops. */
   trace(batch: Batch, random: RandomStream): void {
-    const row = new Float32Array(this.weightCount);
-    const sums = new Float64Array(this.sumNames.length);
-    this.#compute(batch, random, this.#gradients.trace, (outputs) => this.#take(outputs, row, sums));
-    this.#compute(batch, random, this.#validation.trace, ([totals]) => sums.set(totals!.dataSync<"float32">()));
-  }
-
-  #take(outputs: readonly Tensor[], row: Float32Array, sums: Float64Array): void {
-    for (const [i, { offset }] of this.parameters.entries()) this.#read(outputs[i]!, row, offset);
-    sums.set(outputs.at(-1)!.dataSync<"float32">());
+    const look = (outputs: readonly Tensor[]) => {
+      for (const output of outputs) output.dataSync();
+    };
+    this.#compute(batch, random, this.#gradients.trace, look);
+    this.#compute(batch, random, this.#validation.trace, look);
   }
 
   /** Puts the state's weights into the model, for whoever uses it directly. */
@@ -226,8 +205,9 @@ export class TrainingProgram {
 
   #updateInputs(row: Float32Array, samples: number, rate: number, learningRate: number): Tensor[] {
     const { tf } = this.engine;
+    const values = (part: Float32Array) => (isAligned(part) ? part : part.slice());
     return [
-      ...this.parameters.map(({ offset, size, shape }) => tf.tensor(row.slice(offset, offset + size), [...shape])),
+      ...this.parameters.map((parameter) => tf.tensor(values(partOf(row, parameter)), [...parameter.shape])),
       ...[samples, rate, learningRate].map((value) => tf.scalar(value)),
     ];
   }
@@ -349,4 +329,8 @@ export class TrainingProgram {
     });
     return values;
   }
+}
+
+function partOf(row: Float32Array, { offset, size }: { readonly offset: number; readonly size: number }): Float32Array {
+  return row.subarray(offset, offset + size);
 }

@@ -166,6 +166,9 @@ export class Nodes {
 /** As the graph's producer: ops behave as they did when TensorFlow's graphs had this number (2.16). */
 const graphVersion = 1800;
 
+/** A placeholder's name, and what it stands for in a run. */
+export type Feed = readonly [name: string, tensor: Tensor];
+
 /** A graph that is loaded. Variables that its nodes name live as long as it does. */
 export class Session {
   readonly #backend: GraphBackend;
@@ -190,7 +193,7 @@ export class Session {
   }
 
   /** Feeds placeholders by name; returns what the outputs give. All of them are the caller's. */
-  run(feeds: readonly (readonly [name: string, tensor: Tensor])[], outputs: readonly string[]): Tensor[] {
+  run(feeds: readonly Feed[], outputs: readonly string[]): Tensor[] {
     const ids = this.#backend.getInputTensorIds(feeds.map(([, tensor]) => tensor));
     const names = feeds.map(([name]) => `${name}:0`).join(",");
     const fetches = outputs.map((name) => (name.includes(":") ? name : `${name}:0`)).join(",");

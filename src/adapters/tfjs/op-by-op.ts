@@ -1,5 +1,6 @@
 /** A model's state in tensors of TensorFlow.js, and its steps run op by op: for engines that record nothing. */
 import type { EngineState, RecordedStep, RecordedUpdate, Step, Tensor, TensorFlow } from "../../ports/engine.ts";
+import { readTensor } from "../../ports/read-tensor.ts";
 
 export class OpByOpState implements EngineState {
   readonly #tf: TensorFlow;
@@ -21,8 +22,9 @@ export class OpByOpState implements EngineState {
   }
 
   record(_name: string, step: Step): RecordedStep {
-    const run = (inputs: readonly Tensor[]) => runOnce(this.#tf, step, this.#tensors, inputs);
-    return { prepare: nothing, warmUp: nothing, run, trace: run };
+    const trace = (inputs: readonly Tensor[]) => runOnce(this.#tf, step, this.#tensors, inputs);
+    const run = (inputs: readonly Tensor[], rows: readonly Float32Array[] = []) => putIntoRows(trace(inputs), rows);
+    return { prepare: nothing, warmUp: nothing, run, trace };
   }
 
   recordUpdate(_name: string, step: Step): RecordedUpdate {
@@ -42,6 +44,15 @@ export class OpByOpState implements EngineState {
 
 function nothing(): void {
   // An op is ready at once.
+}
+
+/** Copies the first of these tensors into the rows; returns the others. */
+export function putIntoRows(tensors: readonly Tensor[], rows: readonly Float32Array[]): Tensor[] {
+  for (const [i, row] of rows.entries()) {
+    readTensor(tensors[i]!, row);
+    tensors[i]!.dispose();
+  }
+  return tensors.slice(rows.length);
 }
 
 /** Nothing but the outputs is left, and no output is also an input or another output. */

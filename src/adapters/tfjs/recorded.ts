@@ -8,9 +8,10 @@ import { RandomStream } from "../../core/random.ts";
 import type { EngineState, RecordedStep, RecordedUpdate, Step, Tensor, TensorFlow } from "../../ports/engine.ts";
 import { seeded } from "../../ports/seeded.ts";
 import { Examination } from "./examination.ts";
-import { attributes, type GraphBackend, Nodes, Session } from "./graph.ts";
+import { attributes, type Feed, type GraphBackend, Nodes, Session } from "./graph.ts";
 import { seedWords, withNativeRandom } from "./native-random.ts";
-import { runOnce } from "./op-by-op.ts";
+import { OutputRows } from "./output-rows.ts";
+import { putIntoRows, runOnce } from "./op-by-op.ts";
 import { type RecordedInput, Recorder, type Recording } from "./recorder.ts";
 
 /** The variable of the state's tensor with this number. */
@@ -56,6 +57,7 @@ export class RecordedState implements EngineState {
   record(name: string, step: Step): RecordedStep {
     const examined = new Examination((reason) => this.#onNotRecordable(name, reason));
     const parts = new Map<string, Recording>();
+    const outputRows = new Map<Recording, OutputRows>();
     /** Of the parts that were not run yet: the inputs' types and shapes. */
     const cold = new Map<Recording, readonly Pick<Tensor, "dtype" | "shape">[]>();
     const opByOp = (inputs: readonly Tensor[]) => {
@@ -83,6 +85,7 @@ export class RecordedState implements EngineState {
       if (part && !examined.isSure) part = look();
       if (!part) return null;
       parts.set(signature, part);
+      outputRows.set(part, new OutputRows(this.#tf, this.#backend, part));
       this.#parts.push(part);
       cold.set(
         part,
@@ -119,11 +122,11 @@ export class RecordedState implements EngineState {
         this.#tf.dispose(results);
         return opByOp(inputs);
       },
-      run: (inputs) => {
+      run: (inputs, rows = []) => {
         const part = partFor(inputs);
-        if (!part) return opByOp(inputs);
+        if (!part) return putIntoRows(opByOp(inputs), rows);
         cold.delete(part);
-        return this.#run(part, inputs, part.outputs);
+        return outputRows.get(part)!.fill(rows, (feeds, outputs) => this.#run(part, inputs, outputs, feeds));
       },
     };
   }
@@ -174,13 +177,14 @@ export class RecordedState implements EngineState {
     }
   }
 
-  #run(part: Recording, inputs: readonly Tensor[], outputs: readonly string[]): Tensor[] {
+  #run(part: Recording, inputs: readonly Tensor[], outputs: readonly string[], rows: readonly Feed[] = []): Tensor[] {
     const { placeholders, seeds } = part;
     const session = this.#loaded();
     const drawn = seeds.map(({ own }) => this.#tf.tensor1d(seedWords(own), "int32"));
     const feeds = [
       ...placeholders.map((name, i) => [name, inputs[i]!] as const),
       ...seeds.map(({ name }, i) => [name, drawn[i]!] as const),
+      ...rows,
     ];
     try {
       return session.run(feeds, outputs);

@@ -22,6 +22,8 @@ export interface Recording {
   readonly placeholders: readonly string[];
   /** Of each output, in order. */
   readonly outputs: readonly string[];
+  /** How many numbers of float32 each output has; null for another type. */
+  readonly sizes: readonly (number | null)[];
   /** The layers' own seeds of the random tensors that the step draws, in order; each has a placeholder. */
   readonly seeds: readonly { readonly name: string; readonly own: number }[];
   /** Over ops, attributes and constants, in the order in which they came. */
@@ -100,8 +102,9 @@ export class Recorder {
       this.#noteNames(outputs);
       const digest = this.#hash.digest("hex");
       const { nodes } = this;
+      const sizes = results.map(({ dtype, size }) => (dtype === "float32" ? size : null));
       return {
-        recording: { nodes, placeholders: this.#placeholders, outputs, seeds: this.#seeds, digest },
+        recording: { nodes, placeholders: this.#placeholders, outputs, sizes, seeds: this.#seeds, digest },
         results,
       };
     } catch (error) {

@@ -2,7 +2,7 @@
  * Rows in one shared memory of WebAssembly's: the threads of a worker fill, send, receive and add them where they lie. Each
  * thread has an arena of its own over the same memory. Rows that do not fit any more lie elsewhere, and are added plainly.
  */
-import { addPlainly, type Place, type RowMemory } from "../../core/row-memory.ts";
+import { addPlainly, noteAligned, type Place, type RowMemory } from "../../core/row-memory.ts";
 import { pack, roundTo, type ShortFormat, unpack } from "../../core/wire.ts";
 import { type Additions, additionsIn, maxPages } from "./additions.ts";
 import { shortenedAtOnce, type Shortening, shorteningIn } from "./shortening.ts";
@@ -70,6 +70,7 @@ export class Arena implements RowMemory {
   at({ byteOffset, byteLength }: Address): Uint8Array {
     const { buffer } = this.#memory;
     this.#seen.add(buffer);
+    noteAligned(buffer); // as WebAssembly's memory begins with a page
     return new Uint8Array(buffer, byteOffset, byteLength);
   }
 
