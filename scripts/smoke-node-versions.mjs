@@ -1,4 +1,4 @@
-// Trains the digits example for two epochs on each newer Node that users run, in a cluster of two workers.
+// Trains the digits example for two epochs on each newer Node that users run, in a cluster of two workers that talk TLS.
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -32,6 +32,7 @@ try {
       job,
       "--directory",
       join(home, "run"),
+      "--tls",
       "--json",
     ];
     const result = spawnSync(node, [join(root, "bin/lockstep.mjs"), ...args], { cwd: root, encoding: "utf8" });
