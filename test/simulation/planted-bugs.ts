@@ -644,7 +644,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: "another S opens no lineage",
     rule: "R20",
     file: "src/runtime/open-run.ts",
-    find: "if (wanted === null && shards.was === shards.is) return noOpening;",
+    find: "if (wanted === null && old.shards === shards) return noOpening;",
     replace: "if (wanted === null) return noOpening;",
     seeds: 300,
     foundBy: 17,
