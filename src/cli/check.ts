@@ -4,6 +4,7 @@ import { openDataset } from "../adapters/data/open-dataset.ts";
 import { memoryLimit } from "../adapters/system/memory.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
+import { CheckpointError } from "../core/manifest.ts";
 import { LockstepError } from "../core/errors.ts";
 import { checkMemory, memorySentence } from "../core/memory-need.ts";
 import { formatCount } from "../core/number-format.ts";
@@ -76,7 +77,12 @@ async function runCheck(args: Arguments): Promise<number> {
   const [directory, id] = [args.text("checkpoints"), args.text("checkpoint")];
   if (directory !== undefined && id !== undefined) {
     const storage = await openPlace(directory, processLog(args));
-    contentToSnapshot(await storage.load(id), program);
+    const content = await storage.load(id).catch((error: unknown) => {
+      // Whoever goes on from it waits for it, or finds that it is gone.
+      if (error instanceof CheckpointError && error.problem !== "corrupt") return null;
+      throw error;
+    });
+    if (content) contentToSnapshot(content, program);
   }
   const steps = stepsPerEpoch(data.trainingSamples, job.batchSize);
   const lines = [

@@ -6,6 +6,7 @@ import { type Health, noHealth, serveHealth } from "../adapters/system/health.ts
 import { createLog } from "../adapters/system/log.ts";
 import type { EngineChoice } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
+import { nearestName } from "../core/nearest-name.ts";
 import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
 import type { Device, EngineKind } from "../ports/engine.ts";
 import type { Log, LogLevel } from "../ports/log.ts";
@@ -107,14 +108,14 @@ export function resumeOf(args: Arguments, ...words: "same"[]): RunRequest["resum
   const text = args.text("resume") ?? "auto";
   const known = ["auto", "never", ...words].find((word) => word === text);
   if (known !== undefined) return known as "auto" | "never" | "same"; // one of those above
-  // Ids have digits or are long; a short word without any is a slip.
-  if (text === "best" || text === "latest" || /^(?=.*\d|.{8})[A-Za-z0-9._-]{3,}$/.test(text)) {
+  const near = nearestName(text, ["auto", "never", "best", "latest", ...words]);
+  if (text === "best" || text === "latest" || (near === null && /^[A-Za-z0-9._-]{3,}$/.test(text))) {
     return { checkpoint: text };
   }
   throw new LockstepError(
     "usage",
     `--resume is ${JSON.stringify(text)}; one of ${["auto", "never", "best", "latest", ...words].join(", ")}, or the id of a checkpoint or a part of it was expected.`,
-    { hint: "`lockstep checkpoints list` shows the ids." },
+    { hint: near ? `Is ${near} meant?` : "`lockstep checkpoints list` shows the ids." },
   );
 }
 

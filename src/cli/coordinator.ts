@@ -102,6 +102,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     epochs,
     checkpoint: job.checkpoint,
     allowChange: args.flag("allow-change"),
+    nowMs: systemClock.wallMs(),
     defaultThreads,
   } as const;
   let handler: ControlHandler | null = null;

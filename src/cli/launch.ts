@@ -9,12 +9,13 @@ import { checkNotRunning } from "../adapters/system/run-registry.ts";
 import { chooseMode, createView } from "../adapters/terminal/view.ts";
 import { type EngineChoice, prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { lossCurve } from "../core/curve.ts";
+import { idsMeant } from "../core/checkpoint-id.ts";
 import { exitCodes, LockstepError, messageOf } from "../core/errors.ts";
 import { runKey } from "../core/keys.ts";
 import { checkReplicas } from "../core/replicas.ts";
 import { epochRecords, type ResultCheckpoint, type RunResult } from "../core/run-result.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
-import { readLedger } from "../runtime/read-ledger.ts";
+import { readCheckpoints } from "../runtime/read-checkpoints.ts";
 import { startChild } from "./child.ts";
 import { defaultMaxRestarts } from "./cluster.ts";
 import type { Arguments, Command } from "./command.ts";
@@ -33,7 +34,7 @@ import {
 import { connectEtcd } from "./connect-etcd.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { type LocalCertificates, localCertificates } from "./local-certificates.ts";
-import { checkPlace } from "./open-storage.ts";
+import { checkPlace, openStorage } from "./open-storage.ts";
 import { securityOptions } from "./security.ts";
 import { checkpointsOf, openEtcdServer, type Session, type Settings, startSession } from "./session.ts";
 import { StopRequest } from "./stop-request.ts";
@@ -132,7 +133,7 @@ async function runLaunch(args: Arguments): Promise<number> {
       say(await stoppedText(last, { byUser: stop.requested, goOn: settings.goOn, checkpoints }));
       return exitCodes.interrupted;
     }
-    const evaluation = await evaluate(session, last, settings, args, checked.engine);
+    const evaluation = await evaluate(session, last, settings, args, checked.engine, say);
     const result = await finish(session, last, evaluation, settings, (systemClock.monotonicMs() - begunMs) / 1000);
     view.finished(result);
     return 0;
@@ -244,7 +245,7 @@ async function check(
   return checked;
 }
 
-/** That the job as it is now can go on from `latest`, before a start that may change something has changed anything. */
+/** That the job as it is now can go on from the checkpoint that is meant, before a start that may change something has changed anything. */
 async function checkChange(
   { jobName, jobPath, dataDirectory, directory, certificates }: Settings,
   args: Arguments,
@@ -257,11 +258,14 @@ async function checkChange(
   const etcd = connectEtcd(endpoints, budgetOf(args), log, certificates?.operator ?? null);
   try {
     if (!(await etcd.get(runKey(jobName)))) return;
-    const { record, pointers } = await readLedger(etcd, jobName, runOf(args));
-    if (!pointers.latest) return;
+    const { record, pointers, records } = await readCheckpoints(etcd, jobName, runOf(args));
+    const wanted = resumeOf(args);
+    const word = typeof wanted === "object" ? wanted.checkpoint : "latest";
+    const named = word === "best" || word === "latest" ? pointers[word]?.id : idsMeant(word, [...records.keys()])[0];
+    if (named === undefined) return;
     const checkpoints = checkpointsOf(args, join(directory, `run-${record.run}`));
     const options = ["--data", dataDirectory, "--engine", engine, "--device", device];
-    await runCheck([jobPath, ...options, "--checkpoints", checkpoints, "--checkpoint", pointers.latest.id], () => {});
+    await runCheck([jobPath, ...options, "--checkpoints", checkpoints, "--checkpoint", named], () => {});
   } finally {
     await etcd.close();
   }
@@ -281,9 +285,15 @@ async function evaluate(
   settings: Settings,
   args: Arguments,
   engine: EngineChoice["kind"],
+  say: (line: string) => void,
 ): Promise<Evaluation> {
   if (!settings.job.test && !settings.job.report) return { test: {}, report: null };
-  const ids = [last.best?.id ?? last.latest?.id, last.latest?.id].filter((id) => id !== undefined);
+  const wanted = new Set([last.best?.id ?? last.latest?.id, last.latest?.id].filter((id) => id !== undefined));
+  const log = createLog({ stream: process.stderr, format: "text", level: "error" });
+  const stored = (await (await openStorage(session.checkpoints, log)).list()).map(({ id }) => id);
+  const ids = [...wanted].filter((id) => stored.includes(id));
+  for (const id of wanted) if (!stored.includes(id)) say(`${id} is not there any more, so it is not evaluated.`);
+  if (ids.length === 0) return { test: {}, report: null };
   const child = await startChild({
     name: "evaluate",
     args: [

@@ -51,6 +51,11 @@ async function runPredict(args: Arguments): Promise<number> {
       hint: "Give another --output, or remove it first.",
     });
   }
+  if (!existsSync(file)) {
+    throw new LockstepError("invalid-data", `There is no data file ${resolve(file)}.`, {
+      hint: "--data names a file with the rows to predict.",
+    });
+  }
   const jobFile = args.argument;
   const word = args.text("checkpoint");
   const { found, ids } = await chooseCheckpoints(args, jobFile, word === undefined ? [] : [word]);
@@ -67,6 +72,7 @@ async function runPredict(args: Arguments): Promise<number> {
   const write = (isJsonLines(output ?? file) ? jsonWriter : csvWriter)(job, meaning, predictor.outputs);
   const onUnused = (columns: readonly string[]) => say(`Columns that the model does not take: ${columns.join(", ")}.`);
   let rows = 0;
+  let strange = 0;
   await writing(output, async (stream) => {
     for await (const { count, values } of readRows(
       resolve(file),
@@ -78,11 +84,26 @@ async function runPredict(args: Arguments): Promise<number> {
       // Not before the first rows: what is wrong with the file is then all that is said.
       await put(stream, `${rows === 0 ? write.heading : ""}${write.rows(outputs, count)}`);
       rows += count;
+      strange += strangeRows(outputs, count);
     }
     if (rows === 0) await put(stream, write.heading);
   });
+  if (strange > 0) {
+    say(
+      `Of ${plural(strange, "row")} an output is no finite number, as the checkpoint's weights or the row's values make it.`,
+    );
+  }
   if (output !== undefined) say(`${plural(rows, "row")} predicted with ${ids[0]}, in ${resolve(output)}.`);
   return 0;
+}
+
+function strangeRows(outputs: Float32Array, count: number): number {
+  const width = outputs.length / count;
+  let strange = 0;
+  for (let row = 0; row < count; row++) {
+    if (!outputs.subarray(row * width, (row + 1) * width).every(Number.isFinite)) strange++;
+  }
+  return strange;
 }
 
 function say(line: string): void {

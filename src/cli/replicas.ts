@@ -30,6 +30,8 @@ import { checkListen, type ProcessSecurity } from "./security.ts";
 export interface OwnCheckpoints {
   readonly storage: CheckpointStorage;
   readonly store: Store;
+  /** Deletes what is not kept any more, as far as that is known by now. */
+  tidy(): Promise<void>;
   close(): void;
 }
 
@@ -102,6 +104,7 @@ export async function openOwnCheckpoints(args: Arguments, wish: OwnCheckpointsWi
   return {
     storage,
     store,
+    tidy: () => tidying.tidy(),
     close() {
       tidying.close();
       server.close();

@@ -159,6 +159,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     try {
       const end = await Promise.race([agent.run(), failed]);
       log.info("left", { why: end });
+      await own?.tidy();
       if (end === "drained") return asked === "start again" ? exitCodes["start-again"] : 0;
       if (onFinish === "exit") return 0;
       await started.stop();

@@ -22,19 +22,31 @@ export async function stoppedText(
   const wrong = latest && (await wrongWith(latest, checkpoints));
   const saved = latest ? `step ${latest.step} is saved` : "nothing was trained yet";
   const where = wrong
-    ? `step ${latest.step} was saved, and is not whole any more (${wrong.replace(/\.$/, "")}), so the next start goes on from what is whole`
+    ? `step ${latest.step} was saved, and is not whole any more (${wrong.reason.replace(/\.$/, "")}); ${wrong.next}`
     : saved;
   return `Stopped${byUser ? "" : ` (${reason})`}: ${where}. Go on with: ${launchCommand(goOn)}`;
 }
 
-/** As a sentence; null if nothing is wrong, or nobody can tell from here. */
-async function wrongWith({ id }: CheckpointPointer, checkpoints: string): Promise<string | null> {
+interface Wrong {
+  readonly reason: string;
+  /** What a start goes on from. */
+  readonly next: string;
+}
+
+/** Null if nothing is wrong, or nobody can tell from here. */
+async function wrongWith({ id }: CheckpointPointer, checkpoints: string): Promise<Wrong | null> {
   const log = createLog({ stream: process.stderr, format: "text", level: "error" });
+  const storage = await openStorage(checkpoints, log);
   try {
-    await (await openStorage(checkpoints, log)).check(id);
+    await storage.check(id);
     return null;
   } catch (error) {
-    const isWrong = error instanceof CheckpointError && ["missing", "corrupt"].includes(error.problem);
-    return isWrong ? error.message : null;
+    if (!(error instanceof CheckpointError && ["missing", "corrupt"].includes(error.problem))) return null;
+    const others = (await storage.list()).filter((one) => one.id !== id);
+    const next =
+      others.length > 0
+        ? "the next start goes on from an earlier one"
+        : "there is no other one: put it back, or begin anew with --resume never";
+    return { reason: error.message, next };
   }
 }

@@ -3,7 +3,7 @@ import type { Manifest } from "./manifest.ts";
 import { formatBytes, formatCount, formatValue } from "./number-format.ts";
 import { type CheckpointRecord, exactnessOf } from "./records.ts";
 import type { CheckpointPointer } from "./status.ts";
-import { printable, table } from "./summary-table.ts";
+import { plural, printable, table } from "./summary-table.ts";
 
 /** What etcd says of a run's checkpoints. */
 export interface CheckpointsInEtcd {
@@ -16,7 +16,7 @@ export interface CheckpointsInEtcd {
 
 /**
  * *best*, *latest*: what the pointers name. *pinned*: nothing may delete it. *condemned*: it will be deleted. *set aside*: a
- * worker found it to be another than was written. *unpublished*: whole in storage, but nobody published it. *missing*: published, and not in storage. *corrupt*: its
+ * worker found it to be another than was written. *unpublished*: whole in storage, and etcd has no record of it. *missing*: published, and not in storage. *corrupt*: its
  * manifest is not what was written, so no more is known of it.
  */
 export type Mark = "best" | "latest" | "pinned" | "condemned" | "set aside" | "unpublished" | "missing" | "corrupt";
@@ -123,13 +123,15 @@ export function checkpointsTable(
   const runs = new Set(rows.flatMap(({ run }) => (run === null ? [] : [run])));
   const column = <T>(applies: boolean, value: T): T[] => (applies ? [value] : []);
   const areHeld = rows.some(({ holders }) => holders !== null);
+  const wentBack = new Set(rows.flatMap(({ lineage }) => lineage ?? [])).size > 1;
   const head = [
-    ...["id", ...column(runs.size > 1, "run"), "epoch", "step", monitor, "size", "is"],
+    ...["id", ...column(runs.size > 1, "run"), ...column(wentBack, "lineage"), "epoch", "step", monitor, "size", "is"],
     ...["exactness", "age", ...column(areHeld, "held by")],
   ];
   const cells = rows.map((row) => [
     printable(row.id),
     ...column(runs.size > 1, row.run ?? "?"),
+    ...column(wentBack, row.lineage === null ? "?" : String(row.lineage)),
     epochText(row),
     row.step === null ? "?" : formatCount(row.step),
     formatValue(row.value),
@@ -139,8 +141,12 @@ export function checkpointsTable(
     row.writtenAt === null ? "–" : ageOf(row.writtenAt),
     ...column(areHeld, holdersText(row.holders)),
   ]);
-  const first = runs.size > 1 ? 2 : 1;
-  return table([head, ...cells], [first, first + 1, first + 2, first + 3]);
+  const first = head.indexOf(wentBack ? "lineage" : "epoch");
+  const numbers = head.indexOf("size") - first + 1;
+  return table(
+    [head, ...cells],
+    Array.from({ length: numbers }, (_, i) => first + i),
+  );
 }
 
 function holdersText(holders: Holders | null): string {
@@ -151,7 +157,7 @@ function holdersText(holders: Holders | null): string {
 
 function epochText({ epoch, stepInEpoch }: ListedCheckpoint): string {
   if (epoch === null) return "?";
-  return stepInEpoch ? `${formatCount(epoch)} + ${formatCount(stepInEpoch)} steps` : formatCount(epoch);
+  return stepInEpoch ? `${formatCount(epoch)} + ${plural(stepInEpoch, "step")}` : formatCount(epoch);
 }
 
 /** One checkpoint for people, from its manifest alone. */
@@ -229,5 +235,5 @@ export function manifestText(
 
 function place({ epoch, stepInEpoch }: Manifest): string {
   const ended = `${formatCount(epoch)} epoch${epoch === 1 ? "" : "s"} ended`;
-  return stepInEpoch > 0 ? `${ended} and ${formatCount(stepInEpoch)} steps of the next` : ended;
+  return stepInEpoch > 0 ? `${ended} and ${plural(stepInEpoch, "step")} of the next` : ended;
 }

@@ -134,7 +134,7 @@ const earlyStopping: Check<EarlyStopping> = (value, path) => {
     );
   }
   return {
-    patience: wholeNumber(1)(fields.patience, at("patience")),
+    patience: wholeNumber(0)(fields.patience, at("patience")),
     minDelta: optional(fields.minDelta, at("minDelta"), finiteNumber(notNegative)) ?? 0,
     startFromEpoch: optional(fields.startFromEpoch, at("startFromEpoch"), wholeNumber(0)) ?? 0,
   };

@@ -9,7 +9,7 @@ import type { Sampling } from "./ledger.ts";
 import type { EpochHistory } from "./status.ts";
 
 export interface EarlyStopping {
-  /** So many epochs in a row without improvement end the run. */
+  /** So many epochs in a row without improvement end the run; 0 is as 1. */
   readonly patience: number;
   /** Better by this much or less is no improvement. */
   readonly minDelta: number;
@@ -41,7 +41,7 @@ export function stoppedEarly(
       waited = 0;
     } else waited++;
   }
-  if (waited < patience) return null;
+  if (waited < Math.max(1, patience)) return null;
   const finding = best
     ? `${rule.monitor} has not improved ${minDelta > 0 ? `by more than ${minDelta} ` : ""}since epoch ${best.epoch}`
     : `${rule.monitor} was never a finite number`;

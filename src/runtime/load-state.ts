@@ -1,14 +1,15 @@
 /**
- * Taking a state out of a checkpoint. *Unreadable is not corrupt*: what is absent, or cannot be read, is waited for, since
- * it may be whole. What was read to the end and is not what was written is set aside, in etcd, with the reason; the
- * coordinator then finds another state to go on from. Nothing is deleted.
+ * Taking a state out of a checkpoint. *Unreadable is not corrupt*: what cannot be read, or is not to be seen yet, is waited for,
+ * since it may be whole. What was read to the end and is not what was written, and what is gone (core/gone.ts), is set
+ * aside, in etcd, with the reason; the coordinator then finds another state to go on from. Nothing is deleted.
  */
 import type { FailureBudget } from "../core/failure-budget.ts";
 import { messageOf } from "../core/errors.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
+import { goneReason, isGone } from "../core/gone.ts";
 import type { Keys } from "../core/keys.ts";
 import { CheckpointError } from "../core/manifest.ts";
-import type { CheckpointRecord } from "../core/records.ts";
+import type { CheckpointRecord, JobRecord } from "../core/records.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ComputeInfo } from "../ports/compute.ts";
@@ -20,6 +21,7 @@ import { patiently, unlessAborted } from "./patience.ts";
 import { contentToSnapshot } from "./state.ts";
 
 export interface LoadOptions {
+  readonly record: JobRecord;
   readonly info: ComputeInfo;
   readonly keys: Keys;
   readonly budget: FailureBudget;
@@ -59,8 +61,10 @@ export async function loadState(
     } catch (error) {
       over.throwIfAborted();
       if (!(error instanceof CheckpointError)) throw error;
-      if (error.problem === "corrupt") {
-        await setAside(options, wanted, error.message, over);
+      const reason =
+        error.problem === "corrupt" ? error.message : (await isGoneNow(options, wanted, error)) ? goneReason : null;
+      if (reason !== null) {
+        await setAside(options, wanted, reason, over);
         // The next generation says what to go on from.
         return unlessAborted(new Promise<never>(() => {}), over);
       }
@@ -89,6 +93,25 @@ async function verifiedAs(
   }
 }
 
+/** Where each worker has its own, another one may have it, and come back. */
+async function isGoneNow(
+  { coordination, keys, storage, record: { job, run, replicas }, clock }: LoadOptions,
+  { id }: Wanted,
+  { problem }: CheckpointError,
+): Promise<boolean> {
+  if (problem !== "missing" || replicas > 0) return false;
+  try {
+    const entry = await coordination.get(keys.checkpoint(id));
+    const record = entry && decodeJson<CheckpointRecord>(entry.value);
+    if (record?.state !== "live") return false;
+    const ofRun = (await storage.list()).filter(({ manifest }) => manifest.job === job && manifest.run === String(run));
+    const there = ofRun.map((stored) => stored.id);
+    return isGone({ id, writtenAtMs: record.writtenAtMs }, there, clock.wallMs());
+  } catch {
+    return false; // who cannot be asked says nothing
+  }
+}
+
 /** Only from live, and only as a member of the generation that asks for it: a fenced record. */
 async function setAside(
   options: LoadOptions,
@@ -97,7 +120,7 @@ async function setAside(
   over: AbortSignal,
 ): Promise<void> {
   const { coordination, keys, clock, log, budget, workerId } = options;
-  log.error("a checkpoint is corrupt and set aside", { checkpoint: id, reason });
+  log.error("a checkpoint is set aside", { checkpoint: id, reason });
   const key = keys.checkpoint(id);
   const attempt = async (): Promise<boolean> => {
     const entry = await coordination.get(key);

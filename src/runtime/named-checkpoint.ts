@@ -50,6 +50,6 @@ export function noCheckpoint(wanted: string, { checkpoints }: RunReading, { job,
     hint:
       ids.length === 0
         ? "Start it without --resume."
-        : "Name one of them, best or latest; `lockstep checkpoints list` shows all.",
+        : `Name one of them, or ${wanted === "best" ? "latest" : "best or latest"}; \`lockstep checkpoints list\` shows all.`,
   });
 }

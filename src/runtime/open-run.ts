@@ -17,7 +17,7 @@ import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
 import { type ChosenRun, chooseRun } from "./choose-run.ts";
 import { bestSoFar } from "./decision-operations.ts";
-import { mendFinished } from "./mend-finished.ts";
+import { mendPublished } from "./mend-published.ts";
 import { findCheckpoint, noCheckpoint } from "./named-checkpoint.ts";
 import { type RunArchive, rebuildRun, unknownGeneration } from "./rebuild-run.ts";
 import { readRun, readValue } from "./run-reading.ts";
@@ -49,6 +49,8 @@ export interface RunRequest {
   readonly allowChange: boolean;
   /** The job's checkpoints, where this process sees them: what etcd has lost is rebuilt from them. */
   readonly archive: RunArchive | null;
+  /** By the wall clock, for how long ago something was written. */
+  readonly nowMs: number;
   /** For a new run: threads, once S is known. */
   readonly defaultThreads: (shards: number) => number;
 }
@@ -115,7 +117,8 @@ export async function openRun(coordination: Coordination, request: RunRequest): 
   }
   const keys = keysOf(request.job, number);
   const trainsOn = (done: Done, old: JobRecord) => isOpenAgain(done, old, request);
-  const mended = request.resume === "same" ? [] : await mendFinished(coordination, request.archive, keys, trainsOn);
+  const mended =
+    request.resume === "same" ? [] : await mendPublished(coordination, request.archive, keys, request.nowMs, trainsOn);
   const opened = await resume(coordination, request, keys, chosen);
   return { ...opened, notices: [...chosen.notices, ...mended, ...opened.notices] };
 }

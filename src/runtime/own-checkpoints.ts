@@ -28,8 +28,13 @@ export interface OwnCheckpointsOptions {
   readonly log: Log;
 }
 
+export interface Tidying extends Watch {
+  /** Once more, before its worker ends. */
+  tidy(): Promise<void>;
+}
+
 /** Tidies now, and whenever what is published may have changed, until it is closed. */
-export function keepTidy(options: OwnCheckpointsOptions): Watch {
+export function keepTidy(options: OwnCheckpointsOptions): Tidying {
   const { coordination, keys, log, pollMs } = options;
   let isTidying = false;
   let again = false;
@@ -47,7 +52,8 @@ export function keepTidy(options: OwnCheckpointsOptions): Watch {
     isTidying = false;
   };
   void tidy();
-  return coordination.watch(keys.checkpoints, pollMs, () => void tidy());
+  const watch = coordination.watch(keys.checkpoints, pollMs, () => void tidy());
+  return { close: () => watch.close(), tidy };
 }
 
 export async function deleteUnneeded({ coordination, keys, record, storage, log }: OwnCheckpointsOptions) {

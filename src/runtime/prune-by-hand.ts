@@ -71,7 +71,7 @@ export async function planPrune(
         return { id, step, fate: isKept ? "kept" : "deleted", reason: `${why}: ${reason}` };
       }),
     ...read.condemned.map(({ id }) => deleted(id, placeInId(options.record, id)?.step ?? 0, "condemned before")),
-    ...unpublished.map(({ id, manifest: { step } }) => deleted(id, step, "nobody published it")),
+    ...unpublished.map(({ id, manifest: { step } }) => deleted(id, step, "etcd has no record of it")),
     ...ofEarlierEras.map(({ id, manifest: { step, era } }): PruneVerdict => {
       const reason = `of era ${era}: etcd's data were lost since, and its record with them`;
       return { id, step, fate: earlierEras ? "deleted" : "kept", reason };

@@ -443,7 +443,7 @@ describe("a wrong field is named with its path, its value and what was expected"
     [
       "checkpoint",
       { earlyStopping: {} },
-      "checkpoint.earlyStopping.patience is missing; expected a whole number, 1 or more.",
+      "checkpoint.earlyStopping.patience is missing; expected a whole number, 0 or more.",
     ],
     [
       "checkpoint",

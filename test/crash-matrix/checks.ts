@@ -136,7 +136,8 @@ async function take(
     void reasonOf(scene, id).then((reason) => reason !== null && over.abort());
   });
   const generation = (await coordination.get(keys.generation))!.modRevision;
-  const options = { info, keys, budget: failureBudget(), coordination, storage, clock, log, workerId: name };
+  const { record } = scene;
+  const options = { record, info, keys, budget: failureBudget(), coordination, storage, clock, log, workerId: name };
   try {
     const wanted = { id, digest: state.digest, generation };
     const taken = await loadState(options, wanted, over.signal, () => false);

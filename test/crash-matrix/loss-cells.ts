@@ -59,7 +59,7 @@ async function checkRebuilt(
       bounds: null,
       replicas: null,
     },
-    ...{ budgetMs, fields, epochs, checkpoint, allowChange: false, defaultThreads: () => 1 },
+    ...{ budgetMs, fields, epochs, checkpoint, allowChange: false, defaultThreads: () => 1, nowMs: 0 },
   };
   const { record, resumed } = await openRun(scene.observer, request);
   assert.deepEqual([resumed, record.run, record.shards], [true, scene.record.run, scene.record.shards]);

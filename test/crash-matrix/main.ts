@@ -17,13 +17,19 @@ import { writeCells } from "./write-cells.ts";
 const killsAtOnce = 3;
 const fastKills = /^(write .*manifest|syncDirectory STAGING|rename|syncDirectory ROOT|.* publish|removeTree)/;
 
-const usage = "npm run crash-matrix -- [--fast] [--only KIND,…] [--at POINT] [--until-failure]";
+const usage = `npm run crash-matrix -- [--fast] [--only KIND,…] [--at POINT] [--until-failure]
+
+  --fast           a part of it, in two minutes: what \`npm test\` runs
+  --only KIND,…    these faults alone: ${faultKinds.join(", ")}
+  --at POINT       what is in one place, as the table's second column names it
+  --until-failure  no cell after the first that fails`;
 const { values: options } = wordsOf({
   options: {
     fast: { type: "boolean", default: false },
     only: { type: "string" },
     at: { type: "string" },
     "until-failure": { type: "boolean", default: false },
+    help: { type: "boolean", short: "h", default: false },
   },
 });
 
@@ -36,6 +42,10 @@ function wordsOf<T extends ParseArgsConfig>(config: T): ReturnType<typeof parseA
   }
 }
 
+if (options.help) {
+  process.stdout.write(`${usage}\n`);
+  process.exit(0);
+}
 const kinds = options.only === undefined ? faultKinds : options.only.split(",").map(kindOf);
 const all = await recordPoints();
 const points = options.fast ? all.filter(isTelling) : all;

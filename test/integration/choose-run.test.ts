@@ -16,7 +16,7 @@ const log = createLog({ stream: process.stderr, format: "text", level: "error" }
 const request: RunRequest = {
   ...{ job: "one", resume: "auto", run: null, shards: null, threads: null, workers: 2, bounds: null, budgetMs: 5000 },
   ...{ fields: {}, epochs: 3, checkpoint: ruleOf({ monitor: "loss", mode: "min" }) },
-  ...{ replicas: null, allowChange: false, archive: null, defaultThreads: () => 1 },
+  ...{ replicas: null, allowChange: false, archive: null, nowMs: 0, defaultThreads: () => 1 },
 };
 /** Folders of these runs; whether there is anything in them does not matter while etcd knows the run. */
 const folders = (newest: number): RunArchive => ({

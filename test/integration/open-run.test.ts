@@ -25,7 +25,7 @@ const request: RunRequest = {
   ...{ job: "one", resume: "auto", run: null, shards: null, threads: null, workers: 2, bounds: null, budgetMs: 5000 },
   ...{ fields: { "job.seed": "7", "job.batchSize": "20" }, epochs: 3 },
   checkpoint: ruleOf({ monitor: "loss", mode: "min" }),
-  ...{ replicas: null, allowChange: false, archive: null, defaultThreads: () => 1 },
+  ...{ replicas: null, allowChange: false, archive: null, nowMs: 0, defaultThreads: () => 1 },
 };
 const fingerprint = {
   ...{ ...request.fields, "job.graph": "g", "engine.kind": "native", "engine.threads": "1", shards: "2" },
@@ -204,6 +204,29 @@ test("rule 11: nobody goes back while somebody trains, nor to what is set aside;
   store.close();
 });
 
+test("rule 15: a best that is gone is not best any more, also of a run that is not finished; a new one is waited for", async () => {
+  for (const isFinished of [true, false]) {
+    const { store, client, archive, read } = await finishedRun([]);
+    if (!isFinished) await client.transact([], [{ kind: "delete", key: keys.done }]);
+    const left = ["c2", "c3", "c4"].map((id, i) => checkpointOf(id, 8 + 4 * i, 0));
+    const without: RunArchive = {
+      ...archive,
+      checkpointsOf: () => Promise.resolve(left),
+      check: (run, id) =>
+        id === "c1" ? Promise.reject(new CheckpointError("missing", "gone")) : archive.check(run, id),
+    };
+    const now = { ...request, epochs: isFinished ? 4 : 9, archive: without };
+    await openRun(client, { ...now, nowMs: 60_000 });
+    assert.equal((await read()).best, "c1", "it may not be visible yet");
+    await openRun(client, { ...now, archive: { ...without, checkpointsOf: async () => [] }, nowMs: 60_001 });
+    assert.equal((await read()).best, "c1", "nothing is there: that may be the wrong place");
+    const { notices } = await openRun(client, { ...now, nowMs: 60_001 });
+    assert.deepEqual(await read(), { done: isFinished, best: "c2", aside: ["c1"] });
+    assert.match(notices.join(" "), /c1 is set aside: it, or a part of it, is not there any more.*left c2 /);
+    store.close();
+  }
+});
+
 /** A finished run with checkpoints c1 (the best), c2, c3 and c4 (latest), of which these are corrupt now. */
 async function finishedRun(corrupt: readonly string[], replicas = 0) {
   const { store, client } = await begun();
@@ -258,7 +281,7 @@ test("a finished run whose best is damaged: the next best that is whole is best,
   assert.deepEqual(notices, [
     "The checkpoint c1 is set aside: it was cut off.",
     "The checkpoint c2 is set aside: it was cut off.",
-    "c1 (epoch 1) was best; of those that are whole c3 (epoch 3, loss 0.5) is, from here on.",
+    "c1 (epoch 1) was best; of those that are left c3 (epoch 3, loss 0.5) is, from here on.",
   ]);
   assert.deepEqual(await read(), { done: true, best: "c3", aside: ["c1", "c2"] });
   assert.deepEqual((await openRun(client, { ...request, archive })).notices, []);

@@ -53,7 +53,7 @@ test(
     const nothing = await checkpoints("prune", "--dry-run", "--json");
     assert.deepEqual(
       Object.entries(fates(nothing.stdout)).filter(([, [fate]]) => fate === "deleted"),
-      [[orphan, ["deleted", "nobody published it"]]],
+      [[orphan, ["deleted", "etcd has no record of it"]]],
     );
     const dry = await checkpoints("prune", few, "--dry-run", "--json");
     assert.equal(dry.code, 0, dry.stderr);
@@ -62,13 +62,13 @@ test(
       if (id === latest) return ["kept", "latest"];
       if (id === best) return ["kept", "best"];
       if (id === pinned) return ["kept", "pinned"];
-      return ["deleted", id === orphan ? "nobody published it" : "nothing keeps it"];
+      return ["deleted", id === orphan ? "etcd has no record of it" : "nothing keeps it"];
     };
     assert.deepEqual(fates(dry.stdout), Object.fromEntries([...before, orphan].map((id) => [id, expected(id)])));
 
     const pruned = await checkpoints("prune", few);
     assert.equal(pruned.code, 0, pruned.stderr);
-    assert.match(pruned.stdout, new RegExp(`^${orphan} +\\d+ +deleted +nobody published it$`, "m"));
+    assert.match(pruned.stdout, new RegExp(`^${orphan} +\\d+ +deleted +etcd has no record of it$`, "m"));
     const kept = [...new Set([latest, best, pinned])].sort();
     assert.deepEqual(ids(), kept);
     assert.equal((await checkpoints("verify")).code, 0, "nothing that is published is missing");

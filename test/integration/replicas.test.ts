@@ -89,7 +89,7 @@ test(
       await writeFile(path, bytes.subarray(1));
       const { code, stdout } = await verify();
       assert.equal(code, exitCodes["corrupt-checkpoint"], stdout);
-      assert.match(stdout, new RegExp(`^${latest}  whole: 3 files`, "m"));
+      assert.match(stdout, new RegExp(`^${latest}  whole: its manifest and 3 files`, "m"));
       assert.ok(
         stdout.includes(`${latest}  the copy in ${join(storeOf(folder, worker), latest)} is CORRUPT: `),
         stdout,

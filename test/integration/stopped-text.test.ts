@@ -14,7 +14,8 @@ const quiet: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () 
 test("a launch that was stopped says what is saved, unless hands were on it since", async (context) => {
   const checkpoints = await mkdtemp(join(tmpdir(), "lockstep-stopped-"));
   context.after(() => rm(checkpoints, { recursive: true, force: true }));
-  const { location } = await (await openDirectoryStorage(checkpoints, quiet)).write(content("one"));
+  const storage = await openDirectoryStorage(checkpoints, quiet);
+  const { location } = await storage.write(content("one"));
   const latest = { id: "one", step: 30 } as CheckpointPointer; // all that is read of it
   const goOn = { words: ["job.ts"], epochs: null };
   const says = (byUser: boolean, reason = "Ctrl-C") => stoppedText({ latest, reason }, { byUser, goOn, checkpoints });
@@ -27,8 +28,10 @@ test("a launch that was stopped says what is saved, unless hands were on it sinc
   await unlink(join(location, "weights.safetensors"));
   assert.match(
     await says(true),
-    /^Stopped: step 30 was saved, and is not whole any more \(.*weights\.safetensors.*\), so the next start goes on from what is whole\./,
+    /^Stopped: step 30 was saved, and is not whole any more \(.*weights\.safetensors.*\); there is no other one: put it back/,
   );
+  await storage.write(content("two"));
+  assert.match(await says(true), /; the next start goes on from an earlier one\. Go on with: npx/);
   await rm(location, { recursive: true });
   assert.match(await says(true), /is not whole any more \(There is no checkpoint "one" in /);
 });

@@ -317,6 +317,7 @@ export class Cluster {
         replicas: this.#shape.replicas,
         allowChange: this.#allowsChange,
         archive,
+        nowMs: clock.wallMs(),
         defaultThreads: () => 1,
       });
       this.#opened();

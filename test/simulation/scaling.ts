@@ -179,7 +179,7 @@ function startCoordinator(cluster: Cluster): void {
         bounds: null,
       },
       ...{ budgetMs: budget.budgetMs, fields: {}, epochs: shape.epochs, checkpoint: tinyJob(shape).checkpoint },
-      ...{ replicas: null, allowChange: false, archive: null, defaultThreads: () => 1 },
+      ...{ replicas: null, allowChange: false, archive: null, nowMs: 0, defaultThreads: () => 1 },
     });
     const coordinator = new Coordinator({
       ...{ record, keys, coordination, clock, budget, log: trace.logOf(actor.name), archive: null },

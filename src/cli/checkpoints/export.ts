@@ -8,6 +8,7 @@ import { LockstepError, messageOf } from "../../core/errors.ts";
 import { formatBytes, formatCount } from "../../core/number-format.ts";
 import { exactnessOf } from "../../core/records.ts";
 import type { CheckpointContent } from "../../ports/checkpoint-storage.ts";
+import { preprocessingOf } from "../../runtime/state.ts";
 import type { Arguments, Command } from "../command.ts";
 import {
   type FoundCheckpoints,
@@ -96,7 +97,11 @@ async function toTensors({ load }: FoundCheckpoints, id: string, path: string): 
   const content = await load(id);
   const { equivalences, ...rest } = described(content);
   const texts = Object.entries(rest).map(([name, value]) => [name, String(value)] as const);
-  const metadata = { ...Object.fromEntries(texts), equivalences: equivalences.join("; ") };
+  const metadata = {
+    ...Object.fromEntries(texts),
+    equivalences: equivalences.join("; "),
+    preprocessing: JSON.stringify(preprocessingOf(content)),
+  };
   const sizeBytes = await writing(path, () => exportTensors(path, content.weights, metadata));
   return [`${id}: ${formatCount(content.weights.length)} tensors, ${formatBytes(sizeBytes)}, in ${path}`];
 }

@@ -1,4 +1,5 @@
 /** `lockstep checkpoints list`: what a run has kept. */
+import { dirname } from "node:path";
 import { loadJob } from "../../adapters/job-file/load-job.ts";
 import { checkpointsTable, listCheckpoints } from "../../core/checkpoint-list.ts";
 import { LockstepError } from "../../core/errors.ts";
@@ -23,7 +24,7 @@ export const list: Command = {
 
 Reads no tensors. "is" says: best or latest; pinned, nothing deletes it; condemned, it will be deleted; set aside,
 it was read to the end and is not what was written, so that nothing goes on from it, and it stays until \`checkpoints prune
---set-aside\`; unpublished, it is whole and nobody published it; missing, it is published and not there; corrupt, its
+--set-aside\`; unpublished, it is whole and etcd has no record of it; missing, it is published and not there; corrupt, its
 manifest is not what was written.`,
   run: runList,
 };
@@ -48,7 +49,9 @@ async function runList(args: Arguments): Promise<number> {
     process.stdout.write(`${JSON.stringify({ ...run, location, etcd: etcd !== null, monitor, checkpoints: rows })}\n`);
     return 0;
   }
-  const heading = etcd ? `Run ${etcd.record.run} of "${etcd.record.job}", in ${location}` : `In ${location}`;
+  // Where each worker has its own, what etcd names lies in one of them.
+  const place = rows.some(({ holders }) => (holders?.here.length ?? 0) > 0) ? dirname(location) : location;
+  const heading = etcd ? `Run ${etcd.record.run} of "${etcd.record.job}", in ${place}` : `In ${place}`;
   const notes = [
     ...(etcd ? [] : ["etcd was not asked, so nobody knows what is published, best, latest, pinned or condemned."]),
     ...[...corrupt].map(([id, reason]) => `${id} is corrupt: ${reason}`),

@@ -190,7 +190,7 @@ function lineOf(finding: Finding): string {
   }
   if (finding.verdict !== "whole") return `${finding.id}  ${finding.verdict.toUpperCase()}: ${finding.reason}`;
   const { id, sizeBytes, files, asPublished } = finding;
-  return `${id}  whole: ${files} files, ${formatBytes(sizeBytes)}${asPublished ? ", as published" : ""}`;
+  return `${id}  whole: its manifest and ${files} files, ${formatBytes(sizeBytes)}${asPublished ? ", as published" : ""}`;
 }
 
 function print(args: Arguments, line: object, text: string): void {

@@ -1,10 +1,12 @@
 /**
- * A run that is finished has no workers which would find out that what it published was damaged since: whoever evaluates it
- * finds out, each time anew. So a start reads `latest` and `best` back. What is corrupt is set aside, with the reason. Without
- * its `latest` the run is not finished any more, and its workers go on from the newest whole checkpoint before; `best` moves to
- * the next best that is whole. One transaction does it, which compares all that it was decided by.
+ * What a start finds wrong with what is published, before there are workers that would. Of a run that is finished it reads `latest` and
+ * `best` back, since whoever evaluates it would find out each time anew. Of any other it looks whether `best` is there, since
+ * nobody goes on from it: `latest` is the workers' business. What is corrupt or gone is set aside, with the reason. Without its
+ * `latest` a run is not finished any more, and its workers go on from the newest whole checkpoint before; `best` moves to
+ * the next best that is left. One transaction does it, which compares all that it was decided by.
  */
 import { LockstepError, messageOf } from "../core/errors.ts";
+import { goneReason, isGone } from "../core/gone.ts";
 import { encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { CheckpointError } from "../core/manifest.ts";
@@ -17,13 +19,15 @@ import { type RunReading, readRun, readValue } from "./run-reading.ts";
 import { unchanged } from "./run-view.ts";
 
 /**
- * What was mended, as sentences; none when all is whole, or cannot be told from here, or the run is not finished.
+ * What was mended, as sentences; none when all is whole, or cannot be told from here.
+ * @param nowMs by the wall clock
  * @param trainsOn whether this start trains such a run on: its workers then find out about `latest` by themselves
  */
-export async function mendFinished(
+export async function mendPublished(
   coordination: Coordination,
   archive: RunArchive | null,
   keys: Keys,
+  nowMs: number,
   trainsOn: (done: Done, record: JobRecord) => boolean,
 ): Promise<readonly string[]> {
   for (;;) {
@@ -32,11 +36,14 @@ export async function mendFinished(
     const record = readValue<JobRecord>(reading.entries, keys.record);
     const latest = readValue<CheckpointPointer>(reading.entries, keys.latest);
     const done = readValue<Done>(reading.entries, keys.done);
-    if (!archive || !record || !latest || !done) return [];
-    const unread = trainsOn(done, record) ? latest : null;
+    if (!archive || !record || !latest) return [];
+    const unread = !done || trainsOn(done, record) ? latest : null;
     const copies: string[] = [];
-    const damaged = await damagedOf(archive, record, reading, { latest, unread, copies }, keys);
+    const look = done ? "read" : "find";
+    const damaged = await damagedOf({ archive, record, reading, keys, nowMs, look, copies }, { latest, unread });
     if (damaged.size === 0) return copies;
+    // Those who train publish and set aside by themselves.
+    if (!done && reading.members.length > 0) return copies;
     refuseWhileTraining(record, reading);
     const best = bestWithout(damaged, reading, keys);
     if (await setAside(coordination, keys, reading, { damaged, latest, best })) {
@@ -45,21 +52,31 @@ export async function mendFinished(
   }
 }
 
-/** Why, by id. Of a `best` that is damaged the next best is read too, and so on. */
+interface Looking {
+  readonly archive: RunArchive;
+  readonly record: JobRecord;
+  readonly reading: RunReading;
+  readonly keys: Keys;
+  readonly nowMs: number;
+  /** "find": only whether it is there. */
+  readonly look: "read" | "find";
+  /** Told of damaged copies, where there are several. */
+  readonly copies: string[];
+}
+
+/** Why, by id. Of a `best` that is damaged the next best is looked at too, and so on. */
 async function damagedOf(
-  archive: RunArchive,
-  record: JobRecord,
-  reading: RunReading,
-  { latest, unread, copies }: { latest: CheckpointPointer; unread: CheckpointPointer | null; copies: string[] },
-  keys: Keys,
+  looking: Looking,
+  { latest, unread }: { latest: CheckpointPointer; unread: CheckpointPointer | null },
 ): Promise<ReadonlyMap<string, string>> {
+  const { reading, keys } = looking;
   const damaged = new Map<string, string>();
-  const read = new Set(unread ? [unread.id] : []);
+  const seen = new Set(unread ? [unread.id] : []);
   const isDamaged = async (pointer: CheckpointPointer) => {
-    if (read.has(pointer.id)) return damaged.has(pointer.id);
-    read.add(pointer.id);
-    const isLive = reading.checkpoints.some(({ state, pointer: { id } }) => state === "live" && id === pointer.id);
-    const reason = isLive ? await damageOf(archive, record, pointer, copies) : null;
+    if (seen.has(pointer.id)) return damaged.has(pointer.id);
+    seen.add(pointer.id);
+    const live = reading.checkpoints.find((one) => one.state === "live" && one.pointer.id === pointer.id);
+    const reason = live ? await damageOf(looking, live) : null;
     if (reason !== null) damaged.set(pointer.id, reason);
     return reason !== null;
   };
@@ -72,33 +89,41 @@ async function damagedOf(
   return damaged;
 }
 
-/** Null: it is whole, or it cannot be told. What is absent or cannot be read may be whole. A damaged copy of several is told. */
-async function damageOf(
-  archive: RunArchive,
-  { run, replicas }: JobRecord,
-  { id, manifestSha256, holders }: CheckpointPointer,
-  told: string[],
-): Promise<string | null> {
-  if (replicas > 0) {
-    const copies = await archive.copiesOf(run, id, manifestSha256);
-    const corrupt = copies.filter(({ wrong }) => wrong?.problem === "corrupt");
-    for (const { location, wrong } of corrupt) {
-      told.push(
-        `The copy of ${id} in ${location} is damaged; it is replaced once its worker needs it: ${messageOf(wrong)}`,
-      );
-    }
-    // A holder that is not seen from here may have a whole copy.
-    if (copies.length < (holders?.length ?? 1)) return null;
-    return corrupt.length === copies.length ? messageOf(copies[0]?.wrong) : null;
-  }
+/** Null: it is whole, or it cannot be told: what cannot be read may be whole. A damaged copy of several is told. */
+async function damageOf(looking: Looking, published: PublishedRecord): Promise<string | null> {
+  const { archive, look } = looking;
+  const { run, replicas } = looking.record;
+  if (replicas > 0) return look === "read" ? damageOfCopies(looking, published.pointer) : null;
+  const { id, manifestSha256 } = published.pointer;
+  const there = (await archive.checkpointsOf(run)).map((stored) => stored.id);
+  const isAway = () => isGone({ id, writtenAtMs: published.writtenAtMs }, there, looking.nowMs);
+  if (look === "find") return !there.includes(id) && isAway() ? goneReason : null;
   try {
     const { manifestSha256: sha256 } = await archive.check(run, id);
     return sha256 === manifestSha256
       ? null
       : `its manifest has the SHA-256 ${sha256}, and ${manifestSha256} was published`;
   } catch (error) {
-    return error instanceof CheckpointError && error.problem === "corrupt" ? messageOf(error) : null;
+    if (!(error instanceof CheckpointError)) return null;
+    if (error.problem === "missing" && isAway()) return goneReason;
+    return error.problem === "corrupt" ? messageOf(error) : null;
   }
+}
+
+async function damageOfCopies(
+  { archive, record: { run }, copies: told }: Looking,
+  { id, manifestSha256, holders }: CheckpointPointer,
+): Promise<string | null> {
+  const copies = await archive.copiesOf(run, id, manifestSha256);
+  const corrupt = copies.filter(({ wrong }) => wrong?.problem === "corrupt");
+  for (const { location, wrong } of corrupt) {
+    told.push(
+      `The copy of ${id} in ${location} is damaged; it is replaced once its worker needs it: ${messageOf(wrong)}`,
+    );
+  }
+  // A holder that is not seen from here may have a whole copy.
+  if (copies.length < (holders?.length ?? 1)) return null;
+  return corrupt.length === copies.length ? messageOf(copies[0]?.wrong) : null;
 }
 
 function bestWithout(damaged: ReadonlyMap<string, string>, reading: RunReading, keys: Keys): CheckpointPointer | null {
@@ -161,7 +186,7 @@ function noticesOf(
   return [
     ...notices,
     best
-      ? `${was}; of those that are whole ${best.id} (epoch ${best.epoch}, ${best.monitor} ${best.value}) is, from here on.`
-      : `${was}, and no other one is whole that could be: best moves with the next epoch.`,
+      ? `${was}; of those that are left ${best.id} (epoch ${best.epoch}, ${best.monitor} ${best.value}) is, from here on.`
+      : `${was}, and no other one is left that could be: best moves with the next epoch.`,
   ];
 }
