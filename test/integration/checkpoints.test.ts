@@ -157,7 +157,8 @@ test(
     const { ids } = await trained();
     const whole = await checkpoints("verify");
     assert.equal(whole.code, 0, whole.stderr);
-    for (const id of ids) assert.match(whole.stdout, new RegExp(`^${id}  whole: its manifest and 3 files, .* kB, as published$`, "m"));
+    for (const id of ids)
+      assert.match(whole.stdout, new RegExp(`^${id}  whole: its manifest and 3 files, .* kB, as published$`, "m"));
     assert.match(whole.stdout, /all are whole/);
 
     for (const name of ["weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]) {
