@@ -260,9 +260,9 @@ const cases: readonly WrongInput[] = [
   },
   {
     what: "a wish that resume does not know",
-    args: launch("--resume", "always"),
+    args: launch("--resume", "newer"),
     code: "usage",
-    says: ["--resume", '"always"', "never"],
+    says: ["--resume", '"newer"', "never"],
   },
   {
     what: "the status of a job that nobody launched",
