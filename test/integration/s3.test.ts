@@ -47,7 +47,16 @@ describe("checkpoints in object storage", { skip }, () => {
         assert.deepEqual(names, ["manifest.json", "optimizer.safetensors", "state.json", "weights.safetensors"]);
       }
       const id = best.path.slice(place.length + 1);
-      const evaluated = await user().run("evaluate", "small.ts", "--checkpoints", place, "--checkpoint", id);
+      const evaluated = await user().run(
+        "evaluate",
+        "small.ts",
+        "--checkpoints",
+        place,
+        "--checkpoint",
+        id,
+        "--data",
+        "small.csv",
+      );
       assert.equal(evaluated.code, 0, evaluated.stderr);
 
       const listed = await user().run("checkpoints", "list", "--checkpoints", place, "--json");
