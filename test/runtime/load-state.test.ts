@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { MemoryCoordination } from "../../src/adapters/memory/coordination.ts";
 import { systemClock } from "../../src/adapters/system/clock.ts";
+import { LockstepError } from "../../src/core/errors.ts";
 import { failureBudget } from "../../src/core/failure-budget.ts";
 import { decodeJson, encodeJson } from "../../src/core/json.ts";
 import { keysOf } from "../../src/core/keys.ts";
@@ -34,9 +35,11 @@ async function lookingForC1(context: TestContext, there: readonly string[], nowM
     ],
   );
   let loads = 0;
+  let first: Error | null = null;
   const storage = {
     load: () => {
       loads += 1;
+      if (first !== null && loads === 1) return Promise.reject(first);
       return Promise.reject(new CheckpointError("missing", "There is no checkpoint c1."));
     },
     list: async () => there.map((id) => ({ id, manifest: { job: "one", run: "1" } })),
@@ -48,7 +51,10 @@ async function lookingForC1(context: TestContext, there: readonly string[], nowM
   const options = { record, keys, budget, coordination, storage, clock, log, workerId: "a" } as unknown as LoadOptions;
   const load = (over: AbortSignal, isStopping: () => boolean) =>
     loadState(options, { ...wanted, generation: revision }, over, isStopping);
-  return { coordination, load, loads: () => loads, told };
+  const failFirst = (error: Error) => {
+    first = error;
+  };
+  return { coordination, load, loads: () => loads, told, failFirst };
 }
 
 const justNowMs = 1_059_000;
@@ -66,6 +72,14 @@ test("whoever waits for a checkpoint that is not there stops waiting when a stop
     assert.deepEqual([taken, loads()], [null, 3]);
     assert.deepEqual(told, ["the state cannot be read yet; waiting for it"]);
   }
+});
+
+test("an etcd that does not answer who has a checkpoint is asked again", async (context) => {
+  const { load, loads, told, failFirst } = await lookingForC1(context, [], longAgoMs);
+  failFirst(new LockstepError("coordination-unavailable", "etcd does not answer."));
+  assert.equal(await load(new AbortController().signal, () => true), null);
+  assert.equal(loads(), 2);
+  assert.ok(told.includes("the state cannot be read yet; waiting for it"));
 });
 
 test("a checkpoint that is gone, while others of the run are there, is set aside", async (context) => {
