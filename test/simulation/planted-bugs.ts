@@ -551,15 +551,6 @@ export const plantedBugs: readonly PlantedBug[] = [
     foundBy: 712144,
   },
   {
-    name: "who follows waits for a computation that never ends",
-    rule: "P6",
-    file: "src/runtime/generation-observer.ts",
-    find: "    await unlessAborted(held.freeze(), ended);\n    over.throwIfAborted();",
-    replace: "    over.throwIfAborted();",
-    seeds: 3000,
-    foundBy: 2894,
-  },
-  {
     name: "a coordinator does not rebuild what etcd has lost",
     rule: "R7",
     file: "src/runtime/coordinator.ts",
@@ -567,15 +558,6 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace: "if (hasLostData(reading, keys, this.#last.number) && token < 0) return",
     seeds: 1000,
     foundBy: 10,
-  },
-  {
-    name: "newcomers go before those who have trained",
-    rule: "R7",
-    file: "src/core/generation.ts",
-    find: "isAfterLoss(view) ? -trainedIn :",
-    replace: "isAfterLoss(view) ? trainedIn :",
-    seeds: 3000,
-    foundBy: 1285,
   },
   {
     name: "an era's records of epochs are those of the era before",
