@@ -72,6 +72,7 @@ export class GenerationMember {
       workerIds: this.#members.map((member) => member.workerId),
     });
     const [, state] = await unlessAborted(Promise.all([open, this.#stop()]), over);
+    held.reported();
     const report: Report = { workerId, state: state?.name ?? null, trainedIn: held.trainedIn, isCopy: held.isCopy };
     const write = () =>
       coordination.transact(

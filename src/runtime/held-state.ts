@@ -90,6 +90,11 @@ export class HeldState {
     return this.#begunFrom ?? this.copy();
   }
 
+  /** It is reported to a generation as it is: what an earlier generation began from is no state that this one may name. */
+  reported(): void {
+    this.#begunFrom = null;
+  }
+
   /** Whether this very state is held. */
   async is(other: StateName): Promise<boolean> {
     const own = (await this.frozen())?.name;
