@@ -48,6 +48,10 @@ export const coordinator: Command = {
       value: "auto|never|best|latest|ID|same",
       help: "go on with the run (auto), from the best, latest or that checkpoint of it, or begin one beside it (never); same: no new start, but another coordinator of it",
     },
+    start: {
+      value: "NAME",
+      help: "what this start is called: whoever comes with the name of the last one takes part in it, and starts nothing",
+    },
     run: shared.run,
     replicas: shared.replicas,
     checkpoints: {
@@ -92,6 +96,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     job: jobName,
     archive,
     resume: resumeOf(args, "same"),
+    startName: args.text("start") ?? null,
     run: runOf(args),
     shards,
     threads: args.whole("threads", 1) ?? null,

@@ -30,6 +30,8 @@ export interface JobRecord {
   readonly isAskedFor: boolean;
   /** Which start of the run this is, counted from 1; processes that are started again take part in the same one. */
   readonly start: number;
+  /** What whoever asked for this start called it; null for one without a name. */
+  readonly startName?: string | null;
 }
 
 /** A wish to stop, or why the run cannot go on. It is for the processes of its start, and of earlier ones, alone. */

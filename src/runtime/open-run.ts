@@ -30,6 +30,8 @@ export interface RunRequest {
    * a checkpoint other than `latest` the run goes back, in a new lineage: "best", or a checkpoint's id.
    */
   readonly resume: "auto" | "never" | "same" | { readonly checkpoint: string };
+  /** The start's name: whoever comes with the name of the last start takes part in that one. Null: each is a start of its own. */
+  readonly startName: string | null;
   /** Null: the run that was trained last. */
   readonly run: number | null;
   /** Null: as in the run's record, or the default for a new one. */
@@ -82,9 +84,12 @@ export async function openRunWhenLeft(
 }
 
 /** Reads the record of the run to go on with, or writes one; first of all, what etcd has lost of it is rebuilt. */
-export async function openRun(coordination: Coordination, request: RunRequest): Promise<OpenedRun> {
-  const chosen = await chooseRun(coordination, request);
+export async function openRun(coordination: Coordination, wanted: RunRequest): Promise<OpenedRun> {
+  const chosen = await chooseRun(coordination, wanted);
   const { number } = chosen;
+  const request: RunRequest = (await isOfLastStart(coordination, wanted, number))
+    ? { ...wanted, resume: "same" }
+    : wanted;
   if (request.resume !== "never" && number > 0) {
     const rebuilt = await rebuildIfLost(coordination, request, number);
     if (rebuilt) {
@@ -112,7 +117,7 @@ export async function openRun(coordination: Coordination, request: RunRequest): 
       ],
     );
     // Another coordinator was first: its run is the one to take part in.
-    if (!succeeded) return openRun(coordination, { ...request, resume: "auto" });
+    if (!succeeded) return openRun(coordination, { ...request, resume: request.resume === "same" ? "same" : "auto" });
     return { record, keys, resumed: false, notices: [] };
   }
   const keys = keysOf(request.job, number);
@@ -121,6 +126,16 @@ export async function openRun(coordination: Coordination, request: RunRequest): 
     request.resume === "same" ? [] : await mendPublished(coordination, request.archive, keys, request.nowMs, trainsOn);
   const opened = await resume(coordination, request, keys, chosen);
   return { ...opened, notices: [...chosen.notices, ...mended, ...opened.notices] };
+}
+
+async function isOfLastStart(
+  coordination: Coordination,
+  { job, startName }: RunRequest,
+  run: number,
+): Promise<boolean> {
+  if (startName === null || run === 0) return false;
+  const entry = await coordination.get(keysOf(job, run).record);
+  return entry !== null && decodeJson<JobRecord>(entry.value).startName === startName;
 }
 
 /** What was rebuilt, as sentences; null when etcd knows of all that the checkpoints tell. */
@@ -179,6 +194,7 @@ function newRecord(request: RunRequest, run: number): JobRecord {
     mayChange: false,
     isAskedFor: request.resume === "never",
     start: 1,
+    startName: request.startName,
   };
 }
 
@@ -216,6 +232,7 @@ async function resume(
     mayChange: request.allowChange,
     isAskedFor: request.resume === "same" && old.isAskedFor,
     start: old.start + (request.resume === "same" ? 0 : 1),
+    startName: request.startName ?? (request.resume === "same" ? (old.startName ?? null) : null),
     ...(changes.length > 0 ? { shards, threads: request.threads ?? old.threads, fields: request.fields } : {}),
   };
   const opening = await openingOf(coordination, keys, request, old, shards);

@@ -52,6 +52,7 @@ async function checkRebuilt(
       job,
       archive,
       resume: "auto",
+      startName: null,
       run: null,
       shards: null,
       threads: null,

@@ -14,7 +14,17 @@ import { ruleOf } from "../fixtures/checkpoint-rule.ts";
 
 const log = createLog({ stream: process.stderr, format: "text", level: "error" });
 const request: RunRequest = {
-  ...{ job: "one", resume: "auto", run: null, shards: null, threads: null, workers: 2, bounds: null, budgetMs: 5000 },
+  ...{
+    job: "one",
+    resume: "auto",
+    startName: null,
+    run: null,
+    shards: null,
+    threads: null,
+    workers: 2,
+    bounds: null,
+    budgetMs: 5000,
+  },
   ...{ fields: {}, epochs: 3, checkpoint: ruleOf({ monitor: "loss", mode: "min" }) },
   ...{ replicas: null, allowChange: false, archive: null, nowMs: 0, defaultThreads: () => 1 },
 };

@@ -22,7 +22,17 @@ import { ruleOf } from "../fixtures/checkpoint-rule.ts";
 const log = createLog({ stream: process.stderr, format: "text", level: "error" });
 const keys = keysOf("one", 1);
 const request: RunRequest = {
-  ...{ job: "one", resume: "auto", run: null, shards: null, threads: null, workers: 2, bounds: null, budgetMs: 5000 },
+  ...{
+    job: "one",
+    resume: "auto",
+    startName: null,
+    run: null,
+    shards: null,
+    threads: null,
+    workers: 2,
+    bounds: null,
+    budgetMs: 5000,
+  },
   ...{ fields: { "job.seed": "7", "job.batchSize": "20" }, epochs: 3 },
   checkpoint: ruleOf({ monitor: "loss", mode: "min" }),
   ...{ replicas: null, allowChange: false, archive: null, nowMs: 0, defaultThreads: () => 1 },
@@ -104,6 +114,38 @@ test("a stop is for those of its start and of earlier ones; a coordinator that i
     [first.start, again.start, next.start].map((start) => isFor(stop, start)),
     [true, true, false],
   );
+  store.close();
+});
+
+test("a start that has a name is made once, whoever comes with it, also where there was no run and several come at once", async () => {
+  const store = new MemoryCoordination({ clock: systemClock, log, leaseMarginMs: 100 });
+  const client = store.connect();
+  const named = { ...request, startName: "monday" };
+  const both = await Promise.all([openRun(client, named), openRun(store.connect(), named)]);
+  assert.deepEqual(
+    both.map(({ record }) => [record.run, record.start]),
+    [
+      [1, 1],
+      [1, 1],
+    ],
+  );
+  const startOf = async (change: Partial<RunRequest>) => {
+    const { record } = await openRun(client, { ...named, ...change });
+    return [record.run, record.start];
+  };
+  assert.deepEqual(await startOf({}), [1, 1]);
+  assert.deepEqual(await startOf({ startName: "tuesday" }), [1, 2]);
+  assert.deepEqual(
+    await startOf({ startName: "tuesday", resume: "never" }),
+    [1, 2],
+    "its name is that of the last start",
+  );
+  assert.deepEqual(await startOf({ startName: null, resume: "same" }), [1, 2]);
+  assert.deepEqual(await startOf({ startName: "tuesday" }), [1, 2], "who took part has not taken its name away");
+  assert.deepEqual(await startOf({ startName: "wednesday", resume: "never" }), [2, 1]);
+  assert.deepEqual(await startOf({ startName: "wednesday", resume: "never" }), [2, 1]);
+  assert.deepEqual(await startOf({ startName: null }), [2, 2]);
+  assert.deepEqual(await startOf({ startName: "wednesday" }), [2, 3], "the last start had none");
   store.close();
 });
 

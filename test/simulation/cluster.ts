@@ -305,6 +305,7 @@ export class Cluster {
       const { record, keys } = await openRun(coordination, {
         job: jobName,
         resume: "auto",
+        startName: null,
         run: null,
         shards: job.shards,
         threads: 1,

@@ -172,6 +172,7 @@ function startCoordinator(cluster: Cluster): void {
       ...{
         job: jobName,
         resume: "auto",
+        startName: null,
         run: null,
         shards: shape.shards,
         threads: 1,
