@@ -1,0 +1,215 @@
+/** Hosts for a test: containers, each with a systemd, an sshd and an address of its own, and an operator who can log in. */
+import { execFile } from "node:child_process";
+import { randomInt } from "node:crypto";
+import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { systemClock } from "../../src/adapters/system/clock.ts";
+import { findProgram } from "../../src/adapters/system/programs.ts";
+
+export const root = fileURLToPath(new URL("../..", import.meta.url));
+const image = "lockstep-ssh-host:test";
+const bootLimitMs = 60_000;
+
+export interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export function runProgram(
+  program: string,
+  words: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const options = { cwd: root, env, maxBuffer: 50_000_000 };
+    execFile(program, [...words], options, (error, stdout, stderr) => {
+      const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
+      resolve({ code, stdout, stderr });
+    });
+  });
+}
+
+/** Standard output of `docker …words`; throws with what it said. */
+export async function docker(...words: string[]): Promise<string> {
+  const { code, stdout, stderr } = await runProgram("docker", words);
+  if (code !== 0) throw new Error(`docker ${words.slice(0, 3).join(" ")}: ${stderr.trim()}`);
+  return stdout.trim();
+}
+
+/** Why there can be no such hosts on this machine; null if there can. */
+export async function whyNoHosts(): Promise<string | null> {
+  for (const program of ["docker", "ssh", "ssh-keygen"]) {
+    if (findProgram(program) === null) return `${program} is not on PATH`;
+  }
+  const info = await runProgram("docker", ["info"]);
+  if (info.code !== 0) return "no Docker engine answers";
+  if (process.getuid?.() !== 0) return "privileged containers, in which a systemd runs, are started by root only";
+  return null;
+}
+
+export interface Hosts {
+  readonly folder: string;
+  /** For `deploy/scripts`: the state of the cluster, and how ssh is called. */
+  readonly environment: NodeJS.ProcessEnv;
+  address(name: string): string;
+  /** Runs a shell line in a host, as root. */
+  sh(name: string, line: string): Promise<Outcome>;
+  /** A host as good as switched off: all that it runs is gone at once. */
+  powerCut(name: string): Promise<void>;
+  /** It starts as any machine starts; returns when its systemd has. */
+  powerOn(name: string): Promise<void>;
+  /** One that has an sshd and no systemd. */
+  addWithoutSystemd(name: string): Promise<void>;
+  remove(): Promise<void>;
+}
+
+export async function startHosts(names: readonly string[]): Promise<Hosts> {
+  await buildImage();
+  const folder = await mkdtemp(path.join(tmpdir(), "lockstep-hosts-"));
+  const id = path.basename(folder).slice("lockstep-hosts-".length).toLowerCase();
+  const network = `lockstep-hosts-${id}`;
+  const containers = new Set<string>();
+  const addresses = new Map<string, string>();
+  const container = (name: string) => `${network}-${name}`;
+  const remove = async () => {
+    if (containers.size > 0) await docker("rm", "--force", "--volumes", ...[...containers].map(container));
+    await runProgram("docker", ["network", "rm", network]);
+    await rm(folder, { recursive: true, force: true });
+  };
+  const sh = (name: string, line: string) => runProgram("docker", ["exec", container(name), "bash", "-c", line]);
+
+  /** With the address that it has for good: a host that was off comes back where others know it. */
+  const start = async (name: string, options: readonly string[], command: readonly string[]) => {
+    const address = `${subnet}.${10 + addresses.size}`;
+    containers.add(name);
+    addresses.set(name, address);
+    const where = ["--name", container(name), "--hostname", name, "--network", network, "--ip", address];
+    await docker("run", "--detach", ...where, ...options, image, ...command);
+    for (const user of ["root", "ops", "guest"]) {
+      const home = user === "root" ? "/root" : `/home/${user}`;
+      await docker("cp", path.join(folder, "key.pub"), `${container(name)}:${home}/.ssh/authorized_keys`);
+      await sh(name, `chown ${user}: ${home}/.ssh/authorized_keys && chmod 600 ${home}/.ssh/authorized_keys`);
+    }
+    await writeSshConfig();
+  };
+  const writeSshConfig = async () => {
+    const hosts = [...addresses].map(([name, address]) => `Host ${name}\n  HostName ${address}\n`);
+    const all = ["Host *", `IdentityFile ${folder}/key`, "IdentitiesOnly yes", `UserKnownHostsFile ${folder}/known`];
+    await writeFile(
+      path.join(folder, "config"),
+      `${hosts.join("")}${all.join("\n  ")}\n  StrictHostKeyChecking accept-new\n`,
+    );
+  };
+  const untilBooted = async (name: string) => {
+    const limitMs = systemClock.monotonicMs() + bootLimitMs;
+    for (;;) {
+      const { stdout } = await sh(name, "systemctl is-system-running; ss -tln 2>/dev/null || cat /proc/net/tcp");
+      const ssh = await runProgram("ssh", ["-F", `${folder}/config`, "-o", "BatchMode=yes", `root@${name}`, "true"]);
+      if (/^(running|degraded)/.test(stdout) && ssh.code === 0) return;
+      if (systemClock.monotonicMs() > limitMs) {
+        const log = await docker("logs", "--tail", "20", container(name)).catch(String);
+        throw new Error(`${name} has not booted within ${bootLimitMs / 1000} s: ${stdout} ${ssh.stderr}\n${log}`);
+      }
+      await systemClock.sleep(200);
+    }
+  };
+  const systemd = [
+    "--privileged",
+    "--cgroupns",
+    "private",
+    "--tmpfs",
+    "/run",
+    "--tmpfs",
+    "/run/lock",
+    "--env",
+    "container=docker",
+  ];
+
+  let subnet = "";
+  try {
+    await run("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", path.join(folder, "key")]);
+    await chmod(path.join(folder, "key"), 0o600);
+    subnet = await makeNetwork(network);
+    for (const name of names) await start(name, systemd, []);
+    await Promise.all(names.map(untilBooted));
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  return {
+    folder,
+    environment: {
+      ...process.env,
+      XDG_STATE_HOME: path.join(folder, "state"),
+      LOCKSTEP_SSH: `ssh -F ${folder}/config`,
+    },
+    address: (name) => addresses.get(name)!, // it was started above
+    sh,
+    remove,
+    powerCut: async (name) => {
+      await docker("kill", container(name));
+    },
+    powerOn: async (name) => {
+      await docker("start", container(name));
+      await untilBooted(name);
+    },
+    addWithoutSystemd: async (name) => {
+      await start(name, [], ["bash", "-c", "ssh-keygen -A && mkdir -p /run/sshd && exec /usr/sbin/sshd -D"]);
+      const limitMs = systemClock.monotonicMs() + bootLimitMs;
+      while (
+        (await runProgram("ssh", ["-F", `${folder}/config`, "-o", "BatchMode=yes", `root@${name}`, "true"])).code !== 0
+      ) {
+        if (systemClock.monotonicMs() > limitMs) throw new Error(`${name} has no sshd that answers`);
+        await systemClock.sleep(200);
+      }
+    },
+  };
+}
+
+async function run(program: string, words: readonly string[]): Promise<void> {
+  const { code, stderr } = await runProgram(program, words);
+  if (code !== 0) throw new Error(`${program} failed: ${stderr.trim()}`);
+}
+
+/** A network whose addresses nobody else here has; returns the first three numbers of them. */
+async function makeNetwork(name: string): Promise<string> {
+  for (let attempt = 1; ; attempt += 1) {
+    const subnet = `10.${randomInt(64, 128)}.${randomInt(0, 256)}`;
+    const { code, stderr } = await runProgram("docker", ["network", "create", "--subnet", `${subnet}.0/24`, name]);
+    if (code === 0) return subnet;
+    if (attempt === 5) throw new Error(`No network for the hosts can be made: ${stderr.trim()}`);
+  }
+}
+
+/** Debian as debootstrap makes it here where no image can be pulled, and the Dockerfile beside this file. */
+async function buildImage(): Promise<void> {
+  await run(path.join(root, "deploy/docker/base"), []);
+  const dockerfile = path.join(root, "test/containers/ssh-host.Dockerfile");
+  const context = path.join(root, "test/containers");
+  await run("docker", ["build", "--network", "host", "--file", dockerfile, "--tag", image, context]);
+}
+
+/** Resolves with the first value that fits; rejects, with the last one, when none has within the limit. */
+export async function until<Value>(
+  what: string,
+  read: () => Promise<Value>,
+  fits: (value: Value) => boolean,
+  limitMs = 120_000,
+): Promise<Value> {
+  const endMs = systemClock.monotonicMs() + limitMs;
+  for (;;) {
+    const value = await read();
+    if (fits(value)) return value;
+    if (systemClock.monotonicMs() > endMs) {
+      throw new Error(`${what}: not within ${limitMs / 1000} s; last: ${JSON.stringify(value)?.slice(0, 2000)}`);
+    }
+    await systemClock.sleep(100);
+  }
+}
+
+export async function readText(file: string): Promise<string> {
+  return readFile(file, "utf8");
+}

@@ -1,0 +1,272 @@
+/**
+ * `--target ssh` on three hosts with a real systemd and a real sshd: a job trains while hosts and processes die, come and go,
+ * and ends with the bits of a launch on this machine that nothing disturbed.
+ */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { test, type TestContext } from "node:test";
+import type { ClusterStatus } from "../../src/core/status.ts";
+import { findProgram } from "../../src/adapters/system/programs.ts";
+import { exampleJob, finished, startLaunch, testFolder } from "../fixtures/running-launch.ts";
+import { type Hosts, type Outcome, root, runProgram, startHosts, until, whyNoHosts } from "./ssh-hosts.ts";
+
+const epochs = 400;
+const shards = 4;
+const names = ["node-a", "node-b", "node-c"];
+const reason = await whyNoHosts();
+const skip = reason === null ? false : `no hosts can be made here: ${reason}`;
+if (skip !== false) process.stderr.write(`skipped: ${skip}\n`);
+
+/** `deploy/scripts/VERB …`, as the operator of these hosts; prints what it says as it ends. */
+class Cluster {
+  readonly hosts: Hosts;
+  readonly #context: TestContext;
+
+  constructor(hosts: Hosts, context: TestContext) {
+    this.hosts = hosts;
+    this.#context = context;
+  }
+
+  async run(verb: string, ...words: string[]): Promise<Outcome> {
+    const beginMs = performance.now();
+    const outcome = await runProgram(path.join(root, "deploy/scripts", verb), words, this.hosts.environment);
+    const seconds = ((performance.now() - beginMs) / 1000).toFixed(1);
+    this.#context.diagnostic(`${verb} ${words.join(" ")}: exit code ${outcome.code} after ${seconds} s`);
+    return outcome;
+  }
+
+  async do(verb: string, ...words: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.run(verb, ...words);
+    assert.equal(code, 0, `${verb} ${words.join(" ")}:\n${stdout}\n${stderr}`);
+    return stdout;
+  }
+
+  /** Asked of the first coordinator that answers, at its own address; null when none does. */
+  async status(): Promise<ClusterStatus | null> {
+    const tls = path.join(this.hosts.folder, "state/lockstep/clusters/digits/certs/operator");
+    for (const name of ["node-a", "node-b"]) {
+      const words = ["status", "--json", "--coordinator", `${this.hosts.address(name)}:7070`, "--tls", tls];
+      const { code, stdout } = await runProgram(process.execPath, [path.join(root, "bin/lockstep.mjs"), ...words]);
+      if (code === 0) return JSON.parse(stdout) as ClusterStatus; // what `status --json` prints
+    }
+    return null;
+  }
+
+  /** Until these workers train together, some steps past the given one; returns the step. */
+  async trains(workers: readonly string[], pastStep: number): Promise<number> {
+    const found = await until(
+      `${workers.join(", ")} train past step ${pastStep}`,
+      () => this.status(),
+      (status) =>
+        status?.state === "training" && status.step > pastStep + 5 && membersIn(status).join() === workers.join(),
+    );
+    assert.ok(found!.epoch < epochs, "the job must still be trained while it is disturbed: give it more epochs");
+    return found!.step;
+  }
+}
+
+function membersIn({ processes }: ClusterStatus): string[] {
+  return processes
+    .filter(({ role, rank }) => role === "worker" && rank !== null)
+    .map(({ workerId }) => workerId!.replace(/\.[^.]*$/, ""))
+    .sort();
+}
+
+test("hosts over ssh train to the bits of an undisturbed launch, through power cuts, restarts, scaling, down and up", {
+  skip,
+}, async (context) => {
+  const hosts = await startHosts(names);
+  context.after(() => hosts.remove());
+  const cluster = new Cluster(hosts, context);
+  const inventory = path.join(hosts.folder, "inventory");
+  const address = (name: string) => `address=${hosts.address(name)}`;
+  const lines = [
+    `node-a user=ops ${address("node-a")} etcd coordinator workers=2`,
+    `node-b ${address("node-b")} etcd coordinator workers=2`,
+    `node-c ${address("node-c")} user=ops etcd`,
+  ];
+  await writeFile(inventory, `${lines.join("\n")}\n`);
+  const up = ["up", "--target", "ssh", exampleJob, "--inventory", inventory] as const;
+
+  await context.test(
+    "a host without systemd, and a user who may not become root, are told in one sentence",
+    async () => {
+      await hosts.addWithoutSystemd("node-x");
+      const wrong = path.join(hosts.folder, "wrong");
+      await writeFile(wrong, `${lines.join("\n")}\nnode-x ${address("node-x")} workers=1\n`);
+      const without = await cluster.run("up", "--target", "ssh", exampleJob, "--inventory", wrong);
+      assert.equal(without.code, 4, without.stderr);
+      assert.match(without.stderr, /^node-x: systemd does not run here/m);
+      await writeFile(wrong, lines.join("\n").replaceAll("user=ops", "user=guest"));
+      const guest = await cluster.run("up", "--target", "ssh", exampleJob, "--inventory", wrong);
+      assert.equal(guest.code, 4, guest.stderr);
+      assert.match(guest.stderr, /^node-a: the user guest is not root here/m);
+      await writeFile(wrong, `${lines.join("\n")}\nnode-y address=127.0.0.1 port=1 workers=1\n`);
+      const away = await cluster.run("up", "--target", "ssh", exampleJob, "--inventory", wrong);
+      assert.equal(away.code, 6, away.stderr);
+      assert.match(away.stderr, /^node-y: it cannot be reached as ssh is told to/m);
+      for (const name of names)
+        assert.equal((await hosts.sh(name, "ls -d /opt/lockstep")).stdout, "", "nothing was changed");
+    },
+  );
+
+  await context.test("up brings everything to hosts that have nothing of lockstep's, and they train", async () => {
+    await cluster.do(...up, "--workers", "2:3", "--shards", String(shards), "--epochs", String(epochs));
+  });
+  let step = await cluster.trains(["worker-0", "worker-1", "worker-2"], 0);
+
+  await context.test("up again changes nothing", async () => {
+    const before = await cluster.status();
+    await cluster.do("up");
+    const after = await cluster.status();
+    const processes = (status: ClusterStatus | null) =>
+      status!.processes.filter(({ role }) => role === "worker").map(({ workerId }) => workerId);
+    assert.deepEqual(processes(after), processes(before), "all workers are those that were there");
+  });
+
+  await context.test(
+    "a process of a unit sees its own certificate, and can write nowhere but to its own data",
+    async () => {
+      const inside = async (line: string) => {
+        const pid = "$(systemctl show --property MainPID --value lockstep-worker@0.service)";
+        const id = "$(id -u lockstep)";
+        return hosts.sh(
+          "node-a",
+          `nsenter --target ${pid} --mount setpriv --reuid ${id} --clear-groups bash -c '${line}'`,
+        );
+      };
+      assert.equal(
+        (await inside("ls /etc/lockstep/certs /var/lib/lockstep")).stdout.match(/etcd|coordinator|worker-2/),
+        null,
+      );
+      assert.match((await inside("ls /etc/lockstep/certs")).stdout, /^worker-0$/m);
+      for (const place of [
+        "/opt/lockstep",
+        "/etc/lockstep",
+        "/var/cache/lockstep",
+        "/var/lib/lockstep",
+        "/usr",
+        "/var/tmp/../lib",
+      ]) {
+        assert.notEqual((await inside(`touch ${place}/x`)).code, 0, place);
+      }
+      assert.equal((await inside("touch /var/lib/lockstep/worker-0/x && rm /var/lib/lockstep/worker-0/x")).code, 0);
+    },
+  );
+
+  await context.test(
+    "a host loses its power, the others train on, and when it is back it takes part by itself",
+    async () => {
+      await hosts.powerCut("node-b");
+      step = await cluster.trains(["worker-0", "worker-2"], step);
+      const status = await cluster.run("status");
+      assert.equal(status.code, 6);
+      assert.match(status.stdout, /^worker-1 +node-b +not reached/m);
+      assert.match(status.stdout, /^worker-0 +node-a +active \(running\)/m);
+      await hosts.powerOn("node-b");
+      step = await cluster.trains(["worker-0", "worker-1", "worker-2"], step);
+    },
+  );
+
+  await context.test("restart-node starts a process, and all of a host, again", async () => {
+    const pidOf = async (unit: string) =>
+      (await hosts.sh("node-b", `systemctl show --property MainPID --value ${unit}`)).stdout;
+    const before = await pidOf("lockstep-worker@1.service");
+    await cluster.do("restart-node", "worker-1");
+    assert.notEqual(await pidOf("lockstep-worker@1.service"), before);
+    step = await cluster.trains(["worker-0", "worker-1", "worker-2"], step);
+    await hosts.sh("node-b", "systemctl kill --signal SIGKILL lockstep-etcd lockstep-coordinator lockstep-worker@1");
+    await hosts.sh("node-b", "systemctl stop lockstep-etcd lockstep-coordinator lockstep-worker@1");
+    step = await cluster.trains(["worker-0", "worker-2"], step);
+    await cluster.do("restart-node", "node-b");
+    step = await cluster.trains(["worker-0", "worker-1", "worker-2"], step);
+  });
+
+  await context.test("a worker that is killed is started again by systemd", async () => {
+    await hosts.sh("node-a", "systemctl kill --signal SIGKILL lockstep-worker@0");
+    await until(
+      "it was started again",
+      () => hosts.sh("node-a", "systemctl show --property NRestarts --value lockstep-worker@0.service"),
+      ({ stdout }) => Number(stdout) >= 1,
+    );
+    step = await cluster.trains(["worker-0", "worker-1", "worker-2"], step);
+    const previous = await cluster.do("logs", "worker-0", "--previous");
+    assert.match(previous, /^node-a: .*first step of the generation/m);
+  });
+
+  await context.test("scale gives and takes workers", async () => {
+    assert.match(await cluster.do("scale", "4"), /There are 4 workers; there were 3\./);
+    step = await cluster.trains(["worker-0", "worker-1", "worker-2", "worker-3"], step);
+    assert.match(await cluster.do("scale", "2"), /There are 2 workers; there were 4\. Gone: worker-3 worker-2\./);
+    step = await cluster.trains(["worker-0", "worker-1"], step);
+    assert.equal((await hosts.sh("node-a", "systemctl is-enabled lockstep-worker@2.service")).stdout, "disabled\n");
+  });
+
+  await context.test("certificates are made anew, and nothing is restarted", async () => {
+    const serial = () => hosts.sh("node-b", "sha256sum </etc/lockstep/certs/worker-1/tls.crt");
+    const pids = "systemctl show --property MainPID --value lockstep-worker@1 lockstep-coordinator lockstep-etcd";
+    const before = [(await serial()).stdout, (await hosts.sh("node-b", pids)).stdout];
+    await cluster.do("gen-certs", "--rotate");
+    assert.notEqual((await serial()).stdout, before[0]);
+    assert.equal((await hosts.sh("node-b", pids)).stdout, before[1]);
+    step = await cluster.trains(["worker-0", "worker-1"], step);
+  });
+
+  const backup = path.join(hosts.folder, "etcd.backup");
+  await context.test("etcd-backup saves what etcd holds, as its own tools would", async () => {
+    assert.match(await cluster.do("etcd-backup", backup), /Saved: /);
+    const bytes = await readFile(backup);
+    // The magic number of a bbolt database, in its first page.
+    assert.equal(bytes.readUInt32LE(16), 0xed0cdaed);
+  });
+  const restorer = ["etcdutl", "etcdctl"].some((name) => findProgram(name) !== null);
+  await context.test(
+    "etcd-restore puts all members back, and training goes on",
+    { skip: restorer ? false : "neither etcdutl nor etcdctl is on PATH" },
+    async () => {
+      step = await cluster.trains(["worker-0", "worker-1"], step);
+      await cluster.do("etcd-restore", backup);
+      step = await cluster.trains(["worker-0", "worker-1"], 0);
+    },
+  );
+
+  await context.test("down stops in order and starts with no machine; up goes on from the checkpoint", async () => {
+    await cluster.do("down");
+    for (const name of names) {
+      const left =
+        "systemctl list-units --no-legend --state active 'lockstep-*.service'; systemctl is-enabled lockstep.target";
+      assert.equal((await hosts.sh(name, left)).stdout, "disabled\n", name);
+    }
+    await cluster.do("up");
+    step = await cluster.trains(["worker-0", "worker-1", "worker-2"], step);
+  });
+
+  const last = await until(
+    "the job is finished",
+    () => cluster.status(),
+    (status) => status?.state === "finished",
+    600_000,
+  );
+  const words = ["--workers", "2", "--shards", String(shards), "--epochs", String(epochs)];
+  const launch = startLaunch(context, await testFolder(context), words);
+  assert.equal(await launch.exited, 0, launch.errors());
+  const undisturbed = finished(launch);
+  assert.equal(last!.epoch, epochs);
+  assert.deepEqual(last!.equivalences, [], "it is bit-exact");
+  assert.equal(last!.latest!.weightsDigest, undisturbed.weightsDigest);
+  assert.deepEqual(last!.history, undisturbed.history);
+
+  await context.test("down --purge leaves nothing on any host", async () => {
+    await cluster.do("down", "--purge");
+    for (const name of names) {
+      const left = await hosts.sh(
+        name,
+        "ls -d /opt/lockstep /etc/lockstep /var/lib/lockstep /var/cache/lockstep /etc/systemd/system/*lockstep* 2>/dev/null; ps -u lockstep -o pid= 2>/dev/null || true",
+      );
+      assert.equal(left.stdout, "", name);
+    }
+    assert.equal(existsSync(path.join(hosts.folder, "state/lockstep/clusters/digits")), false);
+  });
+});
