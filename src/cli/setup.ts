@@ -1,6 +1,6 @@
 /** `lockstep setup`: gets the engine and etcd, so that the first launch need not. */
 import { prepareEtcd } from "../adapters/system/etcd-program.ts";
-import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
+import { prepareEngine, prepareForGpus } from "../adapters/tfjs/prepare-engine.ts";
 import type { Arguments, Command } from "./command.ts";
 import { shared, wishOf } from "./common.ts";
 
@@ -8,13 +8,24 @@ export const setup: Command = {
   name: "setup",
   summary: "Get the engine and etcd onto this machine, into the user's cache.",
   argument: null,
-  options: { engine: shared.engine, device: shared.device },
+  options: {
+    engine: shared.engine,
+    device: shared.device,
+    "for-gpus": {
+      value: null,
+      help: "fetch what GPUs need though there is none here, as where an image is made; and no etcd",
+    },
+  },
   details: "A launch does the same on first use. What is there already is kept.",
   run: runSetup,
 };
 
 async function runSetup(args: Arguments): Promise<number> {
   const say = (line: string) => process.stdout.write(`${line}\n`);
+  if (args.flag("for-gpus")) {
+    say(`Engine: ${await prepareForGpus(say)} (native, gpu)`);
+    return 0;
+  }
   const choice = await prepareEngine(wishOf(args), say);
   if (choice.notice) say(choice.notice);
   say(`Engine: ${choice.library} (${choice.kind}, ${choice.device})`);

@@ -6,8 +6,8 @@
  * swept by the next one that builds.
  */
 import { randomUUID } from "node:crypto";
-import { rmSync } from "node:fs";
-import { lstat, mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
+import { constants, rmSync } from "node:fs";
+import { access, lstat, mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { messageOf } from "../../core/errors.ts";
@@ -34,6 +34,14 @@ const leftoverAgeMs = 24 * 60 * 60 * 1_000;
 export function cacheDirectory(): string {
   const base = process.env.XDG_CACHE_HOME;
   return join(base === undefined || base === "" ? join(homedir(), ".cache") : base, "lockstep");
+}
+
+/** False in an image whose file system is read-only, and for a user who may not write there. */
+export async function isCacheWritable(): Promise<boolean> {
+  return access(await nearestFolder(cacheDirectory()), constants.W_OK).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Where an entry lies or would lie. `name` is "kind/name", two levels, as everything under `staging/` is. */

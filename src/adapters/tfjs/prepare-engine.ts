@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { Device, EngineKind } from "../../ports/engine.ts";
-import { buildEntry, findEntry } from "../system/cache.ts";
+import { buildEntry, findEntry, isCacheWritable } from "../system/cache.ts";
 import { type Gpu, listGpus } from "../system/gpus.ts";
 import {
   hasCudaLibraries,
@@ -74,6 +74,17 @@ export async function prepareEngine(wish: EngineWish, say: Say): Promise<EngineC
   if (binding !== null) return nativeChoice(binding, "cpu", [], notice);
   if (wish.engine === "native") throw unavailable(wish, failures);
   return fallback(failures);
+}
+
+/** Fetches and builds what GPUs need where there are none, for an image that will run beside some. Returns what computes there. */
+export async function prepareForGpus(say: Say): Promise<string> {
+  const failures: Failure[] = [];
+  const current = librariesFor("cuda").filter(({ source }) => source === "wheel");
+  const binding = await tryNative(current, failures, say, async () => {
+    await prepareCudaLibraries(say);
+  });
+  if (binding === null) throw unavailable({ engine: "native", device: "gpu" }, failures);
+  return binding.library.title;
 }
 
 /** What `prepareEngine` would choose from what is there already. Fetches and builds nothing; null if it would have to. */
@@ -145,17 +156,23 @@ async function findForCpu(): Promise<Binding | null> {
 
 /**
  * Makes sure that TensorFlow can use the GPUs that `nvidia-smi` tells of: fetches CUDA's libraries and has another
- * process look. Only a success is remembered, for this driver and these GPUs.
+ * process look. Only a success is remembered, for this driver and these GPUs; where nothing can be written, as in an image, each
+ * start looks.
  */
 async function prepareGpuUse(binding: Binding, gpus: readonly Gpu[], say: Say): Promise<void> {
-  await buildEntry(gpuUseEntry(binding, gpus), async () => {
+  const look = async () => {
     if (!(await hasCudaLibraries(binding.library))) await prepareCudaLibraries(say);
     const visible = gpus.map(({ index }) => index).join(",");
-    const look = loadInAnotherProcess(binding.path, { CUDA_DEVICE_ORDER: "PCI_BUS_ID", CUDA_VISIBLE_DEVICES: visible });
-    const { usesGpu } = await withProgress(say, () => "asking TensorFlow for its GPUs", look);
+    const looking = loadInAnotherProcess(binding.path, {
+      CUDA_DEVICE_ORDER: "PCI_BUS_ID",
+      CUDA_VISIBLE_DEVICES: visible,
+    });
+    const { usesGpu } = await withProgress(say, () => "asking TensorFlow for its GPUs", looking);
     if (!usesGpu) throw new Error(`it does not find the GPU that nvidia-smi tells of (${gpus[0]?.model})`);
     return {};
-  });
+  };
+  if (await isCacheWritable()) await buildEntry(gpuUseEntry(binding, gpus), look);
+  else await look();
 }
 
 function gpuUseEntry(binding: Binding, gpus: readonly Gpu[]): string {

@@ -1,0 +1,225 @@
+# shellcheck shell=bash
+# --target docker: the whole cluster as containers of this machine's Docker, each with an address of its own.
+
+NETWORK=lockstep-$CLUSTER
+IMAGE=$(option image "$(remembered image lockstep:local)")
+ETCD_IMAGE=$(option etcd-image "$(remembered etcd-image lockstep-etcd:local)")
+ETCD_URLS=https://etcd-0:2379,https://etcd-1:2379,https://etcd-2:2379
+
+container() { printf '%s' "$CLUSTER-$1"; }
+# Containers of this cluster, by their names in it; with a role, those alone.
+containers() { # [ROLE]
+  docker ps --all --filter "label=lockstep.cluster=$CLUSTER" ${1:+--filter "label=lockstep.role=$1"} \
+    --format '{{.Label "lockstep.node"}}' | sort -t - -k 1,1 -k 2,2n
+}
+exists() { docker container inspect "$(container "$1")" >/dev/null 2>&1; }
+need_node() {
+  exists "$NODE" || fail 2 "There is no node $NODE; there are: $(containers | tr '\n' ' ')"
+}
+
+docker_check() {
+  need docker "--target docker runs containers"
+  docker info >/dev/null 2>&1 || fail 4 "No Docker engine answers; start it, or set DOCKER_HOST."
+  local image
+  for image in "$IMAGE" "$ETCD_IMAGE"; do
+    docker image inspect "$image" >/dev/null 2>&1 || fail 4 "There is no image $image; deploy/docker/build makes it."
+  done
+  # The job file and its data are opened, in the image that will train it, before anything is started.
+  run docker run --rm --network none --read-only --tmpfs /tmp --volume "$(dirname "$JOB"):/job:ro" --volume "$DATA:/data:ro" \
+    "$IMAGE" check "/job/$(basename "$JOB")" --data /data --shards "$SHARDS"
+}
+
+# What all containers of lockstep have: nothing that they can write to but memory and their volumes, and no rights at all.
+docker_run() { # NODE ROLE IMAGE OPTION… -- WORD…
+  local node=$1 role=$2 image=$3 options=()
+  shift 3
+  while [ "$1" != -- ]; do options+=("$1") && shift; done
+  shift
+  run docker run --detach --name "$(container "$node")" --hostname "$node" --network "$NETWORK" --network-alias "$node" \
+    --label "lockstep.cluster=$CLUSTER" --label "lockstep.role=$role" --label "lockstep.node=$node" \
+    --restart unless-stopped --stop-timeout 60 --read-only --tmpfs /tmp --shm-size 256m --cap-drop ALL \
+    --security-opt no-new-privileges --volume "$STATE/certs/$node:/tls:ro" "${options[@]}" "$image" "$@" >/dev/null
+}
+
+docker_etcd() { # NUMBER
+  local node=etcd-$1
+  docker_run "$node" etcd "$ETCD_IMAGE" --volume "$(container "$node"):/var/lib/etcd" -- etcd --name "$node" \
+    --data-dir /var/lib/etcd/data --initial-cluster-token "$CLUSTER" --initial-cluster-state new \
+    --initial-cluster etcd-0=https://etcd-0:2380,etcd-1=https://etcd-1:2380,etcd-2=https://etcd-2:2380 \
+    --listen-client-urls https://0.0.0.0:2379 --advertise-client-urls "https://$node:2379" \
+    --listen-peer-urls https://0.0.0.0:2380 --initial-advertise-peer-urls "https://$node:2380" \
+    --listen-metrics-urls http://0.0.0.0:2381 --auto-compaction-mode periodic --auto-compaction-retention 1h \
+    --cert-file /tls/tls.crt --key-file /tls/tls.key --trusted-ca-file /tls/ca.crt --client-cert-auth \
+    --peer-cert-file /tls/tls.crt --peer-key-file /tls/tls.key --peer-trusted-ca-file /tls/ca.crt --peer-client-cert-auth
+}
+
+# Volumes that the job's file and data come from, and where checkpoints go: one for all, or one a worker.
+docker_coordinator() { # NUMBER
+  local node=coordinator-$1 words=()
+  [ -z "$EPOCHS" ] || words+=(--epochs "$EPOCHS")
+  [ -z "$(option allow-change)" ] || words+=(--allow-change)
+  docker_run "$node" coordinator "$IMAGE" --label "lockstep.start=$START" --volume "$(dirname "$JOB"):/job:ro" -- \
+    coordinator "/job/$(basename "$JOB")" --etcd "$ETCD_URLS" --job "$CLUSTER" --workers "$WORKERS" --shards "$SHARDS" \
+    --replicas "$(replicas)" --start "$START" --resume "$RESUME" --listen 0.0.0.0:7070 --advertise "$node:7070" \
+    --health 0.0.0.0:8080 --tls /tls "${words[@]}"
+}
+# Without a place for all, each worker has checkpoints of its own, and one other keeps a copy.
+replicas() { if [ -n "$CHECKPOINTS" ] || [ "$(most_workers "$WORKERS")" = 1 ]; then echo 0; else echo 1; fi; }
+
+docker_worker() { # NUMBER
+  local node=worker-$1 place=/checkpoints options=() words=()
+  [ "$(replicas)" = 0 ] || words+=(--store-listen 0.0.0.0:7072 --store-advertise "$node:7072")
+  case $CHECKPOINTS in
+    s3://*) place=$CHECKPOINTS && options+=(--env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY --env AWS_REGION --env AWS_ENDPOINT_URL_S3) ;;
+    "") options+=(--volume "$(container "$node"):/checkpoints") ;;
+    *) options+=(--volume "$CHECKPOINTS:/checkpoints") ;;
+  esac
+  docker_run "$node" worker "$IMAGE" --volume "$(dirname "$JOB"):/job:ro" --volume "$DATA:/data:ro" "${options[@]}" -- \
+    worker "/job/$(basename "$JOB")" --etcd "$ETCD_URLS" --job "$CLUSTER" --name "$node" --data /data --checkpoints "$place" \
+    --listen 0.0.0.0:7071 --advertise "$node:7071" --health 0.0.0.0:8080 --on-finish wait --tls /tls "${words[@]}"
+}
+
+# A node that is there stays as it is, and runs; one that is not is made.
+ensure() { # ROLE NUMBER
+  if ! exists "$1-$2"; then
+    "docker_$1" "$2"
+  elif [ "$(docker container inspect --format '{{.State.Running}}' "$(container "$1-$2")")" = false ]; then
+    run docker start "$(container "$1-$2")" >/dev/null
+  fi
+}
+
+docker_up() {
+  local i
+  remember image "$IMAGE"
+  remember etcd-image "$ETCD_IMAGE"
+  make_certificates "$SHARDS"
+  docker_install_certificates
+  docker network inspect "$NETWORK" >/dev/null 2>&1 ||
+    run docker network create --label "lockstep.cluster=$CLUSTER" "$NETWORK" >/dev/null
+  for i in 0 1 2; do ensure etcd "$i"; done
+  # Another start has other words, and a coordinator is told only once.
+  for i in 0 1; do
+    exists "coordinator-$i" || continue
+    [ "$(docker container inspect --format '{{index .Config.Labels "lockstep.start"}}' "$(container "coordinator-$i")")" = "$START" ] ||
+      docker_remove "coordinator-$i"
+  done
+  for i in 0 1; do ensure coordinator "$i"; done
+  docker_workers "$(most_workers "$WORKERS")"
+}
+
+docker_workers() { # COUNT
+  local i node
+  make_certificates "$1"
+  docker_install_certificates
+  for ((i = 0; i < $1; i++)); do ensure worker "$i"; done
+  for node in $(containers worker); do
+    [ "${node#worker-}" -lt "$1" ] || docker_remove "$node"
+  done
+}
+docker_remove() { # NODE: asked to leave in order first
+  run docker stop "$(container "$1")" >/dev/null
+  run docker rm "$(container "$1")" >/dev/null
+}
+
+docker_next_commands() {
+  cat <<TXT
+The cluster $CLUSTER is up: $(containers | tr '\n' ' ')
+  deploy/scripts/status --name $CLUSTER
+  deploy/scripts/logs worker-0 --follow --name $CLUSTER
+  deploy/scripts/scale 2 --name $CLUSTER
+  deploy/scripts/restart-node worker-1 --name $CLUSTER
+  deploy/scripts/down --name $CLUSTER
+TXT
+}
+
+# lockstep, as the cluster's operator, inside its network.
+operator() {
+  docker run --rm --network "$NETWORK" --read-only --tmpfs /tmp --volume "$STATE/certs/operator:/tls:ro" "$IMAGE" "$@" --tls /tls
+}
+etcdctl() { # WORD…: as the operator, from within the member that runs
+  docker run --rm --network "$NETWORK" --volume "$STATE/certs/operator:/tls:ro" "${ETCDCTL_OPTIONS[@]}" "$ETCD_IMAGE" \
+    etcdctl --endpoints "$ETCD_URLS" --cacert /tls/ca.crt --cert /tls/tls.crt --key /tls/tls.key "$@"
+}
+ETCDCTL_OPTIONS=()
+
+docker_down() {
+  local node
+  if [ "$(docker ps --quiet --filter "label=lockstep.cluster=$CLUSTER" --filter label=lockstep.role=coordinator)" != "" ]; then
+    run operator stop --coordinator coordinator-0:7070 || note "It did not stop in order; its last checkpoint is what it goes on from."
+  fi
+  for node in $(containers worker) $(containers coordinator) $(containers etcd); do docker_remove "$node"; done
+  [ -z "$(docker network ls --quiet --filter "name=^$NETWORK\$")" ] || run docker network rm "$NETWORK" >/dev/null
+  [ -n "$(option purge)" ] || return 0
+  docker volume ls --quiet --filter "name=^$CLUSTER-(etcd|worker)-[0-9]+\$" | while read -r volume; do
+    run docker volume rm --force "$volume" >/dev/null
+  done
+}
+
+docker_status() {
+  local node words=()
+  if [ -n "$(option json)" ]; then words=(--json); else
+    for node in $(containers); do
+      printf '%-16s %s\n' "$node" "$(docker ps --all --filter "name=^$(container "$node")\$" --format '{{.Status}}')"
+    done
+    say
+  fi
+  for node in $(docker ps --filter "label=lockstep.cluster=$CLUSTER" --filter label=lockstep.role=coordinator --format '{{.Label "lockstep.node"}}'); do
+    if operator status --coordinator "$node:7070" "${words[@]}"; then return; fi
+  done
+  fail 6 "No coordinator of $CLUSTER answers."
+}
+
+docker_scale() {
+  # What the workers were started with, from the start that they belong to.
+  local key
+  for key in job data workers shards epochs checkpoints; do
+    declare -g "${key^^}=$(remembered "$key")"
+  done
+  docker_workers "$COUNT"
+}
+
+docker_restart_node() {
+  need_node
+  run docker restart "$(container "$NODE")" >/dev/null
+}
+
+docker_logs() {
+  local nodes node begun part words=(--timestamps)
+  if [ -n "$NODE" ]; then need_node && nodes=$NODE; else nodes="$(containers coordinator) $(containers worker)"; fi
+  [ -z "$(option follow)" ] || words+=(--follow)
+  # Docker keeps one log over all starts of a container: until, or since, it was started last.
+  for node in $nodes; do
+    begun=$(docker container inspect --format '{{.State.StartedAt}}' "$(container "$node")")
+    if [ -n "$(option previous)" ]; then part=--until; else part=--since; fi
+    docker logs "${words[@]}" "$part" "$begun" "$(container "$node")" 2>&1 | sed -u "s/^/$node  /" &
+  done
+  wait
+}
+
+docker_certificate_hosts() { printf '%s' "etcd-$1,localhost,127.0.0.1"; }
+# They are mounted where they lie, so the containers' user has to be able to read them; whoever made them stays able to renew them.
+docker_install_certificates() {
+  run docker run --rm --user 0:0 --network none --volume "$STATE/certs:/certs" --entrypoint sh "$ETCD_IMAGE" -c \
+    "cd /certs && for folder in etcd-* coordinator-* worker-* operator; do
+      chown -R 10001:$(id -g) \$folder && chmod -R ug+rwX,o= \$folder
+    done"
+}
+
+docker_etcd_backup() {
+  ETCDCTL_OPTIONS=(--user "$(id -u):$(id -g)" --volume "$(dirname "$FILE"):/backup")
+  run etcdctl --endpoints https://etcd-0:2379 snapshot save "/backup/$(basename "$FILE")"
+}
+
+docker_etcd_restore() {
+  local i node
+  for i in 0 1 2; do run docker stop "$(container "etcd-$i")" >/dev/null; done
+  for i in 0 1 2; do
+    node=etcd-$i
+    run docker run --rm --user 0:0 --network none --volume "$(container "$node"):/var/lib/etcd" --volume "$FILE:/backup:ro" \
+      "$ETCD_IMAGE" sh -c "rm -rf /var/lib/etcd/data && etcdctl snapshot restore /backup --name $node --data-dir /var/lib/etcd/data \
+        --initial-cluster-token $CLUSTER-$(date +%s) --initial-advertise-peer-urls https://$node:2380 \
+        --initial-cluster etcd-0=https://etcd-0:2380,etcd-1=https://etcd-1:2380,etcd-2=https://etcd-2:2380 &&
+        chown -R 10001:10001 /var/lib/etcd/data"
+  done
+  for i in 0 1 2; do run docker start "$(container "etcd-$i")" >/dev/null; done
+}

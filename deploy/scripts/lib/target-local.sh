@@ -1,0 +1,83 @@
+# shellcheck shell=bash
+# --target local: the processes of `lockstep launch` on this machine, which outlives the terminal that it was started from.
+
+RUN=$STATE/run
+LAUNCH_PID() { cat "$STATE/pid" 2>/dev/null; }
+is_up() { local pid; pid=$(LAUNCH_PID) && [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null && grep -q lockstep "/proc/$pid/cmdline" 2>/dev/null; }
+
+local_check() {
+  [ -z "$CHECKPOINTS" ] || [[ $CHECKPOINTS == s3://* ]] || [ -d "$CHECKPOINTS" ] || fail 2 "--checkpoints is \"$CHECKPOINTS\", and there is no such folder."
+  run lockstep check "$JOB" --data "$DATA" --shards "$SHARDS" --workers "$(most_workers "$WORKERS")"
+}
+
+local_up() {
+  if is_up; then
+    [ -z "$(option resume)" ] || fail 7 "The cluster $CLUSTER runs; take it down before it makes a new start."
+    return
+  fi
+  local words=(--job "$CLUSTER" --workers "$WORKERS" --shards "$SHARDS" --data "$DATA" --directory "$RUN" --tls)
+  [ -z "$EPOCHS" ] || words+=(--epochs "$EPOCHS")
+  [ -z "$CHECKPOINTS" ] || words+=(--checkpoints "$CHECKPOINTS")
+  [ -z "$(option allow-change)" ] || words+=(--allow-change)
+  words+=(--resume "$RESUME")
+  if [ -n "$DRY_RUN" ]; then
+    run lockstep launch "$JOB" "${words[@]}"
+    return
+  fi
+  mkdir -p "$STATE"
+  setsid node "$ROOT/bin/lockstep.mjs" launch "$JOB" "${words[@]}" >"$STATE/launch.log" 2>&1 </dev/null &
+  echo $! >"$STATE/pid"
+  # It is up when it answers, or has ended with what it said.
+  until lockstep status --job "$CLUSTER" >/dev/null 2>&1; do
+    is_up || { grep -q . "$STATE/launch.log" && cat "$STATE/launch.log" >&2; is_done || fail 1 "The launch has ended; what it said is above."; return 0; }
+    sleep 0.3
+  done
+}
+is_done() { grep -q "best" "$STATE/launch.log"; }
+
+local_next_commands() {
+  is_up || return 0
+  cat <<TXT
+The cluster $CLUSTER is up, as process $(LAUNCH_PID).
+  deploy/scripts/status --name $CLUSTER
+  deploy/scripts/logs worker-0 --follow --name $CLUSTER
+  deploy/scripts/scale 2 --name $CLUSTER
+  deploy/scripts/restart-node worker-1 --name $CLUSTER
+  deploy/scripts/down --name $CLUSTER
+TXT
+}
+
+local_down() {
+  if is_up; then run lockstep stop --job "$CLUSTER"; fi
+  run rm -f "$STATE/pid"
+}
+local_status() {
+  if is_up; then lockstep status --job "$CLUSTER" ${OPTION[json]:+--json}; else
+    [ -z "$(option json)" ] || fail 6 "The cluster $CLUSTER is not running."
+    say "The cluster $CLUSTER is not running. The end of what its last launch said:"
+    tail -n 20 "$STATE/launch.log"
+  fi
+}
+local_scale() { run lockstep scale "$COUNT" --job "$CLUSTER"; }
+local_restart_node() {
+  [[ $NODE == worker-* ]] || fail 2 "NODE is \"$NODE\"; on --target local the launch looks after the others, and a worker was expected, as worker-1."
+  run lockstep restart "$NODE" --job "$CLUSTER"
+}
+local_logs() {
+  local words=()
+  [ -z "$NODE" ] || words+=(--worker "$NODE")
+  [ -z "$(option follow)" ] || words+=(--follow)
+  [ -z "$(option previous)" ] || words+=(--previous)
+  lockstep logs --directory "$RUN" "${words[@]}"
+}
+local_certificate_hosts() { :; }
+local_install_certificates() { :; }
+local_etcd_backup() {
+  local folder=$RUN/etcd
+  is_up || { run tar -C "$folder" -cf "$FILE" . && return; }
+  fail 7 "The cluster $CLUSTER runs, and its only etcd is on this disk; take it down first, then what it holds is copied."
+}
+local_etcd_restore() {
+  ! is_up || fail 7 "The cluster $CLUSTER runs; take it down first."
+  run rm -rf "$RUN/etcd" && run mkdir -p "$RUN/etcd" && run tar -C "$RUN/etcd" -xf "$FILE"
+}

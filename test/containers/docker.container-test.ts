@@ -1,0 +1,185 @@
+/**
+ * Promise 1 on containers: three members of etcd, two coordinators and three workers, each with an address of its own and TLS on;
+ * what `docker kill`, `docker network disconnect` and the scripts do to them leaves the bits as they are.
+ */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { ClusterStatus } from "../../src/core/status.ts";
+import { DockerCluster, docker, leaderOf, membersOf, ran, whyNoEngine } from "./docker-cluster.ts";
+
+const job = fileURLToPath(new URL("../../examples/digits.ts", import.meta.url));
+const epochs = "150";
+const whyNot = await whyNoEngine();
+
+describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false }, () => {
+  let cluster: DockerCluster;
+  const faults: Record<string, number> = {};
+  const count = (kind: string) => {
+    faults[kind] = (faults[kind] ?? 0) + 1;
+  };
+  const trains = (members: number) => (status: ClusterStatus) =>
+    status.state === "training" && membersOf(status).length === members;
+
+  before(async () => {
+    const authorities = process.env.NODE_EXTRA_CA_CERTS ?? process.env.PIP_CERT;
+    const built = await ran("deploy/docker/build", authorities ? ["--certificates", authorities] : []);
+    assert.equal(built.code, 0, built.output.slice(-4000));
+    cluster = await DockerCluster.open();
+  });
+  after(async () => {
+    await cluster?.close();
+    process.stdout.write(`${JSON.stringify({ faults })}\n`);
+  });
+
+  /** Steps go on after a fault, in a generation that was formed since. */
+  async function goesOn(since: ClusterStatus, members: number): Promise<ClusterStatus> {
+    return cluster.when(
+      `training with ${members} after generation ${since.generation}`,
+      (status) => trains(members)(status) && status.generation > since.generation && status.step > since.step,
+    );
+  }
+
+  test("up starts it, with everything in it closed to strangers, and up again changes nothing", async () => {
+    const said = await cluster.script("up", job, "--workers", "2:3", "--shards", "3", "--epochs", epochs);
+    assert.match(said, /worker-0 worker-1 worker-2/);
+    const status = await cluster.when("training with three workers", trains(3));
+    const ids = await docker("ps", "--quiet", "--filter", `label=lockstep.cluster=${cluster.name}`);
+    await cluster.script("up", job);
+    assert.equal(await docker("ps", "--quiet", "--filter", `label=lockstep.cluster=${cluster.name}`), ids);
+    assert.equal((await cluster.status())?.generation, status.generation);
+    for (const node of ["worker-0", "coordinator-0", "etcd-0"]) {
+      const facts = JSON.parse(await docker("inspect", cluster.container(node)))[0];
+      assert.equal(facts.HostConfig.ReadonlyRootfs, true);
+      assert.deepEqual(facts.HostConfig.CapDrop, ["ALL"]);
+      assert.equal(facts.Config.User, "10001:10001");
+    }
+  });
+
+  test("a killed worker is missed, and comes back by restart-node", async () => {
+    const before = await cluster.when("training", trains(3));
+    await docker("kill", cluster.container("worker-1"));
+    count("kill-worker");
+    const without = await goesOn(before, 2);
+    assert.ok(!membersOf(without).includes("worker-1"));
+    await cluster.script("restart-node", "worker-1");
+    assert.ok(membersOf(await goesOn(without, 3)).includes("worker-1"));
+  });
+
+  test("a killed leader is followed by another", async () => {
+    const before = await cluster.when("a leader", (status) => trains(3)(status) && leaderOf(status) !== null);
+    const leader = leaderOf(before)!;
+    await docker("kill", cluster.container(leader));
+    count("kill-leader");
+    const without = await goesOn(before, 2);
+    assert.notEqual(leaderOf(without), leader);
+    await cluster.script("restart-node", leader);
+    await goesOn(without, 3);
+  });
+
+  test("a coordinator that is killed is replaced by the other one, and training never stops", async () => {
+    const before = await cluster.when("training", trains(3));
+    const active = before.processes.find(({ role }) => role === "coordinator")!.address!.split(":")[0]!;
+    assert.match(active, /^coordinator-[01]$/);
+    await docker("kill", cluster.container(active));
+    count("kill-coordinator");
+    const after = await cluster.when("another coordinator", (status) => {
+      const now = status.processes.find(({ role }) => role === "coordinator")?.address;
+      return now !== undefined && now !== null && !now.startsWith(active) && status.step > before.step;
+    });
+    assert.equal(after.generation, before.generation);
+    await cluster.script("restart-node", active);
+  });
+
+  test("a worker that is cut off from the network is left out, and takes part again when it is back", async () => {
+    const before = await cluster.when("training", trains(3));
+    await docker("network", "disconnect", `lockstep-${cluster.name}`, cluster.container("worker-2"));
+    count("cut-worker");
+    const without = await goesOn(before, 2);
+    assert.ok(!membersOf(without).includes("worker-2"));
+    await docker(
+      "network",
+      "connect",
+      "--alias",
+      "worker-2",
+      `lockstep-${cluster.name}`,
+      cluster.container("worker-2"),
+    );
+    await goesOn(without, 3);
+  });
+
+  test("a member of etcd that is killed is not missed", async () => {
+    const before = await cluster.when("training", trains(3));
+    await docker("kill", cluster.container("etcd-1"));
+    count("kill-etcd");
+    await cluster.when("an epoch is committed without it", ({ epoch }) => epoch > before.epoch + 1);
+    await cluster.script("restart-node", "etcd-1");
+  });
+
+  test("scale down and up, while it trains", async () => {
+    const before = await cluster.when("training", trains(3));
+    await cluster.script("scale", "2");
+    count("scale-down");
+    const two = await goesOn(before, 2);
+    assert.deepEqual(membersOf(two), ["worker-0", "worker-1"]);
+    await cluster.script("scale", "3");
+    count("scale-up");
+    await goesOn(two, 3);
+  });
+
+  test("etcd's backup is put back, and what was committed since is found again", async () => {
+    const before = await cluster.when("training", trains(3));
+    const file = join(tmpdir(), `lockstep-backup-${process.pid}.db`);
+    await cluster.script("etcd-backup", file);
+    await cluster.when("more epochs", ({ epoch }) => epoch > before.epoch + 1);
+    await cluster.script("etcd-restore", file);
+    count("etcd-restored");
+    await rm(file);
+    await cluster.when("training after it", (status) => trains(3)(status) && status.step > before.step);
+  });
+
+  test("new certificates, with new keys, reach the processes while they train", async () => {
+    const before = await cluster.when("training", trains(3));
+    await cluster.script("gen-certs", "--rotate");
+    count("rotate");
+    await docker("kill", cluster.container("worker-0"));
+    const without = await goesOn(before, 2);
+    await cluster.script("restart-node", "worker-0");
+    await goesOn(without, 3);
+  });
+
+  test("down and up again goes on where it was; at the end the weights are those of an undisturbed run", async () => {
+    const before = await cluster.when("training", trains(3));
+    assert.equal((await cluster.tryScript("down")).code, 0);
+    count("down");
+    assert.equal(await docker("ps", "--all", "--quiet", "--filter", `label=lockstep.cluster=${cluster.name}`), "");
+    await cluster.script("up", job);
+    const end = await cluster.when("the end", ({ state }) => state === "finished", 600_000);
+    assert.ok(end.latest!.step > before.step);
+    assert.equal(end.epoch, Number(epochs));
+    // Nothing restarts for ever: whoever has finished stays, idle and healthy.
+    const workers = (await docker("ps", "--quiet", "--filter", `label=lockstep.cluster=${cluster.name}`)).split("\n");
+    assert.equal(workers.length, 8);
+    const undisturbed = await undisturbedDigest();
+    assert.equal(end.latest!.weightsDigest, undisturbed);
+  });
+
+  /** Of a launch on this machine, with one worker that does the work of all three shards. */
+  async function undisturbedDigest(): Promise<string> {
+    const folder = await mkdtemp(join(tmpdir(), "lockstep-undisturbed-"));
+    try {
+      const words = ["--workers", "1", "--shards", "3", "--epochs", epochs, "--json", "--directory", folder];
+      const launched = await ran("bin/lockstep.mjs", ["launch", job, "--engine", "native", ...words], {
+        XDG_STATE_HOME: join(folder, "state"),
+      });
+      assert.equal(launched.code, 0, launched.output);
+      const finished = launched.output.split("\n").find((line) => line.includes('"finished"'));
+      return (JSON.parse(finished!) as { weightsDigest: string }).weightsDigest;
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+});
