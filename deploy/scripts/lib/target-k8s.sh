@@ -1,0 +1,370 @@
+# shellcheck shell=bash
+# --target k8s: the overlay of deploy/k8s that --overlay names, in the namespace that is called after the cluster, of the Kubernetes
+# that kubectl is set to (KUBECONFIG).
+
+KUSTOMIZATION=$STATE/k8s # what is applied: `kubectl diff -k` shows what another `up` would change
+RENDERED=                # the overlay as it is, as YAML
+OPERATOR=                # the folder of the operator's certificate
+MEMBERS="etcd-0 etcd-1 etcd-2"
+OURS=app.kubernetes.io/name=lockstep
+# Kubernetes gets so long for what takes a moment; images may have to be pulled.
+ROLLOUT_S=600
+POD_S=180
+# shellcheck source=k8s-etcd.sh
+. "$SCRIPTS/lib/k8s-etcd.sh"
+
+k8s() { kubectl ${CONTEXT:+--context "$CONTEXT"} --namespace "$CLUSTER" "$@"; }
+run_k8s() { run kubectl ${CONTEXT:+--context "$CONTEXT"} --namespace "$CLUSTER" "$@"; }
+# The cluster that `up` has used, whatever kubectl is set to meanwhile.
+CONTEXT=$(remembered k8s-context)
+k8s_reachable() {
+  need kubectl "--target k8s works with it"
+  [ -z "$DRY_RUN" ] || return 0
+  k8s get --raw /readyz >/dev/null 2>&1 ||
+    fail 6 "Kubernetes does not answer${CONTEXT:+ (context $CONTEXT)}; set KUBECONFIG, and see \`kubectl cluster-info\`."
+}
+
+# ---- up ----
+
+overlay_folder() {
+  local named
+  named=$(option overlay "$(remembered overlay local)")
+  if [ -d "$ROOT/deploy/k8s/overlays/$named" ]; then
+    printf '%s' "$ROOT/deploy/k8s/overlays/$named"
+  elif [ -f "$named/kustomization.yaml" ]; then
+    (cd "$named" && pwd)
+  else
+    fail 2 "--overlay is \"$named\"; the name of a folder in deploy/k8s/overlays, or another one with a kustomization.yaml, was expected."
+  fi
+}
+
+k8s_check() {
+  need kubectl "--target k8s works with it"
+  CONTEXT=${CONTEXT:-$(kubectl config current-context 2>/dev/null || true)}
+  k8s_reachable
+  need realpath "kustomize takes no absolute paths"
+  [ -z "$CHECKPOINTS" ] || fail 2 "--checkpoints is \"$CHECKPOINTS\"; on --target k8s the overlay says where checkpoints are."
+  check_image image lockstep
+  check_image etcd-image registry.k8s.io/etcd
+  OVERLAY=$(overlay_folder)
+  RENDERED=$(kubectl kustomize "$OVERLAY") || fail 2 "The overlay $OVERLAY cannot be rendered; what kubectl said is above."
+  local bytes names
+  if has_map data; then
+    names=$(find "$DATA" -maxdepth 1 -type f -printf '%f\n' | grep -vE '^[A-Za-z0-9._-]+$' || true)
+    [ -z "$names" ] || fail 2 "In $DATA there is \"$(head -n 1 <<<"$names")\"; a ConfigMap has letters, digits, dots and dashes in names."
+    bytes=$(find "$DATA" -maxdepth 1 -type f -exec cat {} + | wc -c)
+    [ "$bytes" -le 1000000 ] ||
+      fail 2 "The data in $DATA are $bytes bytes, and a ConfigMap holds a million; use an overlay with the component data-volume."
+  fi
+  bytes=$(wc -c <"$JOB")
+  [ "$bytes" -le 1000000 ] || fail 2 "The job file $JOB is $bytes bytes, and a ConfigMap holds a million."
+}
+
+# Whether the overlay has a ConfigMap of this name, before or after kustomize added a hash.
+has_map() {
+  awk -v name="$1" '/^---$/ { map = 0 } /^kind: ConfigMap$/ { map = 1 } map && $1 == "name:" && $2 ~ "^" name "(-[a-z0-9]+)?$" { found = 1 }
+    END { exit !found }' <<<"$RENDERED"
+}
+has_kind() { grep -qx "kind: $1" <<<"$RENDERED"; }
+# Images of the overlay whose name, without registry, is this one.
+images_named() { awk '$1 == "image:" || ($1 == "-" && $2 == "image:") { print $NF }' <<<"$RENDERED" |
+  sed -E 's/@.*//; s/:[^:/]*$//' | grep -E "^(.*/)?$1\$" | sort -u; }
+
+check_image() { # OPTION EXAMPLE
+  local image
+  image=$(option "$1")
+  if [ -n "$image" ] && { [[ ! $image =~ ^[^@]+:[A-Za-z0-9_][A-Za-z0-9._-]*$ && ! $image =~ @sha256:[0-9a-f]{64}$ ]] || [ "${image##*:}" = latest ]; }; then
+    usage_error "--$1 is \"$image\"; an image with a tag that stays what it is was expected, as $2:0.1.0."
+  fi
+}
+image_entries() { # OPTION NAME-PATTERN
+  local image found where
+  image=$(option "$1" "$(remembered "$1")")
+  [ -n "$image" ] || return 0
+  case $image in
+    *@*) where="newName: ${image%@*}"$'\n'"    digest: ${image##*@}" ;;
+    *) where="newName: ${image%:*}"$'\n'"    newTag: \"${image##*:}\"" ;;
+  esac
+  while read -r found; do
+    [ -z "$found" ] || printf '  - name: %s\n    %s\n' "$found" "$where"
+  done < <(images_named "$2")
+}
+
+# What belongs to one start of the run is told to it again by a later `up` that makes no other one.
+start_words() {
+  local last resume change
+  read -r last resume change <<<"$(remembered k8s-start)" || true
+  if [ "$last" = "$START" ]; then
+    RESUME=$resume ALLOW_CHANGE=${change:-}
+  else
+    ALLOW_CHANGE=$(option allow-change)
+  fi
+  remember k8s-start "$START $RESUME $ALLOW_CHANGE"
+}
+
+k8s_kustomization() {
+  local file maps=() behavior
+  has_map job && behavior=replace || behavior=create
+  maps+=("  - name: job" "    behavior: $behavior" "    files: [job.ts]")
+  write_file "$KUSTOMIZATION/inner/job.ts" <"$JOB"
+  if has_map data; then
+    run rm -rf "$KUSTOMIZATION/inner/data"
+    maps+=("  - name: data" "    behavior: replace" "    files:")
+    while IFS= read -r file; do
+      write_file "$KUSTOMIZATION/inner/data/$file" <"$DATA/$file"
+      maps+=("      - data/$file")
+    done < <(find "$DATA" -maxdepth 1 -type f -printf '%f\n' | sort)
+  fi
+  # One worker alone has nobody who could keep a copy.
+  local literals=("START=$START" "WORKERS=$WORKERS" "SHARDS=$SHARDS" "EPOCHS=$EPOCHS" "RESUME=$RESUME" "ALLOW_CHANGE=$ALLOW_CHANGE")
+  [ "$SHARDS" != 1 ] || literals+=("REPLICAS=0")
+  write_file "$KUSTOMIZATION/inner/kustomization.yaml" <<YAML
+# Made by deploy/scripts/up: the overlay with the job, its data and what this start says.
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: $CLUSTER
+resources:
+  - $(realpath --canonicalize-missing --relative-to "$KUSTOMIZATION/inner" "$OVERLAY")
+labels:
+  - pairs:
+      app.kubernetes.io/name: lockstep
+images:
+$(image_entries image lockstep)
+$(image_entries etcd-image '(lockstep-)?etcd')
+replicas:
+  - name: worker
+    count: $(most_workers "$WORKERS")
+configMapGenerator:
+$(printf '%s\n' "${maps[@]}")
+  - name: lockstep
+    behavior: merge
+    literals:
+      - JOB=$CLUSTER
+  - name: start
+    behavior: merge
+    literals:
+$(printf '      - %s\n' "${literals[@]}")
+YAML
+  write_file "$KUSTOMIZATION/kustomization.yaml" <<YAML
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - inner
+components:
+  - $(realpath --canonicalize-missing --relative-to "$KUSTOMIZATION" "$ROOT/deploy/k8s/components/job-name")
+YAML
+}
+
+k8s_up() {
+  start_words
+  remember k8s-context "$CONTEXT"
+  remember overlay "$OVERLAY"
+  remember image "$(option image)"
+  remember etcd-image "$(option etcd-image)"
+  k8s_kustomization
+  [ -n "$DRY_RUN" ] || k8s get namespace "$CLUSTER" >/dev/null 2>&1 || k8s create namespace "$CLUSTER" >/dev/null
+  if has_kind Certificate; then
+    remember k8s-tls cert-manager
+  else
+    remember k8s-tls secrets
+    make_certificates "$SHARDS"
+    k8s_install_certificates
+  fi
+  # By the server: what a file of a megabyte was before does not fit into an annotation. What `scale` set, `up` sets anew.
+  run_k8s apply --server-side --force-conflicts --kustomize "$KUSTOMIZATION"
+  k8s_wait statefulset/etcd
+  k8s_wait deployment/coordinator
+  k8s_wait statefulset/worker
+  k8s_tidy
+}
+
+# Waits for a workload; if it does not come, shows why.
+k8s_wait() { # KIND/NAME
+  local selector=$OURS,app.kubernetes.io/component=${1#*/}
+  run_k8s rollout status "$1" --timeout "${ROLLOUT_S}s" && return 0
+  k8s get pods --selector "$selector" >&2 || true
+  k8s get events --field-selector type=Warning --sort-by .lastTimestamp 2>/dev/null | tail -n 5 >&2 || true
+  k8s logs --selector "$selector" --prefix --tail 5 >&2 || true
+  fail 1 "${1#*/} did not become ready within $ROLLOUT_S s; what Kubernetes and its pods say is above."
+}
+
+# ConfigMaps of before, which nobody uses any more.
+k8s_tidy() {
+  [ -z "$DRY_RUN" ] || return 0
+  local kept name
+  kept=$(kubectl kustomize "$KUSTOMIZATION" | awk '/^---$/ { map = 0 } /^kind: ConfigMap$/ { map = 1 } map && /^  name: / { print $2 }')
+  for name in $(k8s get configmaps --selector "$OURS" --output 'jsonpath={.items[*].metadata.name}'); do
+    grep -qx "$name" <<<"$kept" || k8s delete configmap "$name" >/dev/null
+  done
+}
+
+k8s_next_commands() {
+  [ -z "$DRY_RUN" ] || return 0
+  cat <<TXT
+The cluster $CLUSTER is up, in the namespace $CLUSTER${CONTEXT:+ of $CONTEXT}.
+  deploy/scripts/status --name $CLUSTER
+  deploy/scripts/logs worker-0 --follow --name $CLUSTER
+  kubectl --namespace $CLUSTER scale statefulset worker --replicas 2    # or: deploy/scripts/scale 2 --name $CLUSTER
+  kubectl --namespace $CLUSTER delete pod worker-1                      # or: deploy/scripts/restart-node worker-1 --name $CLUSTER
+  deploy/scripts/down --name $CLUSTER
+TXT
+}
+
+# ---- certificates ----
+
+# One certificate for all members: whoever asks for `etcd` reaches any of them.
+k8s_certificate_hosts() { # NUMBER
+  [ "$1" != 0 ] || printf '%s' "etcd,${MEMBERS// /.etcd,}.etcd,localhost,127.0.0.1"
+}
+
+k8s_install_certificates() {
+  k8s_reachable
+  [ "$(remembered k8s-tls)" != cert-manager ] ||
+    fail 2 "The certificates of $CLUSTER are cert-manager's; it renews them by itself."
+  local folder words name certs=$STATE/certs
+  for name in etcd coordinator operator; do
+    folder=$certs/$name-0
+    [ "$name" != operator ] || folder=$certs/operator
+    k8s_secret "$name-tls" --from-file "ca.crt=$folder/ca.crt" --from-file "tls.crt=$folder/tls.crt" --from-file "tls.key=$folder/tls.key"
+  done
+  words=(--from-file "ca.crt=$certs/worker-0/ca.crt")
+  for folder in "$certs"/worker-*/; do
+    [ -e "$folder/tls.key" ] || continue
+    name=$(basename "$folder")
+    words+=(--from-file "$name.crt=$folder/tls.crt" --from-file "$name.key=$folder/tls.key")
+  done
+  k8s_secret worker-tls "${words[@]}"
+}
+k8s_secret() { # NAME WORD…
+  if [ -n "$DRY_RUN" ]; then
+    run_k8s create secret generic "$@"
+  else
+    k8s create secret generic "$@" --dry-run=client --output yaml | k8s apply --server-side --force-conflicts --filename - >/dev/null
+    k8s label secret "$1" "$OURS" --overwrite >/dev/null
+  fi
+}
+
+# ---- the other verbs ----
+
+# lockstep, as the operator, through a tunnel to a coordinator; one that stands by answers too.
+k8s_operator() { # WORD…
+  local lines port tunnel code=0
+  k8s_operator_certificate
+  lines=$(mktemp)
+  k8s port-forward deployment/coordinator :7070 --address 127.0.0.1 >"$lines" 2>&1 &
+  tunnel=$!
+  for _ in $(seq 150); do
+    port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$lines")
+    [ -z "$port" ] || break
+    kill -0 "$tunnel" 2>/dev/null || break
+    sleep 0.1
+  done
+  if [ -n "$port" ]; then
+    lockstep "$@" --coordinator "127.0.0.1:$port" --tls "$OPERATOR" || code=$?
+  else
+    note "No coordinator can be reached: $(tail -n 1 "$lines")"
+    code=6
+  fi
+  kill "$tunnel" 2>/dev/null || true
+  wait "$tunnel" 2>/dev/null || true
+  rm -f "$lines"
+  return "$code"
+}
+k8s_operator_certificate() {
+  OPERATOR=$STATE/certs/operator
+  [ ! -e "$OPERATOR/tls.key" ] || return 0
+  OPERATOR=$(mktemp -d)
+  # shellcheck disable=SC2064 # the folder's name as it is now
+  trap "rm -rf '$OPERATOR'" EXIT
+  local name
+  for name in ca.crt tls.crt tls.key; do
+    k8s get secret operator-tls --output "go-template={{index .data \"$name\" | base64decode}}" >"$OPERATOR/$name" ||
+      fail 15 "The Secret operator-tls of the namespace $CLUSTER cannot be read; it has the operator's certificate."
+  done
+}
+
+k8s_down() {
+  k8s_reachable
+  if [ -n "$DRY_RUN" ]; then
+    say "+ lockstep stop --coordinator 127.0.0.1:PORT --tls $STATE/certs/operator"
+  elif [ -n "$(k8s get pods --selector "$OURS,app.kubernetes.io/component=coordinator" --output name)" ]; then
+    k8s_operator stop || note "It did not stop in order; its last checkpoint is what it goes on from."
+  fi
+  run_k8s delete statefulset,deployment,cronjob,job --selector "$OURS" --cascade foreground --timeout "${POD_S}s"
+  [ -n "$(option purge)" ] || return 0
+  [ -n "$DRY_RUN" ] || [ -n "$(k8s get namespace "$CLUSTER" --selector "$OURS" --output name)" ] ||
+    fail 2 "The namespace $CLUSTER was not made by \`up\`; delete its volumes by hand."
+  run_k8s delete namespace "$CLUSTER" --timeout "${POD_S}s"
+}
+
+k8s_status() {
+  k8s_reachable
+  if [ -n "$(option json)" ]; then
+    k8s_operator status --json
+    return
+  fi
+  k8s get pods --selector "$OURS" --output wide
+  say
+  k8s_operator status
+}
+
+k8s_scale() {
+  k8s_reachable
+  if [ "$(remembered k8s-tls)" = secrets ]; then
+    make_certificates "$COUNT"
+    k8s_install_certificates
+  fi
+  run_k8s scale statefulset worker --replicas "$COUNT"
+  k8s_wait statefulset/worker
+}
+
+k8s_node_ready() { # NODE-OF-KUBERNETES
+  [ "$(kubectl ${CONTEXT:+--context "$CONTEXT"} get node "$1" \
+    --output 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null)" = True ]
+}
+# A pod on a node that is gone ends only by force: nobody there says that it has.
+k8s_delete_pod() { # POD
+  local node words=()
+  node=$(k8s get pod "$1" --output 'jsonpath={.spec.nodeName}')
+  [ -z "$node" ] || k8s_node_ready "$node" || words=(--force --grace-period 0)
+  run_k8s delete pod "$1" --wait=false "${words[@]}"
+}
+k8s_restart_node() {
+  k8s_reachable
+  local pods pod
+  if [ -n "$DRY_RUN" ]; then
+    run_k8s delete pod "$NODE" --wait=false
+    return
+  fi
+  pods=$(k8s get pods --selector "$OURS" --output 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}')
+  # Coordinators have no names of their own: coordinator-0 is the first one.
+  [[ ! $NODE =~ ^coordinator-[01]$ ]] || NODE=$(grep '^coordinator-' <<<"$pods" | sed -n "$((${NODE#coordinator-} + 1))p")
+  if grep -qx -- "$NODE" <<<"$pods"; then
+    k8s_delete_pod "$NODE"
+  elif kubectl ${CONTEXT:+--context "$CONTEXT"} get node "$NODE" >/dev/null 2>&1; then
+    for pod in $(k8s get pods --selector "$OURS" --field-selector "spec.nodeName=$NODE" --output 'jsonpath={.items[*].metadata.name}'); do
+      if [[ $pod == etcd-? ]] && ! k8s_node_ready "$NODE"; then
+        # A member that still runs there and another one with the same data elsewhere would be two.
+        note "$pod stays: two members of etcd go on. If $NODE never comes back: kubectl --namespace $CLUSTER delete pod $pod --force"
+      else
+        k8s_delete_pod "$pod"
+      fi
+    done
+  else
+    fail 2 "There is no pod and no node $NODE; there are: $(tr '\n' ' ' <<<"$pods")$(kubectl ${CONTEXT:+--context "$CONTEXT"} get nodes --output 'jsonpath={.items[*].metadata.name}')"
+  fi
+}
+
+k8s_logs() {
+  k8s_reachable
+  local words=(--timestamps)
+  [ -z "$(option follow)" ] || words+=(--follow)
+  [ -z "$(option previous)" ] || words+=(--previous)
+  if [ -n "$NODE" ]; then
+    [[ ! $NODE =~ ^coordinator-[01]$ ]] || NODE=$(k8s get pods --selector "$OURS,app.kubernetes.io/component=coordinator" \
+      --output 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' | sed -n "$((${NODE#coordinator-} + 1))p")
+    k8s logs "$NODE" "${words[@]}"
+  else
+    k8s logs --selector "$OURS,app.kubernetes.io/component in (coordinator,worker)" --prefix --tail -1 --max-log-requests 100 "${words[@]}"
+  fi
+}
