@@ -1,8 +1,8 @@
 /** That a cluster's parts fit each other: members of etcd, budgets, settings, certificates, and the options of lockstep. */
 import { coordinator } from "../../src/cli/coordinator.ts";
 import { worker } from "../../src/cli/worker.ts";
-import { type Check, podsOf } from "./pods.ts";
 import { type Manifest, nameOf, type Value } from "./manifests.ts";
+import { type Check, podsOf } from "./pods.ts";
 import { selects, variablesOf } from "./references.ts";
 
 const find = (manifests: readonly Manifest[], name: string) => {

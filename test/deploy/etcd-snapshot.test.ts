@@ -1,7 +1,7 @@
 /** What `etcd-backup --target ssh` saves: etcd's own snapshot, asked for without a tool of etcd's. */
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { brokenClusters, podOf, withCertManager } from "./broken.ts";
 import { kustomize } from "../fixtures/kustomize.ts";
-import { budgets, certificates, etcdMembers, options, settings } from "./cluster.ts";
+import { brokenClusters, podOf, withCertManager } from "./broken.ts";
+import { checks } from "./checks.ts";
 import {
   foldersIn,
   type Manifest,
@@ -14,38 +14,10 @@ import {
   type Value,
   variants,
 } from "./manifests.ts";
-import { network } from "./network.ts";
-import { type Check, closed, faults, images, probes, resources, restricted, sharedMemory } from "./pods.ts";
-import { mounts, references, selectors, variables } from "./references.ts";
 import { invalidKeys, invalidValues } from "./schemas.ts";
 
 const found = await kustomize();
 const skip = "reason" in found ? found.reason : false;
-
-const checks = {
-  restricted,
-  closed,
-  images,
-  probes,
-  resources,
-  faults,
-  sharedMemory,
-  references,
-  mounts,
-  selectors,
-  variables,
-  network,
-  etcdMembers,
-  budgets,
-  settings,
-  certificates,
-  options,
-} satisfies Record<string, Check>;
-function checkNamed(name: string): Check {
-  const [, check] = Object.entries(checks).find(([one]) => one === name) ?? [];
-  assert.ok(check, `there is a check of ${name}`);
-  return check;
-}
 
 /** All clusters, rendered once. */
 const clusters: Record<string, readonly Manifest[]> = {};
@@ -103,7 +75,7 @@ function changed(cluster: string, what: string, change: (manifest: Value) => voi
 
 test("each check sees what is made wrong for it, and each check is shown to", { skip }, () => {
   for (const { by, why, cluster, what, change } of brokenClusters) {
-    const wrong = checkNamed(by)(changed(cluster, what, change));
+    const wrong = checks[by]?.(changed(cluster, what, change)) ?? [];
     assert.ok(
       wrong.some((line) => line.includes(why)),
       `${by} sees "${why}" in ${what}; it says ${JSON.stringify(wrong)}`,

@@ -1,6 +1,7 @@
 /** What is deployed to Kubernetes, rendered: every overlay, and every component in a cluster that it makes sense in. */
-import { mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
+
 import { readdirSync } from "node:fs";
+import { mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -1,6 +1,7 @@
 /** Who may reach whom, as the network policies say together, against what deploy/README.md lists. */
-import { type Check, podsOf } from "./pods.ts";
+
 import type { Manifest, Value } from "./manifests.ts";
+import { type Check, podsOf } from "./pods.ts";
 import { selects } from "./references.ts";
 
 /** "from to port": what is needed, and nothing else may be. */

@@ -1,6 +1,7 @@
 /** What names something else: that it is there, or is documented to come from outside. */
-import { type Check, containersOf, podsOf } from "./pods.ts";
+
 import { type Manifest, nameOf, type Value } from "./manifests.ts";
+import { type Check, containersOf, podsOf } from "./pods.ts";
 
 type Labels = Readonly<Record<string, string>>;
 

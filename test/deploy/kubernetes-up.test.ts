@@ -1,0 +1,173 @@
+/** `deploy/scripts/up --target k8s` against a kubectl that renders as the real one does, and only writes down what else it is told. */
+import assert from "node:assert/strict";
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { findProgram, runProgram } from "../../src/adapters/system/programs.ts";
+import { kustomize } from "../fixtures/kustomize.ts";
+import { allFaults } from "./checks.ts";
+import { type Manifest, nameOf, renderFolder, root } from "./manifests.ts";
+import { invalidKeys, invalidValues } from "./schemas.ts";
+
+const found = await kustomize();
+const whyNot = "reason" in found ? found.reason : findProgram("bash") === null ? "there is no bash on PATH" : false;
+const job = join(root, "examples", "digits.ts");
+const limit = { timeout: 180_000 };
+
+describe("deploy/scripts on Kubernetes", { skip: whyNot, concurrency: false }, () => {
+  let home: string;
+  let told: string;
+
+  before(async () => {
+    home = await mkdtemp(join(tmpdir(), "lockstep-k8s-scripts-"));
+    told = join(home, "told");
+    await mkdir(join(home, "bin"));
+    const render = "reason" in found ? "" : found.command.map((word) => `'${word}'`).join(" ");
+    // What it is asked for has no answer, but for what a script waits for.
+    const kubectl = `#!/bin/sh
+[ "$1" != kustomize ] || { shift; exec ${render} "$@"; }
+printf '%s\\n' "$*" >> '${told}'
+case "$*" in
+  *"config current-context"*) echo test ;;
+  *"--dry-run=client"*) echo 'kind: Secret' ;;
+  *" apply "*"--filename -"*) cat > /dev/null ;;
+  *"get pods"*"jsonpath={range"*) printf 'coordinator-5d-a\\ncoordinator-5d-b\\nworker-0\\nworker-1\\n' ;;
+  *"get pods"*"spec.nodeName=node2"*) printf 'etcd-1 worker-1' ;;
+  *"get pod worker-1"*nodeName*) printf node2 ;;
+  *"get node node2"*conditions*) printf Unknown ;;
+  *"get node "*conditions*) printf True ;;
+esac
+`;
+    await writeFile(join(home, "bin", "kubectl"), kubectl);
+    await chmod(join(home, "bin", "kubectl"), 0o755);
+  });
+  after(() => rm(home, { recursive: true, force: true }));
+
+  const script = (verb: string, ...words: string[]) =>
+    runProgram(join(root, "deploy", "scripts", verb), words, {
+      environment: {
+        XDG_STATE_HOME: home,
+        PATH: `${join(home, "bin")}${delimiter}${process.env.PATH}`,
+        LOCKSTEP_TARGET: "",
+        LOCKSTEP_CLUSTER: "",
+      },
+    });
+  /** Runs a script, and tells what kubectl was told. */
+  async function done(verb: string, ...words: string[]): Promise<readonly string[]> {
+    await writeFile(told, "");
+    const ran = await script(verb, ...words);
+    assert.ok(ran.succeeded, `${verb} ${words.join(" ")}: ${ran.failure}\n${ran.output}`);
+    return (await readFile(told, "utf8")).split("\n").filter((line) => line !== "");
+  }
+  const applied = async (): Promise<readonly Manifest[]> => {
+    assert.ok(!("reason" in found));
+    return renderFolder(found.command, join(home, "lockstep", "clusters", "digits", "k8s"));
+  };
+  const dataOf = (manifests: readonly Manifest[], map: string) =>
+    manifests.find((one) => one.kind === "ConfigMap" && one.metadata.name.startsWith(`${map}-`))?.data;
+
+  test("up applies the overlay with the job, its data and what was asked for, and it is whole", limit, async () => {
+    const words = ["--workers", "2:4", "--shards", "5", "--epochs", "7", "--image", "example.org:5000/lockstep:1.2"];
+    const lines = await done("up", "--target", "k8s", job, ...words);
+    const manifests = await applied();
+    assert.deepEqual(await invalidValues(manifests), []);
+    assert.deepEqual(await invalidKeys({ up: manifests }), []);
+    assert.deepEqual(allFaults(manifests), []);
+    const start = dataOf(manifests, "start");
+    assert.deepEqual([start.WORKERS, start.SHARDS, start.EPOCHS, start.RESUME], ["2:4", "5", "7", "auto"]);
+    assert.match(start.START, /^\d{8}-\d{6}-\d+$/);
+    assert.equal(dataOf(manifests, "lockstep").JOB, "digits");
+    assert.equal(dataOf(manifests, "job")["job.ts"], await readFile(job, "utf8"));
+    assert.ok("optdigits.tra" in dataOf(manifests, "data"));
+    const worker = manifests.find((one) => nameOf(one) === "StatefulSet/worker")!;
+    assert.equal(worker.spec.replicas, 4);
+    assert.equal(worker.metadata.namespace, "digits");
+    assert.equal(worker.spec.template.spec.containers[0].image, "example.org:5000/lockstep:1.2");
+    const order = [
+      "create namespace digits",
+      "secret generic worker-tls",
+      " apply --server-side --force-conflicts --kustomize",
+    ];
+    const places = order.map((text) => lines.findIndex((line) => line.includes(text)));
+    assert.deepEqual(
+      places,
+      [...places].sort((a, b) => a - b),
+      "a namespace, then Secrets, then the rest",
+    );
+    assert.ok(!places.includes(-1) || places[0] === -1, lines.join("\n"));
+    // A key for each worker that may ever train, and nobody's twice.
+    const keys = lines.find((line) => line.includes("secret generic worker-tls"))!.match(/worker-\d+\.key=/g);
+    assert.deepEqual(keys, ["worker-0.key=", "worker-1.key=", "worker-2.key=", "worker-3.key=", "worker-4.key="]);
+  });
+
+  test("up again changes nothing; --resume is another start", limit, async () => {
+    const before = await applied();
+    await done("up");
+    assert.deepEqual(await applied(), before);
+    await done("up", "--resume", "never");
+    const other = await applied();
+    assert.notEqual(dataOf(other, "start").START, dataOf(before, "start").START);
+    assert.equal(dataOf(other, "start").RESUME, "never");
+    await done("up");
+    assert.deepEqual(await applied(), other, "the same start says what it said");
+    const changed = other.filter((one, i) => JSON.stringify(one) !== JSON.stringify(before[i])).map(nameOf);
+    assert.deepEqual(
+      changed.map((name) => name.replace(/-[a-z0-9]{10}$/, "")),
+      ["ConfigMap/start", "Deployment/coordinator"],
+    );
+  });
+
+  test("scale makes the certificates that more workers need first", limit, async () => {
+    const lines = await done("scale", "6");
+    const secret = lines.findIndex((line) => /worker-5\.key=/.test(line));
+    const scale = lines.findIndex((line) => line.includes("scale statefulset worker --replicas 6"));
+    assert.ok(secret !== -1 && secret < scale, lines.join("\n"));
+  });
+
+  test("restart-node deletes a pod; by force where its node is gone, but a member of etcd", limit, async () => {
+    const deleted = (lines: readonly string[]) =>
+      lines.filter((line) => line.includes("delete pod")).map((line) => line.replace(/.* delete pod /, ""));
+    assert.deepEqual(deleted(await done("restart-node", "worker-0")), ["worker-0 --wait=false"]);
+    assert.deepEqual(deleted(await done("restart-node", "coordinator-1")), ["coordinator-5d-b --wait=false"]);
+    assert.deepEqual(deleted(await done("restart-node", "node2")), ["worker-1 --wait=false --force --grace-period 0"]);
+  });
+
+  test("down ends workloads and leaves volumes; --purge deletes the namespace", limit, async () => {
+    const lines = await done("down");
+    assert.ok(lines.some((line) => line.includes("delete statefulset,deployment,cronjob,job")));
+    assert.ok(!lines.some((line) => /delete (pvc|persistentvolumeclaim|namespace)/.test(line)), lines.join("\n"));
+    const dry = await script("down", "--purge", "--dry-run");
+    assert.match(dry.output, /\+ kubectl --context test --namespace digits delete namespace digits/);
+  });
+
+  const wrong: readonly (readonly [words: readonly string[], says: RegExp])[] = [
+    [
+      ["--image", "lockstep"],
+      /--image is "lockstep"; an image with a tag that stays what it is was expected, as lockstep:0\.1\.0\./,
+    ],
+    [["--image", "lockstep:latest"], /--image is "lockstep:latest"/],
+    [["--etcd-image", "r.example.org:5000/etcd"], /--etcd-image is "r\.example\.org:5000\/etcd"/],
+    [["--overlay", "huge"], /--overlay is "huge"; the name of a folder in deploy\/k8s\/overlays, or another one/],
+    [["--checkpoints", "/mnt"], /--checkpoints is "\/mnt"; on --target k8s the overlay says where checkpoints are\./],
+  ];
+  for (const [words, says] of wrong)
+    test(`up ${words.join(" ")} is refused in one sentence, and nothing is done`, limit, async () => {
+      await writeFile(told, "");
+      const ran = await script("up", "--target", "k8s", "--name", "digits", job, ...words);
+      assert.ok(!ran.succeeded);
+      assert.match(ran.failure, says);
+      assert.doesNotMatch(await readFile(told, "utf8"), /apply|create|delete/);
+    });
+
+  test("data that no ConfigMap holds is refused with what to do", limit, async () => {
+    const data = join(home, "data");
+    await mkdir(data, { recursive: true });
+    await writeFile(join(data, "big.csv"), Buffer.alloc(1_000_001));
+    const ran = await script("up", "--target", "k8s", "--name", "digits", job, "--data", data);
+    assert.match(
+      ran.failure,
+      /are 1000001 bytes, and a ConfigMap holds a million; use an overlay with the component data-volume/,
+    );
+  });
+});
