@@ -246,28 +246,42 @@ k8s_secret() { # NAME WORD…
 
 # ---- the other verbs ----
 
-# lockstep, as the operator, through a tunnel to a coordinator; one that stands by answers too.
+# lockstep, as the operator, through a tunnel to a coordinator: whichever answers, as one that stands by does too.
 k8s_operator() { # WORD…
-  local lines port tunnel code=0
+  local pod code=6
   k8s_operator_certificate
-  lines=$(mktemp)
-  k8s port-forward deployment/coordinator :7070 --address 127.0.0.1 >"$lines" 2>&1 &
+  for pod in $(k8s_coordinators); do
+    code=0
+    k8s_through "$pod" "$@" || code=$?
+    [ "$code" = 6 ] || break
+  done
+  return "$code"
+}
+# Those that are ready first.
+k8s_coordinators() {
+  k8s get pods --selector "$OURS,app.kubernetes.io/component=coordinator" --output \
+    'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{" "}{.metadata.name}{"\n"}{end}' |
+    sort --reverse | awk '{ print $2 }'
+}
+k8s_through() { # POD WORD…
+  local said port='' tunnel code=6
+  said=$(mktemp)
+  k8s port-forward "pod/$1" :7070 --address 127.0.0.1 >"$said" 2>&1 &
   tunnel=$!
-  for _ in $(seq 150); do
-    port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$lines")
-    [ -z "$port" ] || break
-    kill -0 "$tunnel" 2>/dev/null || break
+  for _ in $(seq 100); do
+    port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$said")
+    if [ -n "$port" ] || ! kill -0 "$tunnel" 2>/dev/null; then break; fi
     sleep 0.1
   done
   if [ -n "$port" ]; then
-    lockstep "$@" --coordinator "127.0.0.1:$port" --tls "$OPERATOR" || code=$?
+    code=0
+    lockstep "${@:2}" --coordinator "127.0.0.1:$port" --tls "$OPERATOR" || code=$?
   else
-    note "No coordinator can be reached: $(tail -n 1 "$lines")"
-    code=6
+    note "$1 cannot be reached: $(tail -n 1 "$said")"
   fi
   kill "$tunnel" 2>/dev/null || true
   wait "$tunnel" 2>/dev/null || true
-  rm -f "$lines"
+  rm -f "$said"
   return "$code"
 }
 k8s_operator_certificate() {
