@@ -33,7 +33,7 @@ async function runStop(args: Arguments): Promise<number> {
       await systemClock.sleep(pollMs);
       last = await statusOr(last, () => control.status());
     }
-    process.stdout.write(`${text(last)}\n`);
+    process.stdout.write(`${text(last, run !== null)}\n`);
     return 0;
   } finally {
     close();
@@ -50,8 +50,8 @@ async function statusOr(last: ClusterStatus, status: () => Promise<ClusterStatus
   }
 }
 
-function text({ job, state, latest }: ClusterStatus): string {
+function text({ job, state, latest }: ClusterStatus, wasLaunched: boolean): string {
   const saved = latest ? `step ${latest.step} is saved as ${latest.id}` : "nothing was trained yet";
   const what = state === "finished" ? "It was finished" : "Stopped";
-  return `${what}: ${saved}. Go on with: npx lockstep resume --job ${job}`;
+  return `${what}: ${saved}.${wasLaunched ? ` Go on with: npx lockstep resume --job ${job}` : ""}`;
 }

@@ -17,7 +17,7 @@ const fingerprint: Fingerprint = {
   arithmetic: "3",
   "source.job": `sha256:${"c".repeat(64)}`,
   "node.instructions": "avx2",
-  "node.onednn": "ops off, at most AVX2",
+  "node.onednn": "ops on, all instructions",
   "node.gpu": "none",
   "node.numerics": "0123456789abcdef",
 };
@@ -43,7 +43,7 @@ for (const [field, value] of [
 }
 
 for (const [field, value] of [
-  ["node.onednn", "ops on"],
+  ["node.onednn", "ops off"],
   ["node.gpu", "NVIDIA H100"],
   ["node.instructions", "avx512f"],
   ["node.numerics", "fedcba9876543210"],

@@ -34,10 +34,10 @@ function withEnvironment<T>(changes: Record<string, string>, run: () => T): T {
 
 test("settings that decide the bits do not depend on what the user has set", () => {
   const settings = {
-    TF_ENABLE_ONEDNN_OPTS: "1",
+    TF_ENABLE_ONEDNN_OPTS: "0",
     TF_NUM_INTRAOP_THREADS: "7",
     OMP_NUM_THREADS: "7",
-    ONEDNN_MAX_CPU_ISA: "ALL",
+    ONEDNN_MAX_CPU_ISA: "AVX2",
   };
   const options = { threads: 2, gpuIndex: null };
   const plain = engineEnvironment(native, options);
@@ -89,8 +89,11 @@ test("a native library that does not load is an error that names it", async () =
 });
 
 test("libraries that are loaded ahead of the engine are told from those that cannot be", () => {
-  assert.equal(preloadLibraries({ libraryPaths: [] }), null);
-  assert.match(String(preloadLibraries({ libraryPaths: ["/nowhere/libtensorflow.so.2"] })), /nowhere\/libtensorflow/);
+  assert.equal(preloadLibraries({ libraryPaths: [], bindingPath: null }), null);
+  assert.match(
+    String(preloadLibraries({ libraryPaths: ["/nowhere/libtensorflow.so.2"], bindingPath: null })),
+    /nowhere\/libtensorflow/,
+  );
 });
 
 test("the thread count decides the bits, which is why it belongs to the fingerprint", async (context) => {

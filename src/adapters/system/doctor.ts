@@ -8,7 +8,6 @@ import { type EngineChoice, findEngine } from "../tfjs/prepare-engine.ts";
 import { cacheDirectory, folderSizeBytes } from "./cache.ts";
 import { findEtcd } from "./etcd-program.ts";
 import { type Gpu, listGpus } from "./gpus.ts";
-import { hasAvx2 } from "./processor.ts";
 import { findProgram, runProgram } from "./programs.ts";
 
 export interface Finding {
@@ -93,9 +92,7 @@ function checkDevices(gpus: readonly Gpu[]): Finding {
 
 function checkProcessor(): Finding {
   const model = cpus()[0]?.model.trim() || process.arch;
-  if (hasAvx2()) return { what: "processor", ok: true, value: model, advice: null };
-  const advice = "It computes to other bits than newer processors: let it train only with its like.";
-  return { what: "processor", ok: "warning", value: `${model}, without AVX2`, advice };
+  return { what: "processor", ok: true, value: model, advice: null };
 }
 
 function checkThreads(): Finding {

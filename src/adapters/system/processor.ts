@@ -1,15 +1,6 @@
 import { readFileSync } from "node:fs";
 import { cpus } from "node:os";
 
-/**
- * Whether the processor has AVX2, the instruction set that exactness is fixed to (see `engineEnvironment`). True where
- * that does not matter or cannot be known: on other architectures, and on other systems than Linux.
- */
-export function hasAvx2(): boolean {
-  if (process.platform !== "linux" || process.arch !== "x64") return true;
-  return / avx2( |$)/m.test(readFileSync("/proc/cpuinfo", "latin1"));
-}
-
 /** Instruction sets by which mathematical libraries choose their code, in the kernel's words. */
 const notable = /^(sse4_2|avx|avx2|fma|f16c|avx512\w*|avx_\w+|amx_\w+|asimd\w*|sve\w*|i8mm|bf16)$/;
 

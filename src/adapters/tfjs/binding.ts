@@ -10,9 +10,11 @@ import { dirname, join, relative } from "node:path";
 import { extractTar } from "../system/archives.ts";
 import { buildEntry, cacheDirectory, entryDirectory, findEntry } from "../system/cache.ts";
 import { download } from "../system/download.ts";
+import { packageRoot } from "../system/package-root.ts";
 import { libraryEntryName, type NativeLibrary, prepareLibrary, sharedObjectFolder } from "../system/native-library.ts";
 import { findProgram, type ProgramResult, runProgram } from "../system/programs.ts";
 import { type Say, withProgress } from "../system/progress.ts";
+import { quietLoaderName } from "./native-addon.ts";
 
 export interface Binding {
   readonly path: string;
@@ -21,7 +23,7 @@ export interface Binding {
 
 const require = createRequire(import.meta.url);
 /** Raise it when the same sources are compiled in another way, so that older builds are not taken for it. */
-const recipe = 1;
+const recipe = 2;
 /** Loading takes under a second, or a few from a cold disk. */
 const loadTimeoutMs = 120_000;
 
@@ -100,17 +102,21 @@ async function compileAddon(
   const nodeHeaders: { include_dir: string } = require("node-api-headers");
   const include = join(entryDirectory(libraryEntryName(library)), library.includeFolder);
   const flags = ["-std=c++17", "-O2", "-fPIC", "-DNAPI_VERSION=8", "-I", include, "-I", nodeHeaders.include_dir];
-  const compile = async (source: string) => {
+  const compile = async (source: string, folder = join(packageDirectory, "binding")) => {
     const object = join(scratch, `${source}.o`);
-    const file = join(packageDirectory, "binding", `${source}.cc`);
+    const file = join(folder, `${source}.cc`);
     requireSuccess(await runProgram(compiler, [...flags, "-c", file, "-o", object]), `${source}.cc does not compile`);
     return object;
   };
   const build = async () => {
-    const objects = await Promise.all(["tfjs_backend", "tfjs_binding"].map(compile));
+    const loader = compile("load-quietly", join(packageRoot, "src/adapters/tfjs"));
+    const objects = await Promise.all(["tfjs_backend", "tfjs_binding"].map((source) => compile(source)));
     const output = join(directory, "tfjs_binding.node");
     const link = [...(await linkFlags(compiler, library, scratch)), ...objects, "-o", output];
     requireSuccess(await runProgram(compiler, link), "the binding does not link");
+    const shared = process.platform === "darwin" ? ["-shared", "-undefined", "dynamic_lookup"] : ["-shared"];
+    const linkLoader = [...shared, await loader, "-o", join(directory, quietLoaderName)];
+    requireSuccess(await runProgram(compiler, linkLoader), "the loader does not link");
   };
   await withProgress(say, (seconds) => `compiling the binding to ${library.title}: ${seconds} s`, build());
   return "tfjs_binding.node";

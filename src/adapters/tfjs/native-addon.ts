@@ -1,5 +1,7 @@
 /** Loading TensorFlow's shared libraries, and the addon that is linked to them, into this process. */
+import { existsSync } from "node:fs";
 import { constants } from "node:os";
+import { dirname, join } from "node:path";
 import { messageOf } from "../../core/errors.ts";
 import type { EngineChoice } from "./prepare-engine.ts";
 
@@ -16,13 +18,30 @@ export function loadAddon(path: string): unknown {
   return target.exports;
 }
 
+/** Beside the binding that it was compiled with; where that was fetched there is none. */
+export const quietLoaderName = "load_quietly.node";
+
+interface QuietLoader {
+  /** Why the library cannot be loaded, or null. */
+  load(path: string): string | null;
+}
+
+function quietLoader(bindingPath: string | null): QuietLoader | null {
+  const path = join(dirname(bindingPath ?? ""), quietLoaderName);
+  return existsSync(path) ? (loadAddon(path) as QuietLoader) : null; // what its source defines
+}
+
 /**
  * Loads the libraries alone: a quarter of a second of work that the thread which opens the engine later finds done, as
  * libraries belong to the process. As with `openEngine`, the environment says before what they read from it. Returns why
  * one cannot be loaded, or null; `openEngine` then says so itself.
  */
-export function preloadLibraries({ libraryPaths }: Pick<EngineChoice, "libraryPaths">): string | null {
-  for (const path of libraryPaths) {
+export function preloadLibraries(choice: Pick<EngineChoice, "libraryPaths" | "bindingPath">): string | null {
+  const quiet = quietLoader(choice.bindingPath);
+  for (const path of choice.libraryPaths) {
+    const why = quiet?.load(path) ?? null;
+    if (why !== null) return why;
+    if (quiet) continue;
     try {
       loadAddon(path);
     } catch (error) {

@@ -8,12 +8,11 @@ import util from "node:util";
 import type { KernelBackend } from "@tensorflow/tfjs";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { Engine, EngineDescription, EngineKind, TensorFlow } from "../../ports/engine.ts";
-import { hasAvx2 } from "../system/processor.ts";
 import { exactSettings } from "./engine-environment.ts";
 import { noteSteps } from "./faster-ops.ts";
 import { fusedUpdates } from "./fused.ts";
 import type { GraphBackend } from "./graph.ts";
-import { loadAddon } from "./native-addon.ts";
+import { loadAddon, preloadLibraries } from "./native-addon.ts";
 import { type OpRunner, withoutStatefulRandom } from "./native-random.ts";
 import { OpByOpState } from "./op-by-op.ts";
 import { type EngineChoice, javaScriptLibrary } from "./prepare-engine.ts";
@@ -104,8 +103,7 @@ async function openNative(tf: TensorFlow, choice: EngineChoice, threads: number)
     tf.registerBackend(nativeBackend, () => node);
   }
   await activate(tf, nativeBackend);
-  // Below the instruction set that is fixed above the bits are others, which the fingerprint has to say.
-  return `TensorFlow ${binding.TF_Version}${hasAvx2() ? "" : " (no AVX2)"}`;
+  return `TensorFlow ${binding.TF_Version}`;
 }
 
 /** Its kernel looks at the indices before TensorFlow does, to say which one is out of bounds; in a graph TensorFlow does. */
@@ -124,6 +122,8 @@ let loaded: { readonly path: string; readonly binding: NativeBinding } | null = 
 function loadBinding(choice: EngineChoice): NativeBinding {
   const path = choice.bindingPath ?? "";
   if (loaded?.path === path) return loaded.binding;
+  // What cannot be loaded says so below.
+  preloadLibraries(choice);
   try {
     // The addon's exports are what its C++ source defines.
     loaded = { path, binding: loadAddon(path) as NativeBinding };

@@ -178,7 +178,7 @@ export class Recorder {
   }
 
   #note(op: string, given: readonly OpAttribute[], inputs: readonly Tensor[], outputs: readonly Tensor[]): void {
-    const faster = outputs.length === 1 ? this.faster.add(op, given, inputs, outputs[0]!) : null;
+    const faster = outputs.length === 1 ? this.faster.add(op, inputs, outputs[0]!) : null;
     const name = faster ?? this.#addOp(op, given, inputs);
     // What is made of constants alone is one, whoever looks at it.
     const isConstant = inputs.every(({ dataId }) => this.#constants.has(dataId));
