@@ -1,0 +1,137 @@
+/** The scripts of deploy/ on this machine: what each says of itself, what it refuses, and a cluster from `up` to `down --purge`. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { access, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { exampleJob, testFolder } from "../fixtures/running-launch.ts";
+
+const scripts = fileURLToPath(new URL("../../deploy/scripts", import.meta.url));
+const verbs = ["up", "down", "status", "scale", "restart-node", "logs", "gen-certs", "etcd-backup", "etcd-restore"];
+
+interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a script with a home of its own. */
+async function scriptsOf(context: TestContext) {
+  const folder = await testFolder(context);
+  const environment: NodeJS.ProcessEnv = { ...process.env, XDG_STATE_HOME: join(folder, "state") };
+  delete environment.LOCKSTEP_TARGET;
+  delete environment.LOCKSTEP_CLUSTER;
+  const run = (verb: string, ...args: string[]): Promise<Ran> =>
+    new Promise((resolve) => {
+      execFile(join(scripts, verb), args, { env: environment, cwd: folder }, (error, out, err) =>
+        resolve({ code: error ? Number(error.code) : 0, out, err }),
+      );
+    });
+  return { folder, run };
+}
+
+test("every verb is there, says what it does, and has nothing beside it", async (context) => {
+  const { run } = await scriptsOf(context);
+  const files = (await readdir(scripts, { withFileTypes: true })).filter((entry) => entry.isFile());
+  assert.deepEqual(
+    files
+      .map(({ name }) => name)
+      .filter((name) => !name.startsWith("."))
+      .sort(),
+    [...verbs].sort(),
+  );
+  for (const verb of verbs) {
+    const { code, out } = await run(verb, "--help");
+    assert.equal(code, 0, verb);
+    assert.match(out, new RegExp(`Usage: ${verb} `));
+    for (const option of ["--target", "--name", "--dry-run"]) assert.ok(out.includes(option), `${verb} ${option}`);
+  }
+});
+
+test("wrong words are refused in one sentence, and nothing is begun", async (context) => {
+  const { folder, run } = await scriptsOf(context);
+  const cases: [string[], number, RegExp][] = [
+    [["up"], 2, /target is missing|There is no cluster yet/],
+    [["up", "--target", "moon", exampleJob], 2, /--target is "moon"; one of local, docker, ssh, k8s was expected/],
+    [["up", "--target", "local"], 2, /no cluster yet|job file is missing/],
+    [["up", "--target", "local", "nowhere.ts"], 2, /There is no job file nowhere\.ts/],
+    [
+      ["up", "--target", "local", exampleJob, "--workers", "none"],
+      2,
+      /--workers is "none"; a number of at least 1, or MIN:MAX/,
+    ],
+    [["up", "--target", "local", exampleJob, "--workers", "4", "--shards", "2"], 2, /more than the 2 shards/],
+    [["up", "--target", "local", exampleJob, "--epochs", "few"], 2, /--epochs is "few"/],
+    [
+      ["up", "--target", "local", exampleJob, "--data", "nowhere"],
+      2,
+      /--data is "nowhere", and there is no such folder/,
+    ],
+    [["up", "--target", "local", exampleJob, "--name", "My Job"], 2, /--name is "My Job"/],
+    [["up", "--target", "local", exampleJob, "--colour"], 2, /There is no option --colour/],
+    [["up", "--target", "local", exampleJob, "--workers"], 2, /--workers needs a value/],
+    [["scale", "two", "--target", "local", "--name", "x"], 2, /N is "two"/],
+    [["status", "--target", "local", "--name", "x"], 6, /There is no cluster x/],
+    [["down"], 2, /There is no cluster yet/],
+    [["gen-certs", "--target", "local", "--name", "x"], 2, /makes its own certificates/],
+  ];
+  for (const [[verb, ...args], code, says] of cases as [[string, ...string[]], number, RegExp][]) {
+    const ran = await run(verb, ...args);
+    assert.equal(ran.code, code, `${verb} ${args.join(" ")}: ${ran.err}`);
+    assert.match(ran.err, says);
+    assert.equal(ran.err.trim().split("\n").length, 1, ran.err);
+  }
+  await assert.rejects(access(join(folder, "state")));
+});
+
+test("a dry run prints the commands and leaves nothing", async (context) => {
+  const { folder, run } = await scriptsOf(context);
+  const { code, out } = await run(
+    "up",
+    "--target",
+    "local",
+    exampleJob,
+    "--workers",
+    "1:2",
+    "--epochs",
+    "1",
+    "--dry-run",
+  );
+  assert.equal(code, 0);
+  assert.match(
+    out,
+    /\+ lockstep launch .*digits\.ts --job digits --workers 1:2 --shards 2 .*--tls --epochs 1 --resume auto/,
+  );
+  await assert.rejects(access(join(folder, "state")));
+});
+
+test("from up to down --purge, with everything between", async (context) => {
+  const { folder, run } = await scriptsOf(context);
+  context.after(() => run("down", "--purge"));
+  const good = async (verb: string, ...args: string[]): Promise<string> => {
+    const { code, out, err } = await run(verb, ...args);
+    assert.equal(code, 0, `${verb} ${args.join(" ")}: ${err}${out}`);
+    return out;
+  };
+  const up = await good("up", "--target", "local", exampleJob, "--workers", "1:2", "--epochs", "5000");
+  assert.match(up, /The cluster digits is up/);
+  assert.match(await good("up", exampleJob), /The cluster digits is up/, "again, it changes nothing");
+  assert.match(await good("status"), /digits: /);
+  assert.equal(JSON.parse(await good("status", "--json")).job, "digits");
+  await good("scale", "1");
+  await good("scale", "2");
+  await good("restart-node", "worker-1");
+  assert.match(await good("logs", "worker-1", "--previous"), /ready/);
+  const running = await run("etcd-backup", join(folder, "backup.tar"));
+  assert.equal(running.code, 7);
+  assert.match(running.err, /take it down first/);
+  await good("down");
+  assert.match(await good("status"), /is not running/);
+  await good("etcd-backup", join(folder, "backup.tar"));
+  await good("etcd-restore", join(folder, "backup.tar"));
+  const again = await good("up");
+  assert.match(again, /The cluster digits is up/, "it goes on as it was told before");
+  await good("down", "--purge");
+  await assert.rejects(access(join(folder, "state/lockstep/clusters/digits")));
+});
