@@ -4,12 +4,12 @@
 CERTS() { printf '%s' "$STATE/certs"; }
 
 certificate() { # FOLDER WORD…: what `certs issue` is told, unless it is there
-  [ -e "$(CERTS)/$1/tls.crt" ] || run lockstep certs issue "${@:2}" --authority "$(CERTS)/authority" --out "$(CERTS)/$1" >/dev/null
+  [ -e "$(CERTS)/$1/tls.crt" ] || quietly lockstep certs issue "${@:2}" --authority "$(CERTS)/authority" --out "$(CERTS)/$1"
 }
 
 make_certificates() { # WORKERS
   local i hosts
-  [ -e "$(CERTS)/authority/ca.key" ] || run lockstep certs init "$(CERTS)/authority" >/dev/null
+  [ -e "$(CERTS)/authority/ca.key" ] || quietly lockstep certs init "$(CERTS)/authority"
   for i in 0 1 2; do
     hosts=$("${TARGET}_certificate_hosts" "$i")
     [ -z "$hosts" ] || certificate "etcd-$i" etcd "etcd-$i" --hosts "$hosts"

@@ -35,6 +35,8 @@ run() {
     "$@"
   fi
 }
+# As `run`, without what the command says when all is well.
+quietly() { if [ -n "$DRY_RUN" ]; then run "$@"; else "$@" >/dev/null; fi; }
 # As `run`, for a file: its text is on standard input.
 write_file() { # FILE [MODE]
   if [ -n "$DRY_RUN" ]; then

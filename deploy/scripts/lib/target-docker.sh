@@ -35,10 +35,10 @@ docker_run() { # NODE ROLE IMAGE OPTION… -- WORD…
   shift 3
   while [ "$1" != -- ]; do options+=("$1") && shift; done
   shift
-  run docker run --detach --name "$(container "$node")" --hostname "$node" --network "$NETWORK" --network-alias "$node" \
+  quietly docker run --detach --name "$(container "$node")" --hostname "$node" --network "$NETWORK" --network-alias "$node" \
     --label "lockstep.cluster=$CLUSTER" --label "lockstep.role=$role" --label "lockstep.node=$node" \
     --restart unless-stopped --stop-timeout 60 --read-only --tmpfs /tmp --shm-size 256m --cap-drop ALL \
-    --security-opt no-new-privileges --volume "$STATE/certs/$node:/tls:ro" "${options[@]}" "$image" "$@" >/dev/null
+    --security-opt no-new-privileges --volume "$STATE/certs/$node:/tls:ro" "${options[@]}" "$image" "$@"
 }
 
 docker_etcd() { # NUMBER
@@ -84,7 +84,7 @@ ensure() { # ROLE NUMBER
   if ! exists "$1-$2"; then
     "docker_$1" "$2"
   elif [ "$(docker container inspect --format '{{.State.Running}}' "$(container "$1-$2")")" = false ]; then
-    run docker start "$(container "$1-$2")" >/dev/null
+    quietly docker start "$(container "$1-$2")"
   fi
 }
 
@@ -95,7 +95,7 @@ docker_up() {
   make_certificates "$SHARDS"
   docker_install_certificates
   docker network inspect "$NETWORK" >/dev/null 2>&1 ||
-    run docker network create --label "lockstep.cluster=$CLUSTER" "$NETWORK" >/dev/null
+    quietly docker network create --label "lockstep.cluster=$CLUSTER" "$NETWORK"
   for i in 0 1 2; do ensure etcd "$i"; done
   # Another start has other words, and a coordinator is told only once.
   for i in 0 1; do
@@ -117,8 +117,8 @@ docker_workers() { # COUNT
   done
 }
 docker_remove() { # NODE: asked to leave in order first
-  run docker stop "$(container "$1")" >/dev/null
-  run docker rm "$(container "$1")" >/dev/null
+  quietly docker stop "$(container "$1")"
+  quietly docker rm "$(container "$1")"
 }
 
 docker_next_commands() {
@@ -136,22 +136,16 @@ TXT
 operator() {
   docker run --rm --network "$NETWORK" --read-only --tmpfs /tmp --volume "$STATE/certs/operator:/tls:ro" "$IMAGE" "$@" --tls /tls
 }
-etcdctl() { # WORD…: as the operator, from within the member that runs
-  docker run --rm --network "$NETWORK" --volume "$STATE/certs/operator:/tls:ro" "${ETCDCTL_OPTIONS[@]}" "$ETCD_IMAGE" \
-    etcdctl --endpoints "$ETCD_URLS" --cacert /tls/ca.crt --cert /tls/tls.crt --key /tls/tls.key "$@"
-}
-ETCDCTL_OPTIONS=()
-
 docker_down() {
   local node
   if [ "$(docker ps --quiet --filter "label=lockstep.cluster=$CLUSTER" --filter label=lockstep.role=coordinator)" != "" ]; then
     run operator stop --coordinator coordinator-0:7070 || note "It did not stop in order; its last checkpoint is what it goes on from."
   fi
   for node in $(containers worker) $(containers coordinator) $(containers etcd); do docker_remove "$node"; done
-  [ -z "$(docker network ls --quiet --filter "name=^$NETWORK\$")" ] || run docker network rm "$NETWORK" >/dev/null
+  [ -z "$(docker network ls --quiet --filter "name=^$NETWORK\$")" ] || quietly docker network rm "$NETWORK"
   [ -n "$(option purge)" ] || return 0
   docker volume ls --quiet --filter "name=^$CLUSTER-(etcd|worker)-[0-9]+\$" | while read -r volume; do
-    run docker volume rm --force "$volume" >/dev/null
+    quietly docker volume rm --force "$volume"
   done
 }
 
@@ -180,7 +174,7 @@ docker_scale() {
 
 docker_restart_node() {
   need_node
-  run docker restart "$(container "$NODE")" >/dev/null
+  quietly docker restart "$(container "$NODE")"
 }
 
 docker_logs() {
@@ -205,14 +199,21 @@ docker_install_certificates() {
     done"
 }
 
+# From the first member that gives it; as whoever asks, since the file is theirs.
 docker_etcd_backup() {
-  ETCDCTL_OPTIONS=(--user "$(id -u):$(id -g)" --volume "$(dirname "$FILE"):/backup")
-  run etcdctl --endpoints https://etcd-0:2379 snapshot save "/backup/$(basename "$FILE")"
+  local node
+  for node in etcd-0 etcd-1 etcd-2; do
+    quietly docker run --rm --network "$NETWORK" --user "$(id -u):$(id -g)" --group-add "$(id -g)" \
+      --volume "$STATE/certs/operator:/tls:ro" --volume "$(dirname "$FILE"):/backup" "$ETCD_IMAGE" etcdctl \
+      --endpoints "https://$node:2379" --cacert /tls/ca.crt --cert /tls/tls.crt --key /tls/tls.key \
+      snapshot save "/backup/$(basename "$FILE")" && return
+  done
+  fail 6 "No member of etcd gave a snapshot; what each said is above."
 }
 
 docker_etcd_restore() {
   local i node
-  for i in 0 1 2; do run docker stop "$(container "etcd-$i")" >/dev/null; done
+  for i in 0 1 2; do quietly docker stop "$(container "etcd-$i")"; done
   for i in 0 1 2; do
     node=etcd-$i
     run docker run --rm --user 0:0 --network none --volume "$(container "$node"):/var/lib/etcd" --volume "$FILE:/backup:ro" \
@@ -221,5 +222,5 @@ docker_etcd_restore() {
         --initial-cluster etcd-0=https://etcd-0:2380,etcd-1=https://etcd-1:2380,etcd-2=https://etcd-2:2380 &&
         chown -R 10001:10001 /var/lib/etcd/data"
   done
-  for i in 0 1 2; do run docker start "$(container "etcd-$i")" >/dev/null; done
+  for i in 0 1 2; do quietly docker start "$(container "etcd-$i")"; done
 }
