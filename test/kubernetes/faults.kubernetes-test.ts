@@ -21,7 +21,7 @@ import {
   root,
   whyNoKubernetes,
 } from "./kubernetes-cluster.ts";
-import { undisturbedDigest } from "./undisturbed.ts";
+import { undisturbedDigest } from "../fixtures/undisturbed.ts";
 
 const job = join(root, "examples/digits.ts");
 /** More than the faults take on any machine; at the end another start says where the run ends. */
