@@ -150,7 +150,8 @@ describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false 
     await cluster.script("etcd-restore", file);
     count("etcd-restored");
     await rm(file);
-    await cluster.when("training after it", (status) => trains(3)(status) && status.step > before.step);
+    const after = await cluster.when("training after it", (status) => trains(3)(status) && status.step > before.step);
+    await cluster.when("epochs are committed in it", ({ epoch }) => epoch > after.epoch + 1);
   });
 
   test("new certificates, with new keys, reach the processes while they train", async () => {

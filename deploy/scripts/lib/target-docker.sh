@@ -212,13 +212,15 @@ docker_etcd_backup() {
 }
 
 docker_etcd_restore() {
-  local i node
+  # A cluster of its own, so that a member which was not restored cannot be taken for one of it; the same for all members.
+  local i node token
+  token=$CLUSTER-$(date +%s)
   for i in 0 1 2; do quietly docker stop "$(container "etcd-$i")"; done
   for i in 0 1 2; do
     node=etcd-$i
     run docker run --rm --user 0:0 --network none --volume "$(container "$node"):/var/lib/etcd" --volume "$FILE:/backup:ro" \
       "$ETCD_IMAGE" sh -c "rm -rf /var/lib/etcd/data && etcdctl snapshot restore /backup --name $node --data-dir /var/lib/etcd/data \
-        --initial-cluster-token $CLUSTER-$(date +%s) --initial-advertise-peer-urls https://$node:2380 \
+        --initial-cluster-token $token --initial-advertise-peer-urls https://$node:2380 \
         --initial-cluster etcd-0=https://etcd-0:2380,etcd-1=https://etcd-1:2380,etcd-2=https://etcd-2:2380 &&
         chown -R 10001:10001 /var/lib/etcd/data"
   done
