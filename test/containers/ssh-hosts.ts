@@ -1,7 +1,7 @@
 /** Hosts for a test: containers, each with a systemd, an sshd and an address of its own, and an operator who can log in. */
 import { execFile } from "node:child_process";
 import { randomInt } from "node:crypto";
-import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,6 +11,33 @@ import { findProgram } from "../../src/adapters/system/programs.ts";
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 const image = "lockstep-ssh-host:test";
 const bootLimitMs = 60_000;
+/** A folder that all hosts have, as on a network file system. */
+export const sharedFolder = "/shared";
+
+/**
+ * What systemd needs of a machine's rights. Not `--privileged`: that wants all that the kernel knows, and machines that are
+ * virtual themselves may lack some.
+ */
+const rights = [
+  ...["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "SETFCAP"],
+  ...[
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYSLOG",
+  ],
+  ...["SYS_CHROOT", "SYS_PTRACE", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_TTY_CONFIG", "MKNOD", "LEASE"],
+  ...["AUDIT_WRITE", "AUDIT_CONTROL"],
+];
+const systemdOptions = [
+  ...rights.flatMap((right) => ["--cap-add", right]),
+  ...["seccomp", "apparmor", "systempaths"].flatMap((what) => ["--security-opt", `${what}=unconfined`]),
+  ...["--cgroupns", "private", "--tmpfs", "/run:exec", "--tmpfs", "/run/lock", "--env", "container=docker"],
+];
 
 export interface Outcome {
   readonly code: number;
@@ -46,7 +73,7 @@ export async function whyNoHosts(): Promise<string | null> {
   }
   const info = await runProgram("docker", ["info"]);
   if (info.code !== 0) return "no Docker engine answers";
-  if (process.getuid?.() !== 0) return "privileged containers, in which a systemd runs, are started by root only";
+  if (process.getuid?.() !== 0) return "its base image is made by root only (deploy/docker/base)";
   return null;
 }
 
@@ -77,6 +104,7 @@ export async function startHosts(names: readonly string[]): Promise<Hosts> {
   const remove = async () => {
     if (containers.size > 0) await docker("rm", "--force", "--volumes", ...[...containers].map(container));
     await runProgram("docker", ["network", "rm", network]);
+    await runProgram("docker", ["volume", "rm", network]);
     await rm(folder, { recursive: true, force: true });
   };
   const sh = (name: string, line: string) => runProgram("docker", ["exec", container(name), "bash", "-c", line]);
@@ -106,7 +134,7 @@ export async function startHosts(names: readonly string[]): Promise<Hosts> {
   const untilBooted = async (name: string) => {
     const limitMs = systemClock.monotonicMs() + bootLimitMs;
     for (;;) {
-      const { stdout } = await sh(name, "systemctl is-system-running; ss -tln 2>/dev/null || cat /proc/net/tcp");
+      const { stdout } = await sh(name, "systemctl is-system-running");
       const ssh = await runProgram("ssh", ["-F", `${folder}/config`, "-o", "BatchMode=yes", `root@${name}`, "true"]);
       if (/^(running|degraded)/.test(stdout) && ssh.code === 0) return;
       if (systemClock.monotonicMs() > limitMs) {
@@ -116,24 +144,13 @@ export async function startHosts(names: readonly string[]): Promise<Hosts> {
       await systemClock.sleep(200);
     }
   };
-  const systemd = [
-    "--privileged",
-    "--cgroupns",
-    "private",
-    "--tmpfs",
-    "/run",
-    "--tmpfs",
-    "/run/lock",
-    "--env",
-    "container=docker",
-  ];
 
   let subnet = "";
   try {
     await run("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", path.join(folder, "key")]);
     await chmod(path.join(folder, "key"), 0o600);
     subnet = await makeNetwork(network);
-    for (const name of names) await start(name, systemd, []);
+    for (const name of names) await start(name, [...systemdOptions, "--volume", `${network}:${sharedFolder}`], []);
     await Promise.all(names.map(untilBooted));
   } catch (error) {
     await remove();
@@ -157,7 +174,7 @@ export async function startHosts(names: readonly string[]): Promise<Hosts> {
       await untilBooted(name);
     },
     addWithoutSystemd: async (name) => {
-      await start(name, [], ["bash", "-c", "ssh-keygen -A && mkdir -p /run/sshd && exec /usr/sbin/sshd -D"]);
+      await start(name, [], ["bash", "-c", "mkdir -p /run/sshd && exec /usr/sbin/sshd -D"]);
       const limitMs = systemClock.monotonicMs() + bootLimitMs;
       while (
         (await runProgram("ssh", ["-F", `${folder}/config`, "-o", "BatchMode=yes", `root@${name}`, "true"])).code !== 0
@@ -186,7 +203,8 @@ async function makeNetwork(name: string): Promise<string> {
 
 /** Debian as debootstrap makes it here where no image can be pulled, and the Dockerfile beside this file. */
 async function buildImage(): Promise<void> {
-  await run(path.join(root, "deploy/docker/base"), []);
+  const base = await runProgram("docker", ["image", "inspect", "lockstep-base:bookworm"]);
+  if (base.code !== 0) await run(path.join(root, "deploy/docker/base"), []);
   const dockerfile = path.join(root, "test/containers/ssh-host.Dockerfile");
   const context = path.join(root, "test/containers");
   await run("docker", ["build", "--network", "host", "--file", dockerfile, "--tag", image, context]);
@@ -197,6 +215,7 @@ export async function until<Value>(
   what: string,
   read: () => Promise<Value>,
   fits: (value: Value) => boolean,
+  describe: (value: Value) => unknown = (value) => value,
   limitMs = 120_000,
 ): Promise<Value> {
   const endMs = systemClock.monotonicMs() + limitMs;
@@ -204,12 +223,8 @@ export async function until<Value>(
     const value = await read();
     if (fits(value)) return value;
     if (systemClock.monotonicMs() > endMs) {
-      throw new Error(`${what}: not within ${limitMs / 1000} s; last: ${JSON.stringify(value)?.slice(0, 2000)}`);
+      throw new Error(`${what}: not within ${limitMs / 1000} s; last: ${JSON.stringify(describe(value))}`);
     }
     await systemClock.sleep(100);
   }
-}
-
-export async function readText(file: string): Promise<string> {
-  return readFile(file, "utf8");
 }

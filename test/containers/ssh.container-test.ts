@@ -3,16 +3,30 @@
  * and ends with the bits of a launch on this machine that nothing disturbed.
  */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { createInterface } from "node:readline";
 import { test, type TestContext } from "node:test";
 import type { ClusterStatus } from "../../src/core/status.ts";
 import { findProgram } from "../../src/adapters/system/programs.ts";
 import { exampleJob, finished, startLaunch, testFolder } from "../fixtures/running-launch.ts";
-import { type Hosts, type Outcome, root, runProgram, startHosts, until, whyNoHosts } from "./ssh-hosts.ts";
+import {
+  type Hosts,
+  type Outcome,
+  root,
+  runProgram,
+  sharedFolder,
+  startHosts,
+  until,
+  whyNoHosts,
+} from "./ssh-hosts.ts";
 
-const epochs = 400;
+/** More than can be trained while it is disturbed; `up` says at the end how many it really is. */
+const manyEpochs = 100_000;
+const stepsPerEpoch = 24;
 const shards = 4;
 const names = ["node-a", "node-b", "node-c"];
 const reason = await whyNoHosts();
@@ -62,7 +76,6 @@ class Cluster {
       (status) =>
         status?.state === "training" && status.step > pastStep + 5 && membersIn(status).join() === workers.join(),
     );
-    assert.ok(found!.epoch < epochs, "the job must still be trained while it is disturbed: give it more epochs");
     return found!.step;
   }
 }
@@ -72,6 +85,28 @@ function membersIn({ processes }: ClusterStatus): string[] {
     .filter(({ role, rank }) => role === "worker" && rank !== null)
     .map(({ workerId }) => workerId!.replace(/\.[^.]*$/, ""))
     .sort();
+}
+
+/** Waits until the run is finished, trains the same on this machine, and compares every bit. */
+async function compareWithUndisturbed(cluster: Cluster, context: TestContext, epochs: number): Promise<ClusterStatus> {
+  const last = await until(
+    `the job is finished after epoch ${epochs}`,
+    () => cluster.status(),
+    (status) => status?.state === "finished" && status.epoch === epochs,
+    (status) => status && `${status.state} (${status.reason}), step ${status.step}`,
+    300_000,
+  );
+  assert.equal(last!.stepsPerEpoch, stepsPerEpoch);
+  assert.deepEqual(last!.equivalences, [], "it is bit-exact");
+  const words = ["--workers", "2", "--shards", String(shards), "--epochs", String(epochs)];
+  const launch = startLaunch(context, await testFolder(context), words);
+  assert.equal(await launch.exited, 0, launch.errors());
+  const undisturbed = finished(launch);
+  assert.equal(last!.latest!.weightsDigest, undisturbed.weightsDigest);
+  const history = last!.history.map(({ epoch, metrics }) => ({ epoch, ...metrics }));
+  assert.deepEqual(history, undisturbed.history);
+  context.diagnostic(`${epochs} epochs, and the same weights: ${last!.latest!.weightsDigest}`);
+  return last!;
 }
 
 test("hosts over ssh train to the bits of an undisturbed launch, through power cuts, restarts, scaling, down and up", {
@@ -113,7 +148,7 @@ test("hosts over ssh train to the bits of an undisturbed launch, through power c
   );
 
   await context.test("up brings everything to hosts that have nothing of lockstep's, and they train", async () => {
-    await cluster.do(...up, "--workers", "2:3", "--shards", String(shards), "--epochs", String(epochs));
+    await cluster.do(...up, "--workers", "3", "--shards", String(shards), "--epochs", String(manyEpochs));
   });
   let step = await cluster.trains(["worker-0", "worker-1", "worker-2"], 0);
 
@@ -196,6 +231,30 @@ test("hosts over ssh train to the bits of an undisturbed launch, through power c
     assert.match(previous, /^node-a: .*first step of the generation/m);
   });
 
+  await context.test(
+    "logs --follow goes on with what comes, and ends on the hosts when it is interrupted",
+    async () => {
+      const beginMs = Date.now();
+      const follow = spawn(path.join(root, "deploy/scripts/logs"), ["--follow"], {
+        ...{ cwd: root, env: hosts.environment, detached: true, stdio: ["ignore", "pipe", "inherit"] },
+      });
+      const ended = once(follow, "close");
+      for await (const line of createInterface({ input: follow.stdout })) {
+        assert.match(line, /^node-[ab]: /);
+        // What was logged before comes first.
+        const logged = /"time":"([^"]+)".*"committed"/.exec(line)?.[1];
+        if (logged !== undefined && Date.parse(logged) > beginMs) break;
+      }
+      process.kill(-follow.pid!, "SIGTERM"); // it has started, as it has written
+      await ended;
+      await until(
+        "nobody follows any more",
+        () => hosts.sh("node-a", "pgrep -x journalctl"),
+        ({ stdout }) => stdout === "",
+      );
+    },
+  );
+
   await context.test("scale gives and takes workers", async () => {
     assert.match(await cluster.do("scale", "4"), /There are 4 workers; there were 3\./);
     step = await cluster.trains(["worker-0", "worker-1", "worker-2", "worker-3"], step);
@@ -223,40 +282,50 @@ test("hosts over ssh train to the bits of an undisturbed launch, through power c
   });
   const restorer = ["etcdutl", "etcdctl"].some((name) => findProgram(name) !== null);
   await context.test(
-    "etcd-restore puts all members back, and training goes on",
+    "etcd-restore puts all members back, one that has lost its disk too, and training goes on",
     { skip: restorer ? false : "neither etcdutl nor etcdctl is on PATH" },
     async () => {
+      const lost = await hosts.sh("node-c", "systemctl stop lockstep-etcd && rm -r /var/lib/lockstep/etcd/*");
+      assert.equal(lost.code, 0, lost.stderr);
       step = await cluster.trains(["worker-0", "worker-1"], step);
       await cluster.do("etcd-restore", backup);
       step = await cluster.trains(["worker-0", "worker-1"], 0);
     },
   );
 
+  let epochs = 0;
   await context.test("down stops in order and starts with no machine; up goes on from the checkpoint", async () => {
-    await cluster.do("down");
+    const saved = Number(/step (\d+) is saved/.exec(await cluster.do("down"))?.[1]);
+    assert.ok(saved > step, `step ${saved} is saved`);
     for (const name of names) {
       const left =
         "systemctl list-units --no-legend --state active 'lockstep-*.service'; systemctl is-enabled lockstep.target";
       assert.equal((await hosts.sh(name, left)).stdout, "disabled\n", name);
     }
-    await cluster.do("up");
-    step = await cluster.trains(["worker-0", "worker-1", "worker-2"], step);
+    epochs = Math.ceil(saved / stepsPerEpoch) + 20;
+    await cluster.do("up", "--epochs", String(epochs));
   });
 
-  const last = await until(
-    "the job is finished",
-    () => cluster.status(),
-    (status) => status?.state === "finished",
-    600_000,
+  await compareWithUndisturbed(cluster, context, epochs);
+
+  await context.test(
+    "up --resume never begins another run, with checkpoints in a folder that all hosts share",
+    async () => {
+      for (const name of names.slice(0, 2)) {
+        const before = await hosts.sh(name, "ls -d /etc/systemd/system/lockstep-worker@.service.d 2>/dev/null");
+        assert.equal(before.stdout, "");
+      }
+      const place = `${sharedFolder}/digits`;
+      const refused = await cluster.run("up", "--resume", "never", "--checkpoints", place, "--epochs", "3");
+      assert.equal(refused.code, 4, refused.stderr);
+      assert.match(refused.stdout, /^node-a: the user lockstep may not write to \/shared\/digits, or it is not there/m);
+      await hosts.sh("node-a", `mkdir ${place} && chown lockstep: ${place}`);
+      await cluster.do("up", "--resume", "never", "--checkpoints", place, "--epochs", "3");
+      const status = await compareWithUndisturbed(cluster, context, 3);
+      const kept = await hosts.sh("node-c", `ls ${place}`);
+      assert.ok(kept.stdout.split("\n").includes(status.latest!.id), kept.stdout);
+    },
   );
-  const words = ["--workers", "2", "--shards", String(shards), "--epochs", String(epochs)];
-  const launch = startLaunch(context, await testFolder(context), words);
-  assert.equal(await launch.exited, 0, launch.errors());
-  const undisturbed = finished(launch);
-  assert.equal(last!.epoch, epochs);
-  assert.deepEqual(last!.equivalences, [], "it is bit-exact");
-  assert.equal(last!.latest!.weightsDigest, undisturbed.weightsDigest);
-  assert.deepEqual(last!.history, undisturbed.history);
 
   await context.test("down --purge leaves nothing on any host", async () => {
     await cluster.do("down", "--purge");

@@ -123,6 +123,7 @@ test("every other verb says with --dry-run what it would do, and where", async (
   const told: string[] = [];
   for (const words of [
     ["scripts/status"],
+    ["scripts/status", "--json"],
     ["scripts/scale", "4"],
     ["scripts/scale", "1"],
     ["scripts/restart-node", "worker-1"],
@@ -131,6 +132,7 @@ test("every other verb says with --dry-run what it would do, and where", async (
     ["scripts/logs", "worker-2", "--previous"],
     ["scripts/logs", "etcd-2", "--follow"],
     ["scripts/etcd-backup", "new-backup"],
+    ["scripts/gen-certs", "--rotate"],
     ["scripts/down", "--purge"],
   ] as const) {
     const [script, ...rest] = words;
@@ -138,7 +140,7 @@ test("every other verb says with --dry-run what it would do, and where", async (
     assert.equal(outcome.code, 0, `${words.join(" ")}: ${outcome.stderr}`);
     const lines = plan(outcome, operator)
       .split("\n")
-      .filter((line) => line.startsWith("+ ") && !line.startsWith("+ write STATE/"));
+      .filter((line) => line.startsWith("+ ") && !/^\+ (write STATE\/|lockstep certs )/.test(line));
     told.push(`$ ${words.join(" ")}`, ...lines.map((line) => line.replaceAll(operator.folder, "FOLDER")), "");
   }
   assert.equal(told.join("\n"), readFileSync(path.join(root, "test/deploy/ssh-verbs.plan.txt"), "utf8"));

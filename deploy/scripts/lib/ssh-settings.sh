@@ -108,6 +108,12 @@ health_port() { # NODE
   esac
 }
 
+health_of() { # NODE: its unit, and what answers once it does its work
+  local path=readyz
+  [[ $1 != etcd-* ]] || path=health
+  printf '%s=%s/%s\n' "$(unit_of "$1")" "$(health_port "$1")" "$path"
+}
+
 ssh_settings() { # HOST: brings them there; a process that runs goes on with those that it was started with
   local host=$1 node name place folder=$WORK/settings/$1
   if [ -n "$DRY_RUN" ]; then

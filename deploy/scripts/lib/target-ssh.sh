@@ -66,6 +66,7 @@ ssh_send() { # HOST
   [ -z "$(nodes worker "$1")" ] || send "$1" data "${RUN[data]}"
 }
 ssh_prepare() { # HOST
+  case ${CHECKPOINTS:-} in /*) remote "$1" writable "$CHECKPOINTS" || return ;; esac
   [ -z "$(nodes etcd "$1")" ] || remote "$1" etcd "${RUN[release]}" || return
   [ -z "$(nodes worker "$1")" ] ||
     remote "$1" engine "${RUN[release]}" "${RUN[job]}/${RUN[entry]}" "${RUN[data]}" "$SHARDS" "$(device_of "$1")"
@@ -103,38 +104,47 @@ ssh_up() {
   remember ssh-trained "$trained"
   remember ssh-workers "$RUNNING"
   ssh_remember_run
-  each ssh_settings "${HOSTS[@]}" || fail $? "Not all hosts have their settings. Their words are above."
+  ssh_settle "${HOSTS[@]}"
   ssh_start_all
   remember ssh-start "$START"
   each ssh_tidy "${HOSTS[@]}" || note "Not all hosts could remove what they had before."
 }
 ssh_tidy() { remote "$1" tidy "${RUN[release]}" "${RUN[job]}" "${RUN[data]}"; }
 
-start_role() { # HOST: of the role ROLE what does not run, or with HOW=changed what runs with older settings
+# Of the role ROLE:
+start_role() { # HOST: what does not run
   local units
   mapfile -t units < <(units_on "$1" "$ROLE")
-  remote "$1" start "$HOW" "${units[@]}"
+  remote "$1" start "${units[@]}"
 }
 ready_role() { # HOST
-  local node path=readyz
-  [ "$ROLE" != etcd ] || path=health
-  for node in $(nodes "$ROLE" "$1"); do
-    remote "$1" ready "$(health_port "$node")" "$path" "$READY_SECONDS" "$(unit_of "$node")" || return
-  done
+  local words
+  mapfile -t words < <(for node in $(nodes "$ROLE" "$1"); do health_of "$node"; done)
+  remote "$1" ready "$READY_SECONDS" "${words[@]}"
+}
+renew_role() { # HOST: what runs with other settings than it has now
+  local units
+  mapfile -t units < <(changed_units "$1" "$ROLE")
+  remote "$1" restart "${units[@]}" && ready_role "$1"
+}
+changed_units() { # HOST ROLE
+  sed -n "s/^$1: \(lockstep-$2[@.].*\) runs with older settings$/\1/p" "$WORK/settled"
+}
+# Brings everybody's settings, and tells what runs with older ones.
+ssh_settle() { # HOST…
+  each ssh_settings "$@" | tee "$WORK/settled" || fail $? "Not all hosts have their settings. Their words are above."
 }
 ssh_start_all() {
   local host
   for ROLE in etcd coordinator worker; do
     local hosts=()
     mapfile -t hosts < <(hosts_of "$ROLE")
-    HOW=new
     each start_role "${hosts[@]}" || fail $? "Not all hosts could start what they have of $ROLE. Their words are above."
     each ready_role "${hosts[@]}" || fail $? "Not all of $ROLE are ready. See: deploy/scripts/logs --name $CLUSTER"
-    # What runs with other settings than it has now, one host after the other: training goes on meanwhile.
-    HOW=changed
+    # One host after the other: training goes on meanwhile.
     for host in "${hosts[@]}"; do
-      { each start_role "$host" && each ready_role "$host"; } ||
-        fail $? "$host could not start what it has of $ROLE with its new settings. Its words are above."
+      [ -n "$(changed_units "$host" "$ROLE")" ] || continue
+      each renew_role "$host" || fail $? "$host could not start what it has of $ROLE with its new settings. Its words are above."
     done
   done
 }
@@ -182,6 +192,10 @@ ssh_status() {
   local node host
   ssh_load
   ssh_facts some
+  if [ -n "$(option json)" ]; then
+    operator status --json
+    return
+  fi
   local hosts=()
   mapfile -t hosts < <(hosts_of "")
   if [ -n "$DRY_RUN" ]; then
@@ -230,10 +244,10 @@ ssh_scale() {
   local hosts=()
   mapfile -t hosts < <(reached)
   # A host that has had no worker so far has neither the data nor the engine.
-  SHARDS=$(remembered shards) JOB=$(remembered job) DATA=$(remembered data)
+  SHARDS=$(remembered shards) JOB=$(remembered job) DATA=$(remembered data) CHECKPOINTS=$(remembered checkpoints)
   if [ "$COUNT" -gt "$before" ]; then ssh_bring_same "${hosts[@]}"; fi
-  each ssh_settings "${hosts[@]}" || fail $? "Not all hosts have their settings. Their words are above."
-  ROLE=worker HOW=new
+  ssh_settle "${hosts[@]}"
+  ROLE=worker
   mapfile -t hosts < <(hosts_of worker)
   each start_role "${hosts[@]}" || fail $? "Not all hosts could start their workers. Their words are above."
   each ready_role "${hosts[@]}" || fail $? "Not all workers are ready. See: deploy/scripts/logs --name $CLUSTER"
@@ -278,13 +292,10 @@ ssh_restart_node() {
   each restart_nodes "$host" || fail $? "$NODE could not be started again. Its host's words are above."
 }
 restart_nodes() { # HOST
-  local node units=() path
-  for node in "${RESTARTED[@]}"; do units+=("$(unit_of "$node")"); done
-  remote "$1" restart "${units[@]}" || return
-  for node in "${RESTARTED[@]}"; do
-    case $node in etcd-*) path=health ;; *) path=readyz ;; esac
-    remote "$1" ready "$(health_port "$node")" "$path" "$READY_SECONDS" "$(unit_of "$node")" || return
-  done
+  local units words
+  mapfile -t units < <(for node in "${RESTARTED[@]}"; do unit_of "$node" && echo; done)
+  mapfile -t words < <(for node in "${RESTARTED[@]}"; do health_of "$node"; done)
+  remote "$1" restart "${units[@]}" && remote "$1" ready "$READY_SECONDS" "${words[@]}"
 }
 
 ssh_logs() {
@@ -335,7 +346,7 @@ ssh_install_certificates() {
   ssh_facts some
   local hosts=()
   mapfile -t hosts < <(reached)
-  each ssh_settings "${hosts[@]}" || fail $? "Not all hosts have their certificates. Their words are above."
+  ssh_settle "${hosts[@]}"
   end_if_lost
 }
 
@@ -356,7 +367,7 @@ ssh_etcd_backup() {
 }
 
 ssh_etcd_restore() {
-  local node host tool=()
+  local node token tool=()
   ssh_load
   # The members' new data are made here, so hosts need no tool of etcd's.
   if command -v etcdutl >/dev/null; then
@@ -366,21 +377,36 @@ ssh_etcd_restore() {
   else
     fail 4 "etcdutl, or etcdctl of etcd 3.4 or 3.5, is missing here, and a backup is made into members' data with it: install it (on Debian: etcd-client)."
   fi
-  [ -n "$DRY_RUN" ] || ssh_open
+  ssh_open
+  # One for all members: it is what tells this etcd from the one before.
+  token=$CLUSTER-$(date -u +%Y%m%d-%H%M%S)
   for node in $(nodes etcd); do
-    run "${tool[@]}" snapshot restore "$FILE" --name "$node" --data-dir "${WORK:-/tmp}/restored/$node/data" \
-      --initial-cluster "$(etcd_cluster)" --initial-cluster-token "$CLUSTER-$(date +%s)" \
-      --initial-advertise-peer-urls "https://$(url_host "${PLACE[$node]}"):2380" >&2 ||
+    restore_quietly "${tool[@]}" snapshot restore "$FILE" --name "$node" --data-dir "$WORK/restored/$node/data" \
+      --initial-cluster "$(etcd_cluster)" --initial-cluster-token "$token" \
+      --initial-advertise-peer-urls "https://$(url_host "${PLACE[$node]}"):2380" ||
       fail 1 "$FILE could not be made into the data of $node; nothing was changed."
   done
   ssh_facts
-  ROLE=etcd HOW=new
+  # That etcd went back is seen by a generation that it does not know (PROTOCOL.md, R7). One whose generation is still that of
+  # the backup would go unseen, with the epochs since; so there is a new one first, as a worker leaves and comes back.
+  node=$(nodes worker | tail -n 1)
+  RESTARTED=("$node")
+  [ -z "$node" ] || each restart_nodes "${PLACE[$node]}" ||
+    note "$node could not be started again first: if nobody trains once etcd is back, do down and up."
+  ROLE=etcd
   local hosts=()
   mapfile -t hosts < <(hosts_of etcd)
   each stop_role "${hosts[@]}" || fail $? "Not all members of etcd could be stopped; the others are stopped. Their words are above."
   each put_etcd_data "${hosts[@]}" || fail $? "Not all hosts have the new data. Their words are above."
   each start_role "${hosts[@]}" || fail $? "Not all members of etcd could be started. Their words are above."
   each ready_role "${hosts[@]}" || fail $? "Not all members of etcd are ready. See: deploy/scripts/logs etcd-0 --name $CLUSTER"
+}
+restore_quietly() { # WORD…: what it says is for when it fails
+  if [ -n "$DRY_RUN" ]; then
+    run "$@"
+  else
+    "$@" >"$WORK/restore.log" 2>&1 || { cat "$WORK/restore.log" >&2 && return 1; }
+  fi
 }
 put_etcd_data() { # HOST
   local node
