@@ -23,3 +23,6 @@ export const stateChunkBytes = 1024 * 1024;
 
 /** Boundaries that may wait for their checkpoint before training waits for storage. */
 export const maxUncoveredBoundaries = 2;
+
+/** Names of starts that a run remembers: a supervisor's copy of a process is younger than so many starts. */
+export const maxRememberedStarts = 100;

@@ -32,6 +32,8 @@ export interface JobRecord {
   readonly start: number;
   /** What whoever asked for this start called it; null for one without a name. */
   readonly startName?: string | null;
+  /** The names of starts before it, newest last: nobody makes one of them again. */
+  readonly earlierStarts?: readonly string[];
 }
 
 /** A wish to stop, or why the run cannot go on. It is for the processes of its start, and of earlier ones, alone. */

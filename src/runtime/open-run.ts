@@ -22,6 +22,7 @@ import { findCheckpoint, noCheckpoint } from "./named-checkpoint.ts";
 import { type RunArchive, rebuildRun, unknownGeneration } from "./rebuild-run.ts";
 import { readRun, readValue } from "./run-reading.ts";
 import { unchanged } from "./run-view.ts";
+import { isOfLastStart, startNames } from "./start-names.ts";
 
 export interface RunRequest {
   readonly job: string;
@@ -128,16 +129,6 @@ export async function openRun(coordination: Coordination, wanted: RunRequest): P
   return { ...opened, notices: [...chosen.notices, ...mended, ...opened.notices] };
 }
 
-async function isOfLastStart(
-  coordination: Coordination,
-  { job, startName }: RunRequest,
-  run: number,
-): Promise<boolean> {
-  if (startName === null || run === 0) return false;
-  const entry = await coordination.get(keysOf(job, run).record);
-  return entry !== null && decodeJson<JobRecord>(entry.value).startName === startName;
-}
-
 /** What was rebuilt, as sentences; null when etcd knows of all that the checkpoints tell. */
 async function rebuildIfLost(
   coordination: Coordination,
@@ -232,7 +223,7 @@ async function resume(
     mayChange: request.allowChange,
     isAskedFor: request.resume === "same" && old.isAskedFor,
     start: old.start + (request.resume === "same" ? 0 : 1),
-    startName: request.startName ?? (request.resume === "same" ? (old.startName ?? null) : null),
+    ...startNames(request, old),
     ...(changes.length > 0 ? { shards, threads: request.threads ?? old.threads, fields: request.fields } : {}),
   };
   const opening = await openingOf(coordination, keys, request, old, shards);

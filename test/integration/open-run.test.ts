@@ -145,7 +145,14 @@ test("a start that has a name is made once, whoever comes with it, also where th
   assert.deepEqual(await startOf({ startName: "wednesday", resume: "never" }), [2, 1]);
   assert.deepEqual(await startOf({ startName: "wednesday", resume: "never" }), [2, 1]);
   assert.deepEqual(await startOf({ startName: null }), [2, 2]);
-  assert.deepEqual(await startOf({ startName: "wednesday" }), [2, 3], "the last start had none");
+  // A coordinator of a start before, which its supervisor has started again too late.
+  await assert.rejects(
+    startOf({ startName: "wednesday" }),
+    (error: unknown) => error instanceof LockstepError && /The start "wednesday" of "one" is over/.test(error.message),
+  );
+  assert.deepEqual(await startOf({ startName: "thursday" }), [2, 3]);
+  await assert.rejects(startOf({ startName: "wednesday" }), /is over/);
+  assert.deepEqual(await startOf({ startName: "thursday" }), [2, 3]);
   store.close();
 });
 
