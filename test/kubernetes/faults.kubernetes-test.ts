@@ -209,13 +209,15 @@ describe("a cluster on Kubernetes", { skip: whyNot ?? false, concurrency: false 
 
   test("a container that exceeds its memory limit is ended, and its worker comes back", (t) =>
     fault(t, "memory-limit", async () => {
-      // The worker is the first to be ended when the limit is reached, and then something else reaches it.
+      // The worker is to be ended when the limit is reached, and others reach it: many, so that each has less than the worker.
       const script = [
         "const fs = require('node:fs');",
         "for (const pid of fs.readdirSync('/proc')) {",
         "  try { if (+pid !== process.pid) fs.writeFileSync('/proc/' + pid + '/oom_score_adj', '1000'); } catch {}",
         "}",
-        "const taken = []; for (;;) taken.push(Buffer.alloc(16 << 20, 1));",
+        "const takes = 'const taken = Buffer.alloc(64 << 20, 1); console.log(taken.length); setInterval(() => taken, 1e6)';",
+        "const more = () => require('node:child_process').spawn(process.execPath, ['-e', takes]).stdout.once('data', more);",
+        "more();",
       ].join("\n");
       await ran("kubectl", ["--namespace", cluster.name, "exec", "worker-1", "--", "node", "-e", script]);
       const pods = await cluster.whenPods("a container that was ended", "worker", (all) =>
@@ -321,7 +323,13 @@ describe("a cluster on Kubernetes", { skip: whyNot ?? false, concurrency: false 
         }
         return [];
       },
-      (before) => cluster.when("training after it", (status) => trains(3)(status) && status.step > before.step),
+      async (before) => {
+        const after = await cluster.when(
+          "training after it",
+          (status) => trains(3)(status) && status.step > before.step,
+        );
+        return cluster.when("epochs are committed in it", ({ epoch }) => epoch > after.epoch + 1);
+      },
     ));
 
   test("restart-node and logs", (t) =>
@@ -333,10 +341,10 @@ describe("a cluster on Kubernetes", { skip: whyNot ?? false, concurrency: false 
 
   test("down, and up again, goes on where it was; at the end the weights are those of an undisturbed run", async () => {
     const before = await training();
-    await cluster.script("down");
+    const saved = /step (\d+) is saved/.exec(await cluster.script("down"));
     faults.down = (faults.down ?? 0) + 1;
     assert.equal((await cluster.pods("worker")).length, 0);
-    const epochs = before.epoch + 50;
+    const epochs = Math.ceil(Number(saved?.[1]) / before.stepsPerEpoch) + 3;
     await cluster.script("up", job, "--epochs", String(epochs));
     const end = await cluster.when("the end", ({ state }) => state === "finished", 600_000);
     assert.equal(end.epoch, epochs);
