@@ -308,9 +308,10 @@ k8s_down() {
   elif [ -n "$(k8s get pods --selector "$OURS,app.kubernetes.io/component=coordinator" --output name)" ]; then
     k8s_operator stop || note "It did not stop in order; its last checkpoint is what it goes on from."
   fi
-  run_k8s delete statefulset,deployment,cronjob,job --selector "$OURS" --cascade foreground --timeout "${POD_S}s"
+  run_k8s delete statefulset,deployment,cronjob,job --selector "$OURS" --cascade=foreground --timeout "${POD_S}s"
   [ -n "$(option purge)" ] || return 0
-  [ -n "$DRY_RUN" ] || [ -n "$(k8s get namespace "$CLUSTER" --selector "$OURS" --output name)" ] ||
+  [ -n "$DRY_RUN" ] ||
+    [ "$(k8s get namespace "$CLUSTER" --output 'jsonpath={.metadata.labels.app\.kubernetes\.io/name}')" = lockstep ] ||
     fail 2 "The namespace $CLUSTER was not made by \`up\`; delete its volumes by hand."
   run_k8s delete namespace "$CLUSTER" --timeout "${POD_S}s"
 }
