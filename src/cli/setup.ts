@@ -1,6 +1,7 @@
 /** `lockstep setup`: gets the engine and etcd, so that the first launch need not. */
 import { prepareEtcd } from "../adapters/system/etcd-program.ts";
 import { prepareEngine, prepareForGpus } from "../adapters/tfjs/prepare-engine.ts";
+import { LockstepError } from "../core/errors.ts";
 import type { Arguments, Command } from "./command.ts";
 import { shared, wishOf } from "./common.ts";
 
@@ -23,6 +24,16 @@ export const setup: Command = {
 async function runSetup(args: Arguments): Promise<number> {
   const say = (line: string) => process.stdout.write(`${line}\n`);
   if (args.flag("for-gpus")) {
+    const other = (["engine", "device"] as const).find((name) => args.text(name) !== undefined);
+    if (other) {
+      throw new LockstepError(
+        "usage",
+        `--for-gpus is for the native engine on GPUs, and --${other} asks for something else.`,
+        {
+          hint: "Give one of the two.",
+        },
+      );
+    }
     say(`Engine: ${await prepareForGpus(say)} (native, gpu)`);
     return 0;
   }

@@ -1,12 +1,17 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { engineEnvironment } from "../../src/adapters/tfjs/engine-environment.ts";
 import { preloadLibraries } from "../../src/adapters/tfjs/native-addon.ts";
 import { openEngine } from "../../src/adapters/tfjs/open-engine.ts";
 import { type EngineChoice, prepareEngine } from "../../src/adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../../src/core/errors.ts";
+import { testEngine } from "../fixtures/engine.ts";
 import type { EngineReport } from "../fixtures/engine-program.ts";
 import { plainEnvironment, runFixture } from "../fixtures/machine.ts";
+import { exampleJob } from "../fixtures/running-launch.ts";
 
 const native: EngineChoice = {
   kind: "native",
@@ -116,4 +121,12 @@ test("the thread count decides the bits, which is why it belongs to the fingerpr
   assert.deepEqual(two, twoAgain);
   assert.notEqual(one?.convolution, two?.convolution);
   assert.notEqual(one?.numerics, two?.numerics, "the digest of the numerics tells other bits");
+});
+
+test("what TensorFlow says while it is loaded is not heard", async (context) => {
+  const { description } = await testEngine();
+  if (description.kind !== "native") return context.skip("this machine has no native engine");
+  const program = fileURLToPath(new URL("../../bin/lockstep.mjs", import.meta.url));
+  const { stderr } = await promisify(execFile)(program, ["check", exampleJob]);
+  assert.doesNotMatch(stderr, /oneDNN|absl/);
 });

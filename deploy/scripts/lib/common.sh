@@ -148,6 +148,17 @@ need_cluster() {
   [ -d "$STATE" ] || fail 6 "There is no cluster $CLUSTER; \`up\` makes one."
 }
 
+# What one does next with a cluster that is up.
+suggest_commands() {
+  cat <<TXT
+  deploy/scripts/status --name $CLUSTER
+  deploy/scripts/logs worker-0 --follow --name $CLUSTER
+  deploy/scripts/scale 2 --name $CLUSTER
+  deploy/scripts/restart-node worker-1 --name $CLUSTER
+  deploy/scripts/down --name $CLUSTER
+TXT
+}
+
 # One name is one start of the run. `up` again is the same start; `up --resume …`, or `up` after `down`, is another one.
 start_name() {
   if [ -n "$(option resume)" ] || [ ! -e "$STATE/start" ]; then date -u +%Y%m%d-%H%M%S-$$; else cat "$STATE/start"; fi

@@ -122,14 +122,8 @@ docker_remove() { # NODE: asked to leave in order first
 }
 
 docker_next_commands() {
-  cat <<TXT
-The cluster $CLUSTER is up: $(containers | tr '\n' ' ')
-  deploy/scripts/status --name $CLUSTER
-  deploy/scripts/logs worker-0 --follow --name $CLUSTER
-  deploy/scripts/scale 2 --name $CLUSTER
-  deploy/scripts/restart-node worker-1 --name $CLUSTER
-  deploy/scripts/down --name $CLUSTER
-TXT
+  say "The cluster $CLUSTER is up: $(containers | tr '\n' ' ')"
+  suggest_commands
 }
 
 # lockstep, as the cluster's operator, inside its network.

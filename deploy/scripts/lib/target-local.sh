@@ -37,14 +37,8 @@ is_done() { grep -q "best" "$STATE/launch.log"; }
 
 local_next_commands() {
   is_up || return 0
-  cat <<TXT
-The cluster $CLUSTER is up, as process $(LAUNCH_PID).
-  deploy/scripts/status --name $CLUSTER
-  deploy/scripts/logs worker-0 --follow --name $CLUSTER
-  deploy/scripts/scale 2 --name $CLUSTER
-  deploy/scripts/restart-node worker-1 --name $CLUSTER
-  deploy/scripts/down --name $CLUSTER
-TXT
+  say "The cluster $CLUSTER is up, as process $(LAUNCH_PID)."
+  suggest_commands
 }
 
 local_down() {

@@ -109,13 +109,16 @@ async function compileAddon(
     return object;
   };
   const build = async () => {
-    const loader = compile("load-quietly", join(packageRoot, "src/adapters/tfjs"));
-    const objects = await Promise.all(["tfjs_backend", "tfjs_binding"].map((source) => compile(source)));
+    const [loader, ...objects] = await Promise.all([
+      compile("load-quietly", join(packageRoot, "src/adapters/tfjs")),
+      compile("tfjs_backend"),
+      compile("tfjs_binding"),
+    ]);
     const output = join(directory, "tfjs_binding.node");
     const link = [...(await linkFlags(compiler, library, scratch)), ...objects, "-o", output];
     requireSuccess(await runProgram(compiler, link), "the binding does not link");
     const shared = process.platform === "darwin" ? ["-shared", "-undefined", "dynamic_lookup"] : ["-shared"];
-    const linkLoader = [...shared, await loader, "-o", join(directory, quietLoaderName)];
+    const linkLoader = [...shared, loader, "-o", join(directory, quietLoaderName)];
     requireSuccess(await runProgram(compiler, linkLoader), "the loader does not link");
   };
   await withProgress(say, (seconds) => `compiling the binding to ${library.title}: ${seconds} s`, build());

@@ -28,7 +28,7 @@ export function engineEnvironment(choice: EngineChoice, options: EngineProcessOp
 }
 
 /**
- * oneDNN's ops are two to three times as fast as TensorFlow's own, which know no vectors wider than 256 bits. They choose their
+ * oneDNN's ops are up to three times as fast as TensorFlow's own, which know no vectors wider than 256 bits. They choose their
  * code by the processor, so they give the same bits on processors of one kind alone; the fingerprint has the processor's
  * instructions, and what it makes of fixed numbers.
  */
