@@ -10,24 +10,10 @@ import { keysOf, runKey } from "../../src/core/keys.ts";
 import type { CheckpointPointer } from "../../src/core/status.ts";
 import { openRun, type RunRequest } from "../../src/runtime/open-run.ts";
 import type { RunArchive } from "../../src/runtime/rebuild-run.ts";
-import { ruleOf } from "../fixtures/checkpoint-rule.ts";
+import { plainRequest } from "../fixtures/run-request.ts";
 
 const log = createLog({ stream: process.stderr, format: "text", level: "error" });
-const request: RunRequest = {
-  ...{
-    job: "one",
-    resume: "auto",
-    startName: null,
-    run: null,
-    shards: null,
-    threads: null,
-    workers: 2,
-    bounds: null,
-    budgetMs: 5000,
-  },
-  ...{ fields: {}, epochs: 3, checkpoint: ruleOf({ monitor: "loss", mode: "min" }) },
-  ...{ replicas: null, allowChange: false, archive: null, nowMs: 0, defaultThreads: () => 1 },
-};
+const request = plainRequest;
 /** Folders of these runs; whether there is anything in them does not matter while etcd knows the run. */
 const folders = (newest: number): RunArchive => ({
   newestRun: () => Promise.resolve(newest),

@@ -18,25 +18,11 @@ import { clusterStatus } from "../../src/runtime/cluster-status.ts";
 import { openRun, type RunRequest } from "../../src/runtime/open-run.ts";
 import { readRun } from "../../src/runtime/run-reading.ts";
 import { ruleOf } from "../fixtures/checkpoint-rule.ts";
+import { plainRequest } from "../fixtures/run-request.ts";
 
 const log = createLog({ stream: process.stderr, format: "text", level: "error" });
 const keys = keysOf("one", 1);
-const request: RunRequest = {
-  ...{
-    job: "one",
-    resume: "auto",
-    startName: null,
-    run: null,
-    shards: null,
-    threads: null,
-    workers: 2,
-    bounds: null,
-    budgetMs: 5000,
-  },
-  ...{ fields: { "job.seed": "7", "job.batchSize": "20" }, epochs: 3 },
-  checkpoint: ruleOf({ monitor: "loss", mode: "min" }),
-  ...{ replicas: null, allowChange: false, archive: null, nowMs: 0, defaultThreads: () => 1 },
-};
+const request: RunRequest = { ...plainRequest, fields: { "job.seed": "7", "job.batchSize": "20" } };
 const fingerprint = {
   ...{ ...request.fields, "job.graph": "g", "engine.kind": "native", "engine.threads": "1", shards: "2" },
 };

@@ -27,13 +27,15 @@ local_up() {
   mkdir -p "$STATE"
   setsid node "$ROOT/bin/lockstep.mjs" launch "$JOB" "${words[@]}" >"$STATE/launch.log" 2>&1 </dev/null &
   echo $! >"$STATE/pid"
-  # It is up when it answers, or has ended with what it said.
+  # It is up when it answers; it may also be over by then, well or not.
   until lockstep status --job "$CLUSTER" >/dev/null 2>&1; do
-    is_up || { grep -q . "$STATE/launch.log" && cat "$STATE/launch.log" >&2; is_done || fail 1 "The launch has ended; what it said is above."; return 0; }
+    if ! is_up; then
+      wait "$!" || { cat "$STATE/launch.log" >&2 && fail 1 "The launch has ended; what it said is above."; }
+      return
+    fi
     sleep 0.3
   done
 }
-is_done() { grep -q "best" "$STATE/launch.log"; }
 
 local_next_commands() {
   is_up || return 0
