@@ -1,7 +1,7 @@
 /** The scripts of deploy/ on this machine: what each says of itself, what it refuses, and a cluster from `up` to `down --purge`. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { access, readdir } from "node:fs/promises";
+import { access, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -111,7 +111,10 @@ test("from up to down --purge, with everything between", async (context) => {
   context.after(() => run("down", "--purge"));
   const good = async (verb: string, ...args: string[]): Promise<string> => {
     const { code, out, err } = await run(verb, ...args);
-    assert.equal(code, 0, `${verb} ${args.join(" ")}: ${err}${out}`);
+    if (code !== 0) {
+      const launch = await readFile(join(folder, "state/lockstep/clusters/digits/launch.log"), "utf8").catch(String);
+      assert.fail(`${verb} ${args.join(" ")}: ${err}${out}\nThe launch: ${launch}`);
+    }
     return out;
   };
   const up = await good("up", "--target", "local", exampleJob, "--workers", "1:2", "--epochs", "5000");

@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { watch } from "node:fs";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { exitCodes } from "../../src/core/errors.ts";
 import { decodeJson } from "../../src/core/json.ts";
@@ -60,19 +60,40 @@ async function killEverything(launch: ReturnType<typeof startLaunch>, epoch: num
   return status.latest!;
 }
 
+/**
+ * Kills everything, spoils the files of the first worker that holds `latest`, and launches again: the result is the
+ * undisturbed run's, and that worker began with a copy of another one. Anew where it did not need one, as it became
+ * ready after the others, who had the state in memory by then.
+ */
+async function afterLosing(
+  context: TestContext,
+  name: string,
+  replicas: number,
+  spoil: (store: string) => Promise<void>,
+) {
+  for (;;) {
+    const folder = await testFolder(context);
+    const words = [...job(name), "--workers", "3", "--replicas", String(replicas)];
+    const holders = (await killEverything(startLaunch(context, folder, words), 2)).holders!;
+    await spoil(storeOf(folder, holders[0]!));
+    const next = startLaunch(context, folder, ["--job", name, "--epochs", String(epochs), "--workers", "3"]);
+    assert.equal(await next.exited, 0, next.errors());
+    assertSame(finished(next));
+    const log = (await logOf(folder, holders[0]!)).split("process started").at(-1)!;
+    if (!new RegExp(`"took the state".*"from":"${name}-1-step-`).test(log)) continue;
+    assert.match(log, /fetched a checkpoint from another worker/);
+    return { folder, holders, next };
+  }
+}
+
 test(
   "promises 1 and 3: everything is killed and a holder's disk is lost; the next launch goes on from the other copy",
   limit,
   async (context) => {
-    const folder = await testFolder(context);
-    const words = [...job("lost"), "--workers", "3", "--replicas", "1"];
-    const { holders } = await killEverything(startLaunch(context, folder, words), 2);
-    assert.equal(holders?.length, 2);
-    await rm(storeOf(folder, holders[0]!), { recursive: true });
-    const next = startLaunch(context, folder, ["--job", "lost", "--epochs", String(epochs), "--workers", "3"]);
-    assert.equal(await next.exited, 0, next.errors());
-    assertSame(finished(next));
-    assert.match(await logOf(folder, holders[0]!), /fetched a checkpoint from another worker/);
+    const { folder, holders, next } = await afterLosing(context, "lost", 1, async (store) => {
+      await rm(store, { recursive: true });
+    });
+    assert.equal(holders.length, 2);
     const latest = (finished(next).latest as { path: string }).path.split("/").at(-1)!;
     const having = [];
     for (const worker of ["worker-0", "worker-1", "worker-2"]) {
@@ -104,23 +125,17 @@ test(
   "promises 1 and 3: everything is killed and a disk has damaged its copy; it is replaced by another worker's, loudly",
   limit,
   async (context) => {
-    const folder = await testFolder(context);
-    const words = [...job("damaged"), "--workers", "3", "--replicas", "2"];
-    const { holders } = await killEverything(startLaunch(context, folder, words), 2);
-    assert.equal(holders?.length, 3);
     // All that it has: the next one may have been published in the moment before.
-    const store = storeOf(folder, holders[1]!);
-    for (const id of (await readdir(store)).filter((name) => !name.startsWith("."))) {
-      const path = join(store, id, "weights.safetensors");
-      const bytes = await readFile(path);
-      bytes[bytes.length >> 1]! ^= 16;
-      await writeFile(path, bytes);
-    }
-    const next = startLaunch(context, folder, ["--job", "damaged", "--epochs", String(epochs), "--workers", "3"]);
-    assert.equal(await next.exited, 0, next.errors());
-    assertSame(finished(next));
-    assert.match(await logOf(folder, holders[1]!), /"error".*the copy of a checkpoint here is damaged/);
-    assert.match(await logOf(folder, holders[1]!), /fetched a checkpoint from another worker/);
+    const { folder, holders } = await afterLosing(context, "damaged", 2, async (store) => {
+      for (const id of (await readdir(store)).filter((name) => !name.startsWith("."))) {
+        const path = join(store, id, "weights.safetensors");
+        const bytes = await readFile(path);
+        bytes[bytes.length >> 1]! ^= 16;
+        await writeFile(path, bytes);
+      }
+    });
+    assert.equal(holders.length, 3);
+    assert.match(await logOf(folder, holders[0]!), /"error".*the copy of a checkpoint here is damaged/);
   },
 );
 

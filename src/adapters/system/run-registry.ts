@@ -41,14 +41,23 @@ export async function readRun(job: string): Promise<RegisteredRun | null> {
   }
 }
 
-export async function registerRun(run: RegisteredRun): Promise<void> {
-  await mkdir(folder(), { recursive: true });
-  const staged = `${fileOf(run.job)}.${process.pid}`;
-  await writeFile(staged, `${JSON.stringify(run)}\n`);
-  await rename(staged, fileOf(run.job));
+let lastWritten: Promise<void> = Promise.resolve();
+
+/** In the order of the calls: two at once would write into one file, and a reader could find it empty. */
+export function registerRun(run: RegisteredRun): Promise<void> {
+  const write = async () => {
+    await mkdir(folder(), { recursive: true });
+    const staged = `${fileOf(run.job)}.${process.pid}`;
+    await writeFile(staged, `${JSON.stringify(run)}\n`);
+    await rename(staged, fileOf(run.job));
+  };
+  const written = lastWritten.then(write);
+  lastWritten = written.catch(() => {}); // whoever called is told of it
+  return written;
 }
 
 export async function forgetRun(job: string): Promise<void> {
+  await lastWritten;
   const known = await readRun(job);
   if (known?.pid === process.pid) await rm(fileOf(job), { force: true });
 }
