@@ -2,7 +2,6 @@
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { type Health, noHealth, serveHealth } from "../adapters/system/health.ts";
 import { createLog } from "../adapters/system/log.ts";
 import type { EngineChoice } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
@@ -34,7 +33,6 @@ export const shared = {
     value: "N",
     help: "each worker has checkpoints of its own, and N others keep a copy of each (default: 0: all share a directory)",
   },
-  health: { value: "HOST:PORT", help: "serve /livez and /readyz there, for a supervisor (default: nowhere)" },
   failureBudget: { value: "SECONDS", help: "how long a silence may last before it counts as a failure (default: 5)" },
   logLevel: { value: "LEVEL", help: "debug, info, warn or error (default: info)" },
 } satisfies Record<string, Option>;
@@ -160,14 +158,6 @@ export function addressOf(args: Arguments, name: string, fallback: string): stri
     );
   }
   return text;
-}
-
-/** What --health asks for. */
-export async function healthOf(args: Arguments, log: Log): Promise<Health> {
-  if (args.text("health") === undefined) return noHealth;
-  const health = await serveHealth(addressOf(args, "health", ""));
-  log.info("serving health", { health: health.address });
-  return health;
 }
 
 /** Puts the engine's settings into this process' real environment, where the library finds them. */

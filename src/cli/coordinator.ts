@@ -16,7 +16,6 @@ import {
   addressOf,
   budgetOf,
   endpointsOf,
-  healthOf,
   onStopSignal,
   processLog,
   resumeOf,
@@ -25,6 +24,7 @@ import {
   workersOf,
 } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
+import { httpOptions, openHttp } from "./http.ts";
 import { connectTo } from "./replicas.ts";
 import { checkEndpoints, checkListen, checkOwner, openSecurity, securityOptions } from "./security.ts";
 
@@ -59,7 +59,7 @@ export const coordinator: Command = {
       help: "where all workers' checkpoints are seen from here, {run} for a run's number: what etcd loses is rebuilt from them",
     },
     "allow-change": { value: null, help: "go on although what decides the bits was changed" },
-    health: shared.health,
+    ...httpOptions,
     "failure-budget": shared.failureBudget,
     ...securityOptions,
     "log-level": shared.logLevel,
@@ -111,7 +111,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     defaultThreads,
   } as const;
   let handler: ControlHandler | null = null;
-  const health = await healthOf(args, log);
+  const http = await openHttp(args, security, log);
   const server = await serveControl(listen, () => handler, security);
   const coordination = connectEtcd(endpoints, budget, log, certificates);
   try {
@@ -142,8 +142,8 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     onStopSignal(() => stopping.abort());
     for (const notice of notices) log.warn(notice);
     log.info("serving", { address, job: record.job, run: record.run, shards: record.shards, resumed });
-    process.send?.({ event: "ready", address, record, notices });
-    health.note(null);
+    process.send?.({ event: "ready", address, http: http.address || null, record, notices });
+    http.note(null);
     // A coordinator outlives whoever started it until the workers, which stop in order by themselves, are gone.
     whenParentEnds(() => {
       void running
@@ -153,7 +153,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     await running.run(stopping.signal);
     return 0;
   } finally {
-    health.close();
+    http.close();
     server.close();
     security.close();
     await coordination.close();

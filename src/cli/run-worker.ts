@@ -2,7 +2,7 @@
 import { type ControlConnection, connectControl } from "../adapters/grpc/control.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";
-import type { Health } from "../adapters/system/health.ts";
+import type { Http } from "../adapters/http/server.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { preloadLibraries } from "../adapters/tfjs/native-addon.ts";
@@ -23,17 +23,9 @@ import { readWishes } from "../runtime/note-wish.ts";
 import { contentToSnapshot } from "../runtime/state.ts";
 import { type Standing, Worker } from "../runtime/worker.ts";
 import type { Arguments } from "./command.ts";
-import {
-  addressOf,
-  applyEnvironment,
-  endpointsOf,
-  healthOf,
-  newId,
-  onStopSignal,
-  processLog,
-  wishOf,
-} from "./common.ts";
+import { addressOf, applyEnvironment, endpointsOf, newId, onStopSignal, processLog, wishOf } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
+import { openHttp } from "./http.ts";
 import { checkShared, openForWriting } from "./open-storage.ts";
 import { type OwnCheckpoints, openOwnCheckpoints } from "./replicas.ts";
 import { checkEndpoints, checkListen, checkOwner, openSecurity, type ProcessSecurity, refusalLog } from "./security.ts";
@@ -61,7 +53,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       "--checkpoints is missing: the worker needs the directory, or s3://BUCKET/PREFIX, that all workers share; with --replicas, a directory of its own.",
     );
   const onFinish = args.oneOf("on-finish", ["exit", "wait"]) ?? "exit";
-  const health = await healthOf(args, log);
+  const http = await openHttp(args, security, log);
   const local = await openForWriting(checkpoints, log);
   const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
   const { record, keys, budget, coordination } = await findRun(endpoints, jobName, log, security);
@@ -75,7 +67,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     const storage = own?.storage ?? local;
     const gpuIndex = choice.device === "gpu" ? (args.whole("gpu", 0) ?? 0) : null;
     applyEnvironment(engineEnvironment(choice, { threads: record.threads, gpuIndex }));
-    const wishes = await unlessDrained({ coordination, keys, record, name, log, health });
+    const wishes = await unlessDrained({ coordination, keys, record, name, log, http });
     let asked: ReturnType<typeof askedOf> = null;
     const reporter = new ProgressReporter(coordination, keys, budget, security);
     const logStep = stepLog(log);
@@ -114,7 +106,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     const afterMs = Math.round(performance.now()); // since this process was started
     await checkFit(coordination, keys, record, storage, threads.info);
     log.info("ready", { engine: threads.info.engine, address: threads.address, afterMs });
-    process.send?.({ event: "ready", address: threads.address });
+    process.send?.({ event: "ready", address: threads.address, http: http.address || null });
     // For `gameday`, which breaks its own workers on purpose: only whoever started this process has the channel.
     process.on("message", (message: unknown) => {
       const fault = (message as { fault?: unknown } | null)?.fault;
@@ -138,7 +130,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       log,
       newId,
       onStanding: (standing) => {
-        health.note(standing.leaseHeld ? null : "its lease is lost");
+        http.note(standing.leaseHeld ? null : "its lease is lost");
         reporter.stand(standing);
       },
       onWishes: (now) => {
@@ -163,7 +155,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       if (end === "drained") return asked === "start again" ? exitCodes["start-again"] : 0;
       if (onFinish === "exit") return 0;
       await started.stop();
-      health.note(null);
+      http.note(null);
       log.info("standing idle", { why: `the run is ${end}` });
       const place = { coordination, clock: systemClock, job: jobName, pollMs: budget.pollMs };
       const isOpen = await untilOpen(place, leaving.signal).then(
@@ -178,7 +170,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     }
   } finally {
     own?.close();
-    health.close();
+    http.close();
     security.close();
     await coordination.close();
   }
@@ -190,18 +182,18 @@ interface Drainable {
   readonly record: JobRecord;
   readonly name: string;
   readonly log: Log;
-  readonly health: Health;
+  readonly http: Http;
 }
 
 /** The wishes as they are now; whoever is to stay away waits until that is over. */
-async function unlessDrained({ coordination, keys, record, name, log, health }: Drainable): Promise<Wishes> {
+async function unlessDrained({ coordination, keys, record, name, log, http }: Drainable): Promise<Wishes> {
   for (let said = false; ; said = true) {
     const wishes = await readWishes({ coordination, keys }, record.start);
     if (!wishes.drained.includes(name)) {
-      health.note("it is starting");
+      http.note("it is starting");
       return wishes;
     }
-    health.note(null);
+    http.note(null);
     if (!said) log.info("drained: standing idle until `lockstep restart` names this worker");
     await systemClock.sleep(failureBudget().pollMs);
   }

@@ -32,6 +32,8 @@ import { Workforce } from "./workforce.ts";
 const pollMs = 150;
 const graceMs = 30_000;
 const controlDeadlineMs = 2000;
+/** What a process of a launch serves over HTTP is for this machine. */
+const anyHttp = ["--http", "127.0.0.1:0"];
 
 /** What a launch was asked for. */
 export interface Settings {
@@ -152,6 +154,7 @@ export async function startSession(
     ...passedOn(args, "workers", "shards", "threads", "epochs", "replicas", "failure-budget", "log-level"),
     ...["--checkpoints", checkpointsOf(args, join(settings.directory, "run-{run}"))],
     ...(args.flag("allow-change") ? ["--allow-change"] : []),
+    ...anyHttp,
     ...secure,
     ...resume,
   ];
@@ -160,25 +163,26 @@ export async function startSession(
     first: wordsWith(passedOn(args, "resume", "run")),
     again: wordsWith(["--resume", "same"]),
   };
-  const { address, record, notices } = await cluster.start<CoordinatorReady>(
+  const { record, notices, ...place } = await cluster.start<CoordinatorReady>(
     "coordinator",
     words,
-    (ready) => void follower.move(ready.address),
+    (ready) => void follower.move(ready),
   );
-  const register = (at: string) =>
+  const register = ({ address, http }: CoordinatorPlace) =>
     registerRun({
       job: settings.jobName,
       run: record.run,
       pid: process.pid,
       directory: settings.directory,
       etcd: etcd.endpoints,
-      coordinator: at,
+      coordinator: address,
+      http,
       tls: settings.certificates?.operator.folder ?? null,
       etcdPids: etcd.pids,
       workers: workforce.size - settings.spares,
       spares: settings.spares,
     });
-  const follower = new ControlFollower(address, settings.certificates?.operator ?? null, register);
+  const follower = new ControlFollower(place, settings.certificates?.operator ?? null, register);
   const runDirectory = join(settings.directory, `run-${record.run}`);
   const checkpoints = checkpointsOf(args, runDirectory);
   const workforce: Workforce = new Workforce({
@@ -188,15 +192,15 @@ export async function startSession(
     wordsOf: (index) => workerWords(index, { args, settings, etcd, record, checkpoints, ...machine }),
     say: (line) => view.say(line),
     onChange: () => {
-      register(follower.address).catch((error: unknown) => view.say(messageOf(error)));
+      register(follower.place).catch((error: unknown) => view.say(messageOf(error)));
     },
   });
   closing.push(async () => follower.close());
   await mkdir(runDirectory, { recursive: true });
   await writeLaunchRecord(settings.directory, { workingDirectory: process.cwd(), goOn: settings.goOn });
-  await follower.move(address);
+  await follower.move(place);
   etcd.onRestart = () => {
-    register(follower.address).catch((error: unknown) => view.say(messageOf(error)));
+    register(follower.place).catch((error: unknown) => view.say(messageOf(error)));
   };
   closing.push(() => forgetRun(settings.jobName));
   view.say(
@@ -222,8 +226,13 @@ export function checkpointsOf(args: Arguments, runDirectory: string): string {
   return fullPlace(args.text("checkpoints") ?? join(runDirectory, "checkpoints"));
 }
 
-interface CoordinatorReady {
+/** Where a coordinator serves. */
+interface CoordinatorPlace {
   readonly address: string;
+  readonly http: string | null;
+}
+
+interface CoordinatorReady extends CoordinatorPlace {
   readonly record: JobRecord;
   readonly notices: readonly string[];
 }
@@ -231,22 +240,26 @@ interface CoordinatorReady {
 /** The connection to the coordinator, which may come back at another address. */
 class ControlFollower {
   control: ControlConnection;
-  address: string;
+  place: CoordinatorPlace;
   readonly #certificates: CertificateFolder | null;
-  readonly #onMove: (address: string) => Promise<void>;
+  readonly #onMove: (place: CoordinatorPlace) => Promise<void>;
 
-  constructor(address: string, certificates: CertificateFolder | null, onMove: (address: string) => Promise<void>) {
-    this.control = connectControl(address, controlDeadlineMs, certificates);
-    this.address = address;
+  constructor(
+    place: CoordinatorPlace,
+    certificates: CertificateFolder | null,
+    onMove: (place: CoordinatorPlace) => Promise<void>,
+  ) {
+    this.control = connectControl(place.address, controlDeadlineMs, certificates);
+    this.place = place;
     this.#certificates = certificates;
     this.#onMove = onMove;
   }
 
-  async move(address: string): Promise<void> {
+  async move(place: CoordinatorPlace): Promise<void> {
     this.control.close();
-    this.control = connectControl(address, controlDeadlineMs, this.#certificates);
-    this.address = address;
-    await this.#onMove(address);
+    this.control = connectControl(place.address, controlDeadlineMs, this.#certificates);
+    this.place = place;
+    await this.#onMove(place);
   }
 
   close(): void {
@@ -296,6 +309,7 @@ async function workerWords(
     ...["--data", settings.dataDirectory, "--checkpoints", checkpoints, "--engine", engine],
     ...passedOn(args, "device", "log-level"),
     ...(gpu === null ? [] : ["--gpu", String(gpu)]),
+    ...anyHttp,
     ...(await securityWords(args, settings, "worker", name)),
   ];
 }

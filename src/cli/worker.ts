@@ -2,6 +2,7 @@
 import { dirname, resolve } from "node:path";
 import type { Arguments, Command } from "./command.ts";
 import { dataDirectoryOf, shared } from "./common.ts";
+import { httpOptions } from "./http.ts";
 import { securityOptions } from "./security.ts";
 import { startWorkerThreads } from "./threads/start-worker-threads.ts";
 
@@ -29,7 +30,7 @@ export const worker: Command = {
       value: "exit|wait",
       help: "once the run is finished or stopped: end, or stand idle and healthy until it goes on (default: exit)",
     },
-    health: shared.health,
+    ...httpOptions,
     engine: shared.engine,
     device: shared.device,
     gpu: { value: "I", help: "the number of the GPU to use (default: 0)" },

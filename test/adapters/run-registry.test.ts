@@ -12,7 +12,15 @@ test("records that are written at once follow each other, and a reader finds one
     else process.env.XDG_STATE_HOME = before;
   });
   const run = (workers: number): RegisteredRun => ({
-    ...{ job: "digits", run: 1, pid: process.pid, directory: "/nowhere", coordinator: "127.0.0.1:1", tls: null },
+    ...{
+      job: "digits",
+      run: 1,
+      pid: process.pid,
+      directory: "/nowhere",
+      coordinator: "127.0.0.1:1",
+      http: null,
+      tls: null,
+    },
     ...{ etcd: [], etcdPids: [], workers, spares: 0 },
   });
   await registerRun(run(0));

@@ -244,6 +244,6 @@ broken(
   worker,
   add((m) => first(m).args, "--named=x"),
 );
-broken("options", "no --tls", worker, put(first, "args", ["worker", "--job=x", "--etcd=x", "--health=x"]));
+broken("options", "no --tls", worker, put(first, "args", ["worker", "--job=x", "--etcd=x", "--http=x"]));
 
 export const brokenClusters: readonly Broken[] = cases;

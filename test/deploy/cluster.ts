@@ -149,8 +149,6 @@ export const options: Check = (manifests) =>
       ...words
         .filter((word: string) => !(word in command.options))
         .map((word: string) => `${name}: lockstep ${command.name} has no --${word}`),
-      ...["tls", "job", "etcd", "health"]
-        .filter((word) => !words.includes(word))
-        .map((word) => `${name}: no --${word}`),
+      ...["tls", "job", "etcd", "http"].filter((word) => !words.includes(word)).map((word) => `${name}: no --${word}`),
     ];
   });

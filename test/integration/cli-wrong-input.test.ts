@@ -66,6 +66,19 @@ const cases: readonly WrongInput[] = [
     says: ["--listen is 0.0.0.0:0, where other machines reach this process", "--tls DIR", "--insecure"],
   },
   {
+    what: "a token that anybody would guess",
+    args: ["coordinator", "job.ts", "--etcd", "http://127.0.0.1:1", "--http", "127.0.0.1:0", "--http-token", "token"],
+    code: "usage",
+    says: ["--http-token names", "holds no token: 16 or more letters", "openssl rand -hex 32"],
+    files: { token: "secret\n" },
+  },
+  {
+    what: "a token for nothing",
+    args: ["worker", "job.ts", "--etcd", "http://127.0.0.1:1", "--checkpoints", "c", "--http-token", "token"],
+    code: "usage",
+    says: ["--http is missing"],
+  },
+  {
     what: "a coordinator whose certificates are not there",
     args: ["coordinator", "job.ts", "--etcd", "https://127.0.0.1:1", "--tls", "nowhere"],
     code: "bad-certificate",

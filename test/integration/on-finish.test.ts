@@ -14,19 +14,19 @@ test("a worker whose run is finished stands idle and healthy, until a start has 
 }, async () => {
   await user().write("small.csv", smallData(80));
   const job = await user().write("small.ts", smallJob());
-  const words = [job, "--etcd", etcd().endpoint, "--health", "127.0.0.1:0"];
+  const words = [job, "--etcd", etcd().endpoint, "--http", "127.0.0.1:0"];
   const coordinator = async (epochs: number) => {
     const command = user().start("coordinator", ...words, "--epochs", String(epochs));
-    const { health } = await command.whenLine("its health", ({ message }) => message === "serving health");
+    const { http } = await command.whenLine("its address", ({ message }) => message === "serving HTTP");
     await command.whenLine("that it serves", ({ message }) => message === "serving");
-    return { command, answers: () => answersOf(health) };
+    return { command, answers: () => answersOf(http) };
   };
   const worker = async () => {
     const command = user().start(
       ...["worker", ...words, "--checkpoints", user().at("checkpoints"), "--name", "a", "--on-finish", "wait"],
     );
-    const { health } = await command.whenLine("its health", ({ message }) => message === "serving health");
-    return { command, answers: () => answersOf(health) };
+    const { http } = await command.whenLine("its address", ({ message }) => message === "serving HTTP");
+    return { command, answers: () => answersOf(http) };
   };
   const first = await worker();
   // Nobody has said yet what there is to train.

@@ -83,7 +83,7 @@ worker_env() { # NODE HOST
   line CHECKPOINTS "$place"
   line LISTEN "$(any "$2"):$((7071 + 10 * number))"
   line ADVERTISE "$(url_host "$2"):$((7071 + 10 * number))"
-  line HEALTH "127.0.0.1:$(health_port "$1")"
+  line HTTP "127.0.0.1:$(health_port "$1")"
   more="--device $(device_of "$2")"
   [ -z "${GPUS[$2]}" ] || more+=" --gpu $(gpu_of "$1" "$2")"
   [ "${RUN[replicas]}" = 0 ] ||

@@ -61,7 +61,7 @@ docker_coordinator() { # NUMBER
   docker_run "$node" coordinator "$IMAGE" --label "lockstep.start=$START" --volume "$(dirname "$JOB"):/job:ro" -- \
     coordinator "/job/$(basename "$JOB")" --etcd "$ETCD_URLS" --job "$CLUSTER" --workers "$WORKERS" --shards "$SHARDS" \
     --replicas "$(replicas)" --start "$START" --resume "$RESUME" --listen 0.0.0.0:7070 --advertise "$node:7070" \
-    --health 0.0.0.0:8080 --tls /tls "${words[@]}"
+    --http 0.0.0.0:8080 --tls /tls "${words[@]}"
 }
 # Without a place for all, each worker has checkpoints of its own, and one other keeps a copy.
 replicas() { if [ -n "$CHECKPOINTS" ] || [ "$(most_workers "$WORKERS")" = 1 ]; then echo 0; else echo 1; fi; }
@@ -76,7 +76,7 @@ docker_worker() { # NUMBER
   esac
   docker_run "$node" worker "$IMAGE" --volume "$(dirname "$JOB"):/job:ro" --volume "$DATA:/data:ro" "${options[@]}" -- \
     worker "/job/$(basename "$JOB")" --etcd "$ETCD_URLS" --job "$CLUSTER" --name "$node" --data /data --checkpoints "$place" \
-    --listen 0.0.0.0:7071 --advertise "$node:7071" --health 0.0.0.0:8080 --on-finish wait --tls /tls "${words[@]}"
+    --listen 0.0.0.0:7071 --advertise "$node:7071" --http 0.0.0.0:8080 --on-finish wait --tls /tls "${words[@]}"
 }
 
 # A node that is there stays as it is, and runs; one that is not is made.

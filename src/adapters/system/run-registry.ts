@@ -16,6 +16,8 @@ export interface RegisteredRun {
   readonly etcd: readonly string[];
   /** Where the coordinator serves status. */
   readonly coordinator: string;
+  /** Where it serves HTTP; null: nowhere. */
+  readonly http: string | null;
   /** The folder of an operator's certificates, to ask coordinator and etcd; null: they speak plain text. */
   readonly tls: string | null;
   /** Of the etcd that was started for the job; none where it uses another one. */
