@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { startEtcdMembers } from "../adapters/system/etcd-members.ts";
 import { prepareEtcd } from "../adapters/system/etcd-program.ts";
 import { createLog } from "../adapters/system/log.ts";
-import { runningJobs } from "../adapters/system/run-registry.ts";
+import { type RegisteredRun, runningJobs } from "../adapters/system/run-registry.ts";
 import type { CertificateFolder } from "../adapters/tls/certificate-folder.ts";
 import { LockstepError } from "../core/errors.ts";
 import { failureBudget } from "../core/failure-budget.ts";
@@ -39,8 +39,24 @@ export async function withEtcdOf<T>(
     return readFrom(endpoints, security.certificates, read);
   }
   const running = (await runningJobs()).find((run) => run.job === job);
-  if (running) return readFrom(running.etcd, await certificatesOf(running), read);
-  const directory = resolve(args.text("directory") ?? join("runs", job));
+  if (running) return withEtcdOfRun(running, read);
+  return withEtcdIn(resolve(args.text("directory") ?? join("runs", job)), job, read);
+}
+
+/** Reads from the etcd of a launch that runs. */
+export async function withEtcdOfRun<T>(
+  run: RegisteredRun,
+  read: (coordination: Coordination) => Promise<T>,
+): Promise<T> {
+  return readFrom(run.etcd, await certificatesOf(run), read);
+}
+
+/** Reads from one that is started meanwhile on a job's folder. "usage": it has none. */
+export async function withEtcdIn<T>(
+  directory: string,
+  job: string,
+  read: (coordination: Coordination) => Promise<T>,
+): Promise<T> {
   const dataDirectory = join(directory, "etcd");
   if (!existsSync(dataDirectory)) {
     throw new LockstepError("usage", `There is no run of "${job}" in ${dataDirectory}.`, {

@@ -169,7 +169,7 @@ async function askEtcd(
 }
 
 /** Of a job's folder, the checkpoints of its newest run, or of the one with this number. */
-function newestRunFolder(directory: string, run: number | null): string | null {
+export function newestRunFolder(directory: string, run: number | null): string | null {
   const numbers = namesIn(directory)
     .flatMap((name) => Number(/^run-(\d+)$/.exec(name)?.[1] ?? Number.NaN))
     .filter((number) => (run === null ? number > 0 : number === run))
@@ -216,7 +216,7 @@ function some(ids: readonly string[]): string {
 }
 
 /** Storage passes over what has a corrupt manifest, and says so in its log: here it is collected. */
-function collecting(corrupt: Map<string, string>): Log {
+export function collecting(corrupt: Map<string, string>): Log {
   const plain = createLog({ stream: process.stderr, format: "text", level: "error" });
   const warn = (message: string, fields: LogFields = {}) => {
     if (typeof fields.checkpoint !== "string") return plain.warn(message, fields);

@@ -32,7 +32,7 @@ function existing(folder: string): string {
   });
 }
 
-function jobsIn(folder: string): readonly string[] {
+export function jobsIn(folder: string): readonly string[] {
   if (!existsSync(folder)) return [];
   return readdirSync(folder).filter((name) => existsSync(join(folder, name, "logs")));
 }

@@ -11,6 +11,9 @@ import { type Command, type CommandGroup, commandOf, helpOf, helpOfGroup, parseC
 const commands: Readonly<Record<string, () => Promise<Command | CommandGroup>>> = {
   launch: async () => (await import("./launch.ts")).launch,
   status: async () => (await import("./status.ts")).status,
+  history: async () => (await import("./history.ts")).history,
+  plot: async () => (await import("./plot.ts")).plot,
+  compare: async () => (await import("./compare.ts")).compare,
   scale: async () => (await import("./scale.ts")).scale,
   drain: async () => (await import("./drain.ts")).drain,
   restart: async () => (await import("./restart.ts")).restart,

@@ -1,4 +1,4 @@
-import type { BestOf } from "./checkpoint-policy.ts";
+import type { BestOf, CheckpointPolicy } from "./checkpoint-policy.ts";
 import type { ErrorCode } from "./errors.ts";
 import type { StateName } from "./state-order.ts";
 import type { Wishes } from "./wishes.ts";
@@ -23,6 +23,8 @@ export interface ClusterStatus {
   readonly processes: readonly ProcessStatus[];
   /** One record a committed epoch, oldest first. */
   readonly history: readonly EpochHistory[];
+  /** What decides about the best of them. */
+  readonly policy: CheckpointPolicy;
   readonly best: CheckpointPointer | null;
   readonly latest: CheckpointPointer | null;
   /** Why a finished run has ended before its last epoch; null if it has not. */

@@ -1,4 +1,5 @@
 /** What a run is doing, for people and tools: made from what etcd holds and from what the workers say. */
+import type { CheckpointPolicy } from "../core/checkpoint-policy.ts";
 import { memberIds } from "../core/membership.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
@@ -94,6 +95,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
       }),
     ],
     history: historyOf(reading, keys),
+    policy: policyOf(record),
     best: readValue<CheckpointPointer>(entries, keys.best),
     latest,
     early,
@@ -103,13 +105,19 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
 }
 
 /** Of every committed epoch the record; of those whose records etcd has lost, what the state remembers. */
-function historyOf({ entries, epochs }: RunReading, keys: Keys): readonly EpochHistory[] {
+export function historyOf({ entries, epochs }: RunReading, keys: Keys): readonly EpochHistory[] {
   const recorded = epochs.flatMap(({ epoch, state, metrics, improved, setAside }): EpochHistory[] =>
     metrics ? [{ epoch, step: state.step, metrics, improved, ...(setAside ? { setAside } : {}) }] : [],
   );
   const remembered = readValue<readonly EpochHistory[]>(entries, keys.remembered) ?? [];
   const isRecorded = (one: EpochHistory) => recorded.some(({ epoch }) => epoch === one.epoch);
   return [...remembered.filter((one) => !isRecorded(one)), ...recorded].sort((a, b) => a.epoch - b.epoch);
+}
+
+/** What decides about the best epoch, of all that a job says about checkpoints. */
+export function policyOf({ checkpoint }: JobRecord): CheckpointPolicy {
+  const { monitor, mode, minDelta, initialValueThreshold } = checkpoint;
+  return { monitor, mode, minDelta, initialValueThreshold };
 }
 
 function stateOf({ entries, generation }: RunReading, keys: Keys, isStopping: boolean): ClusterState {

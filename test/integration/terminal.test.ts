@@ -40,6 +40,7 @@ const training: ClusterStatus = {
   running: null,
   processes: [worker(0), worker(1), worker(2)],
   history: [],
+  policy,
   best: null,
   latest: null,
   early: null,

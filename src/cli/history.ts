@@ -1,0 +1,42 @@
+/** `lockstep history`: a run's epochs as data. */
+import { LockstepError } from "../core/errors.ts";
+import { historyCsv, historyTable } from "../core/run-history.ts";
+import type { Arguments, Command } from "./command.ts";
+import { shared } from "./common.ts";
+import { findRun, readHistory, runWords } from "./find-run.ts";
+
+export const whichRun = { value: "N", help: "which run of the job (default: the one that was trained last)" };
+
+export const history: Command = {
+  name: "history",
+  summary: "Print a run's epochs: step, loss and metrics of each, and which is the best.",
+  argument: {
+    name: "[JOB]",
+    help: `${runWords} (default: the job that is running, or the only one in runs/)`,
+    most: 1,
+  },
+  options: {
+    run: whichRun,
+    csv: { value: null, help: "print CSV: a header, and numbers with all their digits" },
+    json: shared.json,
+  },
+  details: `Examples:
+  lockstep history digits
+  lockstep history runs/digits/run-1 --csv > digits.csv
+
+A run that is trained is asked what it has committed; of one that is not, the newest checkpoint remembers all epochs before
+it. In CSV the column "best" is 1 where an epoch was the best so far, and a number may be NaN or Infinity. JSON has them as null.`,
+  run: runHistory,
+};
+
+async function runHistory(args: Arguments): Promise<number> {
+  if (args.flag("csv") && args.flag("json")) {
+    throw new LockstepError("usage", "--csv and --json are both given; one of them was expected.");
+  }
+  const found = await readHistory(await findRun(args.words[0] ?? null, args.whole("run", 1) ?? null));
+  const { job, run, policy } = found;
+  if (args.flag("csv")) process.stdout.write(historyCsv(found.history));
+  else if (args.flag("json")) process.stdout.write(`${JSON.stringify({ job, run, policy, history: found.history })}\n`);
+  else process.stdout.write(`${historyTable(found)}\n`);
+  return 0;
+}

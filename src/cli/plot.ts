@@ -1,0 +1,59 @@
+/** `lockstep plot`: a run's curve as a picture. */
+import { writePicture } from "../adapters/picture/write-picture.ts";
+import { lossCurve } from "../core/curve.ts";
+import { LockstepError } from "../core/errors.ts";
+import type { Page } from "../core/curve-parts.ts";
+import type { Arguments, Command } from "./command.ts";
+import { findRun, readHistory, runWords } from "./find-run.ts";
+import { whichRun } from "./history.ts";
+
+export const picture = {
+  out: { value: "FILE", help: "where the picture goes: FILE.svg or FILE.png; one that is there is replaced" },
+  dark: { value: null, help: "on a dark page (default: a light one)" },
+};
+
+export const plot: Command = {
+  name: "plot",
+  summary: "Draw a run's curve: training and validation over epochs, with the best one marked.",
+  argument: {
+    name: "[JOB]",
+    help: `${runWords} (default: the job that is running, or the only one in runs/)`,
+    most: 1,
+  },
+  options: { ...picture, run: whichRun },
+  details: `Example:
+  lockstep plot digits --out curve.png --dark
+
+A PNG is twice as large as the picture says, 1600 × 900, so that it is sharp on every screen.`,
+  run: runPlot,
+};
+
+async function runPlot(args: Arguments): Promise<number> {
+  const out = pictureFile(args);
+  if (out === null) {
+    throw new LockstepError("usage", "--out is missing: where does the picture go?", {
+      hint: "Give it as --out curve.svg or --out curve.png.",
+    });
+  }
+  const { job, run, history, policy } = await readHistory(
+    await findRun(args.words[0] ?? null, args.whole("run", 1) ?? null),
+  );
+  if (history.length === 0) {
+    throw new LockstepError("usage", `Run ${run} of "${job}" has no committed epoch yet: there is nothing to draw.`);
+  }
+  await writePicture(out, lossCurve(history, policy, pageOf(args)));
+  process.stdout.write(`${out}\n`);
+  return 0;
+}
+
+/** What --out names; null where it is not given. */
+export function pictureFile(args: Arguments): string | null {
+  const out = args.text("out");
+  if (out === undefined) return null;
+  if (/\.(svg|png)$/i.test(out)) return out;
+  throw new LockstepError("usage", `--out is ${JSON.stringify(out)}; a file that ends in .svg or .png was expected.`);
+}
+
+export function pageOf(args: Arguments): Page {
+  return args.flag("dark") ? "dark" : "light";
+}

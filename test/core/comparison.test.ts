@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type ComparedRun, comparisonText, compareRuns } from "../../src/core/comparison.ts";
+import { comparisonCurve } from "../../src/core/comparison-curve.ts";
+
+/** A run with these losses; its weights are called after `weights`, one an epoch from 0 on. */
+function run(name: string, losses: readonly number[], weights: string, more: Partial<ComparedRun> = {}): ComparedRun {
+  return {
+    ...{ name, job: "digits", run: 1, policy: { monitor: "loss", mode: "min" }, equivalences: [] },
+    history: losses.map((loss, i) => ({ epoch: i + 1, step: 10 * (i + 1), metrics: { loss }, improved: i === 0 })),
+    digests: new Map([...weights].map((letter, epoch) => [epoch, `sha256:${letter}`])),
+    fields: { "job.seed": "7", shards: "3" },
+    ...more,
+  };
+}
+
+test("runs are equal up to the first epoch whose metrics or weights differ, and it is said in what", () => {
+  const base = run("a", [3, 2, 1], "pqrs");
+  const cases: [ComparedRun, number, unknown][] = [
+    [run("b", [3, 2, 1], "pqrs"), 3, null],
+    [run("b", [3, 2, 1, 0.5], "pqrst"), 3, null],
+    [run("b", [3, 2, 1], "pqxs"), 1, { epoch: 2, what: ["weights"] }],
+    [run("b", [3, 2, 1.5], "pqrx"), 2, { epoch: 3, what: ["weights", "loss"] }],
+    [run("b", [3, 2, 1], "xqrs"), 0, { epoch: 0, what: ["weights"] }],
+  ];
+  for (const [other, equalEpochs, difference] of cases) {
+    const found = compareRuns([base, other]);
+    assert.deepEqual([found.equalEpochs, found.difference], [equalEpochs, difference]);
+  }
+  assert.match(
+    comparisonText(compareRuns([base, cases[3]![0]])),
+    /Epochs 1–2 are equal bit for bit\. They differ first at epoch 3: weights, loss\./,
+  );
+});
+
+test("NaN is equal to NaN; where weights are not known, that only metrics were compared is said", () => {
+  const found = compareRuns([run("a", [3, Number.NaN], "pqr"), run("b", [3, Number.NaN], "pq")]);
+  assert.deepEqual([found.equalEpochs, found.uncompared, found.difference], [2, [2], null]);
+  assert.match(comparisonText(found), /Of 1 of them only the metrics were compared/);
+});
+
+test("fields in which not all are alike are listed with each run's value", () => {
+  const other = run("b", [3], "pq", { fields: { "job.seed": "8", shards: "3", "job.wire": "bfloat16" } });
+  const { fields } = compareRuns([run("a", [3], "pq"), other]);
+  assert.deepEqual(fields, [
+    { field: "job.seed", values: ["7", "8"] },
+    { field: "job.wire", values: [null, "bfloat16"] },
+  ]);
+});
+
+test("a picture of several runs has a colour and a legend for each, and one scale", () => {
+  const svg = comparisonCurve([run("first", [3, 2, 1], ""), run("second & third", [4, 2], "")], "light");
+  assert.match(svg, />first</);
+  assert.match(svg, />second &amp; third</);
+  assert.equal(svg.match(/<path class="stroke-/g)?.length, 2);
+  assert.doesNotMatch(svg, /<style>|NaN|undefined/);
+});
