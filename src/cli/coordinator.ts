@@ -25,6 +25,7 @@ import {
 } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
 import { httpOptions, openHttp } from "./http.ts";
+import { coordinatorMetrics } from "./metrics.ts";
 import { connectTo } from "./replicas.ts";
 import { checkEndpoints, checkListen, checkOwner, openSecurity, securityOptions } from "./security.ts";
 
@@ -120,7 +121,12 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
       budget,
     });
     const address = args.text("advertise") ?? server.address;
-    const running = new Coordinator({
+    const metrics = await coordinatorMetrics(http, record.job, () => ({
+      ...running.vitals(),
+      status: running.hasRead ? running.status() : null,
+      refusals: security.refusals.counts,
+    }));
+    const running: Coordinator = new Coordinator({
       record,
       keys,
       budget,
@@ -131,6 +137,8 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
       archive,
       brought: (members) => broughtSources({ job: record.job, connect: connectTo(budget, certificates), log }, members),
       self: { address, pid: process.pid, name: "coordinator" },
+      onFormed: (cause) => metrics?.formed(cause),
+      onRunning: (formingMs) => metrics?.running(formingMs),
     });
     handler = {
       noteProgress: (progress) => running.noteProgress(progress),

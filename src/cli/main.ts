@@ -1,8 +1,6 @@
 /** Entry of the `lockstep` command: finds the command, parses its words, and turns errors into one sentence and a code. */
 import "./quiet-grpc.ts";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { packageRoot } from "../adapters/system/package-root.ts";
+import { packageVersion } from "../adapters/system/package-root.ts";
 import { withSourcePlaces } from "../adapters/system/source-places.ts";
 import { exitCodes, LockstepError, messageOf } from "../core/errors.ts";
 import { type Command, type CommandGroup, commandOf, helpOf, helpOfGroup, parseCommand } from "./command.ts";
@@ -38,8 +36,7 @@ const commands: Readonly<Record<string, () => Promise<Command | CommandGroup>>> 
 async function main(words: readonly string[]): Promise<number> {
   const [name, ...rest] = words;
   if (name === "--version") {
-    const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string };
-    process.stdout.write(`lockstep ${version}\n`);
+    process.stdout.write(`lockstep ${packageVersion()}\n`);
     return 0;
   }
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {

@@ -3,6 +3,7 @@ import { type ControlConnection, connectControl } from "../adapters/grpc/control
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";
 import type { Http } from "../adapters/http/server.ts";
+import { measuredStorage } from "../adapters/metrics/measured-storage.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { preloadLibraries } from "../adapters/tfjs/native-addon.ts";
@@ -21,16 +22,22 @@ import type { Log } from "../ports/log.ts";
 import { untilOpen } from "../runtime/until-open.ts";
 import { readWishes } from "../runtime/note-wish.ts";
 import { contentToSnapshot } from "../runtime/state.ts";
-import { type Standing, Worker } from "../runtime/worker.ts";
+import type { Standing } from "../runtime/standing.ts";
+import { Worker } from "../runtime/worker.ts";
 import type { Arguments } from "./command.ts";
 import { addressOf, applyEnvironment, endpointsOf, newId, onStopSignal, processLog, wishOf } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
 import { openHttp } from "./http.ts";
+import { patientReader, workerMetrics } from "./metrics.ts";
 import { checkShared, openForWriting } from "./open-storage.ts";
 import { type OwnCheckpoints, openOwnCheckpoints } from "./replicas.ts";
 import { checkEndpoints, checkListen, checkOwner, openSecurity, type ProcessSecurity, refusalLog } from "./security.ts";
-import type { StartedThreads } from "./threads/start-worker-threads.ts";
+import type { ExchangeCounts } from "./threads/exchange-thread.ts";
+import type { StartedThreads, WorkerThreads } from "./threads/start-worker-threads.ts";
 
+/** How long the exchange thread may take to say what it has counted. */
+const answerMs = 500;
+const noCounts: ExchangeCounts = { sentBytes: 0, receivedBytes: 0, refusals: {} };
 /** How often the coordinator hears how far this worker is. */
 const reportEveryMs = 100;
 
@@ -64,14 +71,22 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       const wish = { directory: checkpoints, local, name, record, keys, budget, coordination, log, security };
       own = await openOwnCheckpoints(args, wish);
     }
-    const storage = own?.storage ?? local;
+    let agent: Worker | null = null;
+    let threads: WorkerThreads | null = null;
+    const exchanged = patientReader(async () => threads?.exchangeCounts() ?? noCounts, noCounts, answerMs);
+    const metrics = await workerMetrics(http, record.job, name, async () => {
+      const { refusals, ...traffic } = await exchanged();
+      const leaseRemainingMs = agent?.leaseRemainingMs ?? null;
+      return { ...traffic, leaseRemainingMs, refusals: [security.refusals.counts, refusals] };
+    });
+    const stored = own?.storage ?? local;
+    const storage = metrics === null ? stored : measuredStorage(stored, systemClock, metrics);
     const gpuIndex = choice.device === "gpu" ? (args.whole("gpu", 0) ?? 0) : null;
     applyEnvironment(engineEnvironment(choice, { threads: record.threads, gpuIndex }));
     const wishes = await unlessDrained({ coordination, keys, record, name, log, http });
     let asked: ReturnType<typeof askedOf> = null;
     const reporter = new ProgressReporter(coordination, keys, budget, security);
     const logStep = stepLog(log);
-    let agent: Worker | null = null;
     let fail: (error: Error) => void = () => {};
     const failed = new Promise<never>((_, reject) => {
       fail = reject;
@@ -95,43 +110,47 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
         else logStep(report);
         agent?.stepped(report);
         reporter.note(report);
+        metrics?.stepped(report);
       },
+      onTimed: (timings) => metrics?.timed(timings),
       onBroken: (broken) => agent?.peerBroken(broken),
       onFailure: (error) => fail(error),
     });
     // The compute thread is at the job file and its data meanwhile, and this one has nothing else to do.
     const whyNot = preloadLibraries(choice);
     if (whyNot !== null) log.debug("TensorFlow's libraries were not loaded ahead", { why: whyNot });
-    const threads = await opened;
+    const running = await opened;
+    threads = running;
     const afterMs = Math.round(performance.now()); // since this process was started
-    await checkFit(coordination, keys, record, storage, threads.info);
-    log.info("ready", { engine: threads.info.engine, address: threads.address, afterMs });
-    process.send?.({ event: "ready", address: threads.address, http: http.address || null });
+    await checkFit(coordination, keys, record, storage, running.info);
+    log.info("ready", { engine: running.info.engine, address: running.address, afterMs });
+    process.send?.({ event: "ready", address: running.address, http: http.address || null });
     // For `gameday`, which breaks its own workers on purpose: only whoever started this process has the channel.
     process.on("message", (message: unknown) => {
       const fault = (message as { fault?: unknown } | null)?.fault;
-      if (fault === "hang" || fault === "flip-bit") threads.breakOnPurpose(fault);
+      if (fault === "hang" || fault === "flip-bit") running.breakOnPurpose(fault);
     });
     process.channel?.unref();
     agent = new Worker({
       name,
-      address: args.text("advertise") ?? threads.address,
+      address: args.text("advertise") ?? running.address,
       pid: process.pid,
       store: own?.store ?? null,
       record,
-      info: threads.info,
+      info: running.info,
       keys,
       budget,
       coordination,
       storage,
-      compute: threads.compute,
-      exchange: threads.exchange,
+      compute: running.compute,
+      exchange: running.exchange,
       clock: systemClock,
       log,
       newId,
       onStanding: (standing) => {
         http.note(standing.leaseHeld ? null : "its lease is lost");
         reporter.stand(standing);
+        metrics?.stood(standing);
       },
       onWishes: (now) => {
         const wish = askedOf(now, wishes, name);
@@ -302,7 +321,8 @@ class ProgressReporter {
     const standing = this.#standing;
     if (!standing || this.#sending) return;
     this.#sending = true;
-    this.#send({ ...standing, ...progress, samplesPerSecond, metrics }).then(
+    const { workerId, generation, leaseHeld } = standing;
+    this.#send({ workerId, generation, leaseHeld, ...progress, samplesPerSecond, metrics }).then(
       () => {
         this.#sending = false;
       },

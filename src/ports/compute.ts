@@ -58,10 +58,24 @@ export interface Assignment {
  */
 export type RunOutcome = { readonly kind: "boundary" | "stopped" | "save" | "aborted" | "differs" };
 
+/** Where a step's time went, in milliseconds: all of it. */
+export interface StepPhases {
+  /** Getting the samples. */
+  readonly inputMs: number;
+  /** The gradients of this worker's shards, and their sums. */
+  readonly computeMs: number;
+  /** Until the sums over all shards were there. */
+  readonly allReduceMs: number;
+  readonly updateMs: number;
+}
+
 /** What a step has come to. */
 export interface StepReport {
   readonly progress: Pick<Progress, "step" | "epoch" | "stepInEpoch">;
+  /** Of all workers together. */
+  readonly samples: number;
   readonly stepMs: number;
+  readonly phases: StepPhases;
   /** What this worker's training stood still between the step before and this one. */
   readonly pausedMs: number;
   readonly samplesPerSecond: number;
@@ -71,6 +85,13 @@ export interface StepReport {
 /** A step, and the generation that took it. */
 export interface GenerationStep extends StepReport {
   readonly generation: number;
+}
+
+/** How long a step took; told of every step, also of those that are not reported. */
+export interface StepTiming extends Pick<GenerationStep, "generation" | "samples" | "stepMs" | "pausedMs" | "phases"> {
+  readonly step: number;
+  /** Milliseconds since 1970. */
+  readonly endedAtMs: number;
 }
 
 /** The part of a worker that talks to its peers. */

@@ -8,9 +8,9 @@ import { LockstepError, messageOf } from "../core/errors.ts";
 import type { Divergence, Replay } from "../core/divergence.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Fingerprint } from "../core/fingerprint.ts";
-import type { ClusterView, Decision, Eviction } from "../core/decision.ts";
+import type { ClusterView, Eviction } from "../core/decision.ts";
 import { decide } from "../core/generation.ts";
-import { describeSource, memberIds } from "../core/membership.ts";
+import { causeOf, type GenerationCause } from "../core/generation-cause.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
@@ -26,6 +26,7 @@ import { goneAmong } from "./gone-members.ts";
 import { clusterStatus, type WorkerProgress } from "./cluster-status.ts";
 import { type BroughtSources, bringersIn } from "./brought-checkpoints.ts";
 import { Decoder } from "./decoder.ts";
+import { type Act, tellDecision } from "./decision-log.ts";
 import { bestLeft, bestSoFar, conditionsOf, equivalencesOf, operationsOf } from "./decision-operations.ts";
 import { LastGeneration } from "./last-generation.ts";
 import { isStopping, litterOf, published, type RunReading, readRun, readValue } from "./run-reading.ts";
@@ -45,6 +46,10 @@ export interface CoordinatorOptions {
   /** Where this process sees the checkpoints, for when etcd loses its data; null where it does not. */
   readonly archive: RunArchive | null;
   readonly brought: BroughtSources;
+  /** A generation is formed. */
+  readonly onFormed?: (cause: GenerationCause) => void;
+  /** It runs. */
+  readonly onRunning?: (formingMs: number) => void;
 }
 
 /** Between taking over from one coordinator that is gone and from the next, growing: who is mistaken does no harm. */
@@ -173,7 +178,7 @@ export class Coordinator {
       return this.#rebuild(token, this.#options.brought(bringersIn(reading, keys, this.#record)), true);
     }
     if (decision.kind === "form" && (await this.#looksAtSuspects(decision.evicted, reading))) return true;
-    return this.#act(decision, reading, token, view.formingForMs > view.formingLimitMs);
+    return this.#act(decision, reading, token, view);
   }
 
   /**
@@ -313,12 +318,7 @@ export class Coordinator {
   }
 
   /** Carries a decision out in one transaction that only the active coordinator can win. */
-  async #act(
-    decision: Exclude<Decision, { kind: "wait" | "rebuild" }>,
-    reading: RunReading,
-    token: number,
-    formedTooLong: boolean,
-  ): Promise<boolean> {
+  async #act(decision: Act, reading: RunReading, token: number, view: ClusterView): Promise<boolean> {
     const { coordination, keys, clock, log } = this.#options;
     const active: Condition = { kind: "created-at", key: keys.coordinator, revision: token };
     const conditions = [active, ...conditionsOf(decision, reading, keys)];
@@ -327,45 +327,14 @@ export class Coordinator {
     if (!succeeded) return true; // something changed meanwhile: look again
     const reason = "reason" in decision ? decision.reason : decision.forming.reason;
     this.#say(reason);
-    switch (decision.kind) {
-      case "form":
-        this.#last.note(decision.forming);
-        if (formedTooLong) this.#patience.late(clock.monotonicMs());
-        for (const change of decision.equivalences.slice(equivalencesOf(reading, keys).length)) {
-          log.warn("this run is equivalent, not bit-exact, from here on", { change });
-        }
-        if (decision.replay?.generation === decision.forming.generation) {
-          log.error("steps are void and replayed", { from: decision.replay.from.step, reason: decision.replay.reason });
-        }
-        log.info("forming", {
-          generation: decision.forming.generation,
-          members: memberIds(decision.forming).join(" "),
-          reason,
-        });
-        await sweep(coordination, active, litterOf(reading, keys).slice(sweptAtOnce));
-        break;
-      case "run":
-        log.info("running", {
-          generation: decision.running.generation,
-          world: decision.running.members.length,
-          source: describeSource(decision.running.source),
-        });
-        if (decision.running.origin.lineage !== reading.origin.lineage) {
-          const { lineage, from, reason: why } = decision.running.origin;
-          log.error("what was published cannot be gone on from; a new lineage begins", {
-            ...{ lineage, step: from?.state.step ?? 0, reason: why },
-          });
-        }
-        break;
-      case "refuse":
-        log.warn("refused", { worker: decision.workerId, reason });
-        break;
-      case "stop":
-        log.info("stopping", { reason });
-        break;
-      case "fail":
-        log.error("the run cannot go on", { reason });
+    tellDecision(log, decision, reading, keys);
+    if (decision.kind === "form") {
+      this.#last.note(decision.forming);
+      if (view.formingForMs > view.formingLimitMs) this.#patience.late(clock.monotonicMs());
+      this.#options.onFormed?.(causeOf(view, decision));
+      await sweep(coordination, active, litterOf(reading, keys).slice(sweptAtOnce));
     }
+    if (decision.kind === "run") this.#options.onRunning?.(view.formingForMs);
     return true;
   }
 
@@ -379,6 +348,25 @@ export class Coordinator {
   #forgetProgress(reading: RunReading): void {
     const here = new Set(reading.members.map(({ workerId }) => workerId));
     for (const workerId of this.#progress.keys()) if (!here.has(workerId)) this.#progress.delete(workerId);
+  }
+
+  /** How this process itself is doing; null for what it does not have, or does not know. */
+  vitals(): { isActive: boolean; leaseRemainingMs: number | null; latestWrittenAtMs: number | null } {
+    const { keys, self } = this.#options;
+    const reading = this.#reading;
+    const active = reading && readValue<CoordinatorRecord>(reading.entries, keys.coordinator);
+    const latest = reading && readValue<CheckpointPointer>(reading.entries, keys.latest);
+    const written = reading?.checkpoints.find(({ pointer }) => pointer.id === latest?.id);
+    return {
+      isActive: active?.address === self.address,
+      leaseRemainingMs: this.#lease?.remainingMs() ?? null,
+      latestWrittenAtMs: written?.writtenAtMs ?? null,
+    };
+  }
+
+  /** Whether there is a status. */
+  get hasRead(): boolean {
+    return this.#reading !== null;
   }
 
   /** What the run is doing, from what was read last. */

@@ -96,6 +96,8 @@ export class Trainer {
   #checksum: number | null = null;
   /** When the last step ended; null before the first. */
   #endedMs: number | null = null;
+  /** What getting its samples has taken of the step under way. */
+  #inputMs = 0;
 
   constructor(options: TrainerOptions) {
     this.#program = options.program;
@@ -201,14 +203,17 @@ export class Trainer {
   ): Promise<{ stop: boolean; save: boolean } | "aborted" | "differs"> {
     const begun = this.#clock.monotonicMs();
     const pausedMs = begun - (this.#endedMs ?? begun);
+    this.#inputMs = 0;
     const progress = this.#now;
     const batch = batchRange(this.#data.trainingSamples, this.#job.batchSize, progress.samples);
     const isCompared = progress.step % this.#checksumEvery === 0;
     this.#checksum = isCompared ? checksumOf(this.#program.save(), this.#shards) : null;
     const own = this.#contributions(nodes, (shard, into) => this.#shardGradients(progress, batch, shard, into));
     const round: Round = { step: progress.step, pass: 0 };
+    const computedMs = this.#clock.monotonicMs();
     if ((await reducer.reduce(round, own, this.#reduced)) === "aborted") return "aborted";
     if (!this.#statesAreEqual) return "differs";
+    const reducedMs = this.#clock.monotonicMs();
     const sums = this.#sumsOf(this.#reduced);
     const learningRate = rateOf(progress, this.#rules, progress.step);
     this.#program.update(this.#reduced.values, sums.samples, { number: progress.step + 1, learningRate });
@@ -217,7 +222,14 @@ export class Trainer {
     const stepMs = this.#endedMs - begun;
     this.#onStep({
       progress: this.#progress,
+      samples: sums.samples,
       stepMs,
+      phases: {
+        inputMs: this.#inputMs,
+        computeMs: computedMs - begun - this.#inputMs,
+        allReduceMs: reducedMs - computedMs,
+        updateMs: this.#endedMs - reducedMs,
+      },
       pausedMs,
       samplesPerSecond: (sums.samples / stepMs) * 1000,
       metrics: means(this.#progress),
@@ -237,7 +249,9 @@ export class Trainer {
   #shardGradients(progress: Progress, batch: Range, shard: number, into: Reduction): boolean {
     const range = shardRange(batch, this.#shards, shard);
     if (range.begin === range.end) return false;
+    const begun = this.#clock.monotonicMs();
     const samples = this.#data.training(this.#positions(progress.epoch).subarray(range.begin, range.end));
+    this.#inputMs += this.#clock.monotonicMs() - begun;
     const random = new RandomStream(this.#job.seed, "step", progress.step, shard);
     this.#program.gradients(samples, random, into.values, into.statistics.subarray(sumsAt));
     this.#round(into);

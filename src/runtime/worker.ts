@@ -23,6 +23,7 @@ import { Leadership } from "./leadership.ts";
 import { type Next, nextOf } from "./next.ts";
 import { unlessAborted } from "./patience.ts";
 import { SaveClock } from "./save-clock.ts";
+import { type Standing, standingOf } from "./standing.ts";
 import { isSame, type RunState, RunView, type Versioned } from "./run-view.ts";
 
 export interface WorkerOptions {
@@ -48,12 +49,6 @@ export interface WorkerOptions {
   readonly onStanding: (standing: Standing) => void;
   /** Told what an operator wishes, whenever it was read. */
   readonly onWishes: (wishes: Wishes) => void;
-}
-
-export interface Standing {
-  readonly workerId: string;
-  readonly generation: number;
-  readonly leaseHeld: boolean;
 }
 
 /** Why a worker left: the job is finished, a stop was asked for, or it alone was asked to leave. */
@@ -134,6 +129,11 @@ export class Worker {
       if (rank !== member.rank) void member.suspect(rank, reason);
       else this.#onStuck(new LockstepError("process-failed", `This worker is stuck: ${reason}.`));
     } else if (this.#observed?.generation === generation) this.#observed.observer.missed(reason);
+  }
+
+  /** What is left of the lease on its membership; null while it has none. */
+  get leaseRemainingMs(): number | null {
+    return this.#announcement?.lease.remainingMs() ?? null;
   }
 
   /** Whether its steps in this generation are the members', which it only follows. */
@@ -263,7 +263,7 @@ export class Worker {
         case "observer":
         case "member": {
           const leaseHeld = this.#announcement?.lease.isHeld() ?? false;
-          onStanding({ workerId, generation: next.generation.value.generation, leaseHeld });
+          onStanding(standingOf(workerId, next.generation.value, leaseHeld));
           const end = await this.#generation(workerId, next, leadership);
           if (end) return end;
         }

@@ -3,76 +3,11 @@ import { test } from "node:test";
 import type { PublishedCheckpoint } from "../../src/core/beginning.ts";
 import type { ClusterView } from "../../src/core/decision.ts";
 import { decide } from "../../src/core/generation.ts";
-import type { Forming, Member, Running } from "../../src/core/membership.ts";
+import type { Forming } from "../../src/core/membership.ts";
 import { firstOrigin, type Origin } from "../../src/core/origin.ts";
 import type { Report, StateName } from "../../src/core/state-order.ts";
+import { empty, fingerprint, forming, member, running, state } from "../fixtures/cluster-view.ts";
 
-const fingerprint = { "job.seed": "7", shards: "4" };
-const member = (workerId: string, changes: Partial<Member> = {}): Member => ({
-  workerId,
-  name: workerId,
-  address: `127.0.0.1:${workerId.length}`,
-  pid: 1,
-  fingerprint,
-  leaving: false,
-  start: 1,
-  hasState: true,
-  stepsPerEpoch: 10,
-  store: null,
-  stepMs: 0,
-  seen: 0,
-  trainedIn: 0,
-  brings: [],
-  ...changes,
-});
-const state = (step: number, digest = `sha256:${step}`, epoch = 0): StateName => ({
-  ...{ lineage: 1, era: 1, step, epoch, digest },
-});
-const empty: ClusterView = {
-  coordinator: 5,
-  start: 1,
-  shards: 4,
-  workers: { start: 2, min: 1, max: 4 },
-  fingerprint,
-  mayChange: false,
-  equivalences: [],
-  settled: true,
-  members: [],
-  unsure: new Set(),
-  mayReturn: false,
-  bringers: [],
-  isAskedFor: false,
-  refused: new Set(),
-  generation: null,
-  reports: [],
-  suspicions: [],
-  divergence: null,
-  replay: null,
-  origin: firstOrigin,
-  earlier: [],
-  latest: null,
-  checkpoints: [],
-  best: null,
-  done: false,
-  failed: false,
-  stopRequested: false,
-  formingForMs: 0,
-  formingLimitMs: 1000,
-};
-const running = (ids: string[], generation = 3): Running => ({
-  kind: "running",
-  generation,
-  members: ids.map((workerId, rank) => ({ workerId, rank, address: "a:1", shards: { begin: rank, end: rank + 1 } })),
-  source: { kind: "seed" },
-  origin: firstOrigin,
-  start: 1,
-  paused: false,
-  reason: "",
-});
-const forming = (ids: string[], coordinator = 5): Forming => {
-  const members = ids.map((workerId) => ({ workerId, address: "a:1" }));
-  return { kind: "forming", generation: 3, members, coordinator, ranIn: 1, reason: "" };
-};
 const report = (workerId: string, its: StateName | null, trainedIn = its ? 2 : 0): Report => ({
   workerId,
   state: its,

@@ -7,6 +7,7 @@ import type { CertificateFolder } from "../tls/certificate-folder.ts";
 import { dial } from "../tls/dial.ts";
 import { type MessageEvents, MessageReader, messagePrefix } from "./messages.ts";
 import { status } from "./services.ts";
+import { Traffic } from "./traffic.ts";
 
 export interface CallEvents extends MessageEvents {
   /** The other side has taken the call. */
@@ -36,7 +37,13 @@ export class StreamingClient {
    * @param silenceMs how long the other side may be silent before it is asked, and how long it may then take
    * @param peers who may answer, where there are certificates
    */
-  constructor(address: string, silenceMs: number, certificates: CertificateFolder | null, peers: PeerRule) {
+  constructor(
+    address: string,
+    silenceMs: number,
+    certificates: CertificateFolder | null,
+    peers: PeerRule,
+    traffic = new Traffic(),
+  ) {
     this.#address = address;
     this.#scheme = certificates === null ? "http" : "https";
     const tell = (isConnected: boolean) => {
@@ -48,7 +55,9 @@ export class StreamingClient {
       onReady: () => tell(true),
       onClosed: () => tell(false),
     });
-    this.#connection.attach(dial(address, certificates, peers, this.#connection.onread));
+    const socket = dial(address, certificates, peers, this.#connection.onread);
+    traffic.follow(socket);
+    this.#connection.attach(socket);
   }
 
   get isClosed(): boolean {

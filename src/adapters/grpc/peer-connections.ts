@@ -4,6 +4,7 @@
  */
 import type { CertificateFolder } from "../tls/certificate-folder.ts";
 import { StreamingClient } from "./client.ts";
+import type { Traffic } from "./traffic.ts";
 
 interface PeerClient {
   readonly client: StreamingClient;
@@ -14,10 +15,12 @@ interface PeerClient {
 export class PeerConnections {
   readonly #connectMs: number;
   readonly #certificates: CertificateFolder | null;
+  readonly #traffic: Traffic;
   readonly #clients = new Map<string, PeerClient>();
 
   /** @param connectMs how long a connection may be silent */
-  constructor(connectMs: number, certificates: CertificateFolder | null) {
+  constructor(connectMs: number, certificates: CertificateFolder | null, traffic: Traffic) {
+    this.#traffic = traffic;
     this.#connectMs = connectMs;
     this.#certificates = certificates;
   }
@@ -28,7 +31,7 @@ export class PeerConnections {
     if (known && !known.client.isClosed && (name === null || name === known.name)) return known.client;
     known?.client.close();
     const peers = { roles: ["worker"], ...(name !== null && { name }) } as const;
-    const client = new StreamingClient(address, this.#connectMs / 2, this.#certificates, peers);
+    const client = new StreamingClient(address, this.#connectMs / 2, this.#certificates, peers, this.#traffic);
     this.#clients.set(address, { client, name });
     return client;
   }

@@ -9,6 +9,7 @@ import { Listener } from "../tls/listener.ts";
 import type { Security } from "../tls/security.ts";
 import { type MessageEvents, MessageReader, messagePrefix } from "./messages.ts";
 import { status } from "./services.ts";
+import { Traffic } from "./traffic.ts";
 
 /** What is called by a path answers by a stream of messages. */
 export type Handler = (call: ServerCall, request: Uint8Array) => void;
@@ -115,13 +116,21 @@ export class StreamingServer {
   readonly #handlers: ReadonlyMap<string, Handler>;
   readonly #refusals: Refusals;
   readonly #listener: Listener;
+  readonly #traffic: Traffic;
   readonly #connections = new Set<Http2Connection>();
 
   /**
    * @param handlers by path, as "/lockstep.v1.Collective/Subscribe"
    * @param peers who may call, where there are certificates
    */
-  constructor(silenceMs: number, handlers: ReadonlyMap<string, Handler>, security: Security, peers: PeerRule) {
+  constructor(
+    silenceMs: number,
+    handlers: ReadonlyMap<string, Handler>,
+    security: Security,
+    peers: PeerRule,
+    traffic = new Traffic(),
+  ) {
+    this.#traffic = traffic;
     this.#silenceMs = silenceMs;
     this.#handlers = handlers;
     this.#refusals = security.refusals;
@@ -165,6 +174,7 @@ export class StreamingServer {
       connection.destroy("it did not begin in time");
     }, this.#silenceMs);
     this.#connections.add(connection);
+    this.#traffic.follow(socket);
     connection.attach(socket);
   }
 

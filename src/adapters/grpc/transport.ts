@@ -25,6 +25,7 @@ import { PeerConnections } from "./peer-connections.ts";
 import type { Security } from "../tls/security.ts";
 import { type ServerCall, StreamingServer } from "./server.ts";
 import { collectiveService, status } from "./services.ts";
+import { Traffic, type TrafficCounts } from "./traffic.ts";
 
 const { Subscribe, CopyState } = collectiveService;
 
@@ -50,17 +51,23 @@ export interface TransportOptions {
   readonly security: Security;
 }
 
-export async function openTransport(options: TransportOptions): Promise<Transport> {
+export interface CountedTransport extends Transport {
+  /** Since it was opened. */
+  readonly traffic: TrafficCounts;
+}
+
+export async function openTransport(options: TransportOptions): Promise<CountedTransport> {
   const transport = new GrpcTransport(options);
   await transport.listen();
   return transport;
 }
 
-class GrpcTransport implements Transport {
+class GrpcTransport implements CountedTransport {
   address = "";
   readonly #options: TransportOptions;
   readonly #server: StreamingServer;
   readonly #connections: PeerConnections;
+  readonly #traffic = new Traffic();
   #generation = 0;
   #streams: GenerationStreams | null = null;
   #provide: StateProvider = () => Promise.resolve("this worker has no state yet");
@@ -73,7 +80,7 @@ class GrpcTransport implements Transport {
 
   constructor(options: TransportOptions) {
     this.#options = options;
-    this.#connections = new PeerConnections(options.connectMs, options.security.certificates);
+    this.#connections = new PeerConnections(options.connectMs, options.security.certificates, this.#traffic);
     this.#server = new StreamingServer(
       options.connectMs / 2,
       new Map([
@@ -95,7 +102,12 @@ class GrpcTransport implements Transport {
       options.security,
       // A coordinator keeps a connection open, to notice the end of this process.
       { roles: ["worker", "coordinator"] },
+      this.#traffic,
     );
+  }
+
+  get traffic(): TrafficCounts {
+    return this.#traffic.counts;
   }
 
   async listen(): Promise<void> {

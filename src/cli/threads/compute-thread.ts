@@ -8,7 +8,7 @@ import { Arena } from "../../adapters/wasm/arena.ts";
 import { assert } from "../../core/errors.ts";
 import { checkMemory, memorySentence } from "../../core/memory-need.ts";
 import { plainMemory } from "../../core/row-memory.ts";
-import type { Assignment, ComputeInfo, GenerationStep, StepReport } from "../../ports/compute.ts";
+import type { Assignment, ComputeInfo, GenerationStep, StepReport, StepTiming } from "../../ports/compute.ts";
 import type { StateSnapshot } from "../../ports/transport.ts";
 import { FreezableCompute } from "../../runtime/freezable-compute.ts";
 import { Trainer } from "../../runtime/trainer.ts";
@@ -53,6 +53,8 @@ let compute: FreezableCompute | null = null;
 let generation = 0;
 let reportEveryMs = 0;
 let reportedAtMs = Number.NEGATIVE_INFINITY;
+/** Of the steps since the last report. */
+let timings: StepTiming[] = [];
 
 // Before the job file: once tsx is there, Node reads the source map of every module, and TensorFlow.js' are large.
 loadTensorFlow();
@@ -93,10 +95,14 @@ const agent = openChannel(parentPort!, {
     if (into) return state; // the agent has that memory already
     return new Moved(state, [state.values.buffer as ArrayBuffer]);
   },
-  run(assignment: Assignment) {
+  async run(assignment: Assignment) {
     generation = assignment.generation;
     reportedAtMs = Number.NEGATIVE_INFINITY;
-    return opened().run(assignment);
+    try {
+      return await opened().run(assignment);
+    } finally {
+      tellTimings();
+    }
   },
   freeze: () => opened().freeze(),
   voteToStop: () => opened().voteToStop(),
@@ -121,12 +127,21 @@ function opened(): FreezableCompute {
 }
 
 function report(step: StepReport): void {
+  const { samples, stepMs, pausedMs, phases } = step;
+  const endedAtMs = systemClock.wallMs();
+  timings.push({ generation, step: step.progress.step, endedAtMs, samples, stepMs, pausedMs, phases });
   const now = systemClock.monotonicMs();
   if (now - reportedAtMs < reportEveryMs) return;
   reportedAtMs = now;
+  tellTimings();
   const { step: n, epoch, stepInEpoch } = step.progress;
   const report: GenerationStep = { ...step, generation, progress: { step: n, epoch, stepInEpoch } };
   agent.tell("stepped", report);
+}
+
+function tellTimings(): void {
+  if (timings.length > 0) agent.tell("timed", timings);
+  timings = [];
 }
 
 function describe(opened: OpenedProgram, trainer: Trainer, shards: number): ComputeInfo {

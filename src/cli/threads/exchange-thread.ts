@@ -1,6 +1,7 @@
 /** The thread that talks to the peers: gRPC, and the additions of the all-reduce. Computing never delays it. */
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
-import { openTransport } from "../../adapters/grpc/transport.ts";
+import { type CountedTransport, openTransport } from "../../adapters/grpc/transport.ts";
+import type { TrafficCounts } from "../../adapters/grpc/traffic.ts";
 import { systemClock } from "../../adapters/system/clock.ts";
 import { type Channel, Moved, openChannel } from "../../adapters/system/thread-channel.ts";
 import { CertificateFolder } from "../../adapters/tls/certificate-folder.ts";
@@ -10,7 +11,7 @@ import { failureBudget } from "../../core/failure-budget.ts";
 import { Refusals } from "../../core/refusals.ts";
 import { plainMemory } from "../../core/row-memory.ts";
 import type { LogFields } from "../../ports/log.ts";
-import type { Membership, ServedState, StateRequest, Transport } from "../../ports/transport.ts";
+import type { Membership, ServedState, StateRequest } from "../../ports/transport.ts";
 import { type OnBroken, PeerExchange, type ReductionSize } from "../../runtime/peer-exchange.ts";
 import { receivedWork, type SentWork } from "./sent-rows.ts";
 
@@ -28,6 +29,12 @@ export interface ListenRequest {
   readonly budgetMs: number;
 }
 
+/** Since the thread was started. */
+export interface ExchangeCounts extends TrafficCounts {
+  /** By kind. */
+  readonly refusals: Readonly<Record<string, number>>;
+}
+
 /** What this thread has to say about the certificates; the agent has looked at the same ones. */
 export interface CertificateNotice {
   readonly level: "debug" | "warn";
@@ -38,7 +45,8 @@ export interface CertificateNotice {
 const data = (workerData as { data: ExchangeThreadData }).data; // what start-worker-threads.ts put there
 const arena = data.rows && new Arena(data.rows);
 let budget = failureBudget();
-let transport: Transport | null = null;
+let transport: CountedTransport | null = null;
+let refusals: Refusals | null = null;
 let certificates: CertificateFolder | null = null;
 let exchange: PeerExchange | null = null;
 let copying: AbortController | null = null;
@@ -52,7 +60,7 @@ openChannel(data.compute, {
 const agent: Channel = openChannel(parentPort!, {
   async listen({ listen, tls, budgetMs }: ListenRequest): Promise<string> {
     budget = failureBudget(budgetMs);
-    const refusals = new Refusals((refusal) => agent.tell("refused", refusal));
+    refusals = new Refusals((refusal) => agent.tell("refused", refusal));
     const notice = (level: CertificateNotice["level"]) => (message: string, fields?: LogFields) =>
       agent.tell("certificates", { level, message, fields } satisfies CertificateNotice);
     certificates =
@@ -81,6 +89,10 @@ const agent: Channel = openChannel(parentPort!, {
     const state = await opened().copyState(from, request, copying.signal);
     return new Moved(state, [state.values.buffer as ArrayBuffer]);
   },
+  counts: (): ExchangeCounts => ({
+    ...(transport?.traffic ?? { sentBytes: 0, receivedBytes: 0 }),
+    refusals: refusals?.counts ?? {},
+  }),
   cancelCopy: () => copying?.abort(),
   close() {
     certificates?.close();

@@ -2,13 +2,13 @@
 import { MessageChannel } from "node:worker_threads";
 import { type RunningThread, startThread } from "../../adapters/system/thread.ts";
 import { arenaMemory } from "../../adapters/wasm/arena.ts";
-import type { Compute, ComputeInfo, Exchange, GenerationStep, RunOutcome } from "../../ports/compute.ts";
+import type { Compute, ComputeInfo, Exchange, GenerationStep, RunOutcome, StepTiming } from "../../ports/compute.ts";
 import type { ServedState, StateProvider, StateRequest, StateSnapshot } from "../../ports/transport.ts";
 import type { CountedRefusal } from "../../core/refusals.ts";
 import type { OnBroken, ReductionSize } from "../../runtime/peer-exchange.ts";
 import type { JobRequest } from "../open-program.ts";
 import type { ComputeFault, ComputeRequest, ComputeThreadData } from "./compute-thread.ts";
-import type { CertificateNotice, ExchangeThreadData, ListenRequest } from "./exchange-thread.ts";
+import type { CertificateNotice, ExchangeCounts, ExchangeThreadData, ListenRequest } from "./exchange-thread.ts";
 
 export interface WorkerThreads {
   readonly compute: Compute;
@@ -16,6 +16,8 @@ export interface WorkerThreads {
   /** Where the exchange thread listens. */
   readonly address: string;
   readonly info: ComputeInfo;
+  /** What went over the exchange thread's connections, and what it refused. */
+  exchangeCounts(): Promise<ExchangeCounts>;
   /** A fault for `gameday`, see compute-thread.ts. */
   breakOnPurpose(fault: ComputeFault): void;
 }
@@ -38,6 +40,8 @@ export interface WorkerThreadsOptions extends ComputeRequest {
   /** What is good to know. */
   readonly note: (line: string) => void;
   readonly onStep: (report: GenerationStep) => void;
+  /** How long steps took: of every step once, some of them at a time. */
+  readonly onTimed: (timings: readonly StepTiming[]) => void;
   readonly onBroken: (broken: { generation: number; rank: number; reason: string }) => void;
   readonly onFailure: (error: Error) => void;
 }
@@ -67,6 +71,7 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
     computeData,
     {
       stepped: (step: GenerationStep) => run?.onStep(step),
+      timed: (timings: readonly StepTiming[]) => run?.onTimed(timings),
       say: (line: string) => run?.say(line),
       note: (line: string) => run?.note(line),
     },
@@ -97,7 +102,8 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
         provide = provider;
       });
       const breakOnPurpose = (fault: ComputeFault) => computeThread.tell("breakOnPurpose", fault);
-      return { compute: computeOf(computeThread), exchange, address, info, breakOnPurpose };
+      const exchangeCounts = () => exchangeThread.call<ExchangeCounts>("counts");
+      return { compute: computeOf(computeThread), exchange, address, info, exchangeCounts, breakOnPurpose };
     },
     stop() {
       ending ??= end();
