@@ -39,6 +39,7 @@ import { securityOptions } from "./security.ts";
 import { checkpointsOf, openEtcdServer, type Session, type Settings, startSession } from "./session.ts";
 import { StopRequest } from "./stop-request.ts";
 import { stoppedText } from "./stopped-text.ts";
+import { tensorBoardOptions, tensorBoardWish, writeWhatLacks } from "./tensorboard.ts";
 
 export const launch: Command = {
   name: "launch",
@@ -71,6 +72,7 @@ export const launch: Command = {
     device: shared.device,
     "failure-budget": shared.failureBudget,
     "max-restarts": { value: "N", help: "how often each process is started again after it failed (default: 5)" },
+    ...tensorBoardOptions,
     "share-gpu": { value: null, help: "let workers share GPUs when there are more workers" },
     etcd: { value: "URL,…", help: "a running etcd (default: one is started for the job)" },
     tls: { value: null, help: "mutual TLS between all processes, by an authority made in the job's folder" },
@@ -133,6 +135,11 @@ async function runLaunch(args: Arguments): Promise<number> {
       say(await stoppedText(last, { byUser: stop.requested, goOn: settings.goOn, checkpoints }));
       return exitCodes.interrupted;
     }
+    const board = tensorBoardWish(args);
+    if (board) {
+      const failed = (error: unknown) => say(`TensorBoard's files could not be written: ${messageOf(error)}`);
+      await writeWhatLacks(board, last.history).catch(failed);
+    }
     const evaluation = await evaluate(session, last, settings, args, checked.engine, say);
     const result = await finish(session, last, evaluation, settings, (systemClock.monotonicMs() - begunMs) / 1000);
     view.finished(result);
@@ -172,6 +179,7 @@ async function readSettings(args: Arguments): Promise<Settings> {
   }
   args.oneOf("etcd-members", ["1", "3"]);
   checkSecurity(args);
+  tensorBoardWish(args);
   if (shards !== undefined && workers > shards) {
     throw new LockstepError(
       "usage",

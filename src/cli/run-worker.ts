@@ -32,6 +32,7 @@ import { patientReader, workerMetrics } from "./metrics.ts";
 import { checkShared, openForWriting } from "./open-storage.ts";
 import { type OwnCheckpoints, openOwnCheckpoints } from "./replicas.ts";
 import { checkEndpoints, checkListen, checkOwner, openSecurity, type ProcessSecurity, refusalLog } from "./security.ts";
+import { recordingOf, tensorBoardWish } from "./tensorboard.ts";
 import type { ExchangeCounts } from "./threads/exchange-thread.ts";
 import type { StartedThreads, WorkerThreads } from "./threads/start-worker-threads.ts";
 
@@ -60,6 +61,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       "--checkpoints is missing: the worker needs the directory, or s3://BUCKET/PREFIX, that all workers share; with --replicas, a directory of its own.",
     );
   const onFinish = args.oneOf("on-finish", ["exit", "wait"]) ?? "exit";
+  const board = tensorBoardWish(args);
   const http = await openHttp(args, security, log);
   const local = await openForWriting(checkpoints, log);
   const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
@@ -103,6 +105,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       onRefused: refusalLog(log),
       budgetMs: budget.budgetMs,
       reportEveryMs: args.text("log-level") === "debug" ? 0 : reportEveryMs,
+      keepGradients: board?.histograms.includes("gradients") ?? false,
       say: (line) => log.warn(line),
       note: (line) => log.info(line),
       onStep: (report) => {
@@ -147,6 +150,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       clock: systemClock,
       log,
       newId,
+      recording: board && recordingOf(board, threads, name, log),
       onStanding: (standing) => {
         http.note(standing.leaseHeld ? null : "its lease is lost");
         reporter.stand(standing);

@@ -27,6 +27,7 @@ import type { LocalCertificates } from "./local-certificates.ts";
 import { fullPlace } from "./open-storage.ts";
 import { checkEndpoints } from "./security.ts";
 import type { StopRequest } from "./stop-request.ts";
+import { tensorBoardWish, tensorBoardWords } from "./tensorboard.ts";
 import { Workforce } from "./workforce.ts";
 
 const pollMs = 150;
@@ -308,6 +309,7 @@ async function workerWords(
     ...["--etcd", etcd.endpoints.join(","), "--job", settings.jobName, "--name", name],
     ...["--data", settings.dataDirectory, "--checkpoints", checkpoints, "--engine", engine],
     ...passedOn(args, "device", "log-level"),
+    ...tensorBoardWords(tensorBoardWish(args)),
     ...(gpu === null ? [] : ["--gpu", String(gpu)]),
     ...anyHttp,
     ...(await securityWords(args, settings, "worker", name)),

@@ -4,6 +4,7 @@ import type { Arguments, Command } from "./command.ts";
 import { dataDirectoryOf, shared } from "./common.ts";
 import { httpOptions } from "./http.ts";
 import { securityOptions } from "./security.ts";
+import { tensorBoardOptions } from "./tensorboard.ts";
 import { startWorkerThreads } from "./threads/start-worker-threads.ts";
 
 export const worker: Command = {
@@ -33,6 +34,7 @@ export const worker: Command = {
     ...httpOptions,
     engine: shared.engine,
     device: shared.device,
+    ...tensorBoardOptions,
     gpu: { value: "I", help: "the number of the GPU to use (default: 0)" },
     ...securityOptions,
     "log-level": shared.logLevel,

@@ -25,6 +25,8 @@ export interface Compute {
   voteToStop(): Promise<void>;
   /** Votes for a save with every step until there is one. */
   voteToSave(): Promise<void>;
+  /** The mean gradient of the step that ended an epoch, if it is kept, and is one of the last epochs'; after so many steps. */
+  gradient(step: number): Promise<Float32Array | null>;
 }
 
 export interface ComputeInfo {
@@ -44,6 +46,8 @@ export interface ComputeInfo {
   readonly validationSamples: number;
   readonly stepsPerEpoch: number;
   readonly engine: string;
+  /** The model's layers, as JSON in Keras' form; null where they cannot be told. */
+  readonly topology: string | null;
 }
 
 export interface Assignment {

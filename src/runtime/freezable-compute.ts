@@ -81,6 +81,10 @@ export class FreezableCompute implements Compute {
     this.#trainer.voteToSave();
   }
 
+  async gradient(step: number): Promise<Float32Array | null> {
+    return this.#trainer.gradient(step);
+  }
+
   async #reduceUnlessFrozen(work: ReductionWork): Promise<"reduced" | "aborted"> {
     if (this.#frozen) return "aborted";
     const aborted = new Promise<"aborted">((resolve) => {

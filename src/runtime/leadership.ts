@@ -26,17 +26,17 @@ import {
   type LeaderRecord,
   type SaveRecord,
 } from "../core/records.ts";
-import type { CheckpointPointer } from "../core/status.ts";
 import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Lease, Operation, Watch } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
+import type { EpochRecording } from "./epoch-recording.ts";
 import { namingLostBest } from "./lost-best.ts";
 import { type CheckpointIdentity, covers, isStale, nextToPublish, type Point } from "./point.ts";
 import { pointerOf } from "./pointers.ts";
 import { pruneCheckpoints, removeUnpublished } from "./prune.ts";
 import { type RunState, type RunView, asLeader, inEra, readEpoch, unchanged, type Versioned } from "./run-view.ts";
-import { sweep, sweptAtOnce } from "./sweep.ts";
+import { sweep, sweepSaves, sweptAtOnce } from "./sweep.ts";
 
 export interface LeadershipOptions {
   readonly workerId: string;
@@ -55,6 +55,8 @@ export interface LeadershipOptions {
   readonly log: Log;
   /** Makes an id that was never used. */
   readonly newId: () => string;
+  /** Shows committed epochs to whoever watches; left out, nobody does. */
+  readonly recording?: Pick<EpochRecording, "record"> | null | undefined;
   /** Storage failed for good: nobody can publish from here. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -165,6 +167,7 @@ export class Leadership {
     if (this.#points.length === 0) return this.#finish(state, state.leader.createRevision);
     for (const point of this.#points) {
       if (!point.agreed && !(await this.#agree(point, running, state, state.leader.createRevision))) break;
+      await this.#options.recording?.record(point, state.leader.createRevision);
     }
     const next = nextToPublish(this.#points);
     if (next) await this.#publish(next, running, state, state.leader.createRevision);
@@ -318,7 +321,7 @@ export class Leadership {
     } else log.info("published", { id, step: point.progress.step, best: isBest });
     await this.#options.view.refresh();
     if (succeeded) {
-      await this.#sweepSaves(pointer, token);
+      await sweepSaves(this.#options, this.#points, pointer, token);
       const now = this.#options.view.state;
       await pruneCheckpoints(this.#options, now, token);
       if (this.#tidiedUnder !== token) await removeUnpublished(this.#options, now, token);
@@ -340,21 +343,6 @@ export class Leadership {
     } finally {
       this.#writing = null;
       if (!this.#points.includes(point)) point.release?.();
-    }
-  }
-
-  /** The arrivals at what is covered now, which nobody asks for any more. Those of a boundary went with its record. */
-  async #sweepSaves(published: CheckpointPointer, token: number): Promise<void> {
-    const { keys, coordination } = this.#options;
-    for (const { kind, generation, name, state } of this.#points) {
-      if (kind !== "save" || !covers(published, state)) continue;
-      const { entries } = await coordination.list(keys.arrivals(generation, name));
-      const holds: Condition = { kind: "created-at", key: keys.leader, revision: token };
-      await sweep(
-        coordination,
-        holds,
-        entries.map(({ key }) => key),
-      );
     }
   }
 

@@ -8,6 +8,7 @@ import type { Contribution, Reduction, Round } from "../core/contribution.ts";
 import { assert } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
+import { maxUncoveredBoundaries } from "../core/limits.ts";
 import {
   afterEpoch,
   afterStep,
@@ -69,6 +70,8 @@ export interface TrainerOptions {
   readonly clock: Clock;
   /** States are compared before every so many steps; equal on all workers. Left out: as often as it costs little. */
   readonly checksumEvery?: number;
+  /** Whether the gradients of the last epochs' last steps are kept for whoever asks. Left out: no. */
+  readonly keepGradients?: boolean;
   readonly onStep: (report: StepReport) => void;
 }
 
@@ -88,6 +91,8 @@ export class Trainer {
   /** Room for partial sums: one for each of this worker's largest subtrees, and one for each level below. */
   #partials: Reduction[] = [];
   readonly #scratch: Reduction[] = [];
+  /** By the number of steps taken; null where none are kept. */
+  readonly #gradients: Map<number, Float32Array> | null;
   #progress: Progress | null = null;
   #order: { epoch: number; positions: Uint32Array } | null = null;
   #stopVote = 0;
@@ -108,6 +113,7 @@ export class Trainer {
     this.#clock = options.clock;
     this.#checksumEvery = options.checksumEvery ?? checksumEvery(options.program.valueCount);
     this.#onStep = options.onStep;
+    this.#gradients = options.keepGradients ? new Map() : null;
     this.stepsPerEpoch = stepsPerEpoch(this.#data.trainingSamples, this.#job.batchSize);
     this.statisticsCount = sumsAt + this.#program.sumNames.length;
     this.#reduced = this.#allocate();
@@ -155,6 +161,11 @@ export class Trainer {
   snapshot(into?: Float32Array): StateSnapshot {
     assert(this.#progress !== null, "a worker that is asked for its state has one");
     return { progress: encodeJson(this.#progress), values: this.#program.save(into) };
+  }
+
+  /** The mean gradient of the step that ended an epoch, where it is kept. */
+  gradient(step: number): Float32Array | null {
+    return this.#gradients?.get(step) ?? null;
   }
 
   voteToStop(): void {
@@ -218,6 +229,7 @@ export class Trainer {
     const learningRate = rateOf(progress, this.#rules, progress.step);
     this.#program.update(this.#reduced.values, sums.samples, { number: progress.step + 1, learningRate });
     this.#progress = afterStep(progress, sums, this.#sampling);
+    if (this.#gradients && this.#isEpochUsedUp) this.#keepGradient(this.#gradients, sums.samples);
     this.#endedMs = this.#clock.monotonicMs();
     const stepMs = this.#endedMs - begun;
     this.#onStep({
@@ -238,6 +250,16 @@ export class Trainer {
     const save = votes[saveVotesAt]! > 0;
     if (save) this.#saveVote = 0;
     return { stop: votes[stopVotesAt]! > 0, save };
+  }
+
+  /** Training runs ahead of what is published, and so of what is asked for, by a bounded number of epochs. */
+  #keepGradient(gradients: Map<number, Float32Array>, samples: number): void {
+    gradients.set(
+      this.#now.step,
+      this.#reduced.values.slice(0, this.#program.trainableCount).map((sum) => sum / samples),
+    );
+    const [oldest] = gradients.keys();
+    if (gradients.size > maxUncoveredBoundaries + 1 && oldest !== undefined) gradients.delete(oldest);
   }
 
   /** Of all whose shards were computed, as far as their checksums tell. */

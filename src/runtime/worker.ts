@@ -19,7 +19,7 @@ import { broughtBy, newestGeneration } from "./brought-checkpoints.ts";
 import { GenerationMember, generationOver } from "./generation-member.ts";
 import { GenerationObserver } from "./generation-observer.ts";
 import { HeldState } from "./held-state.ts";
-import { Leadership } from "./leadership.ts";
+import { Leadership, type LeadershipOptions } from "./leadership.ts";
 import { type Next, nextOf } from "./next.ts";
 import { unlessAborted } from "./patience.ts";
 import { SaveClock } from "./save-clock.ts";
@@ -45,6 +45,7 @@ export interface WorkerOptions {
   readonly log: Log;
   /** Letters and digits that were never drawn before. */
   readonly newId: () => string;
+  readonly recording?: LeadershipOptions["recording"];
   /** Told on every change of what this worker is. */
   readonly onStanding: (standing: Standing) => void;
   /** Told what an operator wishes, whenever it was read. */

@@ -275,7 +275,7 @@ function infoOf(weightCount: number): ComputeInfo {
     },
     parameters: [{ name: "w", shape: [weightCount], size: weightCount, offset: 0 }],
     preprocessing: { features: fitted, label: fitted },
-    ...{ trainingSamples: 10, validationSamples: 0, stepsPerEpoch, engine: "none" },
+    ...{ trainingSamples: 10, validationSamples: 0, stepsPerEpoch, engine: "none", topology: null },
   };
 }
 

@@ -189,7 +189,13 @@ async function throughDisk(
   const data = new PreparedData(dataset, job);
   const program = new TrainingProgram(await testEngine(), job, data.shapes);
   const info: ComputeInfo = {
-    ...{ fingerprint: { "job.seed": String(job.seed) }, engine: "the test's", statisticsCount: 3, stepsPerEpoch: 4 },
+    ...{
+      fingerprint: { "job.seed": String(job.seed) },
+      engine: "the test's",
+      topology: null,
+      statisticsCount: 3,
+      stepsPerEpoch: 4,
+    },
     ...{
       weightCount: program.weightCount,
       trainableCount: program.trainableCount,

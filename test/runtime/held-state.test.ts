@@ -33,6 +33,7 @@ function trainer({ hangs = false } = {}): Compute {
     freeze: async () => (hangs ? new Promise<never>(() => {}) : undefined),
     voteToStop: refuse,
     voteToSave: refuse,
+    gradient: refuse,
   };
 }
 

@@ -26,6 +26,7 @@ async function tryAgainAndAgain(
   context: TestContext,
   write: () => Promise<never>,
   disturbed: (coordination: Coordination) => Coordination = (coordination) => coordination,
+  record: (written: number) => void = () => {},
 ) {
   const clock = new ManualClock();
   const store = new MemoryCoordination({ clock, log: quiet, leaseMarginMs: 1 });
@@ -65,6 +66,7 @@ async function tryAgainAndAgain(
     coordination: disturbed(coordination),
     storage: storage as CheckpointStorage, // nothing but `write` is called before something is published
     onFailure: (error) => alarms.push(error),
+    recording: { record: async () => record(written) },
   });
   const progress = initialProgress(1, 1);
   const state = { lineage: 1, era: 1, step: 0, epoch: 0, digest: "" };
@@ -83,6 +85,18 @@ test("a leader whose storage fails again and again says that it cannot publish",
   const { alarms, written } = await tryAgainAndAgain(context, () => Promise.reject(full));
   assert.ok(written >= attempts, `${written} attempts`);
   assert.ok(alarms > 0);
+});
+
+test("an epoch is shown to whoever watches before its checkpoint: who leads next has it as long as it is not published", async (context) => {
+  const writtenBefore: number[] = [];
+  const full = new Error("ENOSPC: no space left on device");
+  await tryAgainAndAgain(
+    context,
+    () => Promise.reject(full),
+    undefined,
+    (written) => writtenBefore.push(written),
+  );
+  assert.equal(writtenBefore[0], 0);
 });
 
 test("a leader that etcd does not answer waits for it, and does not put it down to its storage", async (context) => {

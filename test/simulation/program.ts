@@ -195,6 +195,7 @@ export function tinyInfo(shape: JobShape, statisticsCount: number, stepsPerEpoch
     validationSamples: shape.validationSamples,
     stepsPerEpoch,
     engine: "simulated",
+    topology: null,
   };
 }
 

@@ -303,4 +303,8 @@ export class SteppingCompute implements Compute {
   async voteToStop(): Promise<void> {}
 
   async voteToSave(): Promise<void> {}
+
+  async gradient(): Promise<null> {
+    return null;
+  }
 }

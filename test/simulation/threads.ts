@@ -70,6 +70,7 @@ export function computeOver(channel: Channel, inner: FreezableCompute): Compute 
     freeze: () => channel.call(() => inner.freeze()),
     voteToStop: () => channel.call(() => inner.voteToStop()),
     voteToSave: () => channel.call(() => inner.voteToSave()),
+    gradient: (step) => channel.call(() => inner.gradient(step)),
   };
 }
 

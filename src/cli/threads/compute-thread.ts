@@ -4,6 +4,7 @@ import { systemClock } from "../../adapters/system/clock.ts";
 import { memoryLimit } from "../../adapters/system/memory.ts";
 import { type Channel, Moved, openChannel } from "../../adapters/system/thread-channel.ts";
 import { loadTensorFlow } from "../../adapters/tfjs/open-engine.ts";
+import { topologyOf } from "../../adapters/tfjs/topology.ts";
 import { Arena } from "../../adapters/wasm/arena.ts";
 import { assert } from "../../core/errors.ts";
 import { checkMemory, memorySentence } from "../../core/memory-need.ts";
@@ -44,6 +45,7 @@ export interface ComputeRequest {
   readonly mostWorkers: number;
   /** How far apart its step reports are at least; the first step of every run is reported whatever this says. */
   readonly reportEveryMs: number;
+  readonly keepGradients: boolean;
 }
 
 const data = (workerData as { data: ComputeThreadData }).data; // what start-worker-threads.ts put there
@@ -76,6 +78,7 @@ const agent = openChannel(parentPort!, {
       shards,
       memory: arena ?? plainMemory,
       clock: systemClock,
+      keepGradients: request.keepGradients,
       onStep: report,
     });
     compute = new FreezableCompute(trainer, {
@@ -107,6 +110,7 @@ const agent = openChannel(parentPort!, {
   freeze: () => opened().freeze(),
   voteToStop: () => opened().voteToStop(),
   voteToSave: () => opened().voteToSave(),
+  gradient: (step: number) => opened().gradient(step),
   async breakOnPurpose(fault: ComputeFault) {
     agent.tell("say", `broken on purpose: ${fault}`);
     if (fault === "hang") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
@@ -160,5 +164,6 @@ function describe(opened: OpenedProgram, trainer: Trainer, shards: number): Comp
     validationSamples: prepared.validationSamples,
     stepsPerEpoch,
     engine: engine.description.library,
+    topology: topologyOf(program.model),
   };
 }

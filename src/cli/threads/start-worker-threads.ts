@@ -86,8 +86,8 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
   return {
     async open(options) {
       run = options;
-      const { engine, epochs, shards, mostWorkers, reportEveryMs, listen, tls, budgetMs } = options;
-      const request: ComputeRequest = { engine, epochs, shards, mostWorkers, reportEveryMs };
+      const { engine, epochs, shards, mostWorkers, reportEveryMs, keepGradients, listen, tls, budgetMs } = options;
+      const request: ComputeRequest = { engine, epochs, shards, mostWorkers, reportEveryMs, keepGradients };
       const [address, info] = await Promise.all([
         exchangeThread.call<string>("listen", { listen, tls, budgetMs } satisfies ListenRequest),
         computeThread.call<ComputeInfo>("open", request),
@@ -124,6 +124,7 @@ function computeOf(thread: RunningThread): Compute {
     freeze: () => thread.call("freeze"),
     voteToStop: () => thread.call("voteToStop"),
     voteToSave: () => thread.call("voteToSave"),
+    gradient: (step) => thread.call("gradient", step),
   };
 }
 
