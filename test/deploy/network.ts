@@ -63,6 +63,7 @@ const mayBeOuter = [
   "dns egress kube-system 53",
   "dns egress 169.254.20.10/32 53",
   "monitoring ingress monitoring 2381",
+  "monitoring-http ingress monitoring 8080",
   "object-storage egress 0.0.0.0/0 443",
   "object-storage egress ::/0 443",
 ];

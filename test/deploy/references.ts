@@ -9,6 +9,7 @@ type Labels = Readonly<Record<string, string>>;
 const fromOutside = (manifests: readonly Manifest[]) => [
   ...["etcd-tls", "coordinator-tls", "operator-tls", "worker-tls"].map((name) => `Secret/${name}`),
   "Secret/checkpoints-s3",
+  "Secret/http-token",
   ...(manifests.some(({ kind }) => kind === "Certificate") ? ["Issuer/lockstep"] : []),
 ];
 
