@@ -60,13 +60,14 @@ async function folderMeant(word: string | null, launches: readonly RegisteredRun
   const name = jobExtensions.includes(extname(word)) ? (await loadJob(word)).job.name : word;
   const running = launches.find(({ job }) => job === name);
   if (running) return { directory: running.directory, job: name, run: null };
-  if (isJobFolder(resolve("runs", name))) return { directory: resolve("runs", name), job: name, run: null };
+  const isName = /^[\w.-]+$/.test(name);
+  if (isName && isJobFolder(resolve("runs", name))) return { directory: resolve("runs", name), job: name, run: null };
   const folder = resolve(name);
   if (isJobFolder(folder)) return { directory: folder, job: null, run: null };
   const number = /^run-([1-9]\d*)$/.exec(basename(folder))?.[1];
   if (number !== undefined && existsSync(folder)) return { directory: dirname(folder), job: null, run: Number(number) };
   // A launch that was killed is still written down.
-  const known = /^[\w.-]+$/.test(name) ? await readRun(name) : null;
+  const known = isName ? await readRun(name) : null;
   if (known && isJobFolder(known.directory)) return { directory: known.directory, job: name, run: null };
   const names = [...new Set([...launches.map(({ job }) => job), ...jobsIn("runs")])].sort();
   const near = nearestName(name, names);

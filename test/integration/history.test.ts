@@ -69,6 +69,13 @@ test("a copy without etcd is equal as far as its checkpoints tell, and that it i
   assert.match(readFileSync(user.at("both.svg"), "utf8"), />copy</);
 });
 
+test("a job's folder by its whole path is read with its etcd", limit, async () => {
+  const { user } = await trained();
+  // `printed` expects that nothing is said of an etcd that is missing.
+  const { difference } = JSON.parse(await printed("compare", "small", user.at("runs", "small"), "--json"));
+  assert.equal(difference, null);
+});
+
 test("what is wrong is one sentence, and what to do", limit, async () => {
   const { user } = await trained();
   const cases: [string[], RegExp][] = [
