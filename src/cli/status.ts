@@ -4,6 +4,7 @@ import type { ProcessStatus } from "../core/status.ts";
 import type { Arguments, Command } from "./command.ts";
 import { shared } from "./common.ts";
 import { connectToJob, whichJob } from "./find-job.ts";
+import { watchStatus } from "./watch-status.ts";
 
 export const status: Command = {
   name: "status",
@@ -11,9 +12,13 @@ export const status: Command = {
   argument: null,
   options: {
     ...whichJob,
-    json: shared.json,
+    watch: { value: null, help: "go on showing it until the run ends" },
+    json: { ...shared.json, help: "print JSON; with --watch lines of it, as `lockstep launch --json` does" },
   },
-  run: runStatus,
+  details: `With --watch, a terminal shows the epoch under way and what is left; elsewhere there is a line for each change. It ends with the
+run: 0 when that is finished, 130 when it was stopped before, else with the exit code that the run failed with. Ctrl-C ends only the
+watching, also with 130. Colour is left out where NO_COLOR is set.`,
+  run: (args) => (args.flag("watch") ? watchStatus(args) : runStatus(args)),
 };
 
 async function runStatus(args: Arguments): Promise<number> {

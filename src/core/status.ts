@@ -18,6 +18,7 @@ export interface ClusterStatus {
   readonly step: number;
   readonly epochs: number;
   readonly stepsPerEpoch: number;
+  readonly progress: RunProgress;
   /** Steps done in the epoch under way, and its running loss and metrics; null between epochs. */
   readonly running: RunningEpoch | null;
   readonly processes: readonly ProcessStatus[];
@@ -44,6 +45,15 @@ export type ClusterState =
   | "stopped"
   | "finished"
   | "failed";
+
+export interface RunProgress {
+  /** Of all steps of all epochs, rounded down to a tenth. */
+  readonly percent: number;
+  /** At the pace of the last minute; 0 when it is finished, null while that is not known, or it does not train. */
+  readonly remainingSeconds: number | null;
+  /** When a worker has reported last, in ISO 8601 by the coordinator's clock; null where none has to this coordinator. */
+  readonly updatedAt: string | null;
+}
 
 export interface RunningEpoch {
   /** The epoch under way, counted from 1. */

@@ -3,6 +3,7 @@ import type { CheckpointPolicy } from "../core/checkpoint-policy.ts";
 import { memberIds } from "../core/membership.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
+import { runProgress } from "../core/pace.ts";
 import {
   type CoordinatorRecord,
   type Done,
@@ -46,6 +47,10 @@ export interface StatusInput {
   readonly progresses: readonly WorkerProgress[];
   readonly reason: string;
   readonly stepsPerEpoch: number;
+  /** Steps a second; null while it is not known. */
+  readonly speed: number | null;
+  /** When a worker has reported last, in ISO 8601. */
+  readonly updatedAt: string | null;
 }
 
 export function clusterStatus(input: StatusInput): ClusterStatus {
@@ -64,17 +69,21 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     return isFor(ending, record.start) ? ending : null;
   });
   const early = readValue<Done>(entries, keys.done)?.early ?? null;
+  const extent = {
+    state: failed ? "failed" : stateOf(reading, keys, stop !== null),
+    epoch: committed?.epoch ?? latest?.epoch ?? 0,
+    step: Math.max(furthest?.step ?? 0, committed?.state.step ?? 0, latest?.step ?? 0),
+    epochs: record.epochs,
+    stepsPerEpoch,
+  } as const;
   return {
     job: record.job,
-    state: failed ? "failed" : stateOf(reading, keys, stop !== null),
+    ...extent,
     // What it cannot go on for matters more than what the membership is at.
     reason: failed?.reason ?? early ?? (stop ? stop.reason : reason),
     failure: failed ? (failed.code ?? "diverged") : null,
     generation: generation?.generation ?? 0,
-    epoch: committed?.epoch ?? latest?.epoch ?? 0,
-    step: Math.max(furthest?.step ?? 0, committed?.state.step ?? 0, latest?.step ?? 0),
-    epochs: record.epochs,
-    stepsPerEpoch: stepsPerEpoch,
+    progress: runProgress(extent, input.speed, input.updatedAt),
     running: runningEpoch(furthest, committed),
     processes: [
       coordinatorProcess(entries.get(keys.coordinator), self, lease),

@@ -13,6 +13,7 @@ import { decide } from "../core/generation.ts";
 import { causeOf, type GenerationCause } from "../core/generation-cause.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
+import { type Pace, stepsPerSecond, withStep } from "../core/pace.ts";
 import { type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import type { RunSources } from "../ports/checkpoint-storage.ts";
@@ -79,6 +80,9 @@ export class Coordinator {
   #onEmpty: (() => void) | null = null;
   /** As the last member said; for people. */
   #stepsPerEpoch = 0;
+  #pace: Pace = [];
+  /** When a worker has reported last. */
+  #updatedMs: number | null = null;
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
@@ -130,6 +134,9 @@ export class Coordinator {
 
   noteProgress(progress: WorkerProgress): void {
     this.#progress.set(progress.workerId, progress);
+    const { clock } = this.#options;
+    this.#pace = withStep(this.#pace, progress.step, clock.monotonicMs());
+    this.#updatedMs = clock.wallMs();
   }
 
   /** Calls back once no worker of this process' start, or of an earlier one, is there any more. */
@@ -382,6 +389,8 @@ export class Coordinator {
       progresses: [...this.#progress.values()],
       reason: this.#reason,
       stepsPerEpoch: this.#stepsPerEpoch,
+      speed: stepsPerSecond(this.#pace, this.#options.clock.monotonicMs()),
+      updatedAt: this.#updatedMs === null ? null : new Date(this.#updatedMs).toISOString(),
     });
   }
 }

@@ -74,7 +74,7 @@ test("a run that cannot go on says why, whatever its membership is at", async ()
   const status = async () => {
     const { entries } = await client.list(keys.prefix);
     return clusterStatus({
-      ...{ record, keys, lease: null, progresses: [], stepsPerEpoch: 4 },
+      ...{ record, keys, lease: null, progresses: [], stepsPerEpoch: 4, speed: null, updatedAt: null },
       ...{ reading: readRun(entries, keys), self: { address: "127.0.0.1:1", pid: 1, name: "coordinator" } },
       reason: "0 of 2 workers are here",
     });

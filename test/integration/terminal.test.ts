@@ -37,6 +37,7 @@ const training: ClusterStatus = {
   step: 0,
   epochs: 4,
   stepsPerEpoch: 24,
+  progress: { percent: 0, remainingSeconds: null, updatedAt: null },
   running: null,
   processes: [worker(0), worker(1), worker(2)],
   history: [],
@@ -315,6 +316,25 @@ generation 1 · workers ●●● · leader worker-0.1b2c3d`,
   assert.ok(terminal.cursorShown);
 });
 
+test("live: what is left stands beside the epoch, where there is room for it", (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const progress = { percent: 12.5, remainingSeconds: 250.4, updatedAt: "2026-01-01T00:00:00.000Z" };
+  const cases: [columns: number, line: string][] = [
+    [120, "Epoch 1/4  12.5% of the run, 4 min 10 s left"],
+    [80, "Epoch 1/4  12.5% of the run, 4 min 10 s left"],
+    [40, "Epoch 1/4  4 min 10 s left"],
+    [20, "Epoch 1/4"],
+  ];
+  for (const [columns, line] of cases) {
+    const terminal = new FakeTerminal(columns);
+    const { view } = viewOn(terminal, "live", columns);
+    view.update({ ...during(1, 12), progress });
+    assert.ok(terminal.screen.split("\n").includes(line), `${columns}: ${terminal.screen}`);
+    assert.equal(terminal.wrapped, 0);
+    view.close();
+  }
+});
+
 test("live: at most ten drawings a second, each in one write, and none when nothing has changed", (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
   const terminal = new FakeTerminal(80);
@@ -540,13 +560,14 @@ test("the status table shows state and reason, progress, every process by role a
       value: 0.91,
     },
     latest: { ...pointer, ...digests, value: null },
+    progress: { percent: 31.2, remainingSeconds: 250, updatedAt: null },
   };
   assert.equal(
     statusTable(status),
     `digits: training, generation 2
 2 workers go on
 
-epoch 1 of 4 completed, 30 steps committed
+epoch 1 of 4 completed, 30 steps committed: 31.2%, about 4 min 10 s left
 epoch 2 under way: 6/24 steps, 12,346 samples/s, loss 0.5312, accuracy 0.8100
 
 role         worker id        rank  leader   pid  address          epoch  step  lease

@@ -2,6 +2,9 @@ import { type BestSoFar, bestOf, type CheckpointPolicy, judge } from "../../core
 import { formatValue } from "../../core/number-format.ts";
 import type { ClusterStatus, EpochHistory } from "../../core/status.ts";
 
+/** Which epochs are those that were committed before somebody looked. */
+export type Earlier = "before this launch" | "so far";
+
 /** A committed epoch that has not been told yet. */
 export interface EpochNews {
   readonly record: EpochHistory;
@@ -49,10 +52,13 @@ export class EpochJournal {
   }
 
   /**
-   * Takes the epochs of this snapshot as told, in one line: those that were committed before this launch. Null when there are
-   * none.
+   * Takes the epochs of this snapshot as told, in one line: those that were committed before. Null when there are none.
+   * @param when as the line says it
    */
-  earlier({ history, epochs, best }: Pick<ClusterStatus, "history" | "epochs" | "best">): string | null {
+  earlier(
+    { history, epochs, best }: Pick<ClusterStatus, "history" | "epochs" | "best">,
+    when: Earlier = "before this launch",
+  ): string | null {
     const [first, last] = [history[0], history.at(-1)];
     if (!first || !last) return null;
     for (const record of history) this.#told.set(record.epoch, record);
@@ -64,7 +70,7 @@ export class EpochJournal {
     // Before the first best by the metric that decides now, `best` is that of the one that decided before.
     const by = best && best.monitor !== monitor ? ` by ${best.monitor}` : "";
     const top = best && !isOne ? `, best${by} ${formatValue(best.value)} (epoch ${best.epoch})` : "";
-    return `${which} of ${epochs} before this launch: ${monitor} ${course}${top}; \`lockstep checkpoints list\` shows what is kept of ${isOne ? "it" : "them"}.`;
+    return `${which} of ${epochs} ${when}: ${monitor} ${course}${top}; \`lockstep checkpoints list\` shows what is kept of ${isOne ? "it" : "them"}.`;
   }
 
   #knows(record: EpochHistory): boolean {

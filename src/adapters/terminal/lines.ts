@@ -1,4 +1,4 @@
-import { formatCount, formatValue } from "../../core/number-format.ts";
+import { formatCount, formatDuration, formatValue } from "../../core/number-format.ts";
 import { orderedMetrics } from "../../core/run-result.ts";
 import type { ClusterStatus, ProcessStatus, RunningEpoch } from "../../core/status.ts";
 import { printable } from "../../core/summary-table.ts";
@@ -21,6 +21,26 @@ export function epochPieces({ record, verdict }: EpochNews, epochs: number, styl
 
 export function metricPieces(metrics: Readonly<Record<string, number>>): Pieces {
   return orderedMetrics(metrics).map(([name, value]) => `${printable(name)} ${formatValue(value)}`);
+}
+
+/** "Epoch 3/40  5.2% of the run, 4 min 10 s left"; on a narrow terminal the rest goes, the percentage first. */
+export function epochLine(
+  epoch: number,
+  { epochs, progress: { percent, remainingSeconds } }: Pick<ClusterStatus, "epochs" | "progress">,
+  columns: number,
+  style: Style,
+): string {
+  const number = style.bold(`Epoch ${formatCount(epoch)}/${formatCount(epochs)}`);
+  if (remainingSeconds === null) return fitted(number, columns);
+  const left = `${remainingText(remainingSeconds)} left`;
+  const rest = [`  ${percent.toFixed(1)}% of the run, ${left}`, `  ${left}`, ""];
+  const fitting = rest.find((more) => visibleWidth(number) + more.length <= columns) ?? "";
+  return fitted(number + style.quiet(fitting), columns);
+}
+
+/** No tenths of what is only foretold. */
+export function remainingText(seconds: number): string {
+  return seconds < 59.5 ? `${Math.ceil(seconds)} s` : formatDuration(seconds);
 }
 
 /** Puts pieces on lines no wider than `columns`, the second and later ones indented. Words stay whole. */

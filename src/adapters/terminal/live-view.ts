@@ -1,11 +1,10 @@
 import type { CheckpointPolicy } from "../../core/checkpoint-policy.ts";
-import { formatCount } from "../../core/number-format.ts";
 import type { RunResult } from "../../core/run-result.ts";
 import type { ClusterStatus, RunningEpoch } from "../../core/status.ts";
 import { printable, summaryText } from "../../core/summary-table.ts";
 import { Frame } from "./frame.ts";
-import { ClusterJournal, EpochJournal } from "./journal.ts";
-import { clusterLine, epochPieces, fitted, progressLine, wrapPieces } from "./lines.ts";
+import { ClusterJournal, type Earlier, EpochJournal } from "./journal.ts";
+import { clusterLine, epochLine, epochPieces, fitted, progressLine, wrapPieces } from "./lines.ts";
 import type { Style } from "./style.ts";
 import type { LaunchView, ViewOptions } from "./view.ts";
 
@@ -42,8 +41,8 @@ export class LiveView implements LaunchView {
     this.#frame.print(printable(line).split("\n"));
   }
 
-  earlier(status: ClusterStatus): void {
-    const line = this.#epochs.earlier(status);
+  earlier(status: ClusterStatus, when?: Earlier): void {
+    const line = this.#epochs.earlier(status, when);
     if (line !== null) this.say(line);
   }
 
@@ -114,7 +113,7 @@ export class LiveView implements LaunchView {
     }
     const shown = running ?? this.#restingEpoch(status);
     return [
-      fitted(this.#style.bold(`Epoch ${formatCount(shown.epoch)}/${formatCount(epochs)}`), columns),
+      epochLine(shown.epoch, status, columns, this.#style),
       progressLine(shown, stepsPerEpoch, columns, this.#style),
       cluster,
     ];

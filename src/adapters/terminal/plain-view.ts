@@ -3,7 +3,7 @@ import type { CheckpointPolicy } from "../../core/checkpoint-policy.ts";
 import type { RunResult } from "../../core/run-result.ts";
 import type { ClusterStatus } from "../../core/status.ts";
 import { printable, summaryText } from "../../core/summary-table.ts";
-import { ClusterJournal, EpochJournal } from "./journal.ts";
+import { ClusterJournal, type Earlier, EpochJournal } from "./journal.ts";
 import { epochPieces } from "./lines.ts";
 import { plainStyle } from "./style.ts";
 import type { LaunchView } from "./view.ts";
@@ -23,8 +23,8 @@ export class PlainView implements LaunchView {
     if (!this.#stdout.destroyed && !this.#stdout.writableEnded) this.#stdout.write(`${printable(line)}\n`);
   }
 
-  earlier(status: ClusterStatus): void {
-    const line = this.#epochs.earlier(status);
+  earlier(status: ClusterStatus, when?: Earlier): void {
+    const line = this.#epochs.earlier(status, when);
     if (line !== null) this.say(line);
   }
 

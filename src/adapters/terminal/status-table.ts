@@ -1,7 +1,7 @@
 import { formatCount, formatValue } from "../../core/number-format.ts";
 import type { CheckpointPointer, ClusterStatus, ProcessStatus } from "../../core/status.ts";
 import { plural, printable, table, wrapList } from "../../core/summary-table.ts";
-import { metricPieces } from "./lines.ts";
+import { metricPieces, remainingText } from "./lines.ts";
 
 /** What `lockstep status` prints: the job, its processes, its checkpoints. No escape codes; no line break at the end. */
 export function statusTable(status: ClusterStatus): string {
@@ -15,8 +15,12 @@ export function statusTable(status: ClusterStatus): string {
   ].join("\n\n");
 }
 
-function progressLines({ epoch, epochs, step, stepsPerEpoch, running }: ClusterStatus): string {
-  const done = `epoch ${formatCount(epoch)} of ${formatCount(epochs)} completed, ${plural(step, "step")} committed`;
+function progressLines({ epoch, epochs, step, stepsPerEpoch, running, progress }: ClusterStatus): string {
+  const { percent, remainingSeconds } = progress;
+  const left =
+    remainingSeconds === null || remainingSeconds === 0 ? "" : `, about ${remainingText(remainingSeconds)} left`;
+  const far = `${formatCount(epoch)} of ${formatCount(epochs)} completed, ${plural(step, "step")} committed`;
+  const done = `epoch ${far}: ${percent.toFixed(1)}%${left}`;
   if (running === null) return done;
   const values = metricPieces(running.metrics);
   const { stepInEpoch, samplesPerSecond } = running;

@@ -2,17 +2,18 @@ import type { Writable } from "node:stream";
 import type { CheckpointPolicy } from "../../core/checkpoint-policy.ts";
 import type { RunResult } from "../../core/run-result.ts";
 import type { ClusterStatus } from "../../core/status.ts";
+import type { Earlier } from "./journal.ts";
 import { JsonView } from "./json-view.ts";
 import { LiveView } from "./live-view.ts";
 import { PlainView } from "./plain-view.ts";
 import { colorStyle, plainStyle } from "./style.ts";
 
-/** What `launch` shows while a cluster runs. */
+/** What `launch`, and `status --watch`, show while a cluster runs. */
 export interface LaunchView {
   /** Set-up progress, a decision, a warning; one line, or several with line breaks between. */
   say(line: string): void;
   /** The cluster as it was found: for people, what was trained before is one line, and no news with the first update. */
-  earlier(status: ClusterStatus): void;
+  earlier(status: ClusterStatus, when?: Earlier): void;
   /** A snapshot of the cluster. It may repeat, skip, or lag behind; give them as often as they come. */
   update(status: ClusterStatus): void;
   /** The run is over; prints the summary. Nothing but `say` and `close` should follow. */
