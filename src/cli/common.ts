@@ -8,7 +8,7 @@ import { LockstepError } from "../core/errors.ts";
 import { nearestName } from "../core/nearest-name.ts";
 import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
 import type { Device, EngineKind } from "../ports/engine.ts";
-import type { Log, LogLevel } from "../ports/log.ts";
+import type { Log, LogFields, LogLevel } from "../ports/log.ts";
 import type { RunRequest } from "../runtime/open-run.ts";
 import type { Arguments, Option } from "./command.ts";
 
@@ -44,9 +44,10 @@ export function newId(): string {
 }
 
 /** A log on standard error, as every long-running process keeps one. */
-export function processLog(args: Arguments): Log {
+export function processLog(args: Arguments, context?: () => LogFields): Log {
   const format = process.stderr.isTTY ? "text" : "json";
-  return createLog({ stream: process.stderr, format, level: args.oneOf("log-level", logLevels) ?? "info" });
+  const level = args.oneOf("log-level", logLevels) ?? "info";
+  return createLog({ stream: process.stderr, format, level, ...(context && { context }) });
 }
 
 export function endpointsOf(args: Arguments): readonly string[] {

@@ -7,6 +7,7 @@ import { whenParentEnds } from "../adapters/system/child-process.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { tcpLiveness } from "../adapters/system/liveness.ts";
 import { jobFields } from "../core/job-fields.ts";
+import type { LogFields } from "../ports/log.ts";
 import { Coordinator } from "../runtime/coordinator.ts";
 import { noteWish } from "../runtime/note-wish.ts";
 import { openRunWhenLeft, workerCounts } from "../runtime/open-run.ts";
@@ -26,6 +27,7 @@ import {
 import { connectEtcd } from "./connect-etcd.ts";
 import { httpOptions, openHttp } from "./http.ts";
 import { coordinatorMetrics } from "./metrics.ts";
+import { ProcessContext } from "./process-context.ts";
 import { connectTo } from "./replicas.ts";
 import { checkEndpoints, checkListen, checkOwner, openSecurity, securityOptions } from "./security.ts";
 
@@ -77,7 +79,9 @@ export function defaultThreads(shards: number): number {
 
 async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const budget = budgetOf(args);
-  const log = processLog(args).with({ role: "coordinator" });
+  const context = new ProcessContext();
+  let running: Coordinator | null = null;
+  const log = processLog(args, () => ({ ...context.fields, ...placeOf(running) })).with({ role: "coordinator" });
   const { job } = await loadJob(args.argument);
   const listen = addressOf(args, "listen", "127.0.0.1:0");
   const endpoints = endpointsOf(args);
@@ -86,6 +90,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   // What contradicts itself is refused before etcd is asked for anything.
   if (shards !== null) workerCounts(workersOf(args), shards);
   const jobName = args.text("job") ?? job.name;
+  context.note({ job: jobName });
   const security = await openSecurity(args, log);
   checkListen("listen", listen, security);
   checkEndpoints(endpoints, security);
@@ -120,13 +125,14 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
       clock: systemClock,
       budget,
     });
+    context.note({ run: record.run });
     const address = args.text("advertise") ?? server.address;
     const metrics = await coordinatorMetrics(http, record.job, () => ({
-      ...running.vitals(),
-      status: running.hasRead ? running.status() : null,
+      ...active.vitals(),
+      status: active.hasRead ? active.status() : null,
       refusals: security.refusals.counts,
     }));
-    const running: Coordinator = new Coordinator({
+    const active = new Coordinator({
       record,
       keys,
       budget,
@@ -140,10 +146,11 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
       onFormed: (cause) => metrics?.formed(cause),
       onRunning: (formingMs) => metrics?.running(formingMs),
     });
+    running = active;
     handler = {
-      noteProgress: (progress) => running.noteProgress(progress),
-      status: () => running.status(),
-      requestStop: (reason) => running.requestStop(reason),
+      noteProgress: (progress) => active.noteProgress(progress),
+      status: () => active.status(),
+      requestStop: (reason) => active.requestStop(reason),
       ask: (wish) => noteWish({ coordination, keys }, record, wish),
     };
     const stopping = new AbortController();
@@ -154,11 +161,11 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     http.note(null);
     // A coordinator outlives whoever started it until the workers, which stop in order by themselves, are gone.
     whenParentEnds(() => {
-      void running
+      void active
         .requestStopOfThisStart("the process that started the cluster is gone")
-        .finally(() => running.whenEmpty(() => stopping.abort()));
+        .finally(() => active.whenEmpty(() => stopping.abort()));
     });
-    await running.run(stopping.signal);
+    await active.run(stopping.signal);
     return 0;
   } finally {
     http.close();
@@ -168,4 +175,11 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     // A worker's connection that is only half closed keeps the process; nothing is left that it could wait for.
     setTimeout(() => process.exit(), lastWordsMs).unref();
   }
+}
+
+/** Where the run stands, as far as it was read. */
+function placeOf(running: Coordinator | null): LogFields {
+  if (!running?.hasRead) return {};
+  const { generation, epoch, step } = running.status();
+  return { generation, epoch, step };
 }

@@ -144,11 +144,13 @@ async function lineStart(path: string, start: number, end: number): Promise<numb
 }
 
 function timeOf(line: string): string | null {
-  return /^\{"time":"([^"]+)"/.exec(line)?.[1] ?? null;
+  return /^\{(?:"level":"\w+",)?"time":"([^"]+)"/.exec(line)?.[1] ?? null;
 }
 
 function printText(name: string, line: string): void {
-  process.stdout.write(`${name.padEnd(11)}  ${entryText(line, ["worker", "role", "process"])}\n`);
+  process.stdout.write(
+    `${name.padEnd(11)}  ${entryText(line, ["worker", "role", "process", "job", "run", "incarnation"])}\n`,
+  );
 }
 
 function printJson(name: string, line: string): void {

@@ -30,6 +30,7 @@ import { connectEtcd } from "./connect-etcd.ts";
 import { openHttp } from "./http.ts";
 import { patientReader, workerMetrics } from "./metrics.ts";
 import { checkShared, openForWriting } from "./open-storage.ts";
+import { incarnationOf, ProcessContext } from "./process-context.ts";
 import { type OwnCheckpoints, openOwnCheckpoints } from "./replicas.ts";
 import { checkEndpoints, checkListen, checkOwner, openSecurity, type ProcessSecurity, refusalLog } from "./security.ts";
 import { recordingOf, tensorBoardWish } from "./tensorboard.ts";
@@ -45,10 +46,13 @@ const reportEveryMs = 100;
 export async function runWorker(args: Arguments, started: StartedThreads): Promise<number> {
   // Only for its name: what loads TypeScript takes a while to start, and the compute thread does it anyway.
   const jobName = args.text("job") ?? (await loadJob(args.argument)).job.name;
-  const security = await openSecurity(args, processLog(args));
+  const context = new ProcessContext();
+  context.note({ job: jobName });
+  const processWide = processLog(args, () => context.fields);
+  const security = await openSecurity(args, processWide);
   const { certificates } = security;
   const name = args.text("name") ?? certificates?.current.identity.name ?? `worker-${process.pid}`;
-  const log = processLog(args).with({ worker: name });
+  const log = processWide.with({ worker: name });
   const listen = addressOf(args, "listen", "127.0.0.1:0");
   const endpoints = endpointsOf(args);
   checkListen("listen", listen, security);
@@ -66,6 +70,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
   const local = await openForWriting(checkpoints, log);
   const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
   const { record, keys, budget, coordination } = await findRun(endpoints, jobName, log, security);
+  context.note({ run: record.run });
   let own: OwnCheckpoints | null = null;
   try {
     checkShared(checkpoints, record.replicas);
@@ -115,7 +120,11 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
         reporter.note(report);
         metrics?.stepped(report);
       },
-      onTimed: (timings) => metrics?.timed(timings),
+      onTimed: (timings) => {
+        const { epoch, step } = timings.at(-1)!; // there is one, or nothing is told
+        context.note({ epoch, step });
+        metrics?.timed(timings);
+      },
       onBroken: (broken) => agent?.peerBroken(broken),
       onFailure: (error) => fail(error),
     });
@@ -154,6 +163,8 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       onStanding: (standing) => {
         http.note(standing.leaseHeld ? null : "its lease is lost");
         reporter.stand(standing);
+        const { workerId, generation } = standing;
+        context.note({ incarnation: incarnationOf(workerId, name), generation });
         metrics?.stood(standing);
       },
       onWishes: (now) => {

@@ -94,6 +94,8 @@ export interface GenerationStep extends StepReport {
 /** How long a step took; told of every step, also of those that are not reported. */
 export interface StepTiming extends Pick<GenerationStep, "generation" | "samples" | "stepMs" | "pausedMs" | "phases"> {
   readonly step: number;
+  /** Completed before it. */
+  readonly epoch: number;
   /** Milliseconds since 1970. */
   readonly endedAtMs: number;
 }

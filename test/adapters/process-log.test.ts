@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { findSection, linesOf, sectionHead } from "../../src/adapters/fs/process-log.ts";
-import { entryText } from "../../src/adapters/system/log.ts";
+import { createLog, entryText } from "../../src/adapters/system/log.ts";
 
 test("a log has one section a start: the newest may grow, the one before it is over", async (context) => {
   const folder = await mkdtemp(join(tmpdir(), "lockstep-log-"));
@@ -34,4 +34,24 @@ test("a logged line reads as it would have been written for people, and a foreig
   assert.match(entryText(line), /^\d\d:03:04 warn {2}slow {2}worker=w rank=2$/);
   assert.match(entryText(line, ["worker"]), / slow {2}rank=2$/);
   for (const other of ["tensorflow says hello", "{broken", '{"level":"info"}']) assert.equal(entryText(other), other);
+});
+
+test("a JSON line carries what is known of the process at that moment, unless it says otherwise; text does not", () => {
+  const written: string[] = [];
+  const stream = { write: (text: string) => written.push(text) };
+  const known = { job: "digits", step: 1 };
+  const log = createLog({ stream, format: "json", level: "info", context: () => known });
+  const inside = log.with({ worker: "a" });
+  inside.info("one", { rank: 2 });
+  known.step = 7;
+  inside.warn("two", { step: 8, reason: "it wants to" });
+  inside.debug("three");
+  createLog({ stream, format: "text", level: "info", context: () => known }).info("four", { rank: 2 });
+  const [one, two, four, ...others] = written;
+  const { time: _, ...first } = JSON.parse(one!);
+  assert.deepEqual(first, { level: "info", message: "one", worker: "a", rank: 2, job: "digits", step: 1 });
+  const { step, reason, level } = JSON.parse(two!);
+  assert.deepEqual([step, reason, level], [8, "it wants to", "warn"]);
+  assert.match(four!, / four {2}rank=2\n$/);
+  assert.deepEqual(others, []);
 });

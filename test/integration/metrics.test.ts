@@ -48,14 +48,28 @@ test("metrics say what the status says, time every step once, and count a killed
     ({ message, members }) => message === "forming" && /^a\.\w+$/.test(String(members)),
   );
 
-  await a.command.whenLine("that it is done", ({ message }) => message === "standing idle");
+  const { command, scrape } = a;
+  const {
+    job: named,
+    run,
+    worker: its,
+    ...last
+  } = await command.whenLine("its end", (line) => line.message === "left");
+  assert.deepEqual(
+    [named, run, its, last.step],
+    ["small", 1, "a", epochs * stepsPerEpoch],
+    "its lines say where it is",
+  );
+  assert.match(String(last.incarnation), /^\w{8}$/);
+  await command.whenLine("that it is done", ({ message }) => message === "standing idle");
   const { stdout } = await user().run("status", "--coordinator", String(address), "--json");
   const status = JSON.parse(stdout) as ClusterStatus;
-  const [now, own] = await Promise.all([coordinator.scrape(), a.scrape()]);
+  const [now, own] = await Promise.all([coordinator.scrape(), scrape()]);
   const recoveries = ["gone", "unreachable"].map((reason) => sampleOf(now, "lockstep_recoveries_total", { reason })!);
   assert.equal(recoveries[0]! + recoveries[1]!, 1, "the killed worker, and nothing else");
   assert.equal(sampleOf(now, "lockstep_membership_changes_total", { reason: "start" }), 1);
   assert.equal(status.state, "finished");
+  assert.equal(last.generation, status.generation);
   const expected: [string, Record<string, string>, number][] = [
     ["lockstep_job_state", { state: "finished" }, 1],
     ["lockstep_job_state", { state: "training" }, 0],
@@ -75,6 +89,7 @@ test("metrics say what the status says, time every step once, and count a killed
   assert.ok(Math.abs(writtenSeconds - Date.now() / 1000) < 120, "the latest checkpoint is young");
   assert.equal(sampleOf(now, "lockstep_forming_seconds_count"), status.generation);
 
+  assert.equal(sampleOf(own, "lockstep_step"), status.step);
   assert.equal(sampleOf(own, "lockstep_step_seconds_count"), status.step, "every step is timed once");
   assert.equal(sampleOf(own, "lockstep_samples_total"), status.step * 4);
   const sumOf = (phase: string) => sampleOf(own, "lockstep_step_phase_seconds_sum", { phase })!;

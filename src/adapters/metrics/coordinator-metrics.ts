@@ -22,6 +22,7 @@ export class CoordinatorMetrics {
   readonly #common: CommonMetrics;
   readonly #active: Gauge;
   readonly #state: Gauge;
+  readonly #epoch: Gauge;
   readonly #epochs: Gauge;
   readonly #stepsPerEpoch: Gauge;
   readonly #members: Gauge;
@@ -38,6 +39,7 @@ export class CoordinatorMetrics {
     this.#common = new CommonMetrics(registry);
     this.#active = gauge("lockstep_coordinator_active", "1: this coordinator decides; 0: it stands by");
     this.#state = gauge("lockstep_job_state", "1 for the state that the job is in, 0 for all others", ["state"]);
+    this.#epoch = gauge("lockstep_epoch", "Completed epochs");
     this.#epochs = gauge("lockstep_epochs", "Epochs that are wanted");
     this.#stepsPerEpoch = gauge("lockstep_steps_per_epoch", "Steps of an epoch; 0 before a worker has said it");
     this.#members = gauge("lockstep_members", "Workers that are there, whether they train or stand by");
@@ -92,7 +94,7 @@ export class CoordinatorMetrics {
     for (const state of states) this.#state.set({ state }, state === status.state ? 1 : 0);
     this.#common.generation.set(status.generation);
     this.#common.world.set(workers.filter(({ rank }) => rank !== null).length);
-    this.#common.epoch.set(status.epoch);
+    this.#epoch.set(status.epoch);
     this.#common.step.set(status.step);
     this.#common.samplesPerSecond.set(status.running?.samplesPerSecond ?? 0);
     this.#epochs.set(status.epochs);

@@ -43,7 +43,6 @@ export function serveMetrics(http: Http, registry: Registry, refresh: Refresh): 
 export class CommonMetrics {
   readonly generation: Gauge;
   readonly world: Gauge;
-  readonly epoch: Gauge;
   readonly step: Gauge;
   readonly samplesPerSecond: Gauge;
   readonly #lease: Gauge;
@@ -54,7 +53,6 @@ export class CommonMetrics {
     const gauge = (name: string, help: string) => new Gauge({ name, help, registers });
     this.generation = gauge("lockstep_generation", "Number of the membership; 0 before the first");
     this.world = gauge("lockstep_world_size", "Workers that train together; 0 while none do");
-    this.epoch = gauge("lockstep_epoch", "Completed epochs");
     this.step = gauge("lockstep_step", "Committed steps since the beginning");
     this.samplesPerSecond = gauge("lockstep_samples_per_second", "Of all workers together, in the step reported last");
     this.#lease = gauge(

@@ -80,14 +80,13 @@ export class WorkerMetrics {
     this.#common.world.set(kind === "running" ? world : 0);
   }
 
-  stepped({ progress, samplesPerSecond }: StepReport): void {
-    this.#common.epoch.set(progress.epoch);
-    this.#common.step.set(progress.step);
+  stepped({ samplesPerSecond }: StepReport): void {
     this.#common.samplesPerSecond.set(samplesPerSecond);
   }
 
   timed(timings: readonly StepTiming[]): void {
-    for (const { samples, stepMs, pausedMs, phases } of timings) {
+    for (const { step, samples, stepMs, pausedMs, phases } of timings) {
+      this.#common.step.set(step);
       this.#samples.inc(samples);
       this.#step.observe(stepMs / 1000);
       this.#phase.observe({ phase: "paused" }, pausedMs / 1000);

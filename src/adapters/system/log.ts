@@ -1,3 +1,5 @@
+import { createRequire } from "node:module";
+import type { Logger } from "pino";
 import type { Clock } from "../../ports/clock.ts";
 import type { Log, LogFields, LogLevel } from "../../ports/log.ts";
 import { systemClock } from "./clock.ts";
@@ -10,36 +12,57 @@ export interface LogOptions {
   /** The least level that is written. */
   readonly level: LogLevel;
   readonly clock?: Clock;
+  /** What is known of the process at this moment: JSON lines carry it where they do not say otherwise themselves. */
+  readonly context?: () => LogFields;
 }
+
+type Write = (level: LogLevel, message: string, fields: LogFields) => void;
 
 const levels: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
 /** A log of one line an entry. Fields whose value is undefined are left out. */
 export function createLog(options: LogOptions): Log {
-  return logWith(options, {});
+  return logWith(options.format === "json" ? jsonWriter(options) : textWriter(options), {});
 }
 
-function logWith(options: LogOptions, context: LogFields): Log {
-  const { stream, format, level: least, clock = systemClock } = options;
-  const render = format === "json" ? jsonLine : textLine;
-  const write = (level: LogLevel, message: string, fields: LogFields = {}): void => {
-    if (levels.indexOf(level) < levels.indexOf(least)) return;
-    stream.write(`${render(new Date(clock.wallMs()), level, message, { ...context, ...fields })}\n`);
-  };
+function logWith(write: Write, own: LogFields): Log {
+  const at = (level: LogLevel) => (message: string, fields?: LogFields) => write(level, message, { ...own, ...fields });
   return {
-    debug: (message, fields) => write("debug", message, fields),
-    info: (message, fields) => write("info", message, fields),
-    warn: (message, fields) => write("warn", message, fields),
-    error: (message, fields) => write("error", message, fields),
-    with: (fields) => logWith(options, { ...context, ...fields }),
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    with: (fields) => logWith(write, { ...own, ...fields }),
   };
 }
 
-/** `{"time":"2026-01-31T12:03:04.567Z","level":"warn","message":"…","key":"value"}` */
-function jsonLine(time: Date, level: LogLevel, message: string, fields: LogFields): string {
-  const entry = { time: time.toISOString(), level, message };
-  // The entry's own three keys come first and win over fields of the same name.
-  return JSON.stringify({ ...entry, ...fields, ...entry });
+function textWriter({ stream, level: least, clock = systemClock }: LogOptions): Write {
+  return (level, message, fields) => {
+    if (levels.indexOf(level) < levels.indexOf(least)) return;
+    stream.write(`${textLine(new Date(clock.wallMs()), level, message, fields)}\n`);
+  };
+}
+
+/** `{"level":"warn","time":"2026-01-31T12:03:04.567Z","key":"value",…,"message":"…"}` */
+function jsonWriter({ stream, level: least, clock = systemClock, context = () => ({}) }: LogOptions): Write {
+  // Not before it is needed: a command at a terminal logs no JSON.
+  const { pino } = createRequire(import.meta.url)("pino") as typeof import("pino");
+  const logger: Logger = pino(
+    {
+      base: null,
+      level: least,
+      messageKey: "message",
+      timestamp: () => `,"time":"${new Date(clock.wallMs()).toISOString()}"`,
+      formatters: { level: (level) => ({ level }) },
+    },
+    { write: (line) => void stream.write(line) },
+  );
+  return (level, message, fields) => {
+    if (!logger.isLevelEnabled(level)) return;
+    // The line's own fields come first; its own three keys are nobody else's.
+    const { time: _time, level: _level, message: _message, ...others } = { ...fields, ...context(), ...fields };
+    logger[level](others, message);
+  };
 }
 
 /** `12:03:04 warn  message  key=value other="two words"`, in local time. */
@@ -55,7 +78,7 @@ function textLine(time: Date, level: LogLevel, message: string, fields: LogField
 }
 
 /**
- * A line as `createLog` writes it in JSON, as it would have written it as text; any other line as it is.
+ * A line as `createLog` writes it in JSON, as text, with the process' context at its end; any other line as it is.
  * @param known fields that the reader knows anyway
  */
 export function entryText(line: string, known: readonly string[] = []): string {
@@ -64,7 +87,7 @@ export function entryText(line: string, known: readonly string[] = []): string {
   const { time, level, message, ...fields } = entry;
   if (typeof time !== "string" || typeof message !== "string") return line;
   const others = Object.fromEntries(Object.entries(fields).filter(([name]) => !known.includes(name)));
-  return textLine(new Date(time), level as LogLevel, message, others as LogFields); // as jsonLine has written it
+  return textLine(new Date(time), level as LogLevel, message, others as LogFields); // as jsonWriter has written it
 }
 
 function parsed(line: string): Record<string, unknown> | null {

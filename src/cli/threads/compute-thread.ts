@@ -133,7 +133,8 @@ function opened(): FreezableCompute {
 function report(step: StepReport): void {
   const { samples, stepMs, pausedMs, phases } = step;
   const endedAtMs = systemClock.wallMs();
-  timings.push({ generation, step: step.progress.step, endedAtMs, samples, stepMs, pausedMs, phases });
+  const place = { step: step.progress.step, epoch: step.progress.epoch };
+  timings.push({ generation, ...place, endedAtMs, samples, stepMs, pausedMs, phases });
   const now = systemClock.monotonicMs();
   if (now - reportedAtMs < reportEveryMs) return;
   reportedAtMs = now;
