@@ -170,12 +170,17 @@ async function askEtcd(
 
 /** Of a job's folder, the checkpoints of its newest run, or of the one with this number. */
 export function newestRunFolder(directory: string, run: number | null): string | null {
+  return runFolders(directory, run)[0] ?? null;
+}
+
+/** Of a job's folder, the checkpoints of its runs, those of the newest first; or of the one with this number alone. */
+export function runFolders(directory: string, run: number | null): readonly string[] {
   const numbers = namesIn(directory)
     .flatMap((name) => Number(/^run-(\d+)$/.exec(name)?.[1] ?? Number.NaN))
     .filter((number) => (run === null ? number > 0 : number === run))
     .sort((a, b) => b - a);
   const folders = numbers.map((number) => join(directory, `run-${number}`, "checkpoints"));
-  return folders.find((folder) => existsSync(folder)) ?? null;
+  return folders.filter((folder) => existsSync(folder));
 }
 
 async function onlyJob(directory: string | undefined): Promise<string> {

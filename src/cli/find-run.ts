@@ -8,10 +8,13 @@ import { type RegisteredRun, readRun, runningJobs } from "../adapters/system/run
 import { LockstepError, messageOf } from "../core/errors.ts";
 import { nearestName } from "../core/nearest-name.ts";
 import type { RunHistory } from "../core/run-history.ts";
+import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import { historyFromCheckpoints, historyFromEtcd, type ReadRun } from "../runtime/read-history.ts";
+import type { Arguments } from "./command.ts";
 import { withEtcdIn, withEtcdOfRun } from "./etcd-of-job.ts";
-import { collecting, newestRunFolder } from "./find-checkpoints.ts";
+import { collecting, newestRunFolder, runFolders } from "./find-checkpoints.ts";
 import { jobsIn } from "./find-folder.ts";
+import { connectToJob, whichJob } from "./find-job.ts";
 import { certificatesOf } from "./local-certificates.ts";
 import { openStorage } from "./open-storage.ts";
 
@@ -20,13 +23,23 @@ const deadlineMs = 3000;
 /** How the commands that read a run say what they take. */
 export const runWords = "a job's name or file, its folder, or the folder of one of its runs";
 
+const { job: _, ...whichCoordinator } = whichJob;
+
+/** The options that say which run is meant. */
+export const whichRun = {
+  run: { value: "N", help: "which run of the job (default: the one that was trained last)" },
+  ...whichCoordinator,
+};
+
 export interface RunPlace {
   /** Absolute: the job's folder. */
   readonly directory: string;
   /** Null: the one that was trained last. */
   readonly run: number | null;
-  /** The launch that trains this very run; null where none does. */
-  readonly running: RegisteredRun | null;
+  /** The launch of the job that runs; null where none does. */
+  readonly launch: RegisteredRun | null;
+  /** It trains this very run. */
+  readonly isRunning: boolean;
   /** Null where only the folder was named, and nothing in it says so. */
   readonly job: string | null;
 }
@@ -45,8 +58,9 @@ export async function findRun(word: string | null, run: number | null): Promise<
     });
   }
   const wanted = run ?? named;
-  const launch = launches.find((one) => one.directory === directory && (wanted === null || one.run === wanted));
-  return { directory, run: wanted, running: launch ?? null, job: launch?.job ?? job ?? (await jobNameIn(directory)) };
+  const launch = launches.find((one) => one.directory === directory) ?? null;
+  const isRunning = launch !== null && (wanted === null || launch.run === wanted);
+  return { directory, run: wanted, launch, isRunning, job: launch?.job ?? job ?? (await jobNameIn(directory)) };
 }
 
 interface Meant {
@@ -106,16 +120,13 @@ async function jobNameIn(directory: string): Promise<string | null> {
 
 /** Of a run that is trained, what its coordinator says; else what the newest checkpoint remembers, or etcd. */
 export async function readHistory(place: RunPlace): Promise<RunHistory> {
-  if (place.running) return fromCoordinator(place.running);
+  if (place.launch && place.isRunning) return fromCoordinator(place.launch);
   return (await fromCheckpoints(place)) ?? fromEtcd(place);
 }
 
 /** With the digests of its weights, which etcd remembers; without etcd, those of its checkpoints. */
 export async function readWhole(place: RunPlace): Promise<ReadRun> {
-  if (place.running) {
-    const { job } = place.running;
-    return withEtcdOfRun(place.running, (etcd) => historyFromEtcd(etcd, job, place.run));
-  }
+  if (place.launch) return fromEtcd(place);
   try {
     return await fromEtcd(place);
   } catch (error) {
@@ -123,6 +134,31 @@ export async function readWhole(place: RunPlace): Promise<ReadRun> {
     if (found === null) throw error;
     process.stderr.write(`${messageOf(error)} So only the digests of checkpoints that are there are compared.\n`);
     return found;
+  }
+}
+
+/** What the coordinator that --coordinator names says, for instance on another machine; else what `readHistory` says. */
+export async function historyAsked(args: Arguments): Promise<RunHistory> {
+  const [word] = args.words;
+  const run = args.whole("run", 1) ?? null;
+  const address = args.text("coordinator");
+  if (address === undefined) return readHistory(await findRun(word ?? null, run));
+  if (word !== undefined || run !== null) {
+    const other = word ?? `--run ${run}`;
+    throw new LockstepError(
+      "usage",
+      `--coordinator ${address} is given, which says what it trains, and ${other} too.`,
+      {
+        hint: "Give one of the two.",
+      },
+    );
+  }
+  const { control, close } = await connectToJob(args);
+  try {
+    const { job, policy, history } = await control.status();
+    return { job, run: null, policy, history };
+  } finally {
+    close();
   }
 }
 
@@ -138,19 +174,27 @@ async function fromCoordinator(launch: RegisteredRun): Promise<RunHistory> {
   }
 }
 
-/** Null: there are none in the job's folder. */
-async function fromCheckpoints({ directory, run }: RunPlace): Promise<ReadRun | null> {
-  const folder = newestRunFolder(directory, run);
-  if (folder === null) return null;
-  const storage = await openStorage(folder, collecting(new Map()));
-  const stored = await storage.list();
-  if (stored.length === 0) return null;
-  return historyFromCheckpoints(storage, stored, (error) => {
+/** Null: there are none in the job's folder. Of several runs it is the one that has written last. */
+async function fromCheckpoints({ directory, run, job }: RunPlace): Promise<ReadRun | null> {
+  let last: { readonly storage: CheckpointStorage; readonly stored: readonly StoredCheckpoint[] } | null = null;
+  for (const folder of runFolders(directory, run)) {
+    const storage = await openStorage(folder, collecting(new Map()));
+    const stored = (await storage.list()).filter(({ manifest }) => job === null || manifest.job === job);
+    if (stored.length > 0 && (last === null || newest(stored) > newest(last.stored))) last = { storage, stored };
+  }
+  if (last === null) return null;
+  return historyFromCheckpoints(last.storage, last.stored, (error) => {
     process.stderr.write(`${error.message} The one before it is taken.\n`);
   });
 }
 
-async function fromEtcd({ directory, run, job }: RunPlace): Promise<ReadRun> {
+/** In ISO 8601, which sorts as text. */
+function newest(stored: readonly StoredCheckpoint[]): string {
+  return stored.reduce((last, { manifest: { writtenAt } }) => (writtenAt > last ? writtenAt : last), "");
+}
+
+async function fromEtcd({ directory, run, job, launch }: RunPlace): Promise<ReadRun> {
+  if (launch) return withEtcdOfRun(launch, (etcd) => historyFromEtcd(etcd, launch.job, run));
   if (job === null) {
     throw new LockstepError("usage", `Which job is in ${directory} is not known, and it has no checkpoint.`, {
       hint: "Give the job's name, in the folder that its runs/ is in.",

@@ -3,9 +3,7 @@ import { LockstepError } from "../core/errors.ts";
 import { historyCsv, historyTable } from "../core/run-history.ts";
 import type { Arguments, Command } from "./command.ts";
 import { shared } from "./common.ts";
-import { findRun, readHistory, runWords } from "./find-run.ts";
-
-export const whichRun = { value: "N", help: "which run of the job (default: the one that was trained last)" };
+import { historyAsked, runWords, whichRun } from "./find-run.ts";
 
 export const history: Command = {
   name: "history",
@@ -16,7 +14,7 @@ export const history: Command = {
     most: 1,
   },
   options: {
-    run: whichRun,
+    ...whichRun,
     csv: { value: null, help: "print CSV: a header, and numbers with all their digits" },
     json: shared.json,
   },
@@ -33,7 +31,7 @@ async function runHistory(args: Arguments): Promise<number> {
   if (args.flag("csv") && args.flag("json")) {
     throw new LockstepError("usage", "--csv and --json are both given; one of them was expected.");
   }
-  const found = await readHistory(await findRun(args.words[0] ?? null, args.whole("run", 1) ?? null));
+  const found = await historyAsked(args);
   const { job, run, policy } = found;
   if (args.flag("csv")) process.stdout.write(historyCsv(found.history));
   else if (args.flag("json")) process.stdout.write(`${JSON.stringify({ job, run, policy, history: found.history })}\n`);

@@ -4,8 +4,7 @@ import { lossCurve } from "../core/curve.ts";
 import { LockstepError } from "../core/errors.ts";
 import type { Page } from "../core/curve-parts.ts";
 import type { Arguments, Command } from "./command.ts";
-import { findRun, readHistory, runWords } from "./find-run.ts";
-import { whichRun } from "./history.ts";
+import { historyAsked, runWords, whichRun } from "./find-run.ts";
 
 export const picture = {
   out: { value: "FILE", help: "where the picture goes: FILE.svg or FILE.png; one that is there is replaced" },
@@ -20,7 +19,7 @@ export const plot: Command = {
     help: `${runWords} (default: the job that is running, or the only one in runs/)`,
     most: 1,
   },
-  options: { ...picture, run: whichRun },
+  options: { ...picture, ...whichRun },
   details: `Example:
   lockstep plot digits --out curve.png --dark
 
@@ -35,11 +34,10 @@ async function runPlot(args: Arguments): Promise<number> {
       hint: "Give it as --out curve.svg or --out curve.png.",
     });
   }
-  const { job, run, history, policy } = await readHistory(
-    await findRun(args.words[0] ?? null, args.whole("run", 1) ?? null),
-  );
+  const { job, run, history, policy } = await historyAsked(args);
   if (history.length === 0) {
-    throw new LockstepError("usage", `Run ${run} of "${job}" has no committed epoch yet: there is nothing to draw.`);
+    const which = run === null ? `"${job}"` : `Run ${run} of "${job}"`;
+    throw new LockstepError("usage", `${which} has no committed epoch yet: there is nothing to draw.`);
   }
   await writePicture(out, lossCurve(history, policy, pageOf(args)));
   process.stdout.write(`${out}\n`);

@@ -7,7 +7,8 @@ import { plural, printable, table } from "./summary-table.ts";
 
 export interface RunHistory {
   readonly job: string;
-  readonly run: number;
+  /** Its number; null where whoever tells of it does not say. */
+  readonly run: number | null;
   /** What decides about the best epoch. */
   readonly policy: CheckpointPolicy;
   /** One record a committed epoch, oldest first. */
@@ -36,7 +37,7 @@ export function historyTable({ job, run, policy, history }: RunHistory): string 
   const which = best
     ? `the best is epoch ${best.epoch}, by ${printable(monitor)} (${mode})`
     : `none is the best by ${printable(monitor)} (${mode})`;
-  const heading = `Run ${run} of "${job}": ${plural(history.length, "epoch")}`;
+  const heading = `${run === null ? `"${job}"` : `Run ${run} of "${job}"`}: ${plural(history.length, "epoch")}`;
   if (history.length === 0) return `${heading}.`;
   const rows = history.map((record) => [
     formatCount(record.epoch),

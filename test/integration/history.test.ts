@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, readFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { runWords } from "../../src/cli/find-run.ts";
+import { parseManifest, serializeManifest } from "../../src/core/manifest.ts";
+import type { Line } from "../fixtures/cli.ts";
 import { useTrained } from "../fixtures/trained.ts";
 
 const trained = useTrained();
@@ -75,6 +77,23 @@ test("a job's folder by its whole path is read with its etcd", limit, async () =
   const { difference } = JSON.parse(await printed("compare", "small", user.at("runs", "small"), "--json"));
   assert.equal(difference, null);
 });
+
+test(
+  "without etcd the run that was trained last is the one that has written last, whatever its number",
+  limit,
+  async () => {
+    const { user, ids } = await trained();
+    for (const run of ["1", "2"])
+      cpSync(user.at("runs/small/run-1"), user.at("older", `run-${run}`), { recursive: true });
+    for (const id of ids) {
+      const file = user.at("older", "run-2", "checkpoints", id, "manifest.json");
+      const manifest = parseManifest(readFileSync(file, "utf8"));
+      writeFileSync(file, serializeManifest({ ...manifest, run: "2", writtenAt: "2001-01-01T00:00:00.000Z" }));
+    }
+    const runIn = async (...words: string[]) => (JSON.parse(await printed("history", ...words, "--json")) as Line).run;
+    assert.deepEqual([await runIn("older"), await runIn("older", "--run", "2"), await runIn("older/run-2")], [1, 2, 2]);
+  },
+);
 
 test("what is wrong is one sentence, and what to do", limit, async () => {
   const { user } = await trained();

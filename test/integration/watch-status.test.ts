@@ -31,6 +31,13 @@ test("status --watch shows a run without a terminal, a line for each change, and
     percent > 0 && percent < 100 && Math.abs(Date.parse(updatedAt!) - Date.now()) < 60_000,
     JSON.stringify(now.progress),
   );
+  // A run that is trained is asked by its coordinator, by name or by address.
+  const { address } = now.processes.find(({ role }) => role === "coordinator")!;
+  for (const words of [["small"], ["--coordinator", address!]]) {
+    const { code, stdout, stderr } = await user.run("history", ...words, "--csv");
+    assert.deepEqual([code, stderr], [0, ""]);
+    assert.match(stdout, /^epoch,step,loss,accuracy,val_loss,val_accuracy,best\n1,\d+,[\d.]+,/);
+  }
   assert.equal((await user.run("stop")).code, 0);
   assert.equal((await stopped.exited).code, exitCodes.interrupted);
   for (const watching of [plain, json]) {
@@ -38,7 +45,7 @@ test("status --watch shows a run without a terminal, a line for each change, and
     assert.deepEqual([code, stderr], [exitCodes.interrupted, ""]);
   }
   const { stdout } = await plain.exited;
-  assert.doesNotMatch(stdout, /\u001b/);
+  assert.ok(!stdout.includes("\u001b"));
   const told = Array.from(stdout.matchAll(/^Epoch +(\d+)\/500 {2}loss /gm), ([, epoch]) => Number(epoch));
   assert.ok(told.length > 0);
   assert.deepEqual(
