@@ -44,6 +44,12 @@ const benchmarks: readonly Benchmark[] = [
       "what 100,000 steps leave behind in a worker: memory, tensors, handles, descriptors [--steps N] [--worlds 1,2] [--json FILE]",
     load: () => import("./memory.ts"),
   },
+  {
+    name: "view",
+    summary:
+      "samples a second of a cluster while three clients read its dashboard's stream, beside while nobody does [--rounds N] [--json FILE]; a round takes 20 seconds",
+    load: () => import("./view.ts"),
+  },
 ];
 
 const help = [

@@ -1,7 +1,8 @@
 // Makes node_modules what package-lock.json says, when it is not already; the first step of every npm script here, so
 // that each works on a fresh clone. Uses nothing that is installed by it.
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("..", import.meta.url));
@@ -17,6 +18,13 @@ export function checkNode() {
 }
 
 export async function install() {
+  await installPackages();
+  if (isPageCurrent()) return;
+  // Nothing but the dashboard needs it, and that says how to build it.
+  if ((await run("npm", ["run", "--silent", "build"])) !== 0) console.error("The dashboard's page could not be built.");
+}
+
+async function installPackages() {
   if (isCurrent()) return;
   const begun = Date.now();
   const seconds = () => Math.round((Date.now() - begun) / 1000);
@@ -43,6 +51,17 @@ function isCurrent() {
   return Object.entries(wanted).every(([path, { version, optional }]) =>
     present[path] ? present[path].version === version : optional,
   );
+}
+
+/** Whether the dashboard's page is younger than all that it is made of. */
+function isPageCurrent() {
+  const page = statSync(join(root, "dashboard/dist/index.html"), { throwIfNoEntry: false });
+  const folders = ["dashboard/src", "dashboard/public", "src/core"].map((folder) => join(root, folder));
+  const sources = folders.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)));
+  const others = ["package-lock.json", "dashboard/index.html", "dashboard/vite.config.ts"].map((name) =>
+    join(root, name),
+  );
+  return page !== undefined && [...sources, ...others].every((file) => statSync(file).mtimeMs < page.mtimeMs);
 }
 
 /** Runs a program in the project's folder with this process' own streams; resolves to its exit code. */

@@ -115,10 +115,30 @@ export class TrainingCluster {
     });
   }
 
+  /** What it is doing; waits until it says so. */
+  async now(): Promise<ClusterStatus> {
+    return this.whenStatus("an answer", 10_000, () => true);
+  }
+
+  /** Where the coordinator serves HTTP. */
+  async http(): Promise<string> {
+    const { http } = await this.#registered();
+    if (http === null) throw new Error("The coordinator serves no HTTP.");
+    return http;
+  }
+
+  async etcdPids(): Promise<readonly number[]> {
+    return (await this.#registered()).etcdPids;
+  }
+
+  async #registered(): Promise<RegisteredRun> {
+    const file = join(this.#folder, "state", "lockstep", "jobs", `${this.#job}.json`);
+    return JSON.parse(await readFile(file, "utf8")) as RegisteredRun; // written by launch
+  }
+
   async #status(): Promise<ClusterStatus | null> {
     try {
-      const file = join(this.#folder, "state", "lockstep", "jobs", `${this.#job}.json`);
-      const { coordinator } = JSON.parse(await readFile(file, "utf8")) as RegisteredRun; // written by launch
+      const { coordinator } = await this.#registered();
       const control = connectControl(coordinator, controlDeadlineMs, null);
       try {
         return await control.status();

@@ -5,6 +5,7 @@ import { RandomStream } from "../../src/core/random.ts";
 
 export const workers = 3;
 const rowsAWorker = 64;
+export const batchSize = workers * rowsAWorker;
 const stepsAnEpoch = 50;
 const features = 784;
 
@@ -22,7 +23,7 @@ export default defineJob({
     ] }),
   compile: { optimizer: { kind: "adam", learningRate: 1e-3 }, loss: "categoricalCrossentropy" },
   checkpoint: { monitor: "loss", mode: "min" },
-  batchSize: ${workers * rowsAWorker},
+  batchSize: ${batchSize},
   epochs: 1_000_000,
 });
 `;
@@ -31,7 +32,7 @@ export default defineJob({
 export async function writeJob(folder: string): Promise<string> {
   const random = new RandomStream(1, "report");
   const head = [...Array.from({ length: features }, (_, i) => `f${i}`), "label"].join(",");
-  const rows = Array.from({ length: workers * rowsAWorker * stepsAnEpoch }, () =>
+  const rows = Array.from({ length: batchSize * stepsAnEpoch }, () =>
     Array.from({ length: features + 1 }, () => random.nextBelow(10)).join(","),
   );
   await writeFile(join(folder, "rows.csv"), `${[head, ...rows].join("\n")}\n`);

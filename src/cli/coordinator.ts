@@ -25,6 +25,7 @@ import {
   workersOf,
 } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
+import { Onlooking } from "./dashboard/live.ts";
 import { httpOptions, openHttp } from "./http.ts";
 import { coordinatorMetrics } from "./metrics.ts";
 import { ProcessContext } from "./process-context.ts";
@@ -81,7 +82,9 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const budget = budgetOf(args);
   const context = new ProcessContext();
   let running: Coordinator | null = null;
-  const log = processLog(args, () => ({ ...context.fields, ...placeOf(running) })).with({ role: "coordinator" });
+  const standing = () => ({ ...context.fields, ...placeOf(running) });
+  const onlooking = new Onlooking(processLog(args, standing).with({ role: "coordinator" }));
+  const { log } = onlooking;
   const { job } = await loadJob(args.argument);
   const listen = addressOf(args, "listen", "127.0.0.1:0");
   const endpoints = endpointsOf(args);
@@ -148,11 +151,17 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     });
     running = active;
     handler = {
-      noteProgress: (progress) => active.noteProgress(progress),
+      noteProgress: (progress) => {
+        active.noteProgress(progress);
+        onlooking.hear(progress);
+      },
       status: () => active.status(),
       requestStop: (reason) => active.requestStop(reason),
       ask: (wish) => noteWish({ coordination, keys }, record, wish),
     };
+    await onlooking.serve(http, {
+      ...{ coordinator: active, coordination, keys, record, budget, archive, endpoints, certificates },
+    });
     const stopping = new AbortController();
     onStopSignal(() => stopping.abort());
     for (const notice of notices) log.warn(notice);
@@ -168,6 +177,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     await active.run(stopping.signal);
     return 0;
   } finally {
+    onlooking.close();
     http.close();
     server.close();
     security.close();

@@ -12,6 +12,7 @@ const commands: Readonly<Record<string, () => Promise<Command | CommandGroup>>> 
   history: async () => (await import("./history.ts")).history,
   plot: async () => (await import("./plot.ts")).plot,
   compare: async () => (await import("./compare.ts")).compare,
+  dashboard: async () => (await import("./dashboard.ts")).dashboard,
   scale: async () => (await import("./scale.ts")).scale,
   drain: async () => (await import("./drain.ts")).drain,
   restart: async () => (await import("./restart.ts")).restart,

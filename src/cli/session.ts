@@ -208,6 +208,7 @@ export async function startSession(
     `Run ${record.run} of "${record.job}": ${plural(settings.workers, "worker")}, ${plural(record.shards, "shard")}, ${plural(record.threads, "thread")} each; files in ${relative(process.cwd(), runDirectory) || "."}`,
   );
   for (const notice of notices) view.say(notice);
+  if (place.http !== null) view.say(`Dashboard: http://${place.http}/`);
   const status = () => statusOf(follower, cluster);
   return {
     cluster,

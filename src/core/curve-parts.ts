@@ -9,7 +9,7 @@ export const margin = 28;
 const gap = 24;
 
 /** Colours on a light page, and on a dark one; the names are the style sheet's classes. The last tell runs apart. */
-const paints = {
+export const paints = {
   page: { light: "#ffffff", dark: "#11151c" },
   ink: { light: "#1c2330", dark: "#e8ecf3" },
   quiet: { light: "#5b6577", dark: "#9aa5b8" },

@@ -64,6 +64,12 @@ export interface Keys {
   /** Those of all lineages. */
   readonly saves: string;
   save(lineage: number, step: number): string;
+  /**
+   * How the memberships were, for people: see TimelineEntry. Beside the run's prefix and not under it, since the coordinator
+   * reads all that is under it again and again.
+   */
+  readonly timeline: string;
+  timelineEntry(generation: number): string;
 }
 
 /** Everything of a job's, and nothing of another's, lies under it. */
@@ -78,6 +84,7 @@ export function runKey(job: string): string {
 
 export function keysOf(job: string, run: number): Keys {
   const prefix = `${jobPrefix(job)}runs/${run}/`;
+  const timeline = `${jobPrefix(job)}timelines/${run}/`;
   const at = (...parts: (string | number)[]) => prefix + parts.join("/");
   return {
     prefix,
@@ -121,5 +128,7 @@ export function keysOf(job: string, run: number): Keys {
     checkpoint: (id) => at("checkpoints", id),
     saves: at("saves", ""),
     save: (lineage, step) => at("saves", lineage, String(step).padStart(12, "0")),
+    timeline,
+    timelineEntry: (generation) => timeline + String(generation).padStart(8, "0"),
   };
 }

@@ -13,7 +13,6 @@ import { decide } from "../core/generation.ts";
 import { causeOf, type GenerationCause } from "../core/generation-cause.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
-import { type Pace, stepsPerSecond, withStep } from "../core/pace.ts";
 import { type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import type { RunSources } from "../ports/checkpoint-storage.ts";
@@ -32,8 +31,10 @@ import { bestLeft, bestSoFar, conditionsOf, equivalencesOf, operationsOf } from 
 import { LastGeneration } from "./last-generation.ts";
 import { isStopping, litterOf, published, type RunReading, readRun, readValue } from "./run-reading.ts";
 import { type RunArchive, hasLostData, rebuildRun } from "./rebuild-run.ts";
+import { ReportedProgress } from "./reported-progress.ts";
 import { requestStop } from "./request-stop.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
+import { Timeline } from "./timeline.ts";
 
 export interface CoordinatorOptions {
   readonly record: JobRecord;
@@ -58,9 +59,10 @@ const firstTakeoverPauseMs = 250;
 
 export class Coordinator {
   readonly #options: CoordinatorOptions;
-  readonly #progress = new Map<string, WorkerProgress>();
+  readonly #progress: ReportedProgress;
   readonly #decoder = new Decoder();
   readonly #last = new LastGeneration();
+  readonly #timeline: Timeline;
   readonly #patience: FormingPatience;
   #lease: Lease | null = null;
   #reading: RunReading | null = null;
@@ -80,13 +82,12 @@ export class Coordinator {
   #onEmpty: (() => void) | null = null;
   /** As the last member said; for people. */
   #stepsPerEpoch = 0;
-  #pace: Pace = [];
-  /** When a worker has reported last. */
-  #updatedMs: number | null = null;
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
     this.#patience = new FormingPatience(options.budget.formingMs);
+    this.#timeline = new Timeline(options.keys);
+    this.#progress = new ReportedProgress(options.clock);
     this.#absent = new AbsentMembers(options.clock, options.liveness, () => this.#wake());
   }
 
@@ -133,10 +134,7 @@ export class Coordinator {
   }
 
   noteProgress(progress: WorkerProgress): void {
-    this.#progress.set(progress.workerId, progress);
-    const { clock } = this.#options;
-    this.#pace = withStep(this.#pace, progress.step, clock.monotonicMs());
-    this.#updatedMs = clock.wallMs();
+    this.#progress.note(progress);
   }
 
   /** Calls back once no worker of this process' start, or of an earlier one, is there any more. */
@@ -147,7 +145,7 @@ export class Coordinator {
 
   /** Asks all who are there to stop. */
   async requestStop(reason: string): Promise<void> {
-    await requestStop(this.#options, this.#record.start, reason);
+    await requestStop(this.#options, this.record.start, reason);
   }
 
   /** Asks those to stop who were started with this coordinator, or before; not those of a start that followed. */
@@ -156,9 +154,15 @@ export class Coordinator {
   }
 
   /** What the run is, as etcd has it: a later start may have changed it. */
-  get #record(): JobRecord {
+  get record(): JobRecord {
     const { record, keys } = this.#options;
     return (this.#reading && readValue<JobRecord>(this.#reading.entries, keys.record)) ?? record;
+  }
+
+  /** Everything as it was read last. "coordination-unavailable": nothing was read yet. */
+  get reading(): RunReading {
+    if (this.#reading) return this.#reading;
+    throw new LockstepError("coordination-unavailable", "The coordinator has not read the run's state yet.");
   }
 
   /** One look at everything and at most one change; true when something was changed. */
@@ -167,7 +171,7 @@ export class Coordinator {
     const { entries } = await coordination.list(keys.prefix);
     const reading = readRun(entries, keys, this.#decoder);
     this.#reading = reading;
-    this.#forgetProgress(reading);
+    this.#progress.forget(reading);
     this.#last.note(reading.generation);
     this.#stepsPerEpoch = reading.members[0]?.stepsPerEpoch ?? this.#stepsPerEpoch;
     if (!reading.members.some(({ start }) => start <= this.#options.record.start)) this.#onEmpty?.();
@@ -182,7 +186,7 @@ export class Coordinator {
     }
     if (decision.kind === "rebuild") {
       this.#say(decision.reason);
-      return this.#rebuild(token, this.#options.brought(bringersIn(reading, keys, this.#record)), true);
+      return this.#rebuild(token, this.#options.brought(bringersIn(reading, keys, this.record)), true);
     }
     if (decision.kind === "form" && (await this.#looksAtSuspects(decision.evicted, reading))) return true;
     return this.#act(decision, reading, token, view);
@@ -214,7 +218,7 @@ export class Coordinator {
   /** There is what etcd knows nothing of: its data were lost, or an older copy was put back. */
   async #rebuild(token: number, archive: RunSources | null, fromBrought = false): Promise<true> {
     const { coordination, keys, log } = this.#options;
-    const record = { ...this.#record, start: Math.max(this.#record.start, this.#options.record.start) };
+    const record = { ...this.record, start: Math.max(this.record.start, this.#options.record.start) };
     const active: Condition = { kind: "created-at", key: keys.coordinator, revision: token };
     const { job, run } = record;
     const parts = { coordination, job, run, record, wishes: record, archive, fromBrought, seen: this.#last.number };
@@ -268,7 +272,7 @@ export class Coordinator {
 
   #viewOf(reading: RunReading, token: number): ClusterView {
     const { keys, budget, clock } = this.#options;
-    const record = this.#record;
+    const record = this.record;
     const { generation, entries } = reading;
     if (this.#active?.token !== token) {
       this.#active = { token, sinceMs: clock.monotonicMs() };
@@ -329,7 +333,10 @@ export class Coordinator {
     const { coordination, keys, clock, log } = this.#options;
     const active: Condition = { kind: "created-at", key: keys.coordinator, revision: token };
     const conditions = [active, ...conditionsOf(decision, reading, keys)];
-    const operations = operationsOf(decision, reading, keys, this.#record.start);
+    const operations = [
+      ...operationsOf(decision, reading, keys, this.record.start),
+      ...this.#timeline.operationsOf(decision, reading, clock.wallMs()),
+    ];
     const { succeeded } = await coordination.transact(conditions, operations);
     if (!succeeded) return true; // something changed meanwhile: look again
     const reason = "reason" in decision ? decision.reason : decision.forming.reason;
@@ -350,11 +357,6 @@ export class Coordinator {
     if (reason === this.#reason) return;
     this.#reason = reason;
     this.#options.log[level](reason);
-  }
-
-  #forgetProgress(reading: RunReading): void {
-    const here = new Set(reading.members.map(({ workerId }) => workerId));
-    for (const workerId of this.#progress.keys()) if (!here.has(workerId)) this.#progress.delete(workerId);
   }
 
   /** How this process itself is doing; null for what it does not have, or does not know. */
@@ -379,18 +381,12 @@ export class Coordinator {
   /** What the run is doing, from what was read last. */
   status(): ClusterStatus {
     const { keys, self } = this.#options;
-    const reading = this.#reading;
-    if (!reading) {
-      throw new LockstepError("coordination-unavailable", "The coordinator has not read the run's state yet.");
-    }
     return clusterStatus({
-      ...{ record: this.#record, keys, self, reading },
+      ...{ record: this.record, keys, self, reading: this.reading },
       lease: this.#lease,
-      progresses: [...this.#progress.values()],
       reason: this.#reason,
       stepsPerEpoch: this.#stepsPerEpoch,
-      speed: stepsPerSecond(this.#pace, this.#options.clock.monotonicMs()),
-      updatedAt: this.#updatedMs === null ? null : new Date(this.#updatedMs).toISOString(),
+      ...this.#progress.told(),
     });
   }
 }

@@ -26,7 +26,8 @@ export function tellDecision(log: Log, decision: Act, reading: RunReading, keys:
     }
     case "run": {
       const { generation, members, source, origin } = decision.running;
-      log.info("running", { generation, world: members.length, source: describeSource(source) });
+      const { step, epoch } = source.kind === "seed" ? { step: 0, epoch: 0 } : source.state;
+      log.info("running", { generation, world: members.length, source: describeSource(source), step, epoch });
       if (origin.lineage === reading.origin.lineage) return;
       const { lineage, from, reason } = origin;
       log.error("what was published cannot be gone on from; a new lineage begins", {

@@ -10,13 +10,12 @@ export async function exportTensors(
   tensors: readonly NamedTensor[],
   metadata: Readonly<Record<string, string>>,
 ): Promise<number> {
-  const [, ...data] = tensorParts(tensors);
   const staged = `${path}.${process.pid}.partial`;
   try {
     const file = await open(staged, "wx");
     let sizeBytes = 0;
     try {
-      for (const part of [encodeHeader(tensors, metadata), ...data]) {
+      for (const part of exportedParts(tensors, metadata)) {
         await file.writeFile(part);
         sizeBytes += part.length;
       }
@@ -30,4 +29,13 @@ export async function exportTensors(
     await rm(staged, { force: true });
     throw error;
   }
+}
+
+/** The file's bytes; the tensors' straight from their memory. */
+export function exportedParts(
+  tensors: readonly NamedTensor[],
+  metadata: Readonly<Record<string, string>>,
+): readonly Uint8Array[] {
+  const [, ...data] = tensorParts(tensors);
+  return [encodeHeader(tensors, metadata), ...data];
 }

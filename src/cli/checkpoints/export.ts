@@ -6,9 +6,6 @@ import { exportTensors } from "../../adapters/fs/export-tensors.ts";
 import { exportModel } from "../../adapters/tfjs/export-model.ts";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { formatBytes, formatCount } from "../../core/number-format.ts";
-import { exactnessOf } from "../../core/records.ts";
-import type { CheckpointContent } from "../../ports/checkpoint-storage.ts";
-import { preprocessingOf } from "../../runtime/state.ts";
 import type { Arguments, Command } from "../command.ts";
 import {
   type FoundCheckpoints,
@@ -18,6 +15,7 @@ import {
   wordsOf,
 } from "../find-checkpoints.ts";
 import { computing, openCheckpoint } from "../open-checkpoint.ts";
+import { described, tensorMetadata } from "./described.ts";
 
 const formats = ["tfjs", "safetensors"] as const;
 
@@ -95,21 +93,8 @@ async function toTfjs(
 
 async function toTensors({ load }: FoundCheckpoints, id: string, path: string): Promise<string[]> {
   const content = await load(id);
-  const { equivalences, ...rest } = described(content);
-  const texts = Object.entries(rest).map(([name, value]) => [name, String(value)] as const);
-  const metadata = {
-    ...Object.fromEntries(texts),
-    equivalences: equivalences.join("; "),
-    preprocessing: JSON.stringify(preprocessingOf(content)),
-  };
-  const sizeBytes = await writing(path, () => exportTensors(path, content.weights, metadata));
+  const sizeBytes = await writing(path, () => exportTensors(path, content.weights, tensorMetadata(content)));
   return [`${id}: ${formatCount(content.weights.length)} tensors, ${formatBytes(sizeBytes)}, in ${path}`];
-}
-
-/** Where the weights come from, for whoever finds them somewhere else. */
-function described({ manifest }: CheckpointContent) {
-  const { id, job, run, step, epoch, weightsDigest, equivalences } = manifest;
-  return { checkpoint: id, job, run, step, epoch, weightsDigest, exactness: exactnessOf(equivalences), equivalences };
 }
 
 async function writing<T>(path: string, write: () => Promise<T>): Promise<T> {

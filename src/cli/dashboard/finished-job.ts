@@ -1,0 +1,221 @@
+/**
+ * The dashboard's view of a job that is over, from the files in its folder: history and policy from the newest checkpoint,
+ * memberships and decisions from the logs. What only etcd knew, such as pins, is not there.
+ */
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { linesOf } from "../../adapters/fs/process-log.ts";
+import type { CheckpointRow, DashboardView, DecisionEntry } from "../../core/dashboard-view.ts";
+import { decisionsLength } from "../../core/dashboard-view.ts";
+import { LockstepError, messageOf } from "../../core/errors.ts";
+import type { LogLine } from "../../core/log-reading.ts";
+import type { Progress } from "../../core/progress.ts";
+import type { ClusterState, EpochHistory } from "../../core/status.ts";
+import { timelineOfLog } from "../../core/timeline-log.ts";
+import type { CheckpointStorage, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
+import type { DashboardSource } from "../../ports/dashboard.ts";
+import type { Log } from "../../ports/log.ts";
+import { progressOf } from "../../runtime/state.ts";
+import { openStorage } from "../open-storage.ts";
+import { downloadOf } from "./download.ts";
+
+const noWishes = { start: 0, workers: null, drained: [], restarts: {} };
+
+/** "usage": there is nothing of a job in this folder, or not that run. */
+export async function openFinishedJob(directory: string, run: number | null, log: Log): Promise<DashboardSource> {
+  const number = newestRun(directory, run);
+  const storage = await openStorage(join(directory, `run-${number}`, "checkpoints"), log);
+  const stored = (await storage.list()).filter(({ manifest }) => manifest.run === String(number));
+  const newest = stored.at(-1);
+  if (!newest) {
+    throw new LockstepError(
+      "usage",
+      `Run ${number} in ${directory} has no checkpoint, and without one there is nothing to show.`,
+    );
+  }
+  const progress = await newestWhole(storage, stored);
+  const lines = linesOfRun(await readLogs(join(directory, "logs")), number);
+  const verified = new Map<string, Pick<CheckpointRow, "verification" | "problem">>();
+  // One after the other, while the page is looked at: each is read to its end.
+  const verifying = async () => {
+    for (const { id } of [...stored].reverse()) {
+      const finding = await storage.check(id).then(
+        () => ({ verification: "verified", problem: null }) as const,
+        (error: unknown) => ({ verification: "corrupt", problem: messageOf(error) }) as const,
+      );
+      verified.set(id, finding);
+    }
+  };
+  void verifying();
+  const base = viewOf({ directory, number, newest, stored, progress, lines });
+  return {
+    view: async () => ({
+      ...base,
+      checkpoints: {
+        ...base.checkpoints,
+        rows: base.checkpoints.rows.map((row) => ({ ...row, ...verified.get(row.id) })),
+      },
+    }),
+    setPinned: null,
+    download: (id) => downloadOf(id, stored, (one) => storage.load(one)),
+  };
+}
+
+interface FoundRun {
+  readonly directory: string;
+  readonly number: number;
+  readonly newest: StoredCheckpoint;
+  readonly stored: readonly StoredCheckpoint[];
+  readonly progress: Progress;
+  readonly lines: readonly LogLine[];
+}
+
+function viewOf({ directory, number, newest, stored, progress, lines }: FoundRun): DashboardView {
+  const { manifest } = newest;
+  const { history } = progress;
+  const of = progress.best?.of;
+  const policy = { monitor: of?.monitor ?? defaultMonitor(history), mode: of?.mode ?? ("min" as const) };
+  const shards = Number(manifest.fingerprint.shards);
+  const timeline = timelineOfLog(
+    lines.filter(({ process }) => process.startsWith("coordinator")),
+    Number.isSafeInteger(shards) ? shards : null,
+  );
+  const best = stored.find(({ manifest: one }) => one.step === progress.best?.step && one.stepInEpoch === 0);
+  const { state, reason } = ending(directory, number, newest, lines);
+  const first = history[0];
+  return {
+    status: {
+      ...{ job: manifest.job, run: number, state, reason, failure: null, source: "files", policy },
+      ...{ generation: manifest.generation, epoch: progress.epoch, step: progress.step, epochs: progress.epoch },
+      shards: Number.isSafeInteger(shards) ? shards : 0,
+      progress: { percent: state === "finished" ? 100 : 0, remainingSeconds: null, updatedAt: null },
+      stepsPerEpoch: first ? Math.round(first.step / first.epoch) : 0,
+      ...{ running: null, processes: [], best: null, latest: null, early: null, wishes: noWishes },
+      equivalences: manifest.equivalences,
+    },
+    history: { first: 0, items: history },
+    timeline,
+    checkpoints: {
+      monitor: policy.monitor,
+      rows: stored.map((one) => rowOf(one, policy.monitor, best?.id ?? null, newest.id)),
+      ...{ canPin: false, canDownload: true, words: ["--directory", directory] },
+    },
+    rates: { first: 0, items: [] },
+    health: { etcd: null, coordinator: null },
+    decisions: { first: 0, items: decisionsOf(lines) },
+  };
+}
+
+function rowOf(
+  { id, manifest }: StoredCheckpoint,
+  monitor: string,
+  best: string | null,
+  latest: string,
+): CheckpointRow {
+  const { lineage, epoch, stepInEpoch, step, metrics, writtenAt, files } = manifest;
+  return {
+    ...{ id, lineage, epoch, stepInEpoch, step, pins: [], verification: "unchecked", problem: null },
+    value: metrics?.[monitor] ?? null,
+    sizeBytes: files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    writtenAtMs: Date.parse(writtenAt),
+    isBest: id === best,
+    isLatest: id === latest,
+  };
+}
+
+/** The state that the newest whole checkpoint holds; what is damaged is passed over. */
+async function newestWhole(storage: CheckpointStorage, stored: readonly StoredCheckpoint[]): Promise<Progress> {
+  let problem: unknown = null;
+  for (const { id } of [...stored].reverse()) {
+    try {
+      return progressOf(await storage.load(id));
+    } catch (error) {
+      problem ??= error;
+    }
+  }
+  throw problem;
+}
+
+/** `launch` draws the curve when a run has finished, and only then. */
+function ending(
+  directory: string,
+  number: number,
+  newest: StoredCheckpoint,
+  lines: readonly LogLine[],
+): { state: ClusterState; reason: string } {
+  const curve = statSync(join(directory, `run-${number}`, "curve.svg"), { throwIfNoEntry: false });
+  if (curve && curve.mtimeMs >= Date.parse(newest.manifest.writtenAt)) {
+    return { state: "finished", reason: "worked out from the files in the job's folder" };
+  }
+  const last = lines.findLast(({ message }) => message === "the run cannot go on" || message === "forming");
+  if (last?.message === "the run cannot go on") return { state: "failed", reason: String(last.reason ?? "") };
+  return { state: "stopped", reason: "it ended before its last epoch, as far as the files in its folder tell" };
+}
+
+function defaultMonitor(history: readonly EpochHistory[]): string {
+  return history.some(({ metrics }) => "val_loss" in metrics) ? "val_loss" : "loss";
+}
+
+function newestRun(directory: string, run: number | null): number {
+  const names = existsSync(directory) ? readdirSync(directory) : [];
+  const numbers = names
+    .flatMap((name) => Number(/^run-(\d+)$/.exec(name)?.[1] ?? Number.NaN))
+    .filter((number) => Number.isSafeInteger(number) && existsSync(join(directory, `run-${number}`, "checkpoints")))
+    .sort((a, b) => b - a);
+  const found = run === null ? numbers[0] : numbers.find((number) => number === run);
+  if (found !== undefined) return found;
+  const there =
+    numbers.length > 0 ? `There are: ${numbers.join(", ")}.` : "A job's folder holds run-1 and logs, as runs/digits.";
+  const what = run === null ? "no run of a job" : `no run ${run}`;
+  throw new LockstepError("usage", `There is ${what} with checkpoints in ${directory}.`, { hint: there });
+}
+
+/** Of all processes, in the order of time. Lines that are no JSON, such as another program's, are passed over. */
+async function readLogs(folder: string): Promise<readonly LogLine[]> {
+  const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith(".log")).sort();
+  const lines: LogLine[] = [];
+  for (const name of names) {
+    const process = basename(name, ".log");
+    for await (const text of linesOf(join(folder, name), { start: 0 })) {
+      const line = parsed(text, process);
+      if (line) lines.push(line);
+    }
+  }
+  return lines.sort((a, b) => a.atMs - b.atMs);
+}
+
+function parsed(text: string, process: string): LogLine | null {
+  if (!text.startsWith("{")) return null;
+  try {
+    const entry = JSON.parse(text) as Record<string, unknown>; // of a line that begins as an object
+    const atMs = Date.parse(String(entry.time));
+    return Number.isFinite(atMs) ? { ...entry, process, atMs } : null;
+  } catch {
+    return null;
+  }
+}
+
+/** A coordinator says which run it serves; what comes until another is served is of that run. */
+function linesOfRun(lines: readonly LogLine[], run: number): readonly LogLine[] {
+  let served: number | null = null;
+  return lines.filter((line) => {
+    if (line.message === "serving" && typeof line.run === "number") served = line.run;
+    return served === null || served === run;
+  });
+}
+
+/** As a coordinator keeps them: its own from "info" on, and of workers what is no everyday matter. */
+function decisionsOf(lines: readonly LogLine[]): readonly DecisionEntry[] {
+  const isTold = ({ level, process }: LogLine) =>
+    level === "warn" || level === "error" || (level === "info" && process.startsWith("coordinator"));
+  return lines
+    .filter((line) => isTold(line) && typeof line.message === "string")
+    .slice(-decisionsLength)
+    .map(({ atMs, process, level, message, time: _, ...fields }) => ({
+      ...{ atMs, process, level: level as DecisionEntry["level"], message: String(message) }, // isTold has looked
+      fields: Object.fromEntries(
+        Object.entries(fields).filter(([, value]) => value === null || /^(string|number|boolean)$/.test(typeof value)),
+      ) as DecisionEntry["fields"], // those types alone are left
+    }));
+}
