@@ -11,8 +11,11 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import * as tf from "@tensorflow/tfjs";
 import { decodeEvent } from "../../src/adapters/tensorboard/events.ts";
 import { decodeRecords } from "../../src/adapters/tensorboard/records.ts";
+import { TensorBoardLog } from "../../src/adapters/tensorboard/tensorboard-log.ts";
+import { topologyOf } from "../../src/adapters/tfjs/topology.ts";
 import type { ClusterStatus } from "../../src/core/status.ts";
 import { finished, startLaunch, testFolder } from "../fixtures/running-launch.ts";
 import { smallData, smallJob } from "../fixtures/small-job.ts";
@@ -27,6 +30,11 @@ interface Read {
   readonly scalars: Record<string, [step: number, value: number][]>;
   readonly histograms: Record<string, [step: number, count: number][]>;
   readonly graph: readonly { readonly name: string; readonly layer: string; readonly input: readonly string[] }[];
+}
+
+async function readByTensorBoard(folder: string): Promise<Record<"train" | "validation", Read>> {
+  const { stdout } = await promisify(execFile)(python, [reader, folder]);
+  return JSON.parse(stdout) as Record<"train" | "validation", Read>; // what read.py prints
 }
 
 test("every committed epoch is in TensorBoard's files once, though a leader is killed", {
@@ -75,8 +83,7 @@ test("every committed epoch is in TensorBoard's files once, though a leader is k
     context.diagnostic("TensorBoard's reader is not set up: test/fixtures/tensorboard/setup.sh does that");
     return;
   }
-  const { stdout } = await promisify(execFile)(python, [reader, join(folder, "board")]);
-  const { train, validation } = JSON.parse(stdout) as Record<"train" | "validation", Read>;
+  const { train, validation } = await readByTensorBoard(join(folder, "board"));
   const wanted = (name: string) => history.map((record) => [record.epoch, Math.fround(record[name]!)]);
   assert.deepEqual(train.scalars, { epoch_loss: wanted("loss"), epoch_accuracy: wanted("accuracy") });
   assert.deepEqual(validation.scalars, { epoch_loss: wanted("val_loss"), epoch_accuracy: wanted("val_accuracy") });
@@ -92,4 +99,36 @@ test("every committed epoch is in TensorBoard's files once, though a leader is k
   const dense = train.graph.filter(({ layer }) => layer === "Dense").map(({ name }) => name);
   assert.equal(dense.length, 2);
   assert.ok(train.graph.some(({ layer, input }) => layer === "Dropout" && input.some((name) => dense.includes(name))));
+});
+
+test("TensorBoard takes back what was written before the run went back, and draws a model with branches", {
+  skip: isReady ? false : "TensorBoard's reader is not set up: test/fixtures/tensorboard/setup.sh does that",
+}, async (context) => {
+  const folder = await testFolder(context);
+  const input = tf.input({ shape: [4] });
+  const [left, right] = ["left", "right"].map((name) => tf.layers.dense({ units: 2, name }).apply(input));
+  const sum = tf.layers.add({ name: "sum" }).apply([left, right] as tf.SymbolicTensor[]) as tf.SymbolicTensor;
+  const topology = topologyOf(tf.model({ inputs: input, outputs: sum }));
+  for (const [token, losses] of [
+    [4, 3, 2, 1],
+    [4, 3, 2.5],
+    [4, 3, 2.5, 0.5],
+  ].entries()) {
+    const history = losses.map((loss, i) => ({ epoch: i + 1, step: i + 1, metrics: { loss }, improved: false }));
+    const log = new TensorBoardLog({ directory: folder, writer: "test", histograms: [], topology, clock: () => 1000 });
+    await log.record({ token, history, weights: () => [], gradients: async () => null });
+  }
+  const { train } = await readByTensorBoard(folder);
+  assert.deepEqual(train.scalars, {
+    epoch_loss: [
+      [1, 4],
+      [2, 3],
+      [3, 2.5],
+      [4, 0.5],
+    ],
+  });
+  const inputsOf = (end: string) =>
+    train.graph.find(({ name }) => name.endsWith(end))!.input.map((name) => name.split("/").at(-1));
+  assert.deepEqual(inputsOf("sum"), ["left", "right"]);
+  assert.deepEqual(inputsOf("left"), inputsOf("right"));
 });

@@ -57,7 +57,9 @@ export class EventFolder {
     const [from] = lacking;
     // The run has gone back behind what is there, or something in the middle could not be written.
     if (from && [...this.#epochs.keys()].some((epoch) => epoch >= from.epoch)) {
-      events.push({ kind: "restart", step: from.epoch });
+      // Twice: TensorBoard takes the first mark that it sees for the beginning, which takes nothing back.
+      const back = { kind: "restart", step: from.epoch } as const;
+      events.push(back, back);
     }
     events.push(...lacking.map(({ epoch, values }): Event => ({ kind: "summary", step: epoch, values })));
     if (events.length === 0) return;
