@@ -1,6 +1,6 @@
 /** What a job file imports from "lockstep", and a program that uses what a job has trained. */
 import type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
-import type { CsvSource, JobDefinition, TextSource, Transform } from "./core/job.ts";
+import type { CsvSource, IdxSource, JobDefinition, NpySource, NpzSource, TextSource, Transform } from "./core/job.ts";
 
 export type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
 export { LockstepError } from "./core/errors.ts";
@@ -8,11 +8,14 @@ export type {
   Clip,
   CsvSource,
   DataSource,
+  IdxSource,
   JobDefinition,
   LearningRate,
   LearningRateSchedule,
   LossName,
   MetricName,
+  NpySource,
+  NpzSource,
   OptimizerDefinition,
   ReportContext,
   SampleShapes,
@@ -48,6 +51,38 @@ export function text(
   options: { readonly window: number; readonly stride: number },
 ): TextSource {
   return { kind: "text", paths: typeof paths === "string" ? [paths] : paths, ...options };
+}
+
+/**
+ * Two IDX files, plain or gzip, as those of MNIST and its kin: `idx({ features: "train-images-idx3-ubyte.gz", labels:
+ * "train-labels-idx1-ubyte.gz" })`. The first dimension counts the samples; the others are the shape of one, as [28, 28].
+ * @param options.features a path, relative to `--data`, or to the job file without it; so is `labels`
+ * @param options.channels adds a last dimension of 1 to the features, for convolutions: [28, 28, 1]
+ */
+export function idx(options: {
+  readonly features: string;
+  readonly labels: string;
+  readonly channels?: boolean;
+}): IdxSource {
+  return { kind: "idx", channels: false, ...options };
+}
+
+/**
+ * Two arrays as NumPy's `save` writes them, each in a file. The first dimension counts the samples; the others are the shape of
+ * one. Features of one dimension are one number a sample (shape [1]).
+ * @param options.features a path, relative to `--data`, or to the job file without it; so is `label`
+ */
+export function npy(options: { readonly features: string; readonly label: string }): NpySource {
+  return { kind: "npy", ...options };
+}
+
+/**
+ * Two arrays of one file, as NumPy's `savez` and `savez_compressed` write it; otherwise as `npy`.
+ * @param options.path relative to `--data`, or to the job file without it
+ * @param options.features the name of an array in the file; so is `label`
+ */
+export function npz(options: { readonly path: string; readonly features: string; readonly label: string }): NpzSource {
+  return { kind: "npz", ...options };
 }
 
 /** Multiplies every value by `factor`. */

@@ -9,6 +9,7 @@ import { LockstepError } from "../core/errors.ts";
 import { checkMemory, memorySentence } from "../core/memory-need.ts";
 import { formatCount } from "../core/number-format.ts";
 import { stepsPerEpoch } from "../core/sampler.ts";
+import { shapeDifference } from "../core/transforms.ts";
 import { contentToSnapshot } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
 import { applyEnvironment, dataDirectoryOf, processLog, shared, wishOf } from "./common.ts";
@@ -106,13 +107,11 @@ async function runCheck(args: Arguments): Promise<number> {
 
   async function checkTest(): Promise<void> {
     const test = await openDataset(job.test!, dataDirectory);
-    if (test.features.shape.join() === data.preprocessing.features.shape.join()) return;
-    throw new LockstepError(
-      "invalid-data",
-      `The test data has ${test.features.shape.join(" × ")} features a sample, the training data ${data.preprocessing.features.shape.join(" × ")}.`,
-      {
-        hint: "Both files need the same columns.",
-      },
-    );
+    const difference = shapeDifference(test, data.preprocessing);
+    if (difference === null) return;
+    const { what, has, wants } = difference;
+    throw new LockstepError("invalid-data", `The test data has ${has} ${what} a sample, the training data ${wants}.`, {
+      hint: "Both files need the same columns.",
+    });
   }
 }

@@ -5,7 +5,15 @@ import { openDataset } from "../adapters/data/open-dataset.ts";
 import { LockstepError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { RandomStream } from "../core/random.ts";
-import { applyTransforms, invertIndex, outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
+import { sourceFrom } from "../core/source-validation.ts";
+import {
+  applyTransforms,
+  invertIndex,
+  outputShape,
+  type Preprocessing,
+  shapeDifference,
+  sizeOf,
+} from "../core/transforms.ts";
 import type { Dataset } from "../ports/dataset.ts";
 import { seededWhile } from "../ports/seeded.ts";
 import { evaluate as evaluateDataset } from "../runtime/evaluation.ts";
@@ -94,17 +102,27 @@ async function testData(args: Arguments, job: Job, jobDirectory: string): Promis
   if (given === undefined || !statSync(given, { throwIfNoEntry: false })?.isFile()) {
     return job.test && openDataset(job.test, dataDirectoryOf(args, jobDirectory));
   }
-  const path = resolve(given);
-  return openDataset(job.data.kind === "csv" ? { ...job.data, path } : { ...job.data, paths: [path] }, jobDirectory);
+  const source = sourceFrom(job.data, resolve(given));
+  if (source === null) {
+    throw new LockstepError(
+      "usage",
+      `--data is the file ${given}, and the job's data is in two files, features and label.`,
+      {
+        hint: "Name two files as `test` in the job file, and the folder with them as --data.",
+      },
+    );
+  }
+  return openDataset(source, jobDirectory);
 }
 
 /** Pre-processing that takes such samples. */
 function fitting(preprocessing: Preprocessing, dataset: Dataset, id: string): Preprocessing {
-  const [has, wants] = [dataset.features.shape, preprocessing.features.shape];
-  if (has.join() === wants.join()) return preprocessing;
+  const difference = shapeDifference(dataset, preprocessing);
+  if (difference === null) return preprocessing;
+  const { what, has, wants } = difference;
   throw new LockstepError(
     "invalid-data",
-    `The data has ${has.join(" × ")} features a sample, and the checkpoint ${id} was trained with ${wants.join(" × ")}.`,
+    `The data has ${has} ${what} a sample, and the checkpoint ${id} was trained with ${wants}.`,
     { hint: "Both need the same columns." },
   );
 }

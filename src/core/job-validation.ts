@@ -3,7 +3,6 @@ import {
   betweenZeroAndOne,
   type Check,
   fieldsOf,
-  filledText,
   finiteNumber,
   flag,
   fromZeroToBelowOne,
@@ -21,7 +20,6 @@ import {
 } from "./field-checks.ts";
 import {
   type Clip,
-  type DataSource,
   type Job,
   type JobDefinition,
   type LossName,
@@ -35,6 +33,7 @@ import {
 import { checkpointFields, checkpointRule } from "./checkpoint-validation.ts";
 import { learningRateOf } from "./learning-rate-validation.ts";
 import { nearestName } from "./nearest-name.ts";
+import { dataSource, testSource } from "./source-validation.ts";
 import { wireFormats } from "./wire.ts";
 
 const jobFields = [
@@ -120,47 +119,6 @@ const jobName: Check<string> = (value, path) => {
   if (typeof value === "string" && isJobName(value)) return value;
   throw wrongField(path, value, jobNameRule);
 };
-
-const sourceFields = { csv: ["kind", "path", "label"], text: ["kind", "paths", "window", "stride"] } as const;
-const sourceExpected = 'csv("file.csv", { label: "column" }) or text(["file.txt"], { window: 32, stride: 1 })';
-
-const dataSource: Check<DataSource> = (value, path) => {
-  if (!isPlainObject(value)) {
-    const hint = typeof value === "string" ? `Write csv(${written(value)}, { label: "column" }).` : undefined;
-    throw wrongField(path, value, sourceExpected, hint);
-  }
-  const kind = oneOf(["csv", "text"])(value.kind, joined(path, "kind"));
-  const source = fieldsOf(value, path, sourceFields[kind], sourceExpected);
-  if (kind === "csv") {
-    return {
-      kind,
-      path: filledText("the path of a file")(source.path, joined(path, "path")),
-      label: filledText("the header of the column to predict")(source.label, joined(path, "label")),
-    };
-  }
-  return {
-    kind,
-    paths: pathList(source.paths, joined(path, "paths")),
-    window: wholeNumber(1)(source.window, joined(path, "window")),
-    stride: wholeNumber(1)(source.stride, joined(path, "stride")),
-  };
-};
-
-const pathList: Check<readonly string[]> = (value, path) => {
-  if (!Array.isArray(value) || value.length === 0) throw wrongField(path, value, "a list of one or more paths");
-  return value.map((item, index) => filledText("the path of a file")(item, `${path}[${index}]`));
-};
-
-/** Test samples go through the model of the training samples, so they must come in the same form. */
-function testSource(value: unknown, data: DataSource): DataSource | null {
-  if (value === undefined) return null;
-  const test = dataSource(value, "test");
-  if (test.kind !== data.kind) throw wrongField("test.kind", test.kind, `"${data.kind}", as in data`);
-  if (test.kind === "text" && data.kind === "text" && test.window !== data.window) {
-    throw wrongField("test.window", test.window, `${data.window}, as in data`);
-  }
-  return test;
-}
 
 const transformFields = {
   scale: ["kind", "factor"],

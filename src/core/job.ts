@@ -65,7 +65,7 @@ export interface ReportContext {
   readonly decodeLabel: (index: number) => number;
 }
 
-export type DataSource = CsvSource | TextSource;
+export type DataSource = CsvSource | TextSource | IdxSource | NpySource | NpzSource;
 
 /** A comma-separated file with a header row and numbers in every cell. */
 export interface CsvSource {
@@ -86,6 +86,34 @@ export interface TextSource {
   readonly window: number;
   /** Distance between the beginnings of two windows. */
   readonly stride: number;
+}
+
+/**
+ * Two IDX files, plain or gzip, as those of MNIST. The first dimension counts the samples, the others are a sample's shape.
+ * Paths as those of `CsvSource`.
+ */
+export interface IdxSource {
+  readonly kind: "idx";
+  readonly features: string;
+  readonly labels: string;
+  /** Whether the features get a last dimension of 1, as convolutions want it of images in shades of grey. */
+  readonly channels: boolean;
+}
+
+/** Two NPY files, as NumPy's `save` writes them: one with the features, and one with the label. */
+export interface NpySource {
+  readonly kind: "npy";
+  readonly features: string;
+  readonly label: string;
+}
+
+/** Two arrays of one NPZ file, as NumPy's `savez` and `savez_compressed` write it. */
+export interface NpzSource {
+  readonly kind: "npz";
+  readonly path: string;
+  /** Names of arrays. */
+  readonly features: string;
+  readonly label: string;
 }
 
 export type TransformList = Transform | readonly Transform[];

@@ -93,6 +93,24 @@ export function invertIndex(fitted: FittedTransforms, index: number): number {
   return fitted.steps.reduceRight((value, step) => invertStep(step, value, fitted.field), index);
 }
 
+type Shapes = Readonly<Record<"features" | "label", { readonly shape: readonly number[] }>>;
+
+/** The first way in which samples are not of the shape that a pre-processing takes; null where they are. */
+export function shapeDifference(
+  samples: Shapes,
+  preprocessing: Shapes,
+): { readonly what: string; readonly has: string; readonly wants: string } | null {
+  const written = (shape: readonly number[]) => (shape.length === 0 ? "1" : shape.join(" × "));
+  for (const [column, what] of [
+    ["features", "features"],
+    ["label", "label values"],
+  ] as const) {
+    const [has, wants] = [samples[column].shape, preprocessing[column].shape];
+    if (has.join() !== wants.join()) return { what, has: written(has), wants: written(wants) };
+  }
+  return null;
+}
+
 export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((size, dimension) => size * dimension, 1);
 }

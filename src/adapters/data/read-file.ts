@@ -7,14 +7,18 @@ export function locate(filePath: string, baseDirectory: string): string {
   return path.resolve(baseDirectory, filePath);
 }
 
-/** A data file's bytes; what keeps it from being read, or makes it no text, is an "invalid-data" error. */
-export async function readDataFile(file: string): Promise<Buffer> {
-  let bytes: Buffer;
+/** A data file's bytes; what keeps it from being read is an "invalid-data" error. */
+export async function readBytes(file: string): Promise<Buffer> {
   try {
-    bytes = await readFile(file);
+    return await readFile(file);
   } catch (cause) {
     throw unreadable(file, cause);
   }
+}
+
+/** The bytes of a file of text; what makes it no text is an "invalid-data" error too. */
+export async function readDataFile(file: string): Promise<Buffer> {
+  const bytes = await readBytes(file);
   refuseUtf16(file, bytes);
   return bytes;
 }
