@@ -23,7 +23,10 @@ export interface Member {
   readonly hasState: boolean;
   /** The highest generation that it has read of: if etcd knows of none so high, etcd has lost data. */
   readonly seen: number;
-  /** The last running generation whose state it had when it was admitted; 0 if it brings none. */
+  /**
+   * The last running generation whose state it had when it was admitted; of who is leaving, when etcd has lost data since. 0 if
+   * it brings none.
+   */
   readonly trainedIn: number;
   /** For people, who want to know how long an epoch is. */
   readonly stepsPerEpoch: number;

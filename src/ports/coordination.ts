@@ -4,6 +4,13 @@
  * epochs and checkpoints goes through this port.
  */
 export interface Coordination {
+  /**
+   * So often this client has noticed that the store was put back to an earlier moment than it had been at, as by a backup, or
+   * replaced by another store. It counts before the answer is given that shows it: what was read until then may never have
+   * been. Not noticed is what is hidden by as many writes of others, before this client asks again.
+   */
+  readonly rollbacks: number;
+
   /** The key's current value, read linearizably; null when there is none. */
   get(key: string): Promise<Entry | null>;
 

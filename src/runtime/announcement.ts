@@ -66,6 +66,22 @@ export class Announcement {
     await patiently({ clock, log, pauseMs: budget.pollMs / 4, signal }, "announcing a change", write);
   }
 
+  /** Changes what is announced, if it is not so already; nobody waits for that. */
+  note(changes: Partial<Pick<Member, "hasState" | "stepMs">>): void {
+    const isNews = Object.entries(changes).some(([key, value]) => this.#member[key as keyof Member] !== value);
+    if (isNews) this.#soon(changes);
+  }
+
+  /** Writes the key once more: it may be an older one, or gone though its lease is there. Nobody waits for that. */
+  repeat(changes: Partial<Pick<Member, "trainedIn">>): void {
+    this.#soon(changes);
+  }
+
+  #soon(changes: Partial<Member>): void {
+    const { log } = this.#options;
+    this.change(changes).catch((error: unknown) => log.debug("not announced", { error: messageOf(error) }));
+  }
+
   /** Takes the key away if nothing was decided since the generation key was read; false when it was, or may have been. */
   async withdrawUnlessDecided(generation: { readonly modRevision: number } | null): Promise<boolean> {
     const { coordination, keys } = this.#options;

@@ -172,7 +172,7 @@ export class Coordinator {
     const reading = readRun(entries, keys, this.#decoder);
     this.#reading = reading;
     this.#progress.forget(reading);
-    this.#last.note(reading.generation);
+    this.#last.read(reading, coordination.rollbacks);
     this.#stepsPerEpoch = reading.members[0]?.stepsPerEpoch ?? this.#stepsPerEpoch;
     if (!reading.members.some(({ start }) => start <= this.#options.record.start)) this.#onEmpty?.();
     const token = await this.#electedToken(reading);
@@ -343,7 +343,7 @@ export class Coordinator {
     this.#say(reason);
     tellDecision(log, decision, reading, keys);
     if (decision.kind === "form") {
-      this.#last.note(decision.forming);
+      this.#last.formed(decision.forming);
       if (view.formingForMs > view.formingLimitMs) this.#patience.late(clock.monotonicMs());
       this.#options.onFormed?.(causeOf(view, decision));
       await sweep(coordination, active, litterOf(reading, keys).slice(sweptAtOnce));

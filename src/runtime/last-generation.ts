@@ -5,16 +5,27 @@
 import type { Keys } from "../core/keys.ts";
 import type { FormingMember, Generation, Member } from "../core/membership.ts";
 import type { RunReading } from "./run-reading.ts";
+import { SeenGenerations } from "./seen-generations.ts";
 
 export class LastGeneration {
-  /** Its number; 0 before the first. */
-  number = 0;
+  readonly #seen = new SeenGenerations();
   #members: readonly FormingMember[] = [];
 
-  note(generation: Generation | null): void {
-    if (!generation || generation.generation < this.number) return;
-    this.number = generation.generation;
-    this.#members = generation.members;
+  /** Its number, or a higher one that etcd should know of; 0 before the first. */
+  get number(): number {
+    return this.#seen.highest;
+  }
+
+  /** What was read, when the client had noticed so many rollbacks. */
+  read({ generation, origin }: Pick<RunReading, "generation" | "origin">, rollbacks: number): void {
+    if (generation && generation.generation >= this.number) this.#members = generation.members;
+    this.#seen.note(generation?.generation ?? 0, origin, rollbacks);
+  }
+
+  /** This coordinator has formed it. */
+  formed({ generation, members }: Pick<Generation, "generation" | "members">): void {
+    if (generation >= this.number) this.#members = members;
+    this.#seen.atLeast(generation);
   }
 
   /** Members of the current generation whose keys are not there; after a loss, those who have not come back: a process keeps its address. */

@@ -33,3 +33,12 @@ export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Prom
     else signal.addEventListener("abort", aborted, { once: true });
   });
 }
+
+/** Pauses before a worker that was left out comes back: none at first, then this long, doubling. */
+const firstPauseMs = 500;
+const longestPauseMs = 60_000;
+
+/** Before a worker comes back that was left out so many times, one after the other. */
+export function pauseBeforeReturnMs(evictions: number): number {
+  return evictions < 2 ? 0 : Math.min(firstPauseMs * 2 ** (evictions - 2), longestPauseMs);
+}

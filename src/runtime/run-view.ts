@@ -7,6 +7,7 @@ import { messageOf } from "../core/errors.ts";
 import type { Generation } from "../core/membership.ts";
 import { decodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
+import { firstOrigin, type Origin } from "../core/origin.ts";
 import { type Ending, type EpochRecord, isFor, type LeaderRecord, type Refusal } from "../core/records.ts";
 import type { CheckpointPointer } from "../core/status.ts";
 import { type Wishes, wishesOf } from "../core/wishes.ts";
@@ -44,7 +45,7 @@ export class RunView {
   readonly #log: Log;
   readonly #watch: Watch;
   readonly #decoder = new Decoder();
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<(state: RunState) => void>();
   #workerId: string | null = null;
   #state: RunState | null = null;
   #reading: Promise<void> | null = null;
@@ -70,8 +71,8 @@ export class RunView {
     return this.#state;
   }
 
-  /** Called after every reading. Returns a function that ends it. */
-  onReading(listener: () => void): () => void {
+  /** Called after every reading, with what was read. Returns a function that ends it. */
+  onReading(listener: (state: RunState) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -127,15 +128,17 @@ export class RunView {
   }
 
   async #readOnce(): Promise<void> {
+    let state: RunState;
     try {
-      this.#state = await this.#read();
+      state = await this.#read();
     } catch (error) {
       // etcd is out of reach: the next poll reads again.
       if (!this.#closed) this.#log.debug("reading the run's keys failed", { error: messageOf(error) });
       return;
     }
+    this.#state = state;
     if (this.#closed) return;
-    for (const listener of [...this.#listeners]) listener();
+    for (const listener of [...this.#listeners]) listener(state);
   }
 
   async #read(): Promise<RunState> {
@@ -170,6 +173,11 @@ export class RunView {
       wishes: wishesOf(this.#start, versioned<Wishes>(entries.get(wishes))?.value ?? null),
     };
   }
+}
+
+/** Where the lineage and the era under way begin. */
+export function originOf({ origin }: Pick<RunState, "origin">): Origin {
+  return origin === null ? firstOrigin : decodeJson<Origin>(origin);
 }
 
 /** Revisions alone begin anew when etcd loses its data. */

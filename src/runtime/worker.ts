@@ -21,10 +21,11 @@ import { GenerationObserver } from "./generation-observer.ts";
 import { HeldState } from "./held-state.ts";
 import { Leadership, type LeadershipOptions } from "./leadership.ts";
 import { type Next, nextOf } from "./next.ts";
-import { unlessAborted } from "./patience.ts";
+import { pauseBeforeReturnMs, unlessAborted } from "./patience.ts";
 import { SaveClock } from "./save-clock.ts";
 import { type Standing, standingOf } from "./standing.ts";
-import { isSame, type RunState, RunView, type Versioned } from "./run-view.ts";
+import { isSame, originOf, type RunState, RunView, type Versioned } from "./run-view.ts";
+import { SeenGenerations } from "./seen-generations.ts";
 
 export interface WorkerOptions {
   readonly name: string;
@@ -58,10 +59,6 @@ export type WorkerEnd = "finished" | "stopped" | "drained";
 /** Why one admission ended. */
 type AdmissionEnd = WorkerEnd | "evicted";
 
-/** Pauses before a worker that was left out comes back: none at first, then this long, doubling. */
-const firstPauseMs = 500;
-const longestPauseMs = 60_000;
-
 export class Worker {
   readonly #options: WorkerOptions;
   readonly #view: RunView;
@@ -74,8 +71,8 @@ export class Worker {
   #observed: { generation: number; observer: GenerationObserver } | null = null;
   /** The last generation that it followed; 0 before the first. It is never a member of the same one. */
   #followed = 0;
-  /** The highest generation that it has read of. A lower one is of an etcd that has lost data, and stands for nothing. */
-  #seen = 0;
+  /** What it has read of; an etcd that knows less has lost data. */
+  readonly #seen = new SeenGenerations();
   #onStuck: (error: Error) => void = () => {};
   /** How long the last step took; null before the first, which may take as long as it likes. */
   #stepMs: number | null = null;
@@ -87,10 +84,10 @@ export class Worker {
     const { coordination, keys, record, budget, log } = options;
     this.#view = new RunView(coordination, keys, record.start, budget.pollMs, log);
     this.#held = new HeldState(options.compute, options.info);
-    this.#view.onReading(() => {
-      this.#seen = Math.max(this.#seen, this.#view.state?.generation?.value.generation ?? 0);
+    this.#view.onReading((state) => {
+      this.#noteSeen(state);
       this.#voteIfStopped();
-      if (this.#view.state) options.onWishes(this.#view.state.wishes);
+      options.onWishes(state.wishes);
     });
     const { saveFreq } = record.checkpoint;
     if (typeof saveFreq === "object" && "minutes" in saveFreq) this.#saveEvery(saveFreq.minutes * 60_000);
@@ -109,7 +106,7 @@ export class Worker {
   }
 
   async #admissions(): Promise<WorkerEnd> {
-    if (this.#options.store) this.#seen = Math.max(this.#seen, await newestGeneration(this.#options));
+    if (this.#options.store) this.#seen.atLeast(await newestGeneration(this.#options));
     for (;;) {
       const end = await this.#admission();
       if (end !== "evicted") return end;
@@ -149,7 +146,17 @@ export class Worker {
     const { budget } = this.#options;
     const known = this.#announcement?.member.stepMs ?? 0;
     if (stepMs * slowStepFactor * 2 < budget.formingMs || stepMs < known * 2) return;
-    this.#announceOnce({ stepMs });
+    this.#announcement?.note({ stepMs });
+  }
+
+  /** Where etcd was put back, its key may be an older one, or gone though its lease is there; and the coordinator is told. */
+  #noteSeen(state: RunState): void {
+    const { coordination, log } = this.#options;
+    if (!this.#seen.note(state.generation?.value.generation ?? 0, originOf(state), coordination.rollbacks)) return;
+    log.warn("etcd's data were lost, or older ones were put back", { seen: this.#seen.highest });
+    // Who hands over stays under its old id, and may be the only one who can go on; who stays comes back under a new one.
+    const handsOver = this.#current !== null && this.#draining.signal.aborted;
+    this.#announcement?.repeat(handsOver ? { trainedIn: this.#held.trainedIn } : {});
   }
 
   /** Once a stop was asked for, this worker votes for one with its next step. */
@@ -166,20 +173,9 @@ export class Worker {
     const saves = new SaveClock(clock, everyMs, () => {
       compute.voteToSave().catch((error: unknown) => log.debug("not voted", { error: messageOf(error) }));
     });
-    this.#view.onReading(() => {
-      const { state } = this.#view;
-      const leader = state?.leader?.value.workerId;
-      if (state) saves.look(state, leader !== undefined && leader === this.#announcement?.member.workerId);
+    this.#view.onReading((state) => {
+      saves.look(state, state.leader !== null && state.leader.value.workerId === this.#announcement?.member.workerId);
     });
-  }
-
-  /** Changes what is announced, if it is not so already; nobody waits for that. */
-  #announceOnce(changes: Partial<Pick<Member, "hasState" | "stepMs">>): void {
-    const { log } = this.#options;
-    const announcement = this.#announcement;
-    const isNews = Object.entries(changes).some(([key, value]) => announcement?.member[key as keyof Member] !== value);
-    if (!announcement || !isNews) return;
-    announcement.change(changes).catch((error: unknown) => log.debug("not announced", { error: messageOf(error) }));
   }
 
   /** One admission: from a fresh id to its end. */
@@ -197,7 +193,7 @@ export class Worker {
       start: record.start,
       leaving,
       hasState: false,
-      seen: this.#seen,
+      seen: this.#seen.highest,
       trainedIn: this.#held.trainedIn,
       stepsPerEpoch,
       stepMs: 0,
@@ -207,7 +203,7 @@ export class Worker {
     const announcement = new Announcement(
       {
         ...this.#options,
-        seen: () => this.#seen,
+        seen: () => this.#seen.highest,
         brings: async () => (store ? broughtBy(this.#options) : []),
         mayReturn: () => this.#belongs(workerId),
       },
@@ -224,7 +220,7 @@ export class Worker {
       view: this.#view,
       pollMs: this.#options.budget.pollMs,
       lease: () => announcement.lease,
-      seen: () => this.#seen,
+      seen: () => this.#seen.highest,
       onFailure: (error) => log.error("this worker cannot publish checkpoints", { error: messageOf(error) }),
     });
     try {
@@ -275,7 +271,7 @@ export class Worker {
   #next(state: RunState, workerId: string): Next | null {
     return nextOf(state, {
       workerId,
-      seen: this.#seen,
+      seen: this.#seen.highest,
       wasMember: this.#current !== null,
       isLeaving: this.#draining.signal.aborted,
       hasState: this.#announcement?.member.hasState === true,
@@ -304,7 +300,7 @@ export class Worker {
     const { clock, budget } = this.#options;
     const { generation } = next;
     const { value } = generation;
-    const onState = () => this.#announceOnce({ hasState: true });
+    const onState = () => this.#announcement?.note({ hasState: true });
     const over = new AbortController();
     const forget = this.#view.onReading(() => {
       const now = this.#view.state && this.#next(this.#view.state, workerId);
@@ -381,7 +377,7 @@ export class Worker {
     await this.#view.refresh();
     const generation = this.#view.state?.generation?.value ?? null;
     if (!this.#current) return true;
-    if (!generation || generation.generation < this.#seen) return this.#draining.signal.aborted;
+    if (!generation || generation.generation < this.#seen.highest) return this.#draining.signal.aborted;
     if (memberIds(generation).includes(workerId)) return true;
     // Who hands over may be needed until others run.
     return this.#draining.signal.aborted && generation.kind === "forming";
@@ -389,9 +385,8 @@ export class Worker {
 
   /** Whoever is left out again and again comes back after growing pauses, so that the others get on. */
   async #pauseBeforeReturn(): Promise<void> {
-    this.#evictions++;
-    if (this.#evictions < 2) return;
-    const pauseMs = Math.min(firstPauseMs * 2 ** (this.#evictions - 2), longestPauseMs);
+    const pauseMs = pauseBeforeReturnMs(++this.#evictions);
+    if (pauseMs === 0) return;
     this.#options.log.info("left out again; pausing before joining", { pauseMs });
     await this.#options.clock.sleep(pauseMs, this.#draining.signal).catch(() => undefined);
   }

@@ -142,8 +142,11 @@ describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false 
     await goesOn(two, 3);
   });
 
-  test("etcd's backup is put back, and what was committed since is found again", async () => {
+  test("etcd's backup is put back, what was committed since is found again, and no worker is started again for that", async () => {
+    const workers = ["worker-0", "worker-1", "worker-2"].map((name) => cluster.container(name));
+    const begun = () => docker("container", "inspect", "--format", "{{.State.StartedAt}}", ...workers);
     const before = await cluster.when("training", trains(3));
+    const begunBefore = await begun();
     const file = join(tmpdir(), `lockstep-backup-${process.pid}.db`);
     await cluster.script("etcd-backup", file);
     await cluster.when("more epochs", ({ epoch }) => epoch > before.epoch + 1);
@@ -152,6 +155,7 @@ describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false 
     await rm(file);
     const after = await cluster.when("training after it", (status) => trains(3)(status) && status.step > before.step);
     await cluster.when("epochs are committed in it", ({ epoch }) => epoch > after.epoch + 1);
+    assert.equal(await begun(), begunBefore);
   });
 
   test("new certificates, with new keys, reach the processes while they train", async () => {

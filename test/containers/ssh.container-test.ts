@@ -282,14 +282,17 @@ test("hosts over ssh train to the bits of an undisturbed launch, through power c
   });
   const restorer = ["etcdutl", "etcdctl"].some((name) => findProgram(name) !== null);
   await context.test(
-    "etcd-restore puts all members back, one that has lost its disk too, and training goes on",
+    "etcd-restore puts all members back, one that has lost its disk too, and training goes on in the same processes",
     { skip: restorer ? false : "neither etcdutl nor etcdctl is on PATH" },
     async () => {
       const lost = await hosts.sh("node-c", "systemctl stop lockstep-etcd && rm -r /var/lib/lockstep/etcd/*");
       assert.equal(lost.code, 0, lost.stderr);
       step = await cluster.trains(["worker-0", "worker-1"], step);
+      const pid = "systemctl show --property MainPID --value lockstep-worker@1";
+      const before = (await hosts.sh("node-b", pid)).stdout;
       await cluster.do("etcd-restore", backup);
       step = await cluster.trains(["worker-0", "worker-1"], 0);
+      assert.equal((await hosts.sh("node-b", pid)).stdout, before);
     },
   );
 

@@ -15,6 +15,8 @@ export interface CoordinationSetup {
   keepWhole(leaseId: string): Promise<void>;
   /** Forgets everything that was before the store's newest revision. */
   compact(): Promise<void>;
+  /** Saves what the store holds now, and returns what puts that back; the store may be away for a moment both times. */
+  backUp(): Promise<() => Promise<void>>;
   close(): Promise<void>;
 }
 
@@ -423,6 +425,54 @@ export function coordinationContract(name: string, { setUp, ttlMs, marginMs }: C
       for (const name of ["a", "b"]) {
         const hinted = hints.next();
         await store.transact([], [put(prefix + name, "1")]);
+        await hinted;
+      }
+      await client.close();
+    });
+
+    test("rule 7: a store that is put back is noticed once by each who has asked it since, and by nobody else", async () => {
+      const key = `${newPrefix()}a`;
+      const [before, since] = [setup.connect(), setup.connect()];
+      await since.transact([], [put(key, "1")]);
+      await before.get(key);
+      const putBack = await setup.backUp();
+      // So many that nothing which ends by itself meanwhile takes their place.
+      for (let n = 2; n < 20; n++) await retry(() => since.transact([], [put(key, String(n))]));
+      assert.equal(since.rollbacks, 0, "starting again on the same data is nothing to notice");
+      await putBack();
+      assert.equal((await retry(() => since.get(key)))?.value, "1");
+      assert.equal(since.rollbacks, 1);
+      assert.equal((await retry(() => before.get(key)))?.value, "1");
+      for (let n = 2; n < 20; n++) await before.transact([], [put(key, String(n))]);
+      await Promise.all([since.get(key), since.list(key), since.read([key]), since.transact([], [put(key, "20")])]);
+      assert.deepEqual([before.rollbacks, since.rollbacks], [0, 1]);
+      await Promise.all([before.close(), since.close()]);
+    });
+
+    test("rule 7: a store that is put back keeps the leases it had then, and those granted since are lost; watches hint on", async () => {
+      const prefix = newPrefix();
+      const client = setup.connect();
+      const hints = new Hints();
+      client.watch(prefix, neverPollMs, hints.count);
+      await hints.next();
+      const kept = await client.grantLease(3 * ttlMs);
+      await client.transact([], [put(`${prefix}kept`, "1", kept)]);
+      const putBack = await setup.backUp();
+      const lost = await retry(() => client.grantLease(3 * ttlMs));
+      await client.transact([], [put(`${prefix}lost`, "1", lost), put(`${prefix}kept`, "2", kept)]);
+      await putBack();
+      const { entries } = await retry(() => client.list(prefix));
+      assert.deepEqual(
+        entries.map(({ value, leaseId }) => [value, leaseId]),
+        [["1", kept.id]],
+      );
+      await aborted(lost.lost);
+      assert.ok(kept.isHeld());
+      await rejectsWith("fenced-off", client.transact([], [put(`${prefix}lost`, "2", lost)]));
+      // The first hint may be that of the new watch; by the second it tells of changes.
+      for (const name of ["a", "b"]) {
+        const hinted = hints.next();
+        await client.transact([], [put(prefix + name, "1", kept)]);
         await hinted;
       }
       await client.close();

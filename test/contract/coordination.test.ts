@@ -8,7 +8,15 @@ import { startProcess } from "../../src/adapters/system/child-process.ts";
 import { systemClock } from "../../src/adapters/system/clock.ts";
 import type { Clock } from "../../src/ports/clock.ts";
 import type { Log } from "../../src/ports/log.ts";
-import { type FaultyProxy, quietLog, startProxy, startTestEtcd, testLeaseMarginMs, useEtcd } from "../fixtures/etcd.ts";
+import {
+  type FaultyProxy,
+  quietLog,
+  startProxy,
+  startTestEtcd,
+  testLeaseMarginMs,
+  useEtcd,
+  withEtcd,
+} from "../fixtures/etcd.ts";
 import { ManualClock } from "../fixtures/manual-clock.ts";
 import { aborted, coordinationContract, Hints, put, rejectsWith, retry, until } from "./coordination.contract.ts";
 
@@ -34,6 +42,10 @@ coordinationContract("in memory", {
       revokeUnseen: async (leaseId) => store.revoke(leaseId),
       keepWhole: async (leaseId) => void keepAlive(() => Promise.resolve(store.renew(leaseId)), clock, 500),
       compact: async () => store.compact(),
+      backUp: async () => {
+        const image = store.image();
+        return async () => store.restore(image);
+      },
       close: async () => {
         store.close();
         stop();
@@ -65,6 +77,7 @@ coordinationContract("etcd", {
         void keepAlive(() => renew(client, leaseId), systemClock, 500).finally(() => client.close());
       },
       compact: () => compact(etcd.endpoint),
+      backUp: () => etcd.backUp(),
       close: async () => {
         await etcd.stop();
         await Promise.all(proxies.map((proxy) => proxy.close()));
@@ -178,6 +191,18 @@ describe("coordination on etcd", { timeout: 120_000 }, () => {
     const client = etcd().connect({ endpoints, requestTimeoutMs: 2_000 });
     assert.ok((await client.transact([], [put("/endpoints/a", "1")])).succeeded);
     await silent.close();
+  });
+
+  test("another etcd in the place of the one that answered is noticed, however far it is", async () => {
+    await withEtcd(async (other) => {
+      const [client, elsewhere] = [other.connect({ endpoints: [other.endpoint, etcd().endpoint] }), etcd().connect()];
+      await client.get("/other");
+      const { revision } = await client.list("/other");
+      for (let written = 0; written <= revision; written++) await elsewhere.transact([], [put("/other", "1")]);
+      await other.kill();
+      assert.equal((await retry(() => client.get("/other")))?.value, "1");
+      assert.deepEqual([client.rollbacks, elsewhere.rollbacks], [1, 0]);
+    });
   });
 
   test("when no endpoint answers, the error names each of them", async () => {

@@ -110,6 +110,9 @@ export class Process {
       return act();
     };
     return {
+      get rollbacks() {
+        return inner.rollbacks;
+      },
       get: (key) => awake(() => inner.get(key)),
       read: (keys) => awake(() => inner.read(keys)),
       list: (prefix) => awake(() => inner.list(prefix)),

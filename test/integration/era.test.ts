@@ -1,4 +1,4 @@
-/** Rule 7: etcd's data are lost. The checkpoints, and whoever trains, know what it knew. */
+/** Rule 7: etcd's data are lost, or older ones are put back. The checkpoints, and whoever trains, know what it knew. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
@@ -70,6 +70,33 @@ test(
         ({ generation, state }) => generation > before.generation && state === "training",
       );
       assert.deepEqual(pidsOf(after), pidsOf(before), "no process was started again");
+      assert.equal(await launch.exited, 0, launch.errors());
+      assertSame(finished(launch));
+      const reports = linesOf(folder).filter(({ message }) => message === "stopped and reported");
+      const steps = reports.filter(({ generation }) => generation === after.generation).map(({ step }) => step);
+      assert.ok(steps.length > 0 && steps.every((step) => Number(step) >= before.step), `no step is lost: ${steps}`);
+      assert.ok(manifests(folder).some(({ era }) => era === 2));
+    });
+  },
+);
+
+test(
+  "rule 7: etcd is put back to an earlier moment of the same generation while all processes live: they go on by themselves",
+  limit,
+  async (context) => {
+    await withEtcd(async (etcd) => {
+      const folder = await testFolder(context);
+      const launch = startLaunch(context, folder, [...job("set-back", ...train(epochs)), "--etcd", etcd.endpoint]);
+      const isAmidEpoch = ({ step, stepsPerEpoch }: ClusterStatus) => step % stepsPerEpoch !== 0;
+      const first = await launch.whenStatus((status) => status.epoch >= 1 && isAmidEpoch(status));
+      const putBack = await etcd.backUp();
+      const before = await launch.whenStatus(({ epoch }) => epoch >= first.epoch + 2);
+      assert.equal(before.generation, first.generation, "no number tells what is lost");
+      await putBack();
+      const after = await launch.whenStatus(
+        ({ generation, state }) => generation > before.generation && state === "training",
+      );
+      assert.deepEqual(pidsOf(after), pidsOf(first), "no process was started again");
       assert.equal(await launch.exited, 0, launch.errors());
       assertSame(finished(launch));
       const reports = linesOf(folder).filter(({ message }) => message === "stopped and reported");

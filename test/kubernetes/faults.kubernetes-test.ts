@@ -307,8 +307,18 @@ describe("a cluster on Kubernetes", { skip: whyNot ?? false, concurrency: false 
     throw new Error(`${what} did not come`);
   }
 
-  test("etcd's backup is put back, and what was committed since is found again", (t) =>
-    fault(
+  test("etcd's backup is put back, what was committed since is found again, and no worker is started again for that", async (t) => {
+    const pods = () =>
+      cluster.kubectl(
+        "get",
+        "pods",
+        "-l",
+        "app.kubernetes.io/component=worker",
+        "-o",
+        "jsonpath={.items[*].metadata.uid}",
+      );
+    const podsBefore = await pods();
+    await fault(
       t,
       "etcd-restored",
       async (before) => {
@@ -330,7 +340,9 @@ describe("a cluster on Kubernetes", { skip: whyNot ?? false, concurrency: false 
         );
         return cluster.when("epochs are committed in it", ({ epoch }) => epoch > after.epoch + 1);
       },
-    ));
+    );
+    assert.equal(await pods(), podsBefore);
+  });
 
   test("restart-node and logs", (t) =>
     fault(t, "restart-node", async () => {

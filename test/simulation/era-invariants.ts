@@ -24,6 +24,8 @@ export interface SeenEras {
   /** Of this life; it happens once. */
   wasLost: boolean;
   era: number;
+  /** The highest number that any generation had. */
+  highest: number;
   /** The highest generation that ran by each coordinator: it has read that it was formed. */
   readonly formed: Map<string, number>;
   /** The processes that were members when it happened. */
@@ -92,7 +94,9 @@ export function checkWaits({ eras, fail }: Seen, { author, changes }: StoreWrite
 /** R7, R4: no generation has a number that another had, as far as anybody can know. */
 export function checkNumber({ store, eras, fail }: Seen, generation: number, author: string | null): void {
   const members = [...store].filter(([key]) => key.startsWith(keys.members));
-  const announced = members.map(([, value]) => decodeJson<Member>(value).seen);
+  // Within a generation that etcd was put back in, members say one more than there was.
+  const announced = members.map(([, value]) => Math.min(decodeJson<Member>(value).seen, eras.highest));
   const highest = Math.max(eras.formed.get(author ?? "") ?? 0, originIn(store).after, ...announced);
   if (generation <= highest) fail("R7", `${author} forms generation ${generation}, and there was ${highest}`);
+  eras.highest = Math.max(eras.highest, generation);
 }

@@ -2,6 +2,7 @@
 import { setMaxListeners } from "node:events";
 import { startHints } from "../../src/adapters/etcd/hints.ts";
 import { KeptLease } from "../../src/adapters/etcd/lease.ts";
+import { Rollbacks } from "../../src/adapters/etcd/rollbacks.ts";
 import { keepWatching } from "../../src/adapters/etcd/watch.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import type { FailureBudget } from "../../src/core/failure-budget.ts";
@@ -50,6 +51,7 @@ export class SimulatedEtcdClient implements Coordination {
   readonly #closed = new AbortController();
   readonly #leases = new Map<string, KeptLease>();
   readonly #connections: SimulatedConnections;
+  readonly #rollbacks = new Rollbacks();
   #packet: Packet | null = null;
 
   constructor(options: EtcdClientOptions) {
@@ -59,6 +61,10 @@ export class SimulatedEtcdClient implements Coordination {
     this.#connections = new SimulatedConnections({ world, etcd, actor, probe, delayMs: () => this.#delayMs() });
     // One listener a watch; Node would take the eleventh for a leak.
     setMaxListeners(0, this.#closed.signal);
+  }
+
+  get rollbacks(): number {
+    return this.#rollbacks.count;
   }
 
   get(key: string): Promise<Entry | null> {
@@ -132,7 +138,20 @@ export class SimulatedEtcdClient implements Coordination {
     return this.#call(apply);
   }
 
-  #call<T>(apply: () => T, timeoutMs = this.#options.budget.requestTimeoutMs): Promise<T> {
+  async #call<T>(apply: () => T, timeoutMs = this.#options.budget.requestTimeoutMs): Promise<T> {
+    const { store } = this.#options.etcd;
+    const note = this.#rollbacks.sent();
+    const answered = await this.#request(() => {
+      // As the first question on a new connection, which comes before everything else.
+      const first = store.moment;
+      return { first, value: apply(), last: store.moment };
+    }, timeoutMs);
+    note(answered.first);
+    note(answered.last);
+    return answered.value;
+  }
+
+  #request<T>(apply: () => T, timeoutMs: number): Promise<T> {
     if (this.#closed.signal.aborted) return Promise.reject(unavailable("this client was closed"));
     return new Promise<T>((resolve, reject) => {
       const { world, etcd } = this.#options;

@@ -43,7 +43,7 @@ export class Injector {
   constructor(parts: InjectorParts, schedule: readonly Fault[], hasArchive: boolean) {
     this.#parts = parts;
     this.#hasArchive = hasArchive;
-    this.#keepsBackups = schedule.some(({ kind }) => kind === "etcd-restored");
+    this.#keepsBackups = schedule.some(({ kind }) => kind === "etcd-restored" || kind === "etcd-set-back");
     const { world, observer } = parts;
     for (const fault of schedule) {
       world.at(fault.atMs, null, () => {
@@ -180,6 +180,7 @@ export class Injector {
       case "etcd-lost":
         return this.#loseData(forMs);
       case "etcd-restored":
+      case "etcd-set-back":
         return this.#restoreData(fault);
       case "disk-slow":
         disk.slowness = 40;
@@ -267,17 +268,23 @@ export class Injector {
     return true;
   }
 
-  /** Of a generation before: that nothing is missing can be seen by nobody who has heard of no later one. */
-  #restoreData({ target, other, forMs }: Fault): boolean {
-    const { etcd, observer } = this.#parts;
+  /** As it was in a generation before, or earlier in the same one. */
+  #restoreData({ kind, target, other, forMs }: Fault): boolean {
+    const { etcd, observer, cluster } = this.#parts;
     const now = this.#generation()?.generation ?? 0;
-    const older = this.#backups.filter(({ generation }) => generation < now);
+    // What fewer writes have made, those of processes that come back may hide (Not covered in rule 7).
+    const hidden = 2 * (cluster.namesOf("worker").length + cluster.namesOf("coordinator").length);
+    const isOlder = ({ generation, image }: Backup) =>
+      kind === "etcd-restored"
+        ? generation < now
+        : generation === now && image.revision + hidden < etcd.store.moment.revision;
+    const older = this.#backups.filter(isOlder);
     if (!this.#isInMemory()) return false;
     const backup = older[Math.floor(((target * 12 + other) / 144) * older.length)];
     if (!backup) return false;
     const image = other % 2 === 0 ? backup.image : withoutLeases(backup.image);
     this.#note(
-      `etcd is killed, and is back after ${forMs} ms as it was at revision ${image.revision}, in ${backup.generation} of ${now} generations`,
+      `etcd is killed, and is back after ${forMs} ms as it was at revision ${image.revision} of ${etcd.store.moment.revision}, in ${backup.generation} of ${now} generations`,
     );
     etcd.replaceData(forMs, image);
     observer.replaced(new Map([...image.entries].map(([key, { value }]) => [key, value])), this.#hasArchive);

@@ -104,6 +104,7 @@ export class Observer {
         loss: null,
         wasLost: false,
         era: 1,
+        highest: 0,
         formed: new Map(),
         members: new Set(),
         slept: new Set(),

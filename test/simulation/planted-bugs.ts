@@ -569,6 +569,15 @@ export const plantedBugs: readonly PlantedBug[] = [
     foundBy: 10,
   },
   {
+    name: "nobody notices that etcd was put back within a generation",
+    rule: "R7",
+    file: "src/adapters/etcd/rollbacks.ts",
+    find: "moment.revision < newest.revision",
+    replace: "moment.revision < 0",
+    seeds: 6000,
+    foundBy: 100_100,
+  },
+  {
     name: "newcomers go before those who have trained",
     rule: "R7",
     file: "src/core/generation.ts",

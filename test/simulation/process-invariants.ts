@@ -79,7 +79,9 @@ export function checkTaken(
   const step = progress?.step ?? 0;
   const now = generationOf(seen);
   const isMember = memberIds(now).includes(seen.newestIds.get(name) ?? "");
-  if (now?.kind === "forming" && isMember && process.reported === now.generation) {
+  // Put back from Running to Forming, etcd has a report that somebody has gone on from, until an era is open.
+  const isPutBack = seen.eras.loss !== null;
+  if (now?.kind === "forming" && isMember && process.reported === now.generation && !isPutBack) {
     fail("R3", `${name} took the state of step ${step} after its report to ${now.generation}`);
   }
   if (now?.kind === "running" && isMember && progress && now.source.kind !== "seed") {
@@ -120,12 +122,17 @@ export function checkStandsAt(seen: Seen, name: string, { state }: Report): void
   seen.fail("R3", `${name} reports ${state ? `step ${state.step}` : "no state"}, and is at step ${step}`);
 }
 
-/** R10: a trainer is stopped for the generation, for a peer, or since the run is over; never because etcd is away. */
+/**
+ * R10: a trainer is stopped for the generation, for a peer, since the run is over, or since etcd was put back; never because etcd
+ * is away.
+ */
 export function checkStop(seen: Seen, name: string, process: SeenProcess): void {
   const now = generationOf(seen);
   const id = seen.newestIds.get(name) ?? "";
   if (now?.kind !== "running" || process.trainsIn !== now.generation || !memberIds(now).includes(id)) return;
   if (process.missesPeerIn === now.generation) return;
+  // Put back within it, it is over for whoever notices that; and for all once an era is open that comes after it.
+  if (seen.eras.loss !== null || now.generation <= originIn(seen.store).after) return;
   if ([keys.done, keys.stop, keys.failed].some((key) => seen.store.has(key))) return;
   seen.fail("R10", `${name} stops training in generation ${now.generation}, which goes on`);
 }

@@ -43,6 +43,7 @@ export const supportedFaults = {
   "damage-copy": true,
   "etcd-lost": true,
   "etcd-restored": true,
+  "etcd-set-back": true,
 } as const;
 
 export type FaultKind = keyof typeof supportedFaults;
@@ -81,6 +82,7 @@ const special: readonly FaultKind[] = [
   "damage-copy",
   "etcd-lost",
   "etcd-restored",
+  "etcd-set-back",
 ];
 
 /** Faults after which nobody might be left who has the state. */
@@ -144,9 +146,23 @@ export function withLostData(
 ): readonly Fault[] {
   const isFlipped = schedule.some(({ kind }) => kind === "flip-bit");
   if (!chance.is(0.08) || isFlipped) return schedule;
-  const lost = draw(chance, chance.is(0.5) ? "etcd-lost" : "etcd-restored", horizonMs);
-  const others = areSeen ? schedule : schedule.filter(({ kind }) => !deadly.includes(kind));
-  return [...others, lost];
+  return withLoss(schedule, draw(chance, chance.is(0.5) ? "etcd-lost" : "etcd-restored", horizonMs), areSeen);
+}
+
+/** Instead of that, etcd is put back to an earlier moment of the same generation. Somebody lives on who has read what it lacks. */
+export function withSetBack(
+  schedule: readonly Fault[],
+  chance: Chance,
+  { horizonMs, probability }: { horizonMs: number; probability: number },
+): readonly Fault[] {
+  const excluded: readonly FaultKind[] = ["flip-bit", "corrupt-latest", "etcd-lost", "etcd-restored"];
+  if (!chance.is(probability) || schedule.some(({ kind }) => excluded.includes(kind))) return schedule;
+  return withLoss(schedule, draw(chance, "etcd-set-back", horizonMs), false);
+}
+
+function withLoss(schedule: readonly Fault[], loss: Fault, mayDie: boolean): readonly Fault[] {
+  const others = mayDie ? schedule : schedule.filter(({ kind }) => !deadly.includes(kind));
+  return [...others, loss];
 }
 
 function draw(chance: Chance, kind: FaultKind, horizonMs: number): Fault {

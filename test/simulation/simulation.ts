@@ -16,7 +16,7 @@ import type { Chance } from "./random.ts";
 import { Chance as SeededChance } from "./random.ts";
 import type { JobShape } from "./program.ts";
 import { referenceOf } from "./reference.ts";
-import { drawDiskFaults, drawSchedule, type Fault, withLostData } from "./schedule.ts";
+import { drawDiskFaults, drawSchedule, type Fault, withLostData, withSetBack } from "./schedule.ts";
 import { Trace } from "./trace.ts";
 import { keys } from "./worker-process.ts";
 import { World } from "./world.ts";
@@ -25,6 +25,9 @@ import { World } from "./world.ts";
 const healingMs = 60_000;
 /** Each hang is found by the others when a step takes ten times as long as usual, which nobody knows at first; then by its own agent. */
 const hangMs = 300_000;
+
+/** What was thought of later is rare or never in the seeds before it, by which planted bugs are known. */
+const firstFreshSeed = 100_000;
 
 export interface Scenario {
   readonly seed: number;
@@ -51,16 +54,19 @@ export function scenarioOf(seed: number): Scenario {
   const horizonMs = Math.round(chance.between(6000, 25_000));
   const bounded = withBounds(new SeededChance(seed, "bounds"), drawShape(chance, seed, shards, horizonMs));
   const shape = withArchive(seed, withReplicas(seed, bounded));
-  const schedule = drawSchedule(new SeededChance(seed, "schedule"), horizonMs);
+  const drawn = drawSchedule(new SeededChance(seed, "schedule"), horizonMs);
   const disks = shape.replicas > 0 ? drawDiskFaults(new SeededChance(seed, "disks"), horizonMs) : [];
   // Where a bit turns over nobody dies, see `drawSchedule`.
-  const isFlipped = schedule.some(({ kind }) => kind === "flip-bit");
-  const faults = isFlipped ? schedule : [...schedule, ...disks];
+  const isFlipped = drawn.some(({ kind }) => kind === "flip-bit");
+  const faults = isFlipped ? drawn : [...drawn, ...disks];
   const era = new SeededChance(seed, "era");
   // By the coordinators, or by the workers who bring them.
   const areSeen = shape.hasArchive || shape.replicas > 0;
   const nextShards = drawNextShards(new SeededChance(seed, "shards"), shape);
-  return { seed, shape, horizonMs, schedule: withLostData(faults, era, horizonMs, areSeen), nextShards };
+  const lost = withLostData(faults, era, horizonMs, areSeen);
+  const probability = seed < firstFreshSeed ? 0.01 : 0.1;
+  const schedule = withSetBack(lost, new SeededChance(seed, "set back"), { horizonMs, probability });
+  return { seed, shape, horizonMs, schedule, nextShards };
 }
 
 /** A run that stopped early is at its end with any S; and each copy of a checkpoint takes a worker, and so a shard. */
@@ -101,10 +107,9 @@ function drawShape(chance: Chance, seed: number, shards: number, horizonMs: numb
   };
 }
 
-/** Not in the first seeds, by which planted bugs are known. */
 function drawWire(seed: number): WireFormat {
   const chance = new SeededChance(seed, "wire");
-  return seed >= 100_000 && chance.is(0.3) ? chance.pick(["bfloat16", "float16"] as const) : "float32";
+  return seed >= firstFreshSeed && chance.is(0.3) ? chance.pick(["bfloat16", "float16"] as const) : "float32";
 }
 
 /** So short that many saves wait for the disk at once. */
@@ -221,7 +226,7 @@ function goingOn(job: JobShape, shards: number): JobShape {
 
 /** After these, states may be others than those of the undisturbed run, or the run goes on elsewhere than where it was. */
 const hasConsequences: ReadonlySet<Fault["kind"]> = new Set([
-  ...(["flip-bit", "etcd-lost", "etcd-restored", "corrupt-latest"] as const),
+  ...(["flip-bit", "etcd-lost", "etcd-restored", "etcd-set-back", "corrupt-latest"] as const),
 ]);
 
 function stepsOf({ job }: ClusterShape): number {

@@ -81,9 +81,6 @@ k8s_etcd_restore() {
   k8s_reachable
   local member tool=etcdutl token
   token=lockstep-$(date +%s)
-  # That etcd went back is seen by a generation that it does not know (PROTOCOL.md, R7). One whose generation is still that of the
-  # backup would go unseen, with the epochs since; so there is a new one first, as a worker leaves in order, and another one comes.
-  run_k8s delete pod worker-0
   run_k8s scale statefulset etcd --replicas 0
   if [ -n "$DRY_RUN" ]; then
     for member in $MEMBERS; do say "+ $tool snapshot restore $FILE, in a pod etcd-restore with the volume data-$member"; done

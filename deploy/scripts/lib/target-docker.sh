@@ -209,9 +209,6 @@ docker_etcd_restore() {
   # A cluster of its own, so that a member which was not restored cannot be taken for one of it; the same for all members.
   local i node token
   token=$CLUSTER-$(date +%s)
-  # That etcd went back is seen by a generation that it does not know (PROTOCOL.md, R7). One whose generation is still that of the
-  # backup would go unseen, with the epochs since; so there is a new one first, as a worker leaves and comes back.
-  for node in $(containers worker | tail -n 1); do quietly docker restart "$(container "$node")"; done
   for i in 0 1 2; do quietly docker stop "$(container "etcd-$i")"; done
   for i in 0 1 2; do
     node=etcd-$i

@@ -387,12 +387,6 @@ ssh_etcd_restore() {
       fail 1 "$FILE could not be made into the data of $node; nothing was changed."
   done
   ssh_facts
-  # That etcd went back is seen by a generation that it does not know (PROTOCOL.md, R7). One whose generation is still that of
-  # the backup would go unseen, with the epochs since; so there is a new one first, as a worker leaves and comes back.
-  node=$(nodes worker | tail -n 1)
-  RESTARTED=("$node")
-  [ -z "$node" ] || each restart_nodes "${PLACE[$node]}" ||
-    note "$node could not be started again first: if nobody trains once etcd is back, do down and up."
   ROLE=etcd
   local hosts=()
   mapfile -t hosts < <(hosts_of etcd)

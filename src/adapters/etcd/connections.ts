@@ -10,12 +10,14 @@
  * policies only pass calls through, and every call is given a deadline.
  */
 import { setMaxListeners } from "node:events";
-import { Etcd3, EtcdPermissionDeniedError, type IOptions } from "etcd3";
+import { Etcd3, EtcdPermissionDeniedError, type IOptions, type IResponseHeader } from "etcd3";
 import { LockstepError } from "../../core/errors.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Log } from "../../ports/log.ts";
 import { reasonOf, translateError } from "./errors.ts";
 import { checkReachable } from "./reachable.ts";
+import { toMoment } from "./requests.ts";
+import { Rollbacks } from "./rollbacks.ts";
 import type { CertificateFolder } from "../tls/certificate-folder.ts";
 
 export interface ConnectionsOptions {
@@ -80,6 +82,8 @@ const channelOptions: ChannelOptions = {
 const probeKey = Buffer.from("/lockstep");
 
 export class EtcdConnections {
+  /** What has been noticed by what was asked, and by the first question on every connection: before anything is written on it. */
+  readonly rollbacks = new Rollbacks();
   readonly #options: ConnectionsOptions;
   readonly #hosts: readonly string[];
   readonly #closed = new AbortController();
@@ -134,6 +138,14 @@ export class EtcdConnections {
     }
   }
 
+  /** As `call`, of what etcd answers linearizably: so that its answers tell whether it was put back. */
+  async ask<Result extends { readonly header: IResponseHeader }>(call: Call<Result>): Promise<Result> {
+    const note = this.rollbacks.sent();
+    const result = await this.call(call);
+    note(toMoment(result.header));
+    return result;
+  }
+
   /** The current connection, or else the first member that answers; all who ask meanwhile wait for the same one. */
   reach(): Promise<Connection> {
     if (this.#closed.signal.aborted) return Promise.reject(closedError());
@@ -186,9 +198,10 @@ export class EtcdConnections {
       const shareMs = (): number => shareEndMs - clock.monotonicMs();
       try {
         await checkReachable(this.#hosts[index]!, shareMs(), this.#closed.signal);
+        const note = this.rollbacks.sent();
         const probe = connection.client.kv
           .range({ key: probeKey, count_only: true }, this.deadline(shareMs()))
-          .catch(takeDenialForAnAnswer);
+          .then(({ header }) => note(toMoment(header)), takeDenialForAnAnswer);
         await untilAborted(probe, this.#closed.signal);
       } catch (error) {
         connection.close("did not answer");

@@ -1,4 +1,4 @@
-import { type Etcd3, EtcdLeaseInvalidError } from "etcd3";
+import { type Etcd3, EtcdLeaseInvalidError, type ITxnResponse } from "etcd3";
 import { LockstepError } from "../../core/errors.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type {
@@ -12,7 +12,7 @@ import type {
   Watch,
 } from "../../ports/coordination.ts";
 import type { Log } from "../../ports/log.ts";
-import { type CallDeadline, EtcdConnections } from "./connections.ts";
+import { type Call, type CallDeadline, EtcdConnections } from "./connections.ts";
 import type { CertificateFolder } from "../tls/certificate-folder.ts";
 import { startHints } from "./hints.ts";
 import { KeptLease } from "./lease.ts";
@@ -53,8 +53,12 @@ class EtcdCoordination implements Coordination {
     this.#connections = new EtcdConnections(options);
   }
 
+  get rollbacks(): number {
+    return this.#connections.rollbacks.count;
+  }
+
   async get(key: string): Promise<Entry | null> {
-    const response = await this.#connections.call({
+    const response = await this.#connections.ask({
       what: `get ${JSON.stringify(key)}`,
       changes: false,
       run: (client, deadline) => client.kv.range({ key: Buffer.from(key) }, deadline),
@@ -64,7 +68,7 @@ class EtcdCoordination implements Coordination {
   }
 
   async read(keys: readonly string[]): Promise<ReadonlyMap<string, Entry>> {
-    const response = await this.#connections.call({
+    const response = await this.#connections.ask({
       what: `read ${keys.length} keys`,
       changes: false,
       run: (client, deadline) => client.kv.txn(toReads(keys), deadline),
@@ -74,7 +78,7 @@ class EtcdCoordination implements Coordination {
   }
 
   async list(prefix: string): Promise<Listing> {
-    const response = await this.#connections.call({
+    const response = await this.#connections.ask({
       what: `list ${JSON.stringify(prefix)}`,
       changes: false,
       run: (client, deadline) => client.kv.range(prefixRange(prefix), deadline),
@@ -89,11 +93,13 @@ class EtcdCoordination implements Coordination {
       if (!lease.isHeld()) throw new LockstepError("fenced-off", `Did not ${what}: its lease ${lease.id} is over.`);
     }
     try {
-      const response = await this.#connections.call({
+      const call: Call<ITxnResponse> = {
         what,
         changes: then.length > 0,
         run: (client, deadline) => client.kv.txn(toTransaction(conditions, then), deadline),
-      });
+      };
+      // etcd takes one without operations for a read that need not be linearizable.
+      const response = await (then.length > 0 ? this.#connections.ask(call) : this.#connections.call(call));
       return { succeeded: response.succeeded, revision: toRevision(response.header.revision) };
     } catch (error) {
       // etcd does not say which; with more than one, their keepalives will.

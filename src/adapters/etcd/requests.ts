@@ -1,7 +1,8 @@
 /** Between the port's words and etcd's messages. etcd's 64-bit numbers travel as decimal strings. */
-import type { ICompare, IKeyValue, IRangeRequest, IRequestOp, ITxnRequest } from "etcd3";
+import type { ICompare, IKeyValue, IRangeRequest, IRequestOp, IResponseHeader, ITxnRequest } from "etcd3";
 import { LockstepError, unreachable } from "../../core/errors.ts";
 import type { Condition, Entry, Operation } from "../../ports/coordination.ts";
+import type { StoreMoment } from "./rollbacks.ts";
 
 const noLease = "0";
 
@@ -33,6 +34,11 @@ export function toRevision(decimal: string): number {
     throw new LockstepError("internal", `etcd sent the revision "${decimal}"; expected a whole number below 2^53.`);
   }
   return revision;
+}
+
+/** When an answer was given that had to agree with etcd's quorum. */
+export function toMoment({ cluster_id, revision }: Pick<IResponseHeader, "cluster_id" | "revision">): StoreMoment {
+  return { store: cluster_id, revision: toRevision(revision) };
 }
 
 export function toTransaction(conditions: readonly Condition[], then: readonly Operation[]): ITxnRequest {

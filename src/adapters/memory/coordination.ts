@@ -17,6 +17,7 @@ import type {
 import type { Log } from "../../ports/log.ts";
 import { startHints } from "../etcd/hints.ts";
 import { KeptLease } from "../etcd/lease.ts";
+import { Rollbacks, type StoreMoment } from "../etcd/rollbacks.ts";
 import { type StoreWatch, type StoreWatchListener, StoreWatches } from "./store-watches.ts";
 
 export interface MemoryCoordinationOptions {
@@ -54,6 +55,7 @@ export class MemoryCoordination {
   readonly #watches = new StoreWatches();
   /** As in etcd, an empty store is at revision 1. */
   #revision = 1;
+  #name = "";
   #leasesGranted = 0;
 
   constructor(options: MemoryCoordinationOptions) {
@@ -77,12 +79,17 @@ export class MemoryCoordination {
     return { entries: new Map(this.#entries), leases, revision: this.#revision };
   }
 
+  get moment(): StoreMoment {
+    return { store: this.#name, revision: this.#revision };
+  }
+
   /**
    * As an etcd whose data directory was replaced: by a backup, whose leases have their whole time again, or by an empty one.
-   * Revisions go on from there. No lease gets an id that was ever granted, as in etcd; its watches were ended with it.
+   * Revisions go on from there; with a `name`, as those of another etcd. No lease gets an id that was ever granted, as in etcd; its watches were ended with it.
    */
-  restore(image: StoreImage | null): void {
+  restore(image: StoreImage | null, name = this.#name): void {
     this.close();
+    this.#name = name;
     this.#entries.clear();
     this.#sorted = null;
     this.#watches.compactedRevision = 0;
@@ -236,6 +243,7 @@ export class MemoryClient implements Coordination {
   readonly #leases = new Set<KeptLease>();
   readonly #reconnected = new Set<() => void>();
   readonly #watches = new Set<StoreWatch>();
+  readonly #rollbacks = new Rollbacks();
   #link: MemoryLink = "whole";
   /** What waits for the end of a stalled link. */
   #stalled: (() => void)[] = [];
@@ -255,19 +263,23 @@ export class MemoryClient implements Coordination {
     } else if (link === "whole") for (const hint of this.#reconnected) hint();
   }
 
+  get rollbacks(): number {
+    return this.#rollbacks.count;
+  }
+
   get(key: string): Promise<Entry | null> {
-    return this.#call(() => this.#store.get(key));
+    return this.#ask(() => this.#store.get(key));
   }
 
   read(keys: readonly string[]): Promise<ReadonlyMap<string, Entry>> {
-    return this.#call(() => {
+    return this.#ask(() => {
       const entries = keys.flatMap((key) => this.#store.get(key) ?? []);
       return new Map(entries.map((entry) => [entry.key, entry]));
     });
   }
 
   list(prefix: string): Promise<Listing> {
-    return this.#call(() => this.#store.list(prefix));
+    return this.#ask(() => this.#store.list(prefix));
   }
 
   async transact(conditions: readonly Condition[], then: readonly Operation[]): Promise<TransactionResult> {
@@ -276,7 +288,7 @@ export class MemoryClient implements Coordination {
         throw new LockstepError("fenced-off", `The lease ${operation.lease.id} is over.`);
       }
     }
-    return await this.#call(() => this.#store.transact(conditions, then));
+    return await this.#ask(() => this.#store.transact(conditions, then));
   }
 
   async grantLease(ttlMs: number): Promise<Lease> {
@@ -341,6 +353,14 @@ export class MemoryClient implements Coordination {
   async close(): Promise<void> {
     this.#closed.abort();
     for (const lease of [...this.#leases]) lease.end("the client was closed");
+  }
+
+  /** As `#call`, of what is answered at a moment of the store's. */
+  async #ask<Result>(apply: () => Result): Promise<Result> {
+    const note = this.#rollbacks.sent();
+    const { result, moment } = await this.#call(() => ({ result: apply(), moment: this.#store.moment }));
+    note(moment);
+    return result;
   }
 
   async #call<Result>(apply: () => Result): Promise<Result> {
