@@ -10,28 +10,33 @@ const sliceLength = 256 * 1024;
  * One bucket if all are the same; none if no value is finite. NaN and the infinities are left out.
  */
 export async function histogramOf(values: Float32Array): Promise<[number, number, number][]> {
-  let [least, largest] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
-  let count = 0;
-  await inSlices(values, (value) => {
-    if (value < least) least = value;
-    if (value > largest) largest = value;
-    count++;
-  });
+  let [least, largest, count] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0];
+  for await (const slice of slicesOf(values)) {
+    for (let i = 0; i < slice.length; i++) {
+      const value = slice[i]!;
+      if (!Number.isFinite(value)) continue;
+      if (value < least) least = value;
+      if (value > largest) largest = value;
+      count++;
+    }
+  }
   if (count === 0) return [];
   if (least === largest) return [[least - 0.5, least + 0.5, count]];
-  const counts = new Array<number>(bucketCount).fill(0);
+  const counts = new Uint32Array(bucketCount);
   const scale = bucketCount / (largest - least);
-  await inSlices(values, (value) => {
-    counts[Math.min(bucketCount - 1, Math.floor((value - least) * scale))]!++;
-  });
+  for await (const slice of slicesOf(values)) {
+    for (let i = 0; i < slice.length; i++) {
+      const value = slice[i]!;
+      if (Number.isFinite(value)) counts[Math.min(bucketCount - 1, Math.floor((value - least) * scale))]!++;
+    }
+  }
   const edge = (i: number) => (i === bucketCount ? largest : least + (i * (largest - least)) / bucketCount);
-  return counts.map((inside, i) => [edge(i), edge(i + 1), inside]);
+  return Array.from(counts, (inside, i) => [edge(i), edge(i + 1), inside]);
 }
 
-async function inSlices(values: Float32Array, look: (value: number) => void): Promise<void> {
+async function* slicesOf(values: Float32Array): AsyncGenerator<Float32Array> {
   for (let begin = 0; begin < values.length; begin += sliceLength) {
-    const end = Math.min(begin + sliceLength, values.length);
-    for (let i = begin; i < end; i++) if (Number.isFinite(values[i]!)) look(values[i]!);
-    if (end < values.length) await setImmediate();
+    if (begin > 0) await setImmediate();
+    yield values.subarray(begin, begin + sliceLength);
   }
 }
