@@ -6,6 +6,8 @@ import { loadJob } from "../adapters/job-file/load-job.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { tcpLiveness } from "../adapters/system/liveness.ts";
+import type { Spans } from "../adapters/tracing/tracer.ts";
+import type { GenerationCause } from "../core/generation-cause.ts";
 import { jobFields } from "../core/job-fields.ts";
 import type { LogFields } from "../ports/log.ts";
 import { Coordinator } from "../runtime/coordinator.ts";
@@ -30,6 +32,7 @@ import { httpOptions, openHttp } from "./http.ts";
 import { coordinatorMetrics } from "./metrics.ts";
 import { ProcessContext } from "./process-context.ts";
 import { connectTo } from "./replicas.ts";
+import { openSpans } from "./traces.ts";
 import { checkEndpoints, checkListen, checkOwner, openSecurity, securityOptions } from "./security.ts";
 
 /** Time for what was said last to get through. */
@@ -82,6 +85,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const budget = budgetOf(args);
   const context = new ProcessContext();
   let running: Coordinator | null = null;
+  let spans: Spans | null = null;
   const standing = () => ({ ...context.fields, ...placeOf(running) });
   const onlooking = new Onlooking(processLog(args, standing).with({ role: "coordinator" }));
   const { log } = onlooking;
@@ -130,11 +134,15 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     });
     context.note({ run: record.run });
     const address = args.text("advertise") ?? server.address;
+    spans = await openSpans({ job: record.job, run: record.run, process: "coordinator" }, log);
+    // From here on it may be scraped, so nothing is waited for before there is a coordinator to ask.
     const metrics = await coordinatorMetrics(http, record.job, () => ({
       ...active.vitals(),
       status: active.hasRead ? active.status() : null,
       refusals: security.refusals.counts,
     }));
+    /** Why the generation under way is formed. */
+    let formedBy: GenerationCause | null = null;
     const active = new Coordinator({
       record,
       keys,
@@ -146,8 +154,23 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
       archive,
       brought: (members) => broughtSources({ job: record.job, connect: connectTo(budget, certificates), log }, members),
       self: { address, pid: process.pid, name: "coordinator" },
-      onFormed: (cause) => metrics?.formed(cause),
-      onRunning: (formingMs) => metrics?.running(formingMs),
+      onFormed: (cause) => {
+        formedBy = cause;
+        metrics?.formed(cause);
+      },
+      onRunning: ({ generation, members, reason }, formingMs) => {
+        metrics?.running(formingMs);
+        const endMs = systemClock.wallMs();
+        spans?.root(
+          `generation/${generation}`,
+          "coordinating",
+          { startMs: endMs - formingMs, endMs },
+          {
+            ...{ "lockstep.generation": generation, "lockstep.world": members.length, "lockstep.reason": reason },
+            ...(formedBy !== null && { "lockstep.cause": formedBy }),
+          },
+        );
+      },
     });
     running = active;
     handler = {
@@ -178,6 +201,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     return 0;
   } finally {
     onlooking.close();
+    await spans?.close();
     http.close();
     server.close();
     security.close();

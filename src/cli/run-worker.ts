@@ -4,6 +4,7 @@ import { loadJob } from "../adapters/job-file/load-job.ts";
 import { whenParentEnds } from "../adapters/system/child-process.ts";
 import type { Http } from "../adapters/http/server.ts";
 import { measuredStorage } from "../adapters/metrics/measured-storage.ts";
+import type { WorkerTraces } from "../adapters/tracing/worker-traces.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { preloadLibraries } from "../adapters/tfjs/native-addon.ts";
@@ -34,6 +35,7 @@ import { incarnationOf, ProcessContext } from "./process-context.ts";
 import { type OwnCheckpoints, openOwnCheckpoints } from "./replicas.ts";
 import { checkEndpoints, checkListen, checkOwner, openSecurity, type ProcessSecurity, refusalLog } from "./security.ts";
 import { recordingOf, tensorBoardWish } from "./tensorboard.ts";
+import { closeTraces, openWorkerTraces } from "./traces.ts";
 import type { ExchangeCounts } from "./threads/exchange-thread.ts";
 import type { StartedThreads, WorkerThreads } from "./threads/start-worker-threads.ts";
 
@@ -72,6 +74,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
   const { record, keys, budget, coordination } = await findRun(endpoints, jobName, log, security);
   context.note({ run: record.run });
   let own: OwnCheckpoints | null = null;
+  let traces: WorkerTraces | null = null;
   try {
     checkShared(checkpoints, record.replicas);
     if (record.replicas > 0) {
@@ -86,6 +89,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       const leaseRemainingMs = agent?.leaseRemainingMs ?? null;
       return { ...traffic, leaseRemainingMs, refusals: [security.refusals.counts, refusals] };
     });
+    traces = await openWorkerTraces({ job: record.job, run: record.run, process: name }, log);
     const stored = own?.storage ?? local;
     const storage = metrics === null ? stored : measuredStorage(stored, systemClock, metrics);
     const gpuIndex = choice.device === "gpu" ? (args.whole("gpu", 0) ?? 0) : null;
@@ -124,8 +128,12 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
         const { epoch, step } = timings.at(-1)!; // there is one, or nothing is told
         context.note({ epoch, step });
         metrics?.timed(timings);
+        traces?.timed(timings);
       },
-      onBroken: (broken) => agent?.peerBroken(broken),
+      onBroken: (broken) => {
+        traces?.suspected(broken.reason);
+        agent?.peerBroken(broken);
+      },
       onFailure: (error) => fail(error),
     });
     // The compute thread is at the job file and its data meanwhile, and this one has nothing else to do.
@@ -166,6 +174,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
         const { workerId, generation } = standing;
         context.note({ incarnation: incarnationOf(workerId, name), generation });
         metrics?.stood(standing);
+        traces?.stood(standing);
       },
       onWishes: (now) => {
         const wish = askedOf(now, wishes, name);
@@ -204,6 +213,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     }
   } finally {
     own?.close();
+    await closeTraces(traces);
     http.close();
     security.close();
     await coordination.close();

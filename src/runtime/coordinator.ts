@@ -13,6 +13,7 @@ import { decide } from "../core/generation.ts";
 import { causeOf, type GenerationCause } from "../core/generation-cause.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
+import type { Running } from "../core/membership.ts";
 import { type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import type { RunSources } from "../ports/checkpoint-storage.ts";
@@ -51,7 +52,7 @@ export interface CoordinatorOptions {
   /** A generation is formed. */
   readonly onFormed?: (cause: GenerationCause) => void;
   /** It runs. */
-  readonly onRunning?: (formingMs: number) => void;
+  readonly onRunning?: (running: Running, formingMs: number) => void;
 }
 
 /** Between taking over from one coordinator that is gone and from the next, growing: who is mistaken does no harm. */
@@ -348,7 +349,7 @@ export class Coordinator {
       this.#options.onFormed?.(causeOf(view, decision));
       await sweep(coordination, active, litterOf(reading, keys).slice(sweptAtOnce));
     }
-    if (decision.kind === "run") this.#options.onRunning?.(view.formingForMs);
+    if (decision.kind === "run") this.#options.onRunning?.(decision.running, view.formingForMs);
     return true;
   }
 

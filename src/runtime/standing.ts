@@ -10,17 +10,12 @@ export interface Standing {
   /** Null: it stands by. */
   readonly rank: number | null;
   readonly leaseHeld: boolean;
+  /** Why the generation was formed. */
+  readonly reason: string;
 }
 
 export function standingOf(workerId: string, generation: Generation, leaseHeld: boolean): Standing {
   const rank = memberIds(generation).indexOf(workerId);
-  const { kind, members } = generation;
-  return {
-    workerId,
-    generation: generation.generation,
-    kind,
-    world: members.length,
-    rank: rank < 0 ? null : rank,
-    leaseHeld,
-  };
+  const { generation: number, kind, members, reason } = generation;
+  return { workerId, generation: number, kind, world: members.length, rank: rank < 0 ? null : rank, leaseHeld, reason };
 }
