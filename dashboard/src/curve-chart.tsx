@@ -43,7 +43,7 @@ export function CurveChart(props: Props) {
   latest.current = props;
   const { logarithmic } = verticalOf(props).scale;
   const [places, setPlaces] = useState<Places | null>(null);
-  const [said, setSaid] = useState<string | null>(null);
+  const [said, setSaid] = useState<{ readonly text: string; readonly left: number } | null>(null);
   const [cursor, setCursor] = useState<number | null>(null);
 
   // The chart is made anew for another theme, and another kind of scale; else only its data change.
@@ -113,18 +113,29 @@ export function CurveChart(props: Props) {
                 tabIndex={i === places.marks.length - 1 ? 0 : -1}
                 style={{ left: `${left}px`, top: `${places.top}px`, height: `${places.bottom - places.top}px` }}
                 aria-label={mark.text}
-                onMouseEnter={() => setSaid(mark.text)}
+                onMouseEnter={() => setSaid({ text: mark.text, left })}
                 onMouseLeave={() => setSaid(null)}
-                onFocus={() => setSaid(mark.text)}
+                onFocus={() => setSaid({ text: mark.text, left })}
                 onBlur={() => setSaid(null)}
               />
             ))}
           </div>
         )}
-        {said !== null && <p class="tooltip">{said}</p>}
+        {said !== null && (
+          <p class="tooltip" style={besideMark(said.left, box.current?.clientWidth ?? 0)}>
+            {said.text}
+          </p>
+        )}
       </div>
     </figure>
   );
+}
+
+/** To the right of a line in the left half, and to the left of one in the right half. */
+function besideMark(left: number, width: number): Record<"left" | "right", string> {
+  return left < width / 2
+    ? { left: `${left + 10}px`, right: "8px" }
+    : { left: "auto", right: `${width - left + 10}px` };
 }
 
 /** The scale that `curve.svg` would have, and the lowest and highest value on it. */

@@ -51,11 +51,10 @@ async function nameOf(base, paths) {
   return hash.digest("hex").slice(0, 16);
 }
 
-/** lockstep itself as it is here: its sources, what they compile to, and the packages that it needs to run. */
+/** lockstep itself as it is here: its sources, what they compile to, the dashboard's page, and the packages that it needs to run. */
 async function release() {
-  const sources = ["bin", "proto", "src"].flatMap((folder) =>
-    filesBelow(join(root, folder)).map((file) => join(folder, file)),
-  );
+  const folders = ["bin", "proto", "src", "dashboard/dist"].filter((folder) => existsSync(join(root, folder)));
+  const sources = folders.flatMap((folder) => filesBelow(join(root, folder)).map((file) => join(folder, file)));
   const own = [...sources, "LICENSE", "package.json", "package-lock.json", "tsconfig.json"];
   const built = fileURLToPath(await builtModule("cli/main"));
   const dist = built.startsWith(join(root, "dist")) ? [relative(root, dirname(dirname(built)))] : [];

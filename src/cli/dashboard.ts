@@ -1,12 +1,14 @@
 /** `lockstep dashboard`: opens a running job's dashboard, or shows what a finished one has left in its folder. */
 import { spawn } from "node:child_process";
-import { resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { serveDashboard } from "../adapters/http/dashboard.ts";
 import { readPage } from "../adapters/http/page.ts";
 import { serveHttp } from "../adapters/http/server.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { createLog } from "../adapters/system/log.ts";
 import { findProgram } from "../adapters/system/programs.ts";
+import type { RegisteredRun } from "../adapters/system/run-registry.ts";
 import { LockstepError } from "../core/errors.ts";
 import { Refusals } from "../core/refusals.ts";
 import type { Arguments, Command } from "./command.ts";
@@ -48,7 +50,7 @@ async function runDashboard(args: Arguments): Promise<number> {
       hint: "A running job's dashboard shows the run that is trained.",
     });
   }
-  const { http, ...found } = await findJob(job);
+  const { http, ...found } = await findRunning(job);
   if (http === null) {
     throw new LockstepError("usage", `The coordinator of "${found.job}" serves no HTTP.`, {
       hint: "Launch the job again with this version of lockstep.",
@@ -56,6 +58,20 @@ async function runDashboard(args: Arguments): Promise<number> {
   }
   show(args, `http://${http}/`);
   return 0;
+}
+
+/** As `findJob`; of one that is over and has its files here it says how to see them. */
+async function findRunning(job: string | undefined): Promise<RegisteredRun> {
+  try {
+    return await findJob(job);
+  } catch (error) {
+    const folder = job === undefined ? null : join("runs", job);
+    if (folder === null || !(error instanceof LockstepError) || !existsSync(folder)) throw error;
+    throw new LockstepError("usage", `No job "${job}" is running on this machine, and ${folder} holds its files.`, {
+      hint: `\`lockstep dashboard --directory ${folder}\` shows what it has left.`,
+      cause: error,
+    });
+  }
 }
 
 async function serveFinished(args: Arguments, directory: string): Promise<number> {

@@ -73,6 +73,30 @@ const cases: readonly WrongInput[] = [
     files: { token: "secret\n" },
   },
   {
+    what: "the dashboard of a job that is not running and has left nothing",
+    args: ["dashboard", "nothing"],
+    code: "usage",
+    says: ['No job "nothing" was launched on this machine'],
+  },
+  {
+    what: "the dashboard of a folder without a job",
+    args: ["dashboard", "--directory", "elsewhere"],
+    code: "usage",
+    says: ["There is no run of a job with checkpoints in", "A job's folder holds run-1 and logs"],
+  },
+  {
+    what: "the dashboard of a job and of a folder",
+    args: ["dashboard", "digits", "--directory", "elsewhere"],
+    code: "usage",
+    says: ['The job "digits" is named, and --directory too'],
+  },
+  {
+    what: "the dashboard of an older run of a job that is running",
+    args: ["dashboard", "--run", "2"],
+    code: "usage",
+    says: ["--run says which run of a folder is meant, and there is no --directory"],
+  },
+  {
     what: "a token for nothing",
     args: ["worker", "job.ts", "--etcd", "http://127.0.0.1:1", "--checkpoints", "c", "--http-token", "token"],
     code: "usage",
