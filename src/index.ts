@@ -1,6 +1,16 @@
 /** What a job file imports from "lockstep", and a program that uses what a job has trained. */
 import type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
-import type { CsvSource, IdxSource, JobDefinition, NpySource, NpzSource, TextSource, Transform } from "./core/job.ts";
+import type {
+  CsvSource,
+  IdxSource,
+  JobDefinition,
+  JsonLinesSource,
+  NpySource,
+  NpzSource,
+  Separator,
+  TextSource,
+  Transform,
+} from "./core/job.ts";
 
 export type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
 export { LockstepError } from "./core/errors.ts";
@@ -10,6 +20,7 @@ export type {
   DataSource,
   IdxSource,
   JobDefinition,
+  JsonLinesSource,
   LearningRate,
   LearningRateSchedule,
   LossName,
@@ -19,6 +30,7 @@ export type {
   OptimizerDefinition,
   ReportContext,
   SampleShapes,
+  Separator,
   Span,
   TextSource,
   Transform,
@@ -32,11 +44,12 @@ export function defineJob(job: JobDefinition): JobDefinition {
 }
 
 /**
- * A comma-separated file with a header row and a number in every cell.
+ * A file of cells with a header row and a number in every other cell.
  * @param path relative to `--data`, or to the job file without it
  * @param options.label the header of the column to predict; all others are features, in file order
+ * @param options.separator what stands between cells: "," (default), ";" or "\t"
  */
-export function csv(path: string, options: { readonly label: string }): CsvSource {
+export function csv(path: string, options: { readonly label: string; readonly separator?: Separator }): CsvSource {
   return { kind: "csv", path, ...options };
 }
 
@@ -83,6 +96,21 @@ export function npy(options: { readonly features: string; readonly label: string
  */
 export function npz(options: { readonly path: string; readonly features: string; readonly label: string }): NpzSource {
   return { kind: "npz", ...options };
+}
+
+/**
+ * A file with a JSON object in each line: `jsonLines({ path: "houses.jsonl", features: ["area", "rooms"], label: "price" })`.
+ * Values are numbers, booleans (1 and 0), or lists of numbers, which have the same shape in every line.
+ * @param options.path relative to `--data`, or to the job file without it
+ * @param options.features fields, one after the other in a sample; a single one that holds lists keeps their shape
+ * @param options.label the field to predict
+ */
+export function jsonLines(options: {
+  readonly path: string;
+  readonly features: readonly string[];
+  readonly label: string;
+}): JsonLinesSource {
+  return { kind: "json-lines", ...options };
 }
 
 /** Multiplies every value by `factor`. */

@@ -101,7 +101,7 @@ export function joined(path: string, name: string): string {
 
 /** `"a", "b" or "c"`. */
 export function listed(names: readonly string[], conjunction = "or"): string {
-  const quoted = names.map((name) => `"${name}"`);
+  const quoted = names.map((name) => JSON.stringify(name)); // a tab would not be seen
   const last = quoted.pop() ?? "nothing";
   return quoted.length === 0 ? last : `${quoted.join(", ")} ${conjunction} ${last}`;
 }

@@ -65,15 +65,21 @@ export interface ReportContext {
   readonly decodeLabel: (index: number) => number;
 }
 
-export type DataSource = CsvSource | TextSource | IdxSource | NpySource | NpzSource;
+export type DataSource = CsvSource | TextSource | IdxSource | NpySource | NpzSource | JsonLinesSource;
 
-/** A comma-separated file with a header row and numbers in every cell. */
+/** What may stand between the cells of a line. */
+export const separators = [",", ";", "\t"] as const;
+export type Separator = (typeof separators)[number];
+
+/** A file of cells with a header row and numbers in every other cell. */
 export interface CsvSource {
   readonly kind: "csv";
   /** Relative to `--data`; without it, to the folder `data` beside the job file, or to the job file's own. */
   readonly path: string;
   /** The header of the column to predict; all others are features, in file order. */
   readonly label: string;
+  /** Default ",". */
+  readonly separator?: Separator;
 }
 
 /**
@@ -113,6 +119,15 @@ export interface NpzSource {
   readonly path: string;
   /** Names of arrays. */
   readonly features: string;
+  readonly label: string;
+}
+
+/** A file with a JSON object in each line. Values are numbers, booleans, or lists of numbers of one shape. */
+export interface JsonLinesSource {
+  readonly kind: "json-lines";
+  readonly path: string;
+  /** Names of fields, one after the other in a sample; a single one that holds lists keeps their shape. */
+  readonly features: readonly string[];
   readonly label: string;
 }
 

@@ -14,30 +14,38 @@ import {
   wrongField,
 } from "./field-checks.ts";
 import { unreachable } from "./errors.ts";
-import type { DataSource } from "./job.ts";
+import { type DataSource, separators } from "./job.ts";
 
 const sourceFields = {
-  csv: ["kind", "path", "label"],
+  csv: ["kind", "path", "label", "separator"],
   text: ["kind", "paths", "window", "stride"],
   idx: ["kind", "features", "labels", "channels"],
   npy: ["kind", "features", "label"],
   npz: ["kind", "path", "features", "label"],
+  "json-lines": ["kind", "path", "features", "label"],
 } as const satisfies Readonly<Record<DataSource["kind"], readonly string[]>>;
 const sourceKinds = Object.keys(sourceFields) as DataSource["kind"][]; // the table above has exactly the kinds
 const sourceExpected =
-  'csv("file.csv", { label: "column" }), text(["file.txt"], { window: 32, stride: 1 }), idx({ … }), npy({ … }) or npz({ … })';
+  'csv("file.csv", { label: "column" }), text(["file.txt"], { window: 32, stride: 1 }), idx({ … }), npy({ … }), npz({ … }) or jsonLines({ … })';
 
 export const dataSource: Check<DataSource> = (value, path) => {
   if (!isPlainObject(value)) {
     const hint = typeof value === "string" ? `Write csv(${written(value)}, { label: "column" }).` : undefined;
     throw wrongField(path, value, sourceExpected, hint);
   }
-  const kind = oneOf(sourceKinds)(value.kind, joined(path, "kind"));
+  const kind = oneOf(sourceKinds, { tsv: "csv", jsonl: "json-lines", ndjson: "json-lines" })(
+    value.kind,
+    joined(path, "kind"),
+  );
   const source = fieldsOf(value, path, sourceFields[kind], sourceExpected);
   const text = (name: string, what: string) => filledText(what)(source[name], joined(path, name));
   switch (kind) {
-    case "csv":
-      return { kind, path: text("path", aFile), label: text("label", "the header of the column to predict") };
+    case "csv": {
+      const file = { kind, path: text("path", aFile), label: text("label", "the header of the column to predict") };
+      const separator = optional(source.separator, joined(path, "separator"), oneOf(separators));
+      // A comma that is written is one that is left out: the same data.
+      return separator === undefined || separator === "," ? file : { ...file, separator };
+    }
     case "text":
       return {
         kind,
@@ -53,6 +61,13 @@ export const dataSource: Check<DataSource> = (value, path) => {
       return { kind, features: text("features", aFile), label: text("label", aFile) };
     case "npz":
       return { kind, path: text("path", aFile), features: text("features", anArray), label: text("label", anArray) };
+    case "json-lines": {
+      const label = text("label", "the name of the field to predict");
+      const features = nameList(source.features, joined(path, "features"));
+      const at = features.indexOf(label);
+      if (at >= 0) throw wrongField(`${joined(path, "features")}[${at}]`, label, "other fields than the label");
+      return { kind, path: text("path", aFile), features, label };
+    }
     default:
       return unreachable(kind);
   }
@@ -60,6 +75,17 @@ export const dataSource: Check<DataSource> = (value, path) => {
 
 const aFile = "the path of a file";
 const anArray = "the name of an array in the file";
+
+const nameList: Check<readonly string[]> = (value, path) => {
+  const example = typeof value === "string" ? `Write [${written(value)}].` : undefined;
+  if (!Array.isArray(value) || value.length === 0) {
+    throw wrongField(path, value, "a list of one or more names of fields", example);
+  }
+  return value.map((item, index) => {
+    if (value.indexOf(item) < index) throw wrongField(`${path}[${index}]`, item, "each field once");
+    return filledText("the name of a field")(item, `${path}[${index}]`);
+  });
+};
 
 const pathList: Check<readonly string[]> = (value, path) => {
   if (!Array.isArray(value) || value.length === 0) throw wrongField(path, value, "a list of one or more paths");

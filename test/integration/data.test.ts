@@ -56,6 +56,22 @@ describe("a CSV file", () => {
     assert.deepEqual(data.read([]), { count: 0, features: new Float32Array(0), label: new Float32Array(0) });
   });
 
+  it("may have semicolons or tabs between its cells, and is then other data", async () => {
+    const commas = await opened('a,y,"b"\n1,10,2.5\n"3", "30" ,4\n');
+    for (const separator of [";", "\t"] as const) {
+      const name = await fileWith(`a,y,"b"\n1,10,2.5\n"3", "30" ,4\n`.replaceAll(",", separator));
+      const data = await openDataset(csv(name, { label: "y", separator }), folder);
+      assert.deepEqual(data.read([0, 1]), commas.read([0, 1]));
+      assert.notEqual(data.digest, commas.digest);
+      const short = await fileWith(`a,y\n1,2\n3,4\n`.replaceAll(",", separator));
+      const numbers = await openDataset(csv(short, { label: "y", separator }), folder);
+      assert.deepEqual([...numbers.read([1, 0]).label], [4, 2]);
+    }
+    const missing = await fileWith("a\ty\n1\t\n2\t3\n");
+    const { message } = await errorOf(csv(missing, { label: "y", separator: "\t" }));
+    assert.match(message, /line 2, column "y" is empty; expected a number/);
+  });
+
   it("hands out copies", async () => {
     const data = await opened("a,y\n1,10\n");
     data.read([0]).features.fill(99);
@@ -101,7 +117,12 @@ describe("a CSV file", () => {
     ],
     ["a misspelled label", "a,Y\n1,2\n", /no column "y"/, /Did you mean "Y"\?/],
     ["no header row", "1,2,3\n4,5,6\n", /its columns are "1", "2" and "3"/, /first line looks like data/],
-    ["semicolons", "a;y\n1;2\n", /its columns are "a;y"/, /separated by ";"; separate them by commas/],
+    [
+      "semicolons",
+      "a;y\n1;2\n",
+      /its columns are "a;y"/,
+      /separated by ";"; say so: csv\(path, \{ label, separator: ";" \}\)/,
+    ],
     ["two label columns", "y,a,y\n1,2,3\n", /more than one column "y"/],
     ["no features", "y\n1\n", /no other column than the label "y"/],
     ["a short row", "a,b,y\n1,2,3\n4,5\n", /csv, line 3 has 2 cells; expected 3, as in the header/],

@@ -56,3 +56,16 @@ function rows(array: NumberArray, width: number, indices: ArrayLike<number>): Fl
   }
   return values;
 }
+
+/** Rows of numbers that are in memory as float32. `count`: how many there are. */
+export function rowsOf(values: Float32Array, width: number, count: number, indices: ArrayLike<number>): Float32Array {
+  const found = new Float32Array(indices.length * width);
+  for (let row = 0; row < indices.length; row++) {
+    const index = indices[row]!;
+    if (!(index >= 0 && index < count)) {
+      throw new LockstepError("internal", `Sample ${index} was asked for; there are ${count}.`);
+    }
+    found.set(values.subarray(index * width, (index + 1) * width), row * width);
+  }
+  return found;
+}

@@ -1,14 +1,24 @@
 import { LockstepError } from "../../core/errors.ts";
+import type { Separator } from "../../core/job.ts";
 import type { Range } from "../../core/sampler.ts";
 
+/** A quoted cell, and one that is not: each with the separator after it, or at the line's end. */
+const cellPatterns = {
+  ",": [/^[^\S\uFEFF]*"((?:[^"]|"")*)"[^\S\uFEFF]*(?:,|$)/, /^([^",]*)(?:,|$)/],
+  ";": [/^[^\S\uFEFF]*"((?:[^"]|"")*)"[^\S\uFEFF]*(?:;|$)/, /^([^";]*)(?:;|$)/],
+  // A tab is white space too, but ends the cell.
+  "\t": [/^[^\S\uFEFF\t]*"((?:[^"]|"")*)"[^\S\uFEFF\t]*(?:\t|$)/, /^([^"\t]*)(?:\t|$)/],
+} as const satisfies Readonly<Record<Separator, readonly [RegExp, RegExp]>>;
+
 /** Cells of one line. Cells may be quoted; a quote inside quotes is doubled. `where` names the line in errors. */
-export function splitRow(line: string, where: string): string[] {
-  if (!line.includes('"')) return line.split(",");
+export function splitRow(line: string, where: string, separator: Separator): string[] {
+  if (!line.includes('"')) return line.split(separator);
+  const [quotedCell, plainCell] = cellPatterns[separator];
   const cells: string[] = [];
   let rest = line;
   for (;;) {
-    const quoted = /^[^\S\uFEFF]*"((?:[^"]|"")*)"[^\S\uFEFF]*(?:,|$)/.exec(rest);
-    const plain = quoted === null ? /^([^",]*)(?:,|$)/.exec(rest) : null;
+    const quoted = quotedCell.exec(rest);
+    const plain = quoted === null ? plainCell.exec(rest) : null;
     const match = quoted ?? plain;
     if (match === null) {
       throw new LockstepError(
@@ -21,7 +31,7 @@ export function splitRow(line: string, where: string): string[] {
     }
     cells.push(quoted === null ? match[1]! : match[1]!.replaceAll('""', '"'));
     rest = rest.slice(match[0].length);
-    if (!match[0].endsWith(",")) return cells;
+    if (!match[0].endsWith(separator)) return cells;
   }
 }
 
@@ -31,7 +41,6 @@ const blank = /^[^\S\uFEFF]*$/;
 
 export const isBlank = (text: string): boolean => blank.test(text);
 
-const comma = 44;
 const zero = 48;
 /** More than seven digits may not be exact in float32. */
 const exactDigits = 7;
@@ -41,13 +50,19 @@ const exactDigits = 7;
  * whole files consist of, and which take several times as long to read as text. False where it is anything else; `into`
  * holds something meaningless then.
  */
-export function readShortNumbers(bytes: Uint8Array, { begin, end }: Range, into: Float32Array): boolean {
+export function readShortNumbers(
+  bytes: Uint8Array,
+  { begin, end }: Range,
+  into: Float32Array,
+  separator: Separator,
+): boolean {
+  const separatorCode = separator.charCodeAt(0);
   let column = 0;
   let value = 0;
   let digits = 0;
   for (let i = begin; i < end; i++) {
     const byte = bytes[i]!;
-    if (byte === comma) {
+    if (byte === separatorCode) {
       if (digits === 0 || digits > exactDigits || column >= into.length) return false;
       into[column++] = value;
       value = 0;

@@ -1,43 +1,32 @@
-/** Comma-separated numbers under a header row, as one array of features and one of labels. */
+/** Numbers in cells, separated by commas or other characters, under a header row, as one array of features and one of labels. */
 import { createHash } from "node:crypto";
 import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import type { CsvSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
-import type { Range } from "../../core/sampler.ts";
-import type { Dataset, Samples } from "../../ports/dataset.ts";
+import type { Dataset } from "../../ports/dataset.ts";
+import { rowsOf } from "./array-dataset.ts";
+import { byteLines, place, textOf } from "./byte-lines.ts";
 import { cellNumber, isBlank, readShortNumbers, splitRow } from "./csv-row.ts";
 import { locate, readDataFile } from "./read-file.ts";
 
 export async function openCsv(source: CsvSource, baseDirectory: string): Promise<Dataset> {
   const file = locate(source.path, baseDirectory);
   const bytes = await readDataFile(file);
-  const { width, features, label } = readTable(file, bytes, source.label);
-  const settings = JSON.stringify({ kind: "csv", label: source.label });
+  const { width, features, label } = readTable(file, bytes, source);
+  const { separator } = source;
+  const settings = JSON.stringify({ kind: "csv", label: source.label, separator });
   return {
     length: label.length,
     digest: `sha256:${createHash("sha256").update(`${settings}\n`).update(bytes).digest("hex")}`,
     features: { shape: [width] },
     label: { shape: [] },
-    read: (indices) => readRows(indices, width, features, label),
+    read: (indices) => ({
+      count: indices.length,
+      features: rowsOf(features, width, label.length, indices),
+      label: rowsOf(label, 1, label.length, indices),
+    }),
   };
-}
-
-function readRows(indices: ArrayLike<number>, width: number, features: Float32Array, label: Float32Array): Samples {
-  const samples = {
-    count: indices.length,
-    features: new Float32Array(indices.length * width),
-    label: new Float32Array(indices.length),
-  };
-  for (let row = 0; row < indices.length; row++) {
-    const index = indices[row]!;
-    if (!(index >= 0 && index < label.length)) {
-      throw new LockstepError("internal", `Sample ${index} was asked for; there are ${label.length}.`);
-    }
-    samples.features.set(features.subarray(index * width, (index + 1) * width), row * width);
-    samples.label[row] = label[index]!;
-  }
-  return samples;
 }
 
 interface Table {
@@ -47,15 +36,15 @@ interface Table {
   readonly label: Float32Array;
 }
 
-function readTable(file: string, bytes: Buffer, labelColumn: string): Table {
-  const lines = linesOf(bytes);
+function readTable(file: string, bytes: Buffer, { label: labelColumn, separator = "," }: CsvSource): Table {
+  const lines = byteLines(bytes);
   if (lines.length === 0) {
     throw new LockstepError(
       "invalid-data",
       `The data file ${file} is empty; expected a header row and rows of numbers.`,
     );
   }
-  const columns = splitRow(textOf(bytes, lines[0]!), place(file, 0));
+  const columns = splitRow(textOf(bytes, lines[0]!), place(file, 0), separator);
   const labelAt = findLabel(file, columns, labelColumn);
   const count = lines.length - 1;
   if (count === 0) {
@@ -67,8 +56,8 @@ function readTable(file: string, bytes: Buffer, labelColumn: string): Table {
   const numbers = new Float32Array(columns.length);
   for (let row = 0; row < count; row++) {
     const line = lines[row + 1]!;
-    if (!readShortNumbers(bytes, line, numbers)) {
-      const cells = splitRow(textOf(bytes, line), place(file, row + 1));
+    if (!readShortNumbers(bytes, line, numbers, separator)) {
+      const cells = splitRow(textOf(bytes, line), place(file, row + 1), separator);
       if (cells.length !== columns.length) {
         throw ragged(file, row + 1, textOf(bytes, line), cells.length, columns.length);
       }
@@ -83,36 +72,6 @@ function readTable(file: string, bytes: Buffer, labelColumn: string): Table {
     features.set(numbers.subarray(labelAt + 1), row * width + labelAt);
   }
   return { width, features, label };
-}
-
-/** Lines without their ends (LF or CRLF); without a byte-order mark at the file's start, and blank lines at its end. */
-function linesOf(bytes: Buffer): Range[] {
-  const lines: Range[] = [];
-  const hasMark = bytes.subarray(0, byteOrderMark.length).equals(byteOrderMark);
-  for (let begin = hasMark ? byteOrderMark.length : 0; begin < bytes.length; ) {
-    const found = bytes.indexOf(lineFeed, begin);
-    const next = found < 0 ? bytes.length : found;
-    lines.push({ begin, end: found > begin && bytes[found - 1] === carriageReturn ? found - 1 : next });
-    begin = next + 1;
-  }
-  while (lines.length > 0 && isBlank(textOf(bytes, lines.at(-1)!))) lines.pop();
-  return lines;
-}
-
-const lineFeed = 10;
-const carriageReturn = 13;
-const byteOrderMark = Buffer.from("\uFEFF");
-
-/** Anywhere but at a file's start, a byte-order mark is a character like others. */
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-
-function textOf(bytes: Buffer, { begin, end }: Range): string {
-  return decoder.decode(bytes.subarray(begin, end));
-}
-
-/** Where an error is: lines count from 1, and the header is line 1. */
-export function place(file: string, lineIndex: number): string {
-  return `${file}, line ${lineIndex + 1}`;
 }
 
 function findLabel(file: string, columns: readonly string[], label: string): number {
@@ -145,9 +104,11 @@ function missingLabelHint(columns: readonly string[], label: string): string {
   if (columns.every((column) => cellNumber(column) !== null)) {
     return "The first line looks like data: put a header row with the columns' names before it.";
   }
-  const separator = columns.length === 1 ? /[;\t|]/.exec(columns[0]!)?.[0] : undefined;
+  const separator = columns.length === 1 ? /[,;\t|]/.exec(columns[0]!)?.[0] : undefined;
   if (separator !== undefined) {
-    return `The cells seem to be separated by ${JSON.stringify(separator)}; separate them by commas.`;
+    const what = JSON.stringify(separator);
+    const canSay = separator === "|" ? "separate them by commas" : `say so: csv(path, { label, separator: ${what} })`;
+    return `The cells seem to be separated by ${what}; ${canSay}.`;
   }
   return "Name one of the columns as the label.";
 }

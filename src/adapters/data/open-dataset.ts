@@ -3,6 +3,7 @@ import type { DataSource } from "../../core/job.ts";
 import type { Dataset } from "../../ports/dataset.ts";
 import { openCsv } from "./csv.ts";
 import { openIdx } from "./idx.ts";
+import { openJsonLines } from "./json-lines.ts";
 import { openNpy } from "./npy.ts";
 import { openNpz } from "./npz.ts";
 import { openText } from "./text.ts";
@@ -23,6 +24,8 @@ export async function openDataset(source: DataSource, baseDirectory: string): Pr
       return openNpy(source, baseDirectory);
     case "npz":
       return openNpz(source, baseDirectory);
+    case "json-lines":
+      return openJsonLines(source, baseDirectory);
     default:
       return unreachable(source);
   }

@@ -4,8 +4,10 @@ import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import type { DataSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
-import { notANumber, place, ragged } from "./csv.ts";
+import { place } from "./byte-lines.ts";
+import { notANumber, ragged } from "./csv.ts";
 import { cellNumber, splitRow } from "./csv-row.ts";
+import { fieldNumbers } from "./json-lines.ts";
 import { linesOf } from "./lines.ts";
 import { locate } from "./read-file.ts";
 
@@ -35,10 +37,13 @@ export async function featureNames(
   width: number,
   baseDirectory: string,
 ): Promise<readonly string[] | null> {
+  if (source.kind === "json-lines") return source.features.length === width ? source.features : null;
   if (source.kind !== "csv") return null;
   try {
     for await (const { text, number } of linesOf(locate(source.path, baseDirectory))) {
-      const names = splitRow(text, place(source.path, number - 1)).filter((name) => name !== source.label);
+      const names = splitRow(text, place(source.path, number - 1), source.separator ?? ",").filter(
+        (name) => name !== source.label,
+      );
       return names.length === width && new Set(names).size === width ? names : null;
     }
   } catch (error) {
@@ -48,7 +53,7 @@ export async function featureNames(
 }
 
 /**
- * Reads comma-separated rows under a header, or, where the file's name ends in .jsonl, .ndjson or .json, one JSON value a
+ * Reads rows of cells under a header, separated as in the job's data, or, where the file's name ends in .jsonl, .ndjson or .json, one JSON value a
  * line: a list of numbers, a record of them by name, or, for a job that reads text, the text. At most `size` rows at once.
  * `onUnused` hears of columns that no feature has the name of.
  */
@@ -95,14 +100,15 @@ function csvParser(
   { source, width, names }: ExpectedRows,
   onUnused: (columns: readonly string[]) => void,
 ): RowParser {
-  const columns = splitRow(header, place(file, 0));
-  const label = source.kind === "csv" ? source.label : null;
+  const separator = (source.kind === "csv" ? source.separator : undefined) ?? ",";
+  const columns = splitRow(header, place(file, 0), separator);
+  const label = source.kind === "csv" || source.kind === "json-lines" ? source.label : null;
   const others = columns.flatMap((name, at) => (name === label ? [] : [at]));
   const order = names === null ? inOrder() : names.map((name) => byName(name));
   const unused = others.filter((at) => !order.includes(at)).map((at) => columns[at]!);
   if (unused.length > 0) onUnused(unused);
   return (line, file, index, row) => {
-    const cells = splitRow(line, place(file, index));
+    const cells = splitRow(line, place(file, index), separator);
     if (cells.length !== columns.length) throw ragged(file, index, line, cells.length, columns.length);
     for (let i = 0; i < width; i++) {
       const cell = cells[order[i]!]!;
@@ -168,6 +174,7 @@ function jsonParser({ source, width, names }: ExpectedRows): RowParser {
   }
 
   function takeRecord(record: object, where: string, row: Float32Array): void {
+    if (source.kind === "json-lines") return takeList(fieldNumbers(record, source.features, where), where, row);
     if (names === null) {
       throw new LockstepError(
         "invalid-data",
