@@ -174,7 +174,10 @@ function jsonParser({ source, width, names }: ExpectedRows): RowParser {
   }
 
   function takeRecord(record: object, where: string, row: Float32Array): void {
-    if (source.kind === "json-lines") return takeList(fieldNumbers(record, source.features, where), where, row);
+    if (source.kind === "json-lines") {
+      takeList(fieldNumbers(record, source.features, where), where, row);
+      return;
+    }
     if (names === null) {
       throw new LockstepError(
         "invalid-data",
