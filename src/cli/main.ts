@@ -19,6 +19,7 @@ const commands: Readonly<Record<string, () => Promise<Command | CommandGroup>>> 
   stop: async () => (await import("./stop.ts")).stop,
   resume: async () => (await import("./resume.ts")).resume,
   logs: async () => (await import("./logs.ts")).logs,
+  data: async () => (await import("./data.ts")).data,
   check: async () => (await import("./check.ts")).check,
   evaluate: async () => (await import("./evaluate.ts")).evaluate,
   predict: async () => (await import("./predict.ts")).predict,

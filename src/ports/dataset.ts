@@ -1,3 +1,5 @@
+import type { DataColumn } from "../core/data-summary.ts";
+
 /** Samples with random access by index. The same index gives the same values on every node, for ever. */
 export interface Dataset {
   /** How many samples there are. */
@@ -9,6 +11,14 @@ export interface Dataset {
   readonly label: ColumnShape;
   /** Copies the given samples, in the given order. */
   read(indices: ArrayLike<number>): Samples;
+}
+
+/** A dataset that was read from files, and what they say about it. */
+export interface DescribedDataset extends Dataset {
+  /** Absolute paths. */
+  readonly files: readonly string[];
+  /** What the features consist of, in the order of a sample's numbers; and the label. */
+  readonly columns: { readonly features: readonly DataColumn[]; readonly label: DataColumn };
 }
 
 export interface ColumnShape {

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { LockstepError } from "../../core/errors.ts";
 import { formatCount } from "../../core/number-format.ts";
 import { sizeOf } from "../../core/transforms.ts";
-import type { Dataset } from "../../ports/dataset.ts";
+import type { DescribedDataset } from "../../ports/dataset.ts";
 import type { NumberArray } from "./number-array.ts";
 
 /** An array, and the hash of all bytes that it was read from. */
@@ -18,9 +18,16 @@ export function sha256Of(bytes: Uint8Array): string {
 
 /**
  * @param settings what of the job's `data` decides how the arrays become samples: part of the digest
+ * @param files what was read: absolute paths
  * @param channels adds a last dimension of 1 to the features
  */
-export function arrayDataset(features: HashedArray, label: HashedArray, settings: object, channels = false): Dataset {
+export function arrayDataset(
+  features: HashedArray,
+  label: HashedArray,
+  settings: object,
+  files: readonly string[],
+  channels = false,
+): DescribedDataset {
   const [length = 0, ...shape] = features.array.shape;
   const [labels = 0, ...labelShape] = label.array.shape;
   if (length !== labels) {
@@ -37,6 +44,11 @@ export function arrayDataset(features: HashedArray, label: HashedArray, settings
     digest: `sha256:${createHash("sha256").update(text).digest("hex")}`,
     features: { shape: row },
     label: { shape: labelShape },
+    files,
+    columns: {
+      features: [{ name: null, type: features.array.type, shape: row }],
+      label: { name: null, type: label.array.type, shape: labelShape },
+    },
     read: (indices) => ({
       count: indices.length,
       features: rows(features.array, sizeOf(row), indices),

@@ -1,19 +1,20 @@
 /** Numbers in cells, separated by commas or other characters, under a header row, as one array of features and one of labels. */
 import { createHash } from "node:crypto";
+import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import type { CsvSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
-import type { Dataset } from "../../ports/dataset.ts";
+import type { DescribedDataset } from "../../ports/dataset.ts";
 import { rowsOf } from "./array-dataset.ts";
 import { byteLines, place, textOf } from "./byte-lines.ts";
 import { cellNumber, isBlank, readShortNumbers, splitRow } from "./csv-row.ts";
 import { locate, readDataFile } from "./read-file.ts";
 
-export async function openCsv(source: CsvSource, baseDirectory: string): Promise<Dataset> {
+export async function openCsv(source: CsvSource, baseDirectory: string): Promise<DescribedDataset> {
   const file = locate(source.path, baseDirectory);
   const bytes = await readDataFile(file);
-  const { width, features, label } = readTable(file, bytes, source);
+  const { width, names, features, label } = readTable(file, bytes, source);
   const { separator } = source;
   const settings = JSON.stringify({ kind: "csv", label: source.label, separator });
   return {
@@ -21,6 +22,8 @@ export async function openCsv(source: CsvSource, baseDirectory: string): Promise
     digest: `sha256:${createHash("sha256").update(`${settings}\n`).update(bytes).digest("hex")}`,
     features: { shape: [width] },
     label: { shape: [] },
+    files: [file],
+    columns: { features: names.map(numberColumn), label: numberColumn(source.label) },
     read: (indices) => ({
       count: indices.length,
       features: rowsOf(features, width, label.length, indices),
@@ -29,9 +32,14 @@ export async function openCsv(source: CsvSource, baseDirectory: string): Promise
   };
 }
 
+function numberColumn(name: string): DataColumn {
+  return { name, type: "number", shape: [] };
+}
+
 interface Table {
   /** Number of feature columns. */
   readonly width: number;
+  readonly names: readonly string[];
   readonly features: Float32Array;
   readonly label: Float32Array;
 }
@@ -71,7 +79,7 @@ function readTable(file: string, bytes: Buffer, { label: labelColumn, separator 
     features.set(numbers.subarray(0, labelAt), row * width);
     features.set(numbers.subarray(labelAt + 1), row * width + labelAt);
   }
-  return { width, features, label };
+  return { width, names: columns.toSpliced(labelAt, 1), features, label };
 }
 
 function findLabel(file: string, columns: readonly string[], label: string): number {

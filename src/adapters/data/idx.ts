@@ -6,7 +6,7 @@ import { kMaxLength } from "node:buffer";
 import { constants, gunzipSync } from "node:zlib";
 import { LockstepError } from "../../core/errors.ts";
 import type { IdxSource } from "../../core/job.ts";
-import type { Dataset } from "../../ports/dataset.ts";
+import type { DescribedDataset } from "../../ports/dataset.ts";
 import { arrayDataset, type HashedArray, sha256Of } from "./array-dataset.ts";
 import { type ArrayLayout, type ElementType, numberArray, sizeBytesOf } from "./number-array.ts";
 import { locate, readBytes } from "./read-file.ts";
@@ -23,14 +23,15 @@ const elementTypes: Readonly<Record<number, ElementType>> = {
 /** The longest header: 255 dimensions. */
 const maximumHeaderBytes = 4 + 4 * 255;
 
-export async function openIdx(source: IdxSource, baseDirectory: string): Promise<Dataset> {
+export async function openIdx(source: IdxSource, baseDirectory: string): Promise<DescribedDataset> {
   const open = async (path: string) => {
     const file = locate(path, baseDirectory);
     return decodeIdx(file, await readBytes(file));
   };
   const features = await open(source.features);
   const labels = await open(source.labels);
-  return arrayDataset(features, labels, { kind: "idx", channels: source.channels }, source.channels);
+  const files = [source.features, source.labels].map((path) => locate(path, baseDirectory));
+  return arrayDataset(features, labels, { kind: "idx", channels: source.channels }, files, source.channels);
 }
 
 /** The hash is over the unpacked bytes: a file and its gzip are the same data. `bytes` are the result's own from here on. */

@@ -1,10 +1,11 @@
 /** JSON lines: an object a line, whose named fields are numbers, booleans, or lists of numbers of one shape. */
 import { createHash } from "node:crypto";
+import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { JsonLinesSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
 import { sizeOf } from "../../core/transforms.ts";
-import type { Dataset } from "../../ports/dataset.ts";
+import type { DescribedDataset } from "../../ports/dataset.ts";
 import { rowsOf } from "./array-dataset.ts";
 import { byteLines, place, textOf } from "./byte-lines.ts";
 import { isBlank } from "./csv-row.ts";
@@ -22,12 +23,12 @@ interface Column {
   readonly values: Float32Array;
 }
 
-export async function openJsonLines(source: JsonLinesSource, baseDirectory: string): Promise<Dataset> {
+export async function openJsonLines(source: JsonLinesSource, baseDirectory: string): Promise<DescribedDataset> {
   const file = locate(source.path, baseDirectory);
   return decodeJsonLines(file, await readDataFile(file), source);
 }
 
-export function decodeJsonLines(file: string, bytes: Buffer, source: JsonLinesSource): Dataset {
+export function decodeJsonLines(file: string, bytes: Buffer, source: JsonLinesSource): DescribedDataset {
   const lines = byteLines(bytes);
   if (lines.length === 0) {
     throw new LockstepError("invalid-data", `The data file ${file} is empty; expected a JSON object in each line.`);
@@ -47,12 +48,18 @@ export function decodeJsonLines(file: string, bytes: Buffer, source: JsonLinesSo
     digest: `sha256:${createHash("sha256").update(`${settings}\n`).update(bytes).digest("hex")}`,
     features: { shape: shapeOf(features, [features.width]) },
     label: { shape: shapeOf(label, []) },
+    files: [file],
+    columns: { features: columnsOf(features), label: columnsOf(label)[0]! }, // the label is one field
     read: (indices) => ({
       count: indices.length,
       features: rowsOf(features.values, features.width, lines.length, indices),
       label: rowsOf(label.values, label.width, lines.length, indices),
     }),
   };
+}
+
+function columnsOf({ names, shapes }: Column): readonly DataColumn[] {
+  return names.map((name, i) => ({ name, type: "number", shape: shapes[i]! }));
 }
 
 /** A single list keeps its shape. */

@@ -4,7 +4,7 @@
  */
 import { LockstepError } from "../../core/errors.ts";
 import type { NpySource } from "../../core/job.ts";
-import type { Dataset } from "../../ports/dataset.ts";
+import type { DescribedDataset } from "../../ports/dataset.ts";
 import { arrayDataset, type HashedArray, sha256Of } from "./array-dataset.ts";
 import { type ArrayLayout, type ElementType, numberArray } from "./number-array.ts";
 import { locate, readBytes } from "./read-file.ts";
@@ -26,14 +26,15 @@ const elementTypes: Readonly<Record<string, ElementType>> = {
 
 const magic = Buffer.from("\x93NUMPY", "latin1");
 
-export async function openNpy(source: NpySource, baseDirectory: string): Promise<Dataset> {
+export async function openNpy(source: NpySource, baseDirectory: string): Promise<DescribedDataset> {
   const open = async (path: string) => {
     const file = locate(path, baseDirectory);
     return decodeNpy(file, await readBytes(file));
   };
   const features = await open(source.features);
   const label = await open(source.label);
-  return arrayDataset(features, label, { kind: "npy" });
+  const files = [source.features, source.label].map((path) => locate(path, baseDirectory));
+  return arrayDataset(features, label, { kind: "npy" }, files);
 }
 
 /** `name`: of the file, or of the array in its archive. `bytes` are the result's own from here on. */

@@ -3,18 +3,18 @@ import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import type { NpzSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
-import type { Dataset } from "../../ports/dataset.ts";
+import type { DescribedDataset } from "../../ports/dataset.ts";
 import { arrayDataset, type HashedArray } from "./array-dataset.ts";
 import { decodeNpy } from "./npy.ts";
 import { locate, readBytes } from "./read-file.ts";
 import { unpackEntry, zipEntries } from "./zip.ts";
 
-export async function openNpz(source: NpzSource, baseDirectory: string): Promise<Dataset> {
+export async function openNpz(source: NpzSource, baseDirectory: string): Promise<DescribedDataset> {
   const file = locate(source.path, baseDirectory);
   const bytes = await readBytes(file);
   const features = decodeNpz(file, bytes, source.features);
   const label = decodeNpz(file, bytes, source.label);
-  return arrayDataset(features, label, { kind: "npz" });
+  return arrayDataset(features, label, { kind: "npz" }, [file]);
 }
 
 /** One array of the archive. */

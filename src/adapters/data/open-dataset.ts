@@ -1,6 +1,6 @@
 import { unreachable } from "../../core/errors.ts";
 import type { DataSource } from "../../core/job.ts";
-import type { Dataset } from "../../ports/dataset.ts";
+import type { DescribedDataset } from "../../ports/dataset.ts";
 import { openCsv } from "./csv.ts";
 import { openIdx } from "./idx.ts";
 import { openJsonLines } from "./json-lines.ts";
@@ -12,7 +12,7 @@ import { openText } from "./text.ts";
  * Reads a job's data into memory. Relative paths start at `baseDirectory`. Everything wrong with the files is an
  * "invalid-data" error that names the file and the place in it.
  */
-export async function openDataset(source: DataSource, baseDirectory: string): Promise<Dataset> {
+export async function openDataset(source: DataSource, baseDirectory: string): Promise<DescribedDataset> {
   switch (source.kind) {
     case "csv":
       return openCsv(source, baseDirectory);

@@ -5,12 +5,12 @@
 import { createHash } from "node:crypto";
 import { LockstepError } from "../../core/errors.ts";
 import type { TextSource } from "../../core/job.ts";
-import type { Dataset, Samples } from "../../ports/dataset.ts";
+import type { DescribedDataset, Samples } from "../../ports/dataset.ts";
 import { expandPaths } from "./expand-paths.ts";
 import { readDataFile } from "./read-file.ts";
 import { firstInvalidByte } from "./utf8.ts";
 
-export async function openText(source: TextSource, baseDirectory: string): Promise<Dataset> {
+export async function openText(source: TextSource, baseDirectory: string): Promise<DescribedDataset> {
   const files = await expandPaths(source.paths, baseDirectory);
   const { window, stride } = source;
   const hash = createHash("sha256").update(`${JSON.stringify({ kind: "text", window, stride })}\n`);
@@ -28,6 +28,11 @@ export async function openText(source: TextSource, baseDirectory: string): Promi
     digest: `sha256:${hash.digest("hex")}`,
     features: { shape: [window] },
     label: { shape: [] },
+    files,
+    columns: {
+      features: [{ name: null, type: "character", shape: [window] }],
+      label: { name: null, type: "character", shape: [] },
+    },
     read: (indices) => readWindows(indices, texts, firsts, window, stride),
   };
 }

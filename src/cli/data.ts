@@ -1,0 +1,65 @@
+/** `lockstep data`: what was read from a job's data files. */
+import { openDataset } from "../adapters/data/open-dataset.ts";
+import { loadJob } from "../adapters/job-file/load-job.ts";
+import { dataText } from "../adapters/terminal/data-table.ts";
+import { DataSummary } from "../core/data-summary.ts";
+import type { DataSource, Job } from "../core/job.ts";
+import { splitSamples } from "../core/sampler.ts";
+import type { DataReport } from "../core/data-report.ts";
+import type { Arguments, Command } from "./command.ts";
+import { dataDirectoryOf, shared } from "./common.ts";
+
+export const data: Command = {
+  name: "data",
+  summary: "Show what a job's data is: files, columns, ranges, classes, the split, a few samples.",
+  argument: { name: "JOB.ts", help: "the job file" },
+  options: { data: shared.data, json: shared.json },
+  details: "Reads all of it, before pre-processing; needs no engine and starts nothing.",
+  run: runData,
+};
+
+/** Rows that are read at once: bounds the memory, and decides nothing. */
+const rowsAtOnce = 1024;
+const samplesShown = 3;
+
+async function runData(args: Arguments): Promise<number> {
+  const { job, directory } = await loadJob(args.argument);
+  const folder = dataDirectoryOf(args, directory);
+  const training = await reportOf(job.data, folder, job);
+  const test = job.test && (await reportOf(job.test, folder, { seed: job.seed, validation: null }));
+  const report = { job: job.name, data: training, test };
+  process.stdout.write(args.flag("json") ? `${JSON.stringify(report)}\n` : `${dataText(report)}\n`);
+  return 0;
+}
+
+async function reportOf(
+  source: DataSource,
+  folder: string,
+  job: Pick<Job, "seed" | "validation">,
+): Promise<DataReport> {
+  const dataset = await openDataset(source, folder);
+  const split = splitSamples(job.seed, dataset.length, job.validation);
+  const summary = new DataSummary(dataset.columns.features, dataset.columns.label);
+  for (const part of ["training", "validation"] as const) {
+    for (let begin = 0; begin < split[part].length; begin += rowsAtOnce) {
+      const { features, label, count } = dataset.read(split[part].subarray(begin, begin + rowsAtOnce));
+      summary.add(part, features, label, count);
+    }
+  }
+  const shown = Array.from({ length: Math.min(samplesShown, dataset.length) }, (_, index) => {
+    const { features, label } = dataset.read([index]);
+    return { features: Array.from(features), label: Array.from(label) };
+  });
+  return {
+    format: source.kind,
+    files: dataset.files,
+    digest: dataset.digest,
+    samples: dataset.length,
+    split: { training: split.training.length, validation: split.validation.length, take: job.validation?.take ?? null },
+    shapes: { features: dataset.features.shape, label: dataset.label.shape },
+    features: summary.features,
+    label: summary.label,
+    classes: summary.classes,
+    first: shown,
+  };
+}

@@ -1,0 +1,24 @@
+import type { ClassCount, ColumnSummary } from "./data-summary.ts";
+import type { DataSource } from "./job.ts";
+
+/** What `lockstep data` says of a set of samples. */
+export interface DataReport {
+  readonly format: DataSource["kind"];
+  /** Absolute paths. */
+  readonly files: readonly string[];
+  readonly digest: string;
+  readonly samples: number;
+  readonly split: {
+    readonly training: number;
+    readonly validation: number;
+    /** How the validation samples are chosen; null where there are none. */
+    readonly take: "random" | "last" | null;
+  };
+  /** Of one sample. */
+  readonly shapes: { readonly features: readonly number[]; readonly label: readonly number[] };
+  readonly features: readonly ColumnSummary[];
+  readonly label: ColumnSummary;
+  readonly classes: readonly ClassCount[] | null;
+  /** The first samples, before pre-processing. */
+  readonly first: readonly { readonly features: readonly number[]; readonly label: readonly number[] }[];
+}

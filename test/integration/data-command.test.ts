@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { test } from "node:test";
+import { exitCodes } from "../../src/core/errors.ts";
+import { useUser } from "../fixtures/cli.ts";
+import { idxBytes } from "../fixtures/idx.ts";
+
+const user = useUser();
+const limit = { timeout: 120_000 };
+
+const jobOf = (data: string) => `import { csv, defineJob, idx, text } from "lockstep";
+export default defineJob({
+  name: "shown",
+  data: ${data},
+  validation: { fraction: 0.25, take: "last" },
+  model: () => { throw new Error("is not built"); },
+  compile: { optimizer: { kind: "sgd", learningRate: 0.1 }, loss: "meanSquaredError" },
+  batchSize: 2,
+  epochs: 1,
+});
+`;
+
+test("data tells of files, types, ranges, classes and the split, as JSON and for people", limit, async () => {
+  await writeFile(user().at("x"), idxBytes([4, 1, 2], [0, 10, 20, 30, 40, 50, 60, 255]));
+  await writeFile(user().at("y"), idxBytes([4], [3, 1, 3, 1]));
+  const job = await user().write("job.ts", jobOf('idx({ features: "x", labels: "y" })'));
+  const { code, stdout, stderr } = await user().run("data", job, "--json");
+  assert.deepEqual([code, stderr], [0, ""]);
+  const { data, ...others } = JSON.parse(stdout) as { data: Record<string, unknown> };
+  assert.deepEqual(others, { job: "shown", test: null });
+  assert.match(String(data.digest), /^sha256:[0-9a-f]{64}$/);
+  assert.deepEqual(data, {
+    format: "idx",
+    files: [user().at("x"), user().at("y")],
+    digest: data.digest,
+    samples: 4,
+    split: { training: 3, validation: 1, take: "last" },
+    shapes: { features: [1, 2], label: [] },
+    features: [{ name: null, type: "uint8", shape: [1, 2], minimum: 0, maximum: 255, mean: 58.125 }],
+    label: { name: null, type: "uint8", shape: [], minimum: 1, maximum: 3, mean: 2 },
+    classes: [
+      { value: 1, training: 1, validation: 1 },
+      { value: 3, training: 2, validation: 0 },
+    ],
+    first: [
+      { features: [0, 10], label: [3] },
+      { features: [20, 30], label: [1] },
+      { features: [40, 50], label: [3] },
+    ],
+  });
+  const people = (await user().run("data", job)).stdout;
+  assert.match(people, /^split +3 for training, 1 for validation \(last\)$/m);
+  assert.match(people, /^features +– +uint8 +1 × 2 +0 +255 +58\.13$/m);
+  assert.match(people, /^3 +2 +0$/m);
+  assert.match(people, /^sample 0: 3 ← 0, 10$/m);
+});
+
+test(
+  "data shows characters as such, columns by their names, and what is wrong with a file as its own exit code",
+  limit,
+  async () => {
+    await writeFile(user().at("a.txt"), "abcb");
+    const text = await user().write(
+      "text.ts",
+      jobOf('text("a.txt", { window: 1, stride: 1 })').replace(/validation.*\n/, ""),
+    );
+    const shown = (await user().run("data", text)).stdout;
+    assert.match(shown, /^"b" +2$/m);
+    assert.match(shown, /^sample 0: "b" ← "a"$/m);
+    await writeFile(user().at("a.tsv"), "one\tyes\ttwo\n1\t0\t2\n5\t0.5\t2\n");
+    const tsv = await user().write("tsv.ts", jobOf('csv("a.tsv", { label: "yes", separator: "\\t" })'));
+    const columns = (await user().run("data", tsv)).stdout;
+    assert.match(
+      columns,
+      /^features +one +number +– +1 +5 +3\.000\n +two +number +– +2 +2 +2\.000\nlabel +yes +number +– +0 +0\.5 +0\.2500$/m,
+    );
+    await writeFile(user().at("a.tsv"), "one\tyes\n1\t\n");
+    const wrong = await user().run("data", tsv);
+    assert.equal(wrong.code, exitCodes["invalid-data"]);
+    assert.match(wrong.stderr, /a\.tsv, line 2, column "yes" is empty/);
+  },
+);
