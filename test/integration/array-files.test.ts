@@ -97,6 +97,9 @@ describe("IDX files", () => {
     for (const [code, hex, values] of cases) {
       const bytes = Buffer.from(`0000${code.toString(16).padStart(2, "0")}0100000002${hex}`, "hex");
       assert.deepEqual([...valuesOf(decodeIdx("a", bytes))], values, `type ${code}`);
+      // With a second dimension, numbers of eight bytes begin between two multiples of eight.
+      const two = Buffer.from(`0000${code.toString(16).padStart(2, "0")}020000000200000001${hex}`, "hex");
+      assert.deepEqual([...valuesOf(decodeIdx("a", two))], values, `type ${code}, two dimensions`);
     }
   });
 
