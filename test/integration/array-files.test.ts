@@ -165,7 +165,7 @@ describe("NPY and NPZ files", () => {
         npyBytes("'<f8'", "(2, 2)", Buffer.from(Float64Array.of(1, 2, 3, 1e300).buffer)),
         /element at \[1, 1\] is infinite, or too large/,
       ],
-      [npyBytes("'|u1'", "(1, 2)", two), /^bad\.npy has 1 samples, and y\.npy has labels for 2/],
+      [npyBytes("'|u1'", "(1, 2)", two), /^bad\.npy has 1 sample, and y\.npy has labels for 2/],
     ];
     for (const [bytes, says] of cases) {
       await write("bad.npy", bytes);

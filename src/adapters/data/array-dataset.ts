@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { LockstepError } from "../../core/errors.ts";
 import { formatCount } from "../../core/number-format.ts";
+import { plural } from "../../core/summary-table.ts";
 import { sizeOf } from "../../core/transforms.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
 import type { NumberArray } from "./number-array.ts";
@@ -33,7 +34,7 @@ export function arrayDataset(
   if (length !== labels) {
     throw new LockstepError(
       "invalid-data",
-      `${features.array.name} has ${formatCount(length)} samples, and ${label.array.name} has labels for ${formatCount(labels)}; expected one for each.`,
+      `${features.array.name} has ${plural(length, "sample")}, and ${label.array.name} has labels for ${formatCount(labels)}; expected one for each.`,
       { hint: "Give the two that belong together: one may be of the training data, and the other of the test data." },
     );
   }
