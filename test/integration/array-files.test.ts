@@ -20,6 +20,8 @@ import { pythonWithNumpy, runPython } from "../fixtures/numpy.ts";
 let folder = "";
 before(async () => {
   folder = await mkdtemp(path.join(tmpdir(), "lockstep-arrays-"));
+  await write("images", images);
+  await write("labels", labels);
 });
 after(() => rm(folder, { recursive: true, force: true }));
 
@@ -61,8 +63,6 @@ const labels = idxBytes([3], [7, 8, 9]);
 
 describe("IDX files", () => {
   it("give samples by index in the shape of their header, with a channel if it is asked for", async () => {
-    await write("images", images);
-    await write("labels", labels);
     const data = await openDataset(idx({ features: "images", labels: "labels" }), folder);
     assert.deepEqual([data.length, data.features.shape, data.label.shape], [3, [2, 2], []]);
     assert.deepEqual(data.read([2, 0, 2]), {
