@@ -78,7 +78,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace:
       '    const counting = point as { hints?: number };\n    counting.hints = (counting.hints ?? 0) + 1;\n    const verdict = counting.hints < members.length ? "waiting" : agreement(arrivals, arrivals.length);',
     seeds: 300,
-    foundBy: 2,
+    foundBy: 5,
   },
   {
     name: "without a hint nothing is read again",
@@ -133,7 +133,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace:
       "encodeJson(point.end) }] : []),\n      ],\n    ).catch(() => ({ succeeded: false }));\n    if (!succeeded) {",
     seeds: 1000,
-    foundBy: 41,
+    foundBy: 88,
   },
   {
     name: "states that differ are taken for one",
@@ -151,7 +151,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: 'if (!base) return { source: { kind: "seed" }, origin };',
     replace: 'if (!member || !base) return { source: { kind: "seed" }, origin };',
     seeds: 300,
-    foundBy: 2,
+    foundBy: 5,
   },
   {
     name: "the source is the first report",
@@ -223,7 +223,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: '        { kind: "put", key, value: known.value },\n',
     replace: "",
     seeds: 300,
-    foundBy: 2,
+    foundBy: 5,
   },
   {
     name: "a save that nobody can agree on any more is waited for",
@@ -232,7 +232,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: 'return point.kind === "save" && !point.agreed && point.generation < generation;',
     replace: 'return point.kind === "save" && point.generation < 0 && generation < 0;',
     seeds: 500,
-    foundBy: 4,
+    foundBy: 274,
   },
   {
     name: "a vote for a save is only one's own",
@@ -268,7 +268,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "progress.step === 0 ? 0 : maxUncoveredBoundaries;\n    await view.until(({ latest }) => leadership.uncovered <= limit && latest && isSince(latest.value, progress), over);",
     replace: "maxUncoveredBoundaries;\n    await view.until(() => leadership.uncovered <= limit, over);",
     seeds: 100,
-    foundBy: 45,
+    foundBy: 83,
   },
   {
     name: "the order of states knows nothing of closed epochs",
@@ -340,7 +340,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: 'return view.until(({ stop }) => stop && "stopped", over);',
     replace: "return view.until(() => null, over);",
     seeds: 1000,
-    foundBy: 304,
+    foundBy: 359,
   },
   {
     name: "what was published at an epoch's last step covers the closed epoch",
@@ -385,7 +385,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "    this.#progress = decodeJson<Progress>(state.progress);",
     replace: "    this.#progress = { ...decodeJson<Progress>(state.progress), best: null };",
     seeds: 300,
-    foundBy: 2,
+    foundBy: 8,
   },
   {
     name: "the digest knows nothing of the sums",
@@ -430,7 +430,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "  if (generation && memberIds(",
     replace: '  if (now.isLeaving) return { kind: "drained", generation };\n  if (generation && memberIds(',
     seeds: 500,
-    foundBy: 4,
+    foundBy: 30,
   },
   {
     name: "an earlier stop stops every run after it",
@@ -493,7 +493,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "!(state === undefined && isBehind)",
     replace: "state !== undefined",
     seeds: 1500,
-    foundBy: 92,
+    foundBy: 47,
   },
   {
     name: "a checkpoint is published before others have a copy of it",
