@@ -1,5 +1,19 @@
 // `import … from "lockstep"` in plain JavaScript, where nothing translates TypeScript: the compiled form of src/index.ts.
 import { builtModule } from "./build.mjs";
 
-export const { csv, defineJob, loadCheckpoint, LockstepError, oneHot, reshape, scale, standardize, text, vocabulary } =
-  await import(await builtModule("index"));
+export const {
+  csv,
+  defineJob,
+  idx,
+  jsonLines,
+  loadCheckpoint,
+  LockstepError,
+  npy,
+  npz,
+  oneHot,
+  reshape,
+  scale,
+  standardize,
+  text,
+  vocabulary,
+} = await import(await builtModule("index"));

@@ -9,7 +9,6 @@ import { tcpLiveness } from "../adapters/system/liveness.ts";
 import type { Spans } from "../adapters/tracing/tracer.ts";
 import type { GenerationCause } from "../core/generation-cause.ts";
 import { jobFields } from "../core/job-fields.ts";
-import type { LogFields } from "../ports/log.ts";
 import { Coordinator } from "../runtime/coordinator.ts";
 import { noteWish } from "../runtime/note-wish.ts";
 import { openRunWhenLeft, workerCounts } from "../runtime/open-run.ts";
@@ -86,7 +85,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const context = new ProcessContext();
   let running: Coordinator | null = null;
   let spans: Spans | null = null;
-  const standing = () => ({ ...context.fields, ...placeOf(running) });
+  const standing = () => ({ ...context.fields, ...running?.place });
   const onlooking = new Onlooking(processLog(args, standing).with({ role: "coordinator" }));
   const { log } = onlooking;
   const { job } = await loadJob(args.argument);
@@ -209,11 +208,4 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     // A worker's connection that is only half closed keeps the process; nothing is left that it could wait for.
     setTimeout(() => process.exit(), lastWordsMs).unref();
   }
-}
-
-/** Where the run stands, as far as it was read. */
-function placeOf(running: Coordinator | null): LogFields {
-  if (!running?.hasRead) return {};
-  const { generation, epoch, step } = running.status();
-  return { generation, epoch, step };
 }

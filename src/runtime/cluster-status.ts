@@ -113,6 +113,22 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
   };
 }
 
+/** Where the run stands, as every line of a coordinator's log tells it: cheap, and nothing is asked that may say something itself. */
+export function placeOf(
+  { entries, epochs, generation }: RunReading,
+  keys: Keys,
+  progresses: readonly WorkerProgress[],
+) {
+  const latest = readValue<CheckpointPointer>(entries, keys.latest);
+  const committed = epochs.at(-1);
+  const reported = progresses.map(({ step }) => step);
+  return {
+    generation: generation?.generation ?? 0,
+    epoch: committed?.epoch ?? latest?.epoch ?? 0,
+    step: Math.max(0, ...reported, committed?.state.step ?? 0, latest?.step ?? 0),
+  };
+}
+
 /** Of every committed epoch the record; of those whose records etcd has lost, what the state remembers. */
 export function historyOf({ entries, epochs }: RunReading, keys: Keys): readonly EpochHistory[] {
   const recorded = epochs.flatMap(({ epoch, state, metrics, improved, setAside }): EpochHistory[] =>

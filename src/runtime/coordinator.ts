@@ -24,7 +24,7 @@ import type { Log } from "../ports/log.ts";
 import { AbsentMembers } from "./absent-members.ts";
 import { FormingPatience } from "./forming-patience.ts";
 import { goneAmong } from "./gone-members.ts";
-import { clusterStatus, type WorkerProgress } from "./cluster-status.ts";
+import { clusterStatus, placeOf, type WorkerProgress } from "./cluster-status.ts";
 import { type BroughtSources, bringersIn } from "./brought-checkpoints.ts";
 import { Decoder } from "./decoder.ts";
 import { type Act, tellDecision } from "./decision-log.ts";
@@ -372,6 +372,11 @@ export class Coordinator {
       leaseRemainingMs: this.#lease?.remainingMs() ?? null,
       latestWrittenAtMs: written?.writtenAtMs ?? null,
     };
+  }
+
+  /** Where the run stands; null before anything was read. */
+  get place(): ReturnType<typeof placeOf> | null {
+    return this.#reading && placeOf(this.#reading, this.#options.keys, this.#progress.told().progresses);
   }
 
   /** Whether there is a status. */

@@ -78,9 +78,13 @@ test(
     const { weightsDigest, history, steps } = finished(second);
     assert.deepEqual([weightsDigest, history, steps], [whole.weightsDigest, whole.history, whole.steps]);
     const log = await readFile(user.at("runs", "killed", "logs", "worker-0.log"), "utf8");
-    const taken = /took the state.*\bstep[":= ]+(\d+)/.exec(log.slice(log.lastIndexOf("took the state")));
-    assert.ok(Number(taken?.[1]) >= saved.latest!.step, log.slice(-2000));
-    assert.notEqual(Number(taken?.[1]) % 320, 0, "in the middle of an epoch");
+    const lines = log
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Line);
+    const taken = Number(lines.findLast(({ message }) => message === "took the state")?.step);
+    assert.ok(taken >= saved.latest!.step, log.slice(-2000));
+    assert.notEqual(taken % 320, 0, "in the middle of an epoch");
   },
 );
 

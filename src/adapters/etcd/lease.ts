@@ -81,8 +81,9 @@ export class KeptLease implements Lease {
    */
   lose(reason: string): void {
     if (this.lost.aborted) return;
-    this.#options.log.warn("lease lost", { lease: this.id, ttlMs: this.ttlMs, reason });
+    // First: whoever writes the line may ask whether the lease is held.
     this.#lost.abort(new Error(`The lease ${this.id} is over: ${reason}.`));
+    this.#options.log.warn("lease lost", { lease: this.id, ttlMs: this.ttlMs, reason });
     void this.#revokeAtFirstContact();
   }
 
