@@ -15,6 +15,7 @@ import type { RecentDecisions } from "./recent-decisions.ts";
 import { pin, unpin } from "./pins.ts";
 import type { RunArchive } from "./rebuild-run.ts";
 import type { RunReading } from "./run-reading.ts";
+import { SeenCheckpoints } from "./seen-checkpoints.ts";
 import { readTimeline } from "./timeline.ts";
 
 export interface LiveDashboardOptions {
@@ -35,22 +36,21 @@ export interface LiveDashboardOptions {
 /** The name under which the page pins. */
 const pinName = "dashboard";
 const readerPrefix = "reader-";
-/** One that is not where it should be is looked for again after this. */
-const lookAgainMs = 30_000;
 const askEtcdEveryMs = 5000;
 
 export class LiveDashboard implements DashboardSource {
   readonly download: DashboardSource["download"];
   readonly #options: LiveDashboardOptions;
   #timeline: { readonly of: string; readonly entries: readonly TimelineEntry[] } = { of: "", entries: [] };
-  readonly #sizes = new Map<string, number>();
-  #lookedMs = Number.NEGATIVE_INFINITY;
-  #looked = "";
+  /** Null: this process sees no checkpoints. */
+  readonly #seen: SeenCheckpoints | null;
   #etcd: { readonly health: Promise<EtcdHealth>; readonly atMs: number } | null = null;
 
   constructor(options: LiveDashboardOptions) {
     this.#options = options;
     this.download = options.download;
+    const { archive, record, clock } = options;
+    this.#seen = archive && new SeenCheckpoints(() => archive.checkpointsOf(record.run), clock);
   }
 
   async view(): Promise<DashboardView> {
@@ -116,14 +116,14 @@ export class LiveDashboard implements DashboardSource {
     { best, latest }: ClusterStatus,
     monitor: string,
   ): Promise<CheckpointsSection> {
-    const { archive, record, download } = this.#options;
-    await this.#look(reading.checkpoints.map(({ pointer }) => pointer.id));
+    const { record, download } = this.#options;
+    await this.#seen?.look(reading.checkpoints.map(({ pointer }) => pointer.id));
     const rows = reading.checkpoints.map(({ pointer, state, writtenAtMs, reason }): CheckpointRow => {
       const { id, lineage, epoch, stepInEpoch, step, value } = pointer;
-      const isMissing = archive !== null && !pointer.holders && !this.#sizes.has(id);
+      const isMissing = !pointer.holders && (this.#seen?.isMissing(id) ?? false);
       return {
         ...{ id, lineage, epoch, stepInEpoch, step, value, writtenAtMs },
-        sizeBytes: this.#sizes.get(id) ?? null,
+        sizeBytes: this.#seen?.sizeOf(id) ?? null,
         isBest: best?.id === id,
         isLatest: latest?.id === id,
         pins: this.#pinsOf(reading, id),
@@ -133,25 +133,6 @@ export class LiveDashboard implements DashboardSource {
     });
     const words = ["--job", record.job];
     return { monitor, rows, canPin: true, canDownload: download !== null, words };
-  }
-
-  /** Looks into the storage when there is a checkpoint whose files were not seen yet. */
-  async #look(ids: readonly string[]): Promise<void> {
-    const { archive, record, clock } = this.#options;
-    if (!archive || ids.every((id) => this.#sizes.has(id))) return;
-    const nowMs = clock.monotonicMs();
-    const wanted = ids.join(" ");
-    if (wanted === this.#looked && nowMs - this.#lookedMs < lookAgainMs) return;
-    this.#looked = wanted;
-    this.#lookedMs = nowMs;
-    const stored = await archive.checkpointsOf(record.run).catch(() => []);
-    this.#sizes.clear();
-    for (const { id, manifest } of stored) {
-      this.#sizes.set(
-        id,
-        manifest.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-      );
-    }
   }
 
   #pinsOf({ entries }: RunReading, id: string): readonly string[] {
