@@ -591,3 +591,17 @@ latest          1    30  –                runs/digits/checkpoints/b`,
     /^digits: forming\n1 of 3.*No processes\.\n\nNo checkpoint yet\.$/s,
   );
 });
+
+test("live: of a run that is over the last word stays alone on the screen; a run that goes on keeps its lines", () => {
+  const shown = (last: ClusterStatus, word: string) => {
+    const terminal = new FakeTerminal();
+    const { view } = viewOn(terminal, "live");
+    for (const status of [during(4, 12), last]) view.update(status);
+    view.say(word);
+    view.close();
+    return terminal.screen;
+  };
+  const over = after(4, { state: "finished", reason: "the job is finished", processes: [] });
+  assert.match(shown(over, "finished; 4 epochs, 96 steps"), /\nfinished; 4 epochs, 96 steps$/);
+  assert.match(shown(during(4, 13), "a word"), /\na word\nEpoch 4\/4[\s\S]*\ngeneration 1 /);
+});

@@ -1,4 +1,5 @@
 import type { CheckpointPolicy } from "../../core/checkpoint-policy.ts";
+import { isOver } from "../../core/dashboard-view.ts";
 import type { RunResult } from "../../core/run-result.ts";
 import type { ClusterStatus, RunningEpoch } from "../../core/status.ts";
 import { printable, summaryText } from "../../core/summary-table.ts";
@@ -64,7 +65,8 @@ export class LiveView implements LaunchView {
 
   close(): void {
     this.#drawPending();
-    this.#stop("keep");
+    // Of a run that is over the last line has told all, and nobody takes part.
+    this.#stop(this.#status && isOver(this.#status.state) ? "erase" : "keep");
   }
 
   #redraw(): void {
