@@ -1,82 +1,71 @@
-/** `lockstep dashboard`: opens a running job's dashboard, or shows what a finished one has left in its folder. */
+/** `lockstep dashboard`: opens a running job's dashboard, or shows what another one has left in its folder. */
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { serveDashboard } from "../adapters/http/dashboard.ts";
 import { readPage } from "../adapters/http/page.ts";
 import { serveHttp } from "../adapters/http/server.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { createLog } from "../adapters/system/log.ts";
 import { findProgram } from "../adapters/system/programs.ts";
-import type { RegisteredRun } from "../adapters/system/run-registry.ts";
 import { LockstepError } from "../core/errors.ts";
 import { Refusals } from "../core/refusals.ts";
 import type { Arguments, Command } from "./command.ts";
 import { newId, onStopSignal } from "./common.ts";
 import { pageFolder } from "./dashboard/page-folder.ts";
 import { openFinishedJob } from "./dashboard/finished-job.ts";
-import { findJob } from "./find-job.ts";
+import { findRun, type RunPlace, runWords } from "./find-run.ts";
 
 export const dashboard: Command = {
   name: "dashboard",
-  summary: "Open the dashboard of a running job in a browser, or of a finished one from its folder.",
-  argument: { name: "[JOB]", help: "which job (default: the one that is running)", most: 1 },
+  summary: "Open the dashboard of a job in a browser: live while it runs, and afterwards from its folder.",
+  argument: {
+    name: "[JOB]",
+    help: `${runWords} (default: the job that is running, or the only one in runs/)`,
+    most: 1,
+  },
   options: {
-    directory: { value: "DIR", help: "serve what a job has left in this folder, until Ctrl-C; asks no cluster" },
-    run: { value: "N", help: "with --directory: which run of the job (default: the newest)" },
+    directory: { value: "DIR", help: "the job's folder, as JOB may be" },
+    run: { value: "N", help: "which run of the job (default: the one that is trained, else the newest)" },
     "no-open": { value: null, help: "print the address, and open no browser" },
   },
   details: `Examples:
   lockstep dashboard digits
-  lockstep dashboard --directory runs/digits
+  lockstep dashboard runs/digits/run-1
 
-A job that runs on other machines serves it at its coordinator's --http address.`,
+The coordinator serves a job that runs. What another one has left in its folder is served by this command itself, until Ctrl-C,
+without a cluster. A job that runs on other machines serves it at its coordinator's --http address.`,
   run: runDashboard,
 };
 
 async function runDashboard(args: Arguments): Promise<number> {
-  const directory = args.text("directory");
-  const [job] = args.words;
-  if (directory !== undefined) {
-    if (job !== undefined) {
-      throw new LockstepError("usage", `The job ${JSON.stringify(job)} is named, and --directory too.`, {
-        hint: "Give one of the two.",
-      });
-    }
-    return serveFinished(args, resolve(directory));
-  }
-  if (args.text("run") !== undefined) {
-    throw new LockstepError("usage", "--run says which run of a folder is meant, and there is no --directory.", {
-      hint: "A running job's dashboard shows the run that is trained.",
-    });
-  }
-  const { http, ...found } = await findRunning(job);
-  if (http === null) {
-    throw new LockstepError("usage", `The coordinator of "${found.job}" serves no HTTP.`, {
+  const { directory, run, launch, isRunning } = await placeMeant(args);
+  if (launch === null || !isRunning) return serveFinished(args, directory, run);
+  if (launch.http === null) {
+    throw new LockstepError("usage", `The coordinator of "${launch.job}" serves no HTTP.`, {
       hint: "Launch the job again with this version of lockstep.",
     });
   }
-  show(args, `http://${http}/`);
+  show(args, `http://${launch.http}/`);
   return 0;
 }
 
-/** As `findJob`; of one that is over and has its files here it says how to see them. */
-async function findRunning(job: string | undefined): Promise<RegisteredRun> {
-  try {
-    return await findJob(job);
-  } catch (error) {
-    const folder = job === undefined ? null : join("runs", job);
-    if (folder === null || !(error instanceof LockstepError) || !existsSync(folder)) throw error;
-    throw new LockstepError("usage", `No job "${job}" is running on this machine, and ${folder} holds its files.`, {
-      hint: `\`lockstep dashboard --directory ${folder}\` shows what it has left.`,
-      cause: error,
+/** As `findRun`: a run that is trained is looked at live, also where its folder is named. */
+async function placeMeant(args: Arguments): Promise<RunPlace> {
+  const directory = args.text("directory");
+  const run = args.whole("run", 1) ?? null;
+  const [word] = args.words;
+  if (directory === undefined) return findRun(word ?? null, run);
+  if (word !== undefined) {
+    throw new LockstepError("usage", `The job ${JSON.stringify(word)} is named, and --directory too.`, {
+      hint: "Give one of the two.",
     });
   }
+  return findRun(resolve(directory), run);
 }
 
-async function serveFinished(args: Arguments, directory: string): Promise<number> {
+async function serveFinished(args: Arguments, directory: string, run: number | null): Promise<number> {
   const log = createLog({ stream: process.stderr, format: "text", level: "warn" });
-  const source = await openFinishedJob(directory, args.whole("run", 1) ?? null, log);
+  const source = await openFinishedJob(directory, run, log);
   const http = await serveHttp({ listen: "127.0.0.1:0", token: null, refusals: new Refusals(() => {}), log });
   const served = serveDashboard({
     ...{ http, source, clock: systemClock, boot: newId() },

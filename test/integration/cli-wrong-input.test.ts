@@ -76,13 +76,13 @@ const cases: readonly WrongInput[] = [
     what: "the dashboard of a job that is not running and has left nothing",
     args: ["dashboard", "nothing"],
     code: "usage",
-    says: ['No job "nothing" was launched on this machine'],
+    says: ['There is no job "nothing"'],
   },
   {
     what: "the dashboard of a folder without a job",
     args: ["dashboard", "--directory", "elsewhere"],
     code: "usage",
-    says: ["There is no run of a job with checkpoints in", "A job's folder holds run-1 and logs"],
+    says: ["There is no job", "elsewhere", "its folder, or the folder of one of its runs was expected"],
   },
   {
     what: "the dashboard of a job and of a folder",
@@ -91,10 +91,10 @@ const cases: readonly WrongInput[] = [
     says: ['The job "digits" is named, and --directory too'],
   },
   {
-    what: "the dashboard of an older run of a job that is running",
+    what: "the dashboard of no job at all",
     args: ["dashboard", "--run", "2"],
     code: "usage",
-    says: ["--run says which run of a folder is meant, and there is no --directory"],
+    says: ["Which job is meant?", "none was launched in this folder"],
   },
   {
     what: "a token for nothing",

@@ -38,6 +38,12 @@ test("status --watch shows a run without a terminal, a line for each change, and
     assert.deepEqual([code, stderr], [0, ""]);
     assert.match(stdout, /^epoch,step,loss,accuracy,val_loss,val_accuracy,best\n1,\d+,[\d.]+,/);
   }
+  // Nor is its folder mistaken for what an ended job has left.
+  for (const words of [["small"], ["--directory", "runs/small"], ["runs/small/run-1"]]) {
+    const { code, stdout, stderr } = await user.run("dashboard", "--no-open", ...words);
+    assert.deepEqual([code, stderr], [0, ""]);
+    assert.match(stdout, /^http:\/\/127\.0\.0\.1:\d+\/\n$/);
+  }
   assert.equal((await user.run("stop")).code, 0);
   assert.equal((await stopped.exited).code, exitCodes.interrupted);
   for (const watching of [plain, json]) {
