@@ -5,6 +5,7 @@ import { loadJob } from "../adapters/job-file/load-job.ts";
 import { systemClock } from "../adapters/system/clock.ts";
 import { assignGpus } from "../adapters/system/gpus.ts";
 import { createLog } from "../adapters/system/log.ts";
+import { recordFailure } from "../adapters/system/launch-record.ts";
 import { checkNotRunning } from "../adapters/system/run-registry.ts";
 import { chooseMode, createView } from "../adapters/terminal/view.ts";
 import { type EngineChoice, prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
@@ -124,7 +125,11 @@ async function runLaunch(args: Arguments): Promise<number> {
     } else {
       session.startWorkers();
     }
-    const last = await session.follow(stop);
+    const last = await session.follow(stop).catch(async (error: unknown) => {
+      const failure = { run: session.record.run, reason: messageOf(error) };
+      await recordFailure(settings.directory, failure).catch(() => {}); // what has failed first is told
+      throw error;
+    });
     if (last.state === "failed")
       throw new LockstepError(last.failure ?? "diverged", last.reason, {
         hint: `The logs are in ${session.logDirectory}.`,

@@ -6,6 +6,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { linesOf } from "../../adapters/fs/process-log.ts";
+import { type LaunchFailure, readLaunchRecord } from "../../adapters/system/launch-record.ts";
 import type { CheckpointRow, DashboardView, DecisionEntry } from "../../core/dashboard-view.ts";
 import { decisionsLength } from "../../core/dashboard-view.ts";
 import { LockstepError, messageOf } from "../../core/errors.ts";
@@ -48,7 +49,8 @@ export async function openFinishedJob(directory: string, run: number | null, log
     }
   };
   void verifying();
-  const base = viewOf({ directory, number, newest, stored, progress, lines });
+  const failure = (await readLaunchRecord(directory).catch(() => null))?.failure ?? null;
+  const base = viewOf({ directory, number, newest, stored, progress, lines, failure });
   return {
     view: async () => ({
       ...base,
@@ -69,9 +71,11 @@ interface FoundRun {
   readonly stored: readonly StoredCheckpoint[];
   readonly progress: Progress;
   readonly lines: readonly LogLine[];
+  /** With which the job's last launch ended. */
+  readonly failure: LaunchFailure | null;
 }
 
-function viewOf({ directory, number, newest, stored, progress, lines }: FoundRun): DashboardView {
+function viewOf({ directory, number, newest, stored, progress, lines, failure }: FoundRun): DashboardView {
   const { manifest } = newest;
   const { history } = progress;
   const of = progress.best?.of;
@@ -82,7 +86,7 @@ function viewOf({ directory, number, newest, stored, progress, lines }: FoundRun
     Number.isSafeInteger(shards) ? shards : null,
   );
   const best = stored.find(({ manifest: one }) => one.step === progress.best?.step && one.stepInEpoch === 0);
-  const { state, reason } = ending(directory, number, newest, lines);
+  const { state, reason } = ending(directory, number, newest, lines, failure);
   const first = history[0];
   return {
     status: {
@@ -143,7 +147,9 @@ function ending(
   number: number,
   newest: StoredCheckpoint,
   lines: readonly LogLine[],
+  failure: LaunchFailure | null,
 ): { state: ClusterState; reason: string } {
+  if (failure?.run === number) return { state: "failed", reason: failure.reason };
   const curve = statSync(join(directory, `run-${number}`, "curve.svg"), { throwIfNoEntry: false });
   if (curve && curve.mtimeMs >= Date.parse(newest.manifest.writtenAt)) {
     return { state: "finished", reason: "worked out from the files in the job's folder" };
