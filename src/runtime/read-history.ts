@@ -23,7 +23,10 @@ export async function historyFromEtcd(coordination: Coordination, job: string, r
   const entry = await coordination.get(keys.record);
   if (!entry) {
     throw new LockstepError("usage", `etcd knows no run ${run === null ? "" : `${run} `}of a job "${job}".`, {
-      hint: "Launch it first, or name its folder.",
+      hint:
+        run !== null && last
+          ? `The one that was trained last is run ${last.value}.`
+          : "Launch it first, or name its folder.",
     });
   }
   const record = decodeJson<JobRecord>(entry.value);
