@@ -1,3 +1,4 @@
+import { isOver } from "../../src/core/dashboard-view.ts";
 import { Checkpoints } from "./checkpoints.tsx";
 import type { Shown } from "./connection.ts";
 import { Curves } from "./curves.tsx";
@@ -31,7 +32,9 @@ export function App({ shown, theme, onTheme }: Props) {
             <Unchanged of={[view.history, view.timeline, view.status.stepsPerEpoch, view.status.epochs, theme]}>
               {() => <Curves view={view} theme={theme} />}
             </Unchanged>
-            <Unchanged of={[view.timeline]}>{() => <Membership timeline={view.timeline} />}</Unchanged>
+            <Unchanged of={[view.timeline, isOver(view.status.state)]}>
+              {() => <Membership timeline={view.timeline} isOver={isOver(view.status.state)} />}
+            </Unchanged>
             <div class="pair">
               <Unchanged of={[view.rates, view.status]}>{() => <Throughput view={view} />}</Unchanged>
               <Unchanged of={[view.health, view.status]}>{() => <Health view={view} />}</Unchanged>

@@ -76,6 +76,7 @@ export function CurveChart(props: Props) {
   const pointed = cursor === null ? null : (epochs[cursor] ?? null);
   const last = epochs.at(-1) ?? null;
   const shown = pointed ?? last;
+  const isEmpty = valuesOf(props).length === 0;
   return (
     <figure class="chart">
       <figcaption>
@@ -97,6 +98,7 @@ export function CurveChart(props: Props) {
       </figcaption>
       <div class="plot">
         <div ref={box} role="img" aria-label={summaryOf(name, epochs, best)} />
+        {isEmpty && <p class="nothing">Nothing to draw: no value is a finite number.</p>}
         {places?.best && best && (
           <p class="best-label" style={{ left: `${places.best.left}px` }}>
             ★ epoch {formatCount(best.epoch)}
@@ -141,17 +143,24 @@ function besideMark(left: number, width: number): Record<"left" | "right", strin
 /** The scale that `curve.svg` would have, and the lowest and highest value on it. */
 interface Vertical {
   readonly scale: Scale;
+  /** None where no value is known: a number beside an empty chart would say that there are some. */
+  readonly ticks: Scale["ticks"];
   readonly range: [low: number, high: number];
 }
 
-function verticalOf({ name, epochs }: Props): Vertical {
+/** All that can be drawn. */
+function valuesOf({ name, epochs }: Props): readonly number[] {
   const values = epochs.flatMap(({ metrics }) => [metrics[name], metrics[`val_${name}`]].map(finite));
-  const known = values.filter((value) => value !== null);
+  return values.filter((value) => value !== null);
+}
+
+function verticalOf(props: Props): Vertical {
+  const known = valuesOf(props);
   const scale = valueScale(known.length > 0 ? known : [0], 0, 1);
   const ends = scale.logarithmic
     ? [10 ** Math.floor(Math.log10(Math.min(...known))), 10 ** Math.ceil(Math.log10(Math.max(...known)))]
     : [scale.ticks[0]!.value, scale.ticks.at(-1)!.value];
-  return { scale, range: [ends[0]!, ends[1]!] };
+  return { scale, ticks: known.length > 0 ? scale.ticks : [], range: [ends[0]!, ends[1]!] };
 }
 
 interface Hooks {
@@ -176,6 +185,8 @@ function options(width: number, theme: Theme, { onDraw, onCursor, vertical }: Ho
       .padStart(2, "0")}`,
     width: strokeWidth,
     spanGaps: false,
+    // Whole pixels would make stairs of a line that falls slowly.
+    pxAlign: 0,
     points: { show: (_: uPlot, __: number, from: number, to: number) => to - from < 2, size: 6, fill: paint(name) },
   });
   return {
@@ -195,8 +206,8 @@ function options(width: number, theme: Theme, { onDraw, onCursor, vertical }: Ho
       },
       {
         ...{ ...axis, size: 58 },
-        splits: () => vertical().scale.ticks.map(({ value }) => value),
-        values: () => vertical().scale.ticks.map(({ label }) => label),
+        splits: () => vertical().ticks.map(({ value }) => value),
+        values: () => vertical().ticks.map(({ label }) => label),
       },
     ],
     // Faint as they are, and plain when smoothed.

@@ -19,15 +19,16 @@ export function Curves({ view: { history, timeline, status }, theme }: Props) {
   const best = epochs.findLast(({ improved }) => improved) ?? null;
   const names = panelNames(epochs, monitor);
   const marks = useMemo(() => marksOf(timeline, status.stepsPerEpoch), [timeline, status.stepsPerEpoch]);
+  const isValidated = epochs.some(({ metrics }) => Object.keys(metrics).some((name) => name.startsWith("val_")));
   return (
     <section aria-labelledby="curves">
       <div class="heading">
         <h2 id="curves">Curves</h2>
         <ul class="legend" aria-hidden="true">
           <li class="training">training</li>
-          <li class="validation">validation</li>
-          <li class="best">best epoch</li>
-          <li class="change">membership changed</li>
+          {isValidated && <li class="validation">validation</li>}
+          {best !== null && <li class="best">best epoch</li>}
+          {marks.length > 0 && <li class="change">membership changed</li>}
         </ul>
         <label class="smoothing">
           Smoothing

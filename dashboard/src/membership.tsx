@@ -1,5 +1,5 @@
 /** Who was in which generation, with which rank and shards; and of the chosen one why it was formed. */
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { TimelineEntry } from "../../src/core/timeline.ts";
 import { moveFocus } from "./roving.ts";
 import { formatCount, formatDuration, nameOf, plural, shardsText, timeText, wholeTimeText } from "./words.ts";
@@ -7,7 +7,14 @@ import { formatCount, formatDuration, nameOf, plural, shardsText, timeText, whol
 /** So many columns are shown until all are asked for. */
 const shownAtFirst = 24;
 
-export function Membership({ timeline }: { readonly timeline: readonly TimelineEntry[] }) {
+interface Props {
+  readonly timeline: readonly TimelineEntry[];
+  /** The run is over: what does not run yet never will. */
+  readonly isOver: boolean;
+}
+
+export function Membership({ timeline, isOver }: Props) {
+  const columns = useRef<HTMLDivElement>(null);
   const [chosen, setChosen] = useState<number | null>(null);
   const [isAll, setAll] = useState(false);
   const shown = isAll ? timeline : timeline.slice(-shownAtFirst);
@@ -16,6 +23,11 @@ export function Membership({ timeline }: { readonly timeline: readonly TimelineE
   const names = [...new Set(shown.flatMap(({ members }) => members.map(({ workerId }) => nameOf(workerId))))].sort(
     (a, b) => a.localeCompare(b, undefined, { numeric: true }),
   );
+  // On a phone a few columns have room, and the newest are those that matter.
+  const newest = chosen === null ? entry?.generation : null;
+  useLayoutEffect(() => {
+    if (newest !== null && columns.current) columns.current.scrollLeft = columns.current.scrollWidth;
+  }, [newest]);
   return (
     <section aria-labelledby="membership">
       <div class="heading">
@@ -30,7 +42,7 @@ export function Membership({ timeline }: { readonly timeline: readonly TimelineE
         <p class="empty">No membership has been formed yet.</p>
       ) : (
         <>
-          <div class="scroll">
+          <div class="scroll" ref={columns}>
             <table class="membership">
               <caption class="unseen">Workers and the shards that they hold, by generation</caption>
               <thead onKeyDown={moveFocus}>
@@ -73,7 +85,7 @@ export function Membership({ timeline }: { readonly timeline: readonly TimelineE
               </tbody>
             </table>
           </div>
-          <Details entry={entry} next={timeline[timeline.indexOf(entry) + 1] ?? null} />
+          <Details entry={entry} willRun={!isOver && entry === timeline.at(-1)} />
         </>
       )}
     </section>
@@ -117,8 +129,20 @@ function Cell({ entry, before, name, isChosen }: CellProps) {
   );
 }
 
-function Details({ entry, next }: { readonly entry: TimelineEntry; readonly next: TimelineEntry | null }) {
-  const { generation, reason, formedAtMs, ranAtMs, members, joined, left, source, step, epoch, paused } = entry;
+/** A state is held by a member, unless it comes from the seed or from a checkpoint. */
+function sourceText({ source, step, epoch, members }: TimelineEntry): string {
+  if (source === null) return "–";
+  if (source === "seed") return "the seed";
+  const places = [
+    step === null ? "" : `step ${formatCount(step)}`,
+    epoch === null ? "" : `epoch ${formatCount(epoch)}`,
+  ];
+  const isHeld = members.some(({ workerId }) => workerId === source);
+  return [...places, `${isHeld ? "held by" : "in the checkpoint"} ${source}`].filter((part) => part !== "").join(", ");
+}
+
+function Details({ entry, willRun }: { readonly entry: TimelineEntry; readonly willRun: boolean }) {
+  const { generation, reason, formedAtMs, ranAtMs, members, joined, left, paused } = entry;
   return (
     <div class="details" aria-live="polite">
       <h3>
@@ -134,21 +158,15 @@ function Details({ entry, next }: { readonly entry: TimelineEntry; readonly next
           <dt>ran</dt>
           <dd>
             {ranAtMs === null
-              ? next
-                ? "never"
-                : "not yet"
+              ? willRun
+                ? "not yet"
+                : "never"
               : `after ${formatDuration(Math.max(0, ranAtMs - formedAtMs) / 1000)}${paused ? ", paused" : ""}`}
           </dd>
         </div>
         <div>
           <dt>went on from</dt>
-          <dd>
-            {source === null
-              ? "–"
-              : source === "seed"
-                ? "the seed"
-                : `${step === null ? "" : `step ${formatCount(step)}`}${epoch === null ? "" : `, epoch ${formatCount(epoch)}`}, held by ${source}`}
-          </dd>
+          <dd>{sourceText(entry)}</dd>
         </div>
         <div>
           <dt>members</dt>
