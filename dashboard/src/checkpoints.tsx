@@ -1,7 +1,7 @@
 /** What the run has kept; pinned, downloaded, or exported by a command that can be copied. */
 import { useState } from "preact/hooks";
 import type { CheckpointRow, CheckpointsSection } from "../../src/core/dashboard-view.ts";
-import { formatBytes, formatCount, formatValue, timeText, wholeTimeText } from "./words.ts";
+import { formatBytes, formatCount, formatValue, shellWord, timeText, wholeTimeText } from "./words.ts";
 
 export function Checkpoints({ section }: { readonly section: CheckpointsSection }) {
   const { monitor, rows } = section;
@@ -91,7 +91,7 @@ function Actions({ row: { id, epoch, pins }, section: { canPin, canDownload, wor
     else say(answer ? await problemOf(answer) : "The coordinator does not answer.");
   };
   const copy = async () => {
-    const command = `npx lockstep checkpoints export JOB.ts ${id} --to tfjs ${words.join(" ")}`;
+    const command = `npx lockstep checkpoints export JOB.ts ${id} --to tfjs ${words.map(shellWord).join(" ")}`;
     try {
       await navigator.clipboard.writeText(command);
       say(`Copied: ${command}`);

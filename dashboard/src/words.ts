@@ -1,6 +1,6 @@
 /** Words and numbers, as the terminal writes them too. */
 export { formatBytes, formatCount, formatDuration, formatValue } from "../../src/core/number-format.ts";
-export { plural } from "../../src/core/summary-table.ts";
+export { plural, shellWord } from "../../src/core/summary-table.ts";
 
 /** "worker-1" of "worker-1.ab12cd34". */
 export function nameOf(workerId: string): string {

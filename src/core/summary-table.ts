@@ -130,6 +130,6 @@ export function launchCommand({ words, epochs }: GoOn): string {
 }
 
 /** A word as a POSIX shell reads it back. */
-function shellWord(word: string): string {
+export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { createLog } from "../../src/adapters/system/log.ts";
 import { openFinishedJob } from "../../src/cli/dashboard/finished-job.ts";
@@ -11,9 +12,12 @@ const trained = useTrained();
 const log = createLog({ stream: process.stderr, format: "text", level: "error" });
 const isTraining = (line: Line) => line.event === "state" && line.state === "training";
 
-test("a job's files tell how its last launch has ended: finished, or failed and why", { timeout: 240_000 }, async () => {
+test("a job's files tell how its last launch has ended: finished, or failed and why", {
+  timeout: 240_000,
+}, async () => {
   const { user, job } = await trained();
-  const shown = async () => (await (await openFinishedJob(user.at("runs", "small"), null, log)).view()).status;
+  const view = async () => (await openFinishedJob(user.at("runs", "small"), null, log)).view();
+  const shown = async () => (await view()).status;
   assert.equal((await shown()).state, "finished");
 
   const launch = user.start("launch", job, "--workers", "1", "--epochs", "100000", "--max-restarts", "0", "--json");
@@ -26,4 +30,24 @@ test("a job's files tell how its last launch has ended: finished, or failed and 
   assert.equal(state, "failed");
   assert.match(reason, /^worker-0 was ended by SIGKILL/);
   assert.ok(stderr.includes(reason), "as the launch has said it");
+});
+
+test("the words that a job's files give for `lockstep checkpoints` find them, without a warning", {
+  timeout: 240_000,
+}, async () => {
+  const { user, job } = await trained();
+  await user.write("other.ts", readFileSync(job, "utf8").replace('name: "small"', 'name: "other"'));
+  // As after a launch with --job: the file has another name.
+  const { words } = (await (await openFinishedJob(user.at("runs", "small"), null, log)).view()).checkpoints;
+  const { code, stdout, stderr } = await user.run(
+    "checkpoints",
+    "export",
+    "other.ts",
+    "latest",
+    "--to",
+    "tfjs",
+    ...words,
+  );
+  assert.deepEqual([code, stderr], [0, ""]);
+  assert.match(stdout, /model\.json/);
 });

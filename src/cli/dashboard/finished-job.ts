@@ -103,7 +103,8 @@ function viewOf({ directory, number, newest, stored, progress, lines, failure }:
     checkpoints: {
       monitor: policy.monitor,
       rows: stored.map((one) => rowOf(one, policy.monitor, best?.id ?? null, newest.id)),
-      ...{ canPin: false, canDownload: true, words: ["--directory", directory] },
+      ...{ canPin: false, canDownload: true },
+      words: ["--job", manifest.job, "--run", String(number), "--directory", directory],
     },
     rates: { first: 0, items: [] },
     health: { etcd: null, coordinator: null },
