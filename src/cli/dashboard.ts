@@ -69,7 +69,7 @@ async function serveFinished(args: Arguments, directory: string, run: number | n
   const http = await serveHttp({ listen: "127.0.0.1:0", token: null, refusals: new Refusals(() => {}), log });
   const served = serveDashboard({
     ...{ http, source, clock: systemClock, boot: newId() },
-    page: await readPage(pageFolder),
+    page: () => readPage(pageFolder),
   });
   http.note(null);
   show(args, `http://${http.address}/`);

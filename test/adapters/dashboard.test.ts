@@ -29,11 +29,15 @@ function viewAt(state: string, epochs: number): DashboardView {
   } as unknown as DashboardView; // nobody looks into the sections
 }
 
-async function serving(context: TestContext, source: Partial<DashboardSource> & Pick<DashboardSource, "view">) {
+async function serving(
+  context: TestContext,
+  source: Partial<DashboardSource> & Pick<DashboardSource, "view">,
+  pageFolder = "/nowhere",
+) {
   const clock = new ManualClock();
   const http = await serveHttp({ listen: "127.0.0.1:0", token: null, refusals: new Refusals(() => {}), log: quiet });
   const whole: DashboardSource = { setPinned: null, download: null, ...source };
-  const served = serveDashboard({ http, source: whole, clock, page: null, boot: "one" });
+  const served = serveDashboard({ http, source: whole, clock, page: () => readPage(pageFolder), boot: "one" });
   context.after(() => {
     served.close();
     http.close();
@@ -162,14 +166,15 @@ test("a checkpoint is pinned and downloaded, and a refusal says why", limit, asy
   assert.equal(await weights.text(), "abc");
 });
 
-test("a page that was not built says how to build it", limit, async (context) => {
-  const { url } = await serving(context, { view: async () => viewAt("training", 1) });
+test("a page that was not built says how to build it, and is there once it is built", limit, async (context) => {
+  const folder = await mkdtemp(join(tmpdir(), "lockstep-page-"));
+  context.after(() => rm(folder, { recursive: true, force: true }));
+  const { url } = await serving(context, { view: async () => viewAt("training", 1) }, folder);
   const response = await fetch(url);
   assert.equal(response.status, 503);
   assert.match(await response.text(), /`npm run build`/);
-  const empty = await mkdtemp(join(tmpdir(), "lockstep-page-"));
-  context.after(() => rm(empty, { recursive: true, force: true }));
-  assert.equal(await readPage(empty), null);
-  await writeFile(join(empty, "index.html"), "<p>");
-  assert.deepEqual([...(await readPage(empty))!.keys()], ["/index.html", "/"]);
+  assert.equal(await readPage(folder), null);
+  await writeFile(join(folder, "index.html"), "<p>");
+  assert.deepEqual([...(await readPage(folder))!.keys()], ["/index.html", "/"]);
+  assert.equal(await (await fetch(url)).text(), "<p>");
 });

@@ -21,15 +21,19 @@ export interface DashboardOptions {
   readonly http: Http;
   readonly source: DashboardSource;
   readonly clock: Clock;
-  /** Null: it was not built. */
-  readonly page: ReadonlyMap<string, PageFile> | null;
+  /** As `readPage`: asked until there is one, so whoever builds it has to start nothing again. */
+  readonly page: () => Promise<ReadonlyMap<string, PageFile> | null>;
   /** Names this process: versions of another one's feed mean nothing here. */
   readonly boot: string;
 }
 
 export function serveDashboard({ http, source, clock, page, boot }: DashboardOptions): { close(): void } {
   const stream = new EventStream(source, clock, boot);
-  http.route("/", ({ response, url }) => servePage(response, url.pathname, page));
+  let known: ReadonlyMap<string, PageFile> | null = null;
+  http.route("/", async ({ response, url }) => {
+    known ??= await page();
+    servePage(response, url.pathname, known);
+  });
   http.route("/api/view", async ({ response }) => {
     const view = await source.view().catch((error: unknown) => failed(response, error));
     if (view) sendDocument(response, 200, view);
@@ -48,7 +52,7 @@ function servePage(response: ServerResponse, path: string, page: ReadonlyMap<str
     sendText(
       response,
       503,
-      "The dashboard's page was not built: run `npm run build` in lockstep's folder, and start this process again.",
+      "The dashboard's page was not built: run `npm run build` in lockstep's folder, and load this again.",
     );
     return;
   }

@@ -66,7 +66,7 @@ export class Onlooking {
     const source = new LiveDashboard({
       ...{ ...parts, clock: systemClock, probe: etcd.probe, rates: this.#rates, decisions: this.#decisions, download },
     });
-    const page = await readPage(pageFolder);
+    const page = () => readPage(pageFolder);
     const served = serveDashboard({ http, source, clock: systemClock, page, boot: newId() });
     this.#closing.push(served.close, etcd.close);
   }
