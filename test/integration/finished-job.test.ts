@@ -12,13 +12,21 @@ const trained = useTrained();
 const log = createLog({ stream: process.stderr, format: "text", level: "error" });
 const isTraining = (line: Line) => line.event === "state" && line.state === "training";
 
-test("a job's files tell how its last launch has ended: finished, or failed and why", {
+test("a job's files tell how its last launch has ended: finished, or stopped or failed and why", {
   timeout: 240_000,
 }, async () => {
   const { user, job } = await trained();
   const view = async () => (await openFinishedJob(user.at("runs", "small"), null, log)).view();
   const shown = async () => (await view()).status;
   assert.equal((await shown()).state, "finished");
+
+  const more = user.start("launch", job, "--workers", "1", "--epochs", "100000", "--json");
+  await more.whenLine("training", isTraining);
+  assert.equal((await user.run("stop")).code, 0);
+  assert.equal((await more.exited).code, exitCodes.interrupted);
+  const stopped = await view();
+  assert.deepEqual([stopped.status.state, stopped.status.reason], ["stopped", "lockstep stop"]);
+  assert.ok(stopped.decisions.items.some(({ message }) => message === "asked to stop"));
 
   const launch = user.start("launch", job, "--workers", "1", "--epochs", "100000", "--max-restarts", "0", "--json");
   await launch.whenLine("training", isTraining);

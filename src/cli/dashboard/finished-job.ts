@@ -155,8 +155,10 @@ function ending(
   if (curve && curve.mtimeMs >= Date.parse(newest.manifest.writtenAt)) {
     return { state: "finished", reason: "worked out from the files in the job's folder" };
   }
-  const last = lines.findLast(({ message }) => message === "the run cannot go on" || message === "forming");
+  const telling = ["the run cannot go on", "asked to stop", "running"];
+  const last = lines.findLast(({ message }) => telling.includes(String(message)));
   if (last?.message === "the run cannot go on") return { state: "failed", reason: String(last.reason ?? "") };
+  if (last?.message === "asked to stop") return { state: "stopped", reason: String(last.reason ?? "") };
   return { state: "stopped", reason: "it ended before its last epoch, as far as the files in its folder tell" };
 }
 
