@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { connectControl } from "../../src/adapters/grpc/control.ts";
 import type { RegisteredRun } from "../../src/adapters/system/run-registry.ts";
 import { systemClock } from "../../src/adapters/system/clock.ts";
-import { parseLogLine } from "../../src/cli/gameday/logbook.ts";
+import { parseLogLine } from "../../src/adapters/fs/process-log.ts";
 import type { LogLine } from "../../src/core/log-reading.ts";
 import type { ClusterStatus } from "../../src/core/status.ts";
 import type { LogLevel } from "../../src/ports/log.ts";

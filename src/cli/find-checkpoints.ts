@@ -175,12 +175,21 @@ export function newestRunFolder(directory: string, run: number | null): string |
 
 /** Of a job's folder, the checkpoints of its runs, those of the newest first; or of the one with this number alone. */
 export function runFolders(directory: string, run: number | null): readonly string[] {
-  const numbers = namesIn(directory)
-    .flatMap((name) => Number(/^run-(\d+)$/.exec(name)?.[1] ?? Number.NaN))
-    .filter((number) => (run === null ? number > 0 : number === run))
+  const numbers = runsIn(directory).filter((number) => run === null || number === run);
+  return numbers.map((number) => checkpointsIn(directory, number));
+}
+
+/** The numbers of the runs that have checkpoints in a job's folder, newest first. */
+export function runsIn(directory: string): readonly number[] {
+  return namesIn(directory)
+    .flatMap((name) => /^run-([1-9]\d*)$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .filter((number) => existsSync(checkpointsIn(directory, number)))
     .sort((a, b) => b - a);
-  const folders = numbers.map((number) => join(directory, `run-${number}`, "checkpoints"));
-  return folders.filter((folder) => existsSync(folder));
+}
+
+function checkpointsIn(directory: string, run: number): string {
+  return join(directory, `run-${run}`, "checkpoints");
 }
 
 async function onlyJob(directory: string | undefined): Promise<string> {

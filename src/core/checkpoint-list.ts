@@ -1,5 +1,5 @@
 /** Checkpoints as people and `--json` see them: what storage holds of a run, beside what etcd says of it. */
-import type { Manifest } from "./manifest.ts";
+import { contentBytes, type Manifest } from "./manifest.ts";
 import { formatBytes, formatCount, formatValue } from "./number-format.ts";
 import { type CheckpointRecord, exactnessOf } from "./records.ts";
 import type { CheckpointPointer } from "./status.ts";
@@ -84,11 +84,11 @@ export function listCheckpoints(
     return here.length + elsewhere.length > 0 ? { here, elsewhere } : null;
   };
   const there = stored.map(({ id, manifest, holders }): ListedCheckpoint => {
-    const { job, run, lineage, era, step, epoch, stepInEpoch, writtenAt, metrics, equivalences, files } = manifest;
+    const { job, run, lineage, era, step, epoch, stepInEpoch, writtenAt, metrics, equivalences } = manifest;
     return {
       ...{ id, run: `${job} ${run}`, lineage, era, step, epoch, stepInEpoch, writtenAt },
       value: metrics?.[monitor] ?? null,
-      sizeBytes: files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      sizeBytes: contentBytes(manifest),
       marks: marksOf(id),
       pins: pinsOf(id),
       exactness: exactnessOf(equivalences),

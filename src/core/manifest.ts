@@ -46,6 +46,11 @@ export interface ManifestFile {
   readonly sha256: string;
 }
 
+/** Of all files together. */
+export function contentBytes({ files }: Pick<Manifest, "files">): number {
+  return files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+}
+
 /** What is wrong with a checkpoint, or with the place where it should be; callers decide by this. */
 export type CheckpointProblem =
   /** It, or a part of it, is not there: never written, not whole yet, deleted, or not visible from here. */

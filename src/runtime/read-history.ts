@@ -1,10 +1,12 @@
 /** A run's committed epochs, from what etcd remembers of it or from its checkpoints. */
 import type { ComparedRun } from "../core/comparison.ts";
+import type { CheckpointPolicy } from "../core/checkpoint-policy.ts";
 import { LockstepError } from "../core/errors.ts";
 import type { Fingerprint } from "../core/fingerprint.ts";
 import { decodeJson } from "../core/json.ts";
 import { keysOf, runKey } from "../core/keys.ts";
 import { CheckpointError } from "../core/manifest.ts";
+import type { Progress } from "../core/progress.ts";
 import type { Equivalences, JobRecord } from "../core/records.ts";
 import { usualPolicy } from "../core/run-history.ts";
 import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
@@ -53,28 +55,41 @@ export async function historyFromCheckpoints(
   stored: readonly StoredCheckpoint[],
   onCorrupt: (error: CheckpointError) => void,
 ): Promise<ReadRun> {
-  for (const { id, manifest } of [...stored].reverse()) {
-    const content = await storage.load(id).catch((error: unknown) => {
+  const { stored: newest, progress } = await newestWhole(storage, stored, onCorrupt);
+  const { job, run, openings, fingerprint, equivalences } = newest.manifest;
+  // What was trained in an earlier lineage counts up to where the next one was opened.
+  const isOnTheWay = (one: StoredCheckpoint["manifest"]) =>
+    openings.every(({ lineage, step }) => one.lineage >= lineage || one.step <= step);
+  const boundaries = stored.filter((one) => one.manifest.stepInEpoch === 0 && isOnTheWay(one.manifest));
+  return {
+    job,
+    run: Number(run),
+    policy: policyIn(progress),
+    history: progress.history,
+    digests: new Map(boundaries.map((one) => [one.manifest.epoch, one.manifest.weightsDigest])),
+    fields: fingerprint,
+    equivalences,
+  };
+}
+
+/** The newest checkpoint that is whole, and the progress that it holds. As `historyFromCheckpoints`. */
+export async function newestWhole(
+  storage: CheckpointStorage,
+  stored: readonly StoredCheckpoint[],
+  onCorrupt: (error: CheckpointError) => void,
+): Promise<{ readonly stored: StoredCheckpoint; readonly progress: Progress }> {
+  for (const one of [...stored].reverse()) {
+    try {
+      return { stored: one, progress: progressOf(await storage.load(one.id)) };
+    } catch (error) {
       if (!(error instanceof CheckpointError) || error.problem !== "corrupt") throw error;
       onCorrupt(error);
-      return null;
-    });
-    if (content === null) continue;
-    const { history, best } = progressOf(content);
-    const { job, run, openings, fingerprint, equivalences } = manifest;
-    // What was trained in an earlier lineage counts up to where the next one was opened.
-    const isOnTheWay = (one: StoredCheckpoint["manifest"]) =>
-      openings.every(({ lineage, step }) => one.lineage >= lineage || one.step <= step);
-    const boundaries = stored.filter((one) => one.manifest.stepInEpoch === 0 && isOnTheWay(one.manifest));
-    return {
-      job,
-      run: Number(run),
-      policy: best ? { monitor: best.of.monitor, mode: best.of.mode } : usualPolicy(history),
-      history,
-      digests: new Map(boundaries.map((one) => [one.manifest.epoch, one.manifest.weightsDigest])),
-      fields: fingerprint,
-      equivalences,
-    };
+    }
   }
   throw new CheckpointError("corrupt", `No checkpoint of the run is whole: ${stored.length} were read.`);
+}
+
+/** What decided about the best epoch, as far as the state remembers it. */
+export function policyIn({ best, history }: Progress): CheckpointPolicy {
+  return best ? { monitor: best.of.monitor, mode: best.of.mode } : usualPolicy(history);
 }

@@ -1,4 +1,5 @@
 /** Which published checkpoints lie in storage, and how large they are; looked up seldom, and only while somebody asks. */
+import { contentBytes } from "../core/manifest.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 
@@ -36,10 +37,7 @@ export class SeenCheckpoints {
     if (stored === null) return;
     this.#sizes.clear();
     for (const { id, manifest } of stored) {
-      this.#sizes.set(
-        id,
-        manifest.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-      );
+      this.#sizes.set(id, contentBytes(manifest));
     }
     const before = new Map(this.#absentSinceMs);
     this.#absentSinceMs.clear();

@@ -5,7 +5,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseLogLine } from "../../src/cli/gameday/logbook.ts";
+import { parseLogLine } from "../../src/adapters/fs/process-log.ts";
 import type { LogLine } from "../../src/core/log-reading.ts";
 import type { ClusterStatus } from "../../src/core/status.ts";
 

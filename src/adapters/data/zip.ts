@@ -1,52 +1,28 @@
 /** ZIP archives, as far as NumPy writes them: stored or deflated entries, found by the directory at the archive's end. */
 import { inflateRawSync } from "node:zlib";
 import { LockstepError } from "../../core/errors.ts";
-
-export interface ZipEntry {
-  readonly name: string;
-  readonly flags: number;
-  readonly method: number;
-  readonly crc32: number;
-  readonly packedBytes: number;
-  readonly sizeBytes: number;
-  /** Where the entry's own header begins. */
-  readonly offsetBytes: number;
-}
-
-const endSignature = 0x06054b50;
-const endBytes = 22;
-const entrySignature = 0x02014b50;
-const entryBytes = 46;
-const localSignature = 0x04034b50;
-const localBytes = 30;
-const longestComment = 65_535;
-/** Stands for a number that is elsewhere, in the form for archives from 4 GiB on. */
-const elsewhere = 0xffff_ffff;
-const stored = 0;
-const deflated = 8;
+import {
+  contentOffset,
+  deflated,
+  directoryPlace,
+  elsewhere,
+  entriesIn,
+  headerBytes,
+  isHeader,
+  stored,
+  type ZipEntry,
+} from "../system/zip-format.ts";
 
 export function zipEntries(file: string, bytes: Uint8Array): readonly ZipEntry[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const end = endOfDirectory(file, view);
-  const count = view.getUint16(end + 10, true);
-  let at = view.getUint32(end + 16, true);
-  const entries: ZipEntry[] = [];
-  for (let i = 0; i < count; i++) {
-    if (at + entryBytes > bytes.length || view.getUint32(at, true) !== entrySignature)
-      throw damaged(file, "its directory is not whole");
-    const nameBytes = view.getUint16(at + 28, true);
-    const nameAt = at + entryBytes;
-    entries.push({
-      name: Buffer.from(bytes.subarray(nameAt, nameAt + nameBytes)).toString("utf8"),
-      flags: view.getUint16(at + 8, true),
-      method: view.getUint16(at + 10, true),
-      crc32: view.getUint32(at + 16, true),
-      packedBytes: view.getUint32(at + 20, true),
-      sizeBytes: view.getUint32(at + 24, true),
-      offsetBytes: view.getUint32(at + 42, true),
+  const place = directoryPlace(bytes);
+  if (place === null) {
+    if (isHeader(bytes)) throw damaged(file, "it has no directory at its end");
+    throw new LockstepError("invalid-data", `${file} is no NPZ file: it is no ZIP archive.`, {
+      hint: "Write it with np.savez(file, x=…, y=…); a single array, in an .npy file, is read with npy({ … }).",
     });
-    at = nameAt + nameBytes + view.getUint16(at + 30, true) + view.getUint16(at + 32, true);
   }
+  const entries = entriesIn(bytes.subarray(place.offsetBytes), place.count);
+  if (entries === null) throw damaged(file, "its directory is not whole");
   return entries;
 }
 
@@ -70,13 +46,8 @@ export function unpackEntry(file: string, bytes: Uint8Array, entry: ZipEntry): U
       },
     );
   }
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (offsetBytes + localBytes > bytes.length || view.getUint32(offsetBytes, true) !== localSignature) {
-    throw damaged(file, `"${name}" is not where its directory says`);
-  }
-  // The names and extra fields here may be longer than those of the directory.
-  const begin =
-    offsetBytes + localBytes + view.getUint16(offsetBytes + 26, true) + view.getUint16(offsetBytes + 28, true);
+  const begin = contentOffset(bytes.subarray(offsetBytes, offsetBytes + headerBytes), entry);
+  if (begin === null) throw damaged(file, `"${name}" is not where its directory says`);
   if (begin + packedBytes > bytes.length) throw damaged(file, `"${name}" goes on after the file's end`);
   const packed = bytes.subarray(begin, begin + packedBytes);
   const unpacked = entry.method === stored ? Uint8Array.from(packed) : inflated(file, packed, entry);
@@ -85,19 +56,6 @@ export function unpackEntry(file: string, bytes: Uint8Array, entry: ZipEntry): U
   }
   if (checksum(unpacked) !== entry.crc32) throw damaged(file, `"${name}" is not what its checksum says`);
   return unpacked;
-}
-
-/** The last one in the file, as its comment could look like one. */
-function endOfDirectory(file: string, view: DataView): number {
-  const first = Math.max(0, view.byteLength - endBytes - longestComment);
-  for (let at = view.byteLength - endBytes; at >= first; at--) {
-    if (view.getUint32(at, true) === endSignature) return at;
-  }
-  const isZip = view.byteLength >= 4 && view.getUint32(0, true) === localSignature;
-  if (isZip) throw damaged(file, "it has no directory at its end");
-  throw new LockstepError("invalid-data", `${file} is no NPZ file: it is no ZIP archive.`, {
-    hint: "Write it with np.savez(file, x=…, y=…); a single array, in an .npy file, is read with npy({ … }).",
-  });
 }
 
 function inflated(file: string, packed: Uint8Array, { name, sizeBytes }: ZipEntry): Uint8Array {

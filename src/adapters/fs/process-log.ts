@@ -2,6 +2,7 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createInterface } from "node:readline";
+import type { LogLine } from "../../core/log-reading.ts";
 
 const startMessage = "process started";
 
@@ -40,4 +41,16 @@ export async function* linesOf(path: string, { start, end }: Section): AsyncGene
   // The stream's own end is the last byte that it reads.
   const stream = createReadStream(path, { start, ...(end === undefined ? {} : { end: end - 1 }) });
   yield* createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY });
+}
+
+/** Null for what is no line of a log: other output, and the last words of a process that was killed. */
+export function parseLogLine(process: string, text: string): LogLine | null {
+  if (!text.startsWith("{")) return null;
+  try {
+    const fields = JSON.parse(text) as Record<string, unknown>; // it begins as an object
+    const atMs = Date.parse(String(fields.time));
+    return Number.isFinite(atMs) ? { ...fields, process, atMs } : null;
+  } catch {
+    return null;
+  }
 }

@@ -138,10 +138,6 @@ export function sendText(response: ServerResponse, status: number, text: string)
   response.writeHead(status, { "content-type": "text/plain; charset=utf-8" }).end(`${text}\n`);
 }
 
-export function sendJson(response: ServerResponse, value: unknown): void {
-  response.writeHead(200, { "content-type": "application/json; charset=utf-8" }).end(JSON.stringify(value));
-}
-
 /** A browser that shows the token in an address is given a cookie, and the address without it; null: it is something else. */
 async function opened(
   request: IncomingMessage,

@@ -1,3 +1,4 @@
+import { contentBytes } from "../../core/manifest.ts";
 import type { CheckpointStorage } from "../../ports/checkpoint-storage.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { WrittenCheckpoint } from "./worker-metrics.ts";
@@ -14,8 +15,7 @@ export function measuredStorage(storage: CheckpointStorage, clock: Clock, events
       const begunMs = clock.monotonicMs();
       try {
         const stored = await storage.write(content);
-        const sizeBytes = stored.manifest.files.reduce((sum, file) => sum + file.sizeBytes, 0);
-        events.written({ writeMs: clock.monotonicMs() - begunMs, sizeBytes });
+        events.written({ writeMs: clock.monotonicMs() - begunMs, sizeBytes: contentBytes(stored.manifest) });
         return stored;
       } catch (error) {
         events.writeFailed();

@@ -1,6 +1,7 @@
 /** A checkpoint's weights as one file, as `lockstep checkpoints export --to safetensors` writes it. */
 import { exportedParts } from "../../adapters/fs/export-tensors.ts";
 import { LockstepError } from "../../core/errors.ts";
+import { contentBytes } from "../../core/manifest.ts";
 import { formatBytes } from "../../core/number-format.ts";
 import type { CheckpointContent, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
 import type { Download } from "../../ports/dashboard.ts";
@@ -17,7 +18,7 @@ export async function downloadOf(
 ): Promise<Download> {
   const found = stored.find((one) => one.id === id);
   if (!found) throw new LockstepError("usage", `There is no checkpoint ${id} here.`);
-  const size = found.manifest.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const size = contentBytes(found.manifest);
   if (size > mostBytes) {
     throw new LockstepError(
       "usage",

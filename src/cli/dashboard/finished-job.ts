@@ -2,22 +2,24 @@
  * The dashboard's view of a job that is over, from the files in its folder: history and policy from the newest checkpoint,
  * memberships and decisions from the logs. What only etcd knew, such as pins, is not there.
  */
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { linesOf } from "../../adapters/fs/process-log.ts";
+import { linesOf, parseLogLine } from "../../adapters/fs/process-log.ts";
 import { type LaunchFailure, readLaunchRecord } from "../../adapters/system/launch-record.ts";
 import type { CheckpointRow, DashboardView, DecisionEntry } from "../../core/dashboard-view.ts";
 import { decisionsLength } from "../../core/dashboard-view.ts";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { LogLine } from "../../core/log-reading.ts";
+import { contentBytes } from "../../core/manifest.ts";
 import type { Progress } from "../../core/progress.ts";
-import type { ClusterState, EpochHistory } from "../../core/status.ts";
+import type { ClusterState } from "../../core/status.ts";
 import { timelineOfLog } from "../../core/timeline-log.ts";
-import type { CheckpointStorage, StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
+import type { StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
 import type { DashboardSource } from "../../ports/dashboard.ts";
 import type { Log } from "../../ports/log.ts";
-import { progressOf } from "../../runtime/state.ts";
+import { newestWhole, policyIn } from "../../runtime/read-history.ts";
+import { runsIn } from "../find-checkpoints.ts";
 import { openStorage } from "../open-storage.ts";
 import { downloadOf } from "./download.ts";
 
@@ -35,7 +37,8 @@ export async function openFinishedJob(directory: string, run: number | null, log
       `Run ${number} in ${directory} has no checkpoint, and without one there is nothing to show.`,
     );
   }
-  const progress = await newestWhole(storage, stored);
+  // What is damaged is said in its row.
+  const { progress } = await newestWhole(storage, stored, () => {});
   const lines = linesOfRun(await readLogs(join(directory, "logs")), number);
   const verified = new Map<string, Pick<CheckpointRow, "verification" | "problem">>();
   // One after the other, while the page is looked at: each is read to its end.
@@ -78,8 +81,7 @@ interface FoundRun {
 function viewOf({ directory, number, newest, stored, progress, lines, failure }: FoundRun): DashboardView {
   const { manifest } = newest;
   const { history } = progress;
-  const of = progress.best?.of;
-  const policy = { monitor: of?.monitor ?? defaultMonitor(history), mode: of?.mode ?? ("min" as const) };
+  const policy = policyIn(progress);
   const shards = Number(manifest.fingerprint.shards);
   const timeline = timelineOfLog(
     lines.filter(({ process }) => process.startsWith("coordinator")),
@@ -118,28 +120,15 @@ function rowOf(
   best: string | null,
   latest: string,
 ): CheckpointRow {
-  const { lineage, epoch, stepInEpoch, step, metrics, writtenAt, files } = manifest;
+  const { lineage, epoch, stepInEpoch, step, metrics, writtenAt } = manifest;
   return {
     ...{ id, lineage, epoch, stepInEpoch, step, pins: [], verification: "unchecked", problem: null },
     value: metrics?.[monitor] ?? null,
-    sizeBytes: files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    sizeBytes: contentBytes(manifest),
     writtenAtMs: Date.parse(writtenAt),
     isBest: id === best,
     isLatest: id === latest,
   };
-}
-
-/** The state that the newest whole checkpoint holds; what is damaged is passed over. */
-async function newestWhole(storage: CheckpointStorage, stored: readonly StoredCheckpoint[]): Promise<Progress> {
-  let problem: unknown = null;
-  for (const { id } of [...stored].reverse()) {
-    try {
-      return progressOf(await storage.load(id));
-    } catch (error) {
-      problem ??= error;
-    }
-  }
-  throw problem;
 }
 
 /** `launch` draws the curve when a run has finished, and only then. */
@@ -162,16 +151,8 @@ function ending(
   return { state: "stopped", reason: "it ended before its last epoch, as far as the files in its folder tell" };
 }
 
-function defaultMonitor(history: readonly EpochHistory[]): string {
-  return history.some(({ metrics }) => "val_loss" in metrics) ? "val_loss" : "loss";
-}
-
 function newestRun(directory: string, run: number | null): number {
-  const names = existsSync(directory) ? readdirSync(directory) : [];
-  const numbers = names
-    .flatMap((name) => Number(/^run-(\d+)$/.exec(name)?.[1] ?? Number.NaN))
-    .filter((number) => Number.isSafeInteger(number) && existsSync(join(directory, `run-${number}`, "checkpoints")))
-    .sort((a, b) => b - a);
+  const numbers = runsIn(directory);
   const found = run === null ? numbers[0] : numbers.find((number) => number === run);
   if (found !== undefined) return found;
   const there =
@@ -187,22 +168,11 @@ async function readLogs(folder: string): Promise<readonly LogLine[]> {
   for (const name of names) {
     const process = basename(name, ".log");
     for await (const text of linesOf(join(folder, name), { start: 0 })) {
-      const line = parsed(text, process);
+      const line = parseLogLine(process, text);
       if (line) lines.push(line);
     }
   }
   return lines.sort((a, b) => a.atMs - b.atMs);
-}
-
-function parsed(text: string, process: string): LogLine | null {
-  if (!text.startsWith("{")) return null;
-  try {
-    const entry = JSON.parse(text) as Record<string, unknown>; // of a line that begins as an object
-    const atMs = Date.parse(String(entry.time));
-    return Number.isFinite(atMs) ? { ...entry, process, atMs } : null;
-  } catch {
-    return null;
-  }
 }
 
 /** A coordinator says which run it serves; what comes until another is served is of that run. */

@@ -1,4 +1,5 @@
 /** What all processes of a gameday log, in the order of arrival, and waiting for a line. */
+import { parseLogLine } from "../../adapters/fs/process-log.ts";
 import { systemClock } from "../../adapters/system/clock.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { LogLine } from "../../core/log-reading.ts";
@@ -83,16 +84,5 @@ export async function inTime<T>(
   } finally {
     timer.abort();
     end();
-  }
-}
-
-/** Null for what is no line of a log: other output, and the last words of a process that was killed. */
-export function parseLogLine(process: string, text: string): LogLine | null {
-  if (!text.startsWith("{")) return null;
-  try {
-    const fields = JSON.parse(text) as Record<string, unknown>;
-    return { ...fields, process, atMs: Date.parse(String(fields.time)) };
-  } catch {
-    return null;
   }
 }
