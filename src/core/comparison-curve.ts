@@ -9,8 +9,12 @@ import {
   nothingToDraw,
   type Page,
   type Paint,
+  type Series,
+  shorten,
+  svgPage,
+  text,
+  width,
 } from "./curve-parts.ts";
-import { type Series, shorten, svgPage, text, width } from "./curve-parts.ts";
 import { bestEpoch, type RunHistory } from "./run-history.ts";
 
 /** More could not be told apart. */
