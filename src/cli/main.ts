@@ -7,6 +7,7 @@ import { type Command, type CommandGroup, commandOf, helpOf, helpOfGroup, parseC
 
 /** By name; loaded when it is typed, since a process that is started again should not wait for what it does not use. */
 const commands: Readonly<Record<string, () => Promise<Command | CommandGroup>>> = {
+  init: async () => (await import("./init.ts")).init,
   launch: async () => (await import("./launch.ts")).launch,
   status: async () => (await import("./status.ts")).status,
   history: async () => (await import("./history.ts")).history,
