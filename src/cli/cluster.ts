@@ -47,6 +47,8 @@ export class LocalCluster {
   readonly #givenUp = new Set<string>();
   /** Those that are not started again for now, and what ends that. */
   readonly #held = new Map<string, { readonly released: Promise<void>; readonly release: () => void }>();
+  /** Those that run, or will be started again. */
+  readonly #kept = new Map<string, Keeping>();
   #fail: (error: Error) => void = () => {};
   #ending = false;
 
@@ -68,16 +70,35 @@ export class LocalCluster {
    * of every later one.
    */
   async start<Ready>(name: string, args: StartArguments, onRestart: (ready: Ready) => void): Promise<Ready> {
-    const child = await this.#spawn(name, args.first);
-    void this.#supervise(child, args.again, (next) => {
-      next.waitFor<Ready>("ready").then(onRestart, () => undefined);
+    const keeping = newKeeping();
+    this.#kept.set(name, keeping);
+    const child = await this.#spawn(name, args.first, keeping).catch((error: unknown) => {
+      this.#keepNoMore(name, keeping);
+      throw error;
     });
+    void this.#supervise(child, args.again, keeping, (next) => {
+      next.waitFor<Ready>("ready").then(onRestart, () => undefined);
+    }).then(() => this.#keepNoMore(name, keeping));
     return child.waitFor<Ready>("ready");
   }
 
   /** Starts a process that is not waited for, and keeps it running. */
   launch(name: string, args: readonly string[]): void {
     this.start(name, { first: args, again: args }, () => {}).catch(() => undefined);
+  }
+
+  /** Whether it runs, or will be started again. */
+  isKept(name: string): boolean {
+    return this.#kept.has(name);
+  }
+
+  /** Asks a process to leave, and does not start it again, however it ends. Resolves when it has ended. */
+  async dismiss(name: string): Promise<void> {
+    const keeping = this.#kept.get(name);
+    if (!keeping) return;
+    keeping.dismissal.abort();
+    if (this.#members.get(name)?.exit === null) this.#members.get(name)!.kill("SIGTERM");
+    await keeping.over;
   }
 
   /** The process of this name as it was started last. */
@@ -139,7 +160,12 @@ export class LocalCluster {
     await Promise.all(children.map((child) => child.stop(graceMs)));
   }
 
-  async #spawn(name: string, args: readonly string[]): Promise<Child> {
+  #keepNoMore(name: string, keeping: Keeping): void {
+    if (this.#kept.get(name) === keeping) this.#kept.delete(name);
+    keeping.end();
+  }
+
+  async #spawn(name: string, args: readonly string[], keeping: Keeping): Promise<Child> {
     const { logDirectory, say, onStart, onLine } = this.#options;
     this.#givenUp.delete(name);
     const child = await startChild({
@@ -151,24 +177,31 @@ export class LocalCluster {
     });
     this.#members.set(name, child);
     onStart?.(child);
+    if (keeping.dismissal.signal.aborted) child.kill("SIGTERM");
     return child;
   }
 
-  async #supervise(first: Child, args: readonly string[], onRestart: (child: Child) => void): Promise<void> {
+  async #supervise(
+    first: Child,
+    args: readonly string[],
+    keeping: Keeping,
+    onRestart: (child: Child) => void,
+  ): Promise<void> {
     const { say, maxRestarts } = this.#options;
+    const dismissed = keeping.dismissal.signal;
     try {
       let child = first;
       for (let restarts = 0; ; restarts++) {
         const startedMs = systemClock.monotonicMs();
         const exit = await child.exited;
         // An end in order; whoever has asked for it says whether it is started again.
-        if (this.#ending || exit.code === 0 || exit.code === exitCodes["start-again"]) return;
+        if (this.#ending || dismissed.aborted || exit.code === 0 || exit.code === exitCodes["start-again"]) return;
         const held = this.#held.get(child.name);
         if (held) {
           await held.released;
-          if (this.#ending) return;
+          if (this.#ending || dismissed.aborted) return;
           restarts = -1;
-          child = await this.#spawn(child.name, args);
+          child = await this.#spawn(child.name, args, keeping);
           onRestart(child);
           continue;
         }
@@ -182,9 +215,9 @@ export class LocalCluster {
         say(
           `${child.name} ${exit.signal ? `was ended by ${exit.signal}` : `failed: ${error?.message}`}; starting it again.`,
         );
-        await systemClock.sleep(pauseMs);
-        if (this.#ending) return;
-        child = await this.#spawn(child.name, args);
+        await systemClock.sleep(pauseMs, dismissed).catch(() => undefined);
+        if (this.#ending || dismissed.aborted) return;
+        child = await this.#spawn(child.name, args, keeping);
         onRestart(child);
       }
     } catch (error) {
@@ -207,6 +240,23 @@ export class LocalCluster {
     const tries = restarts === 0 ? "" : ` after ${restarts} restart${restarts === 1 ? "" : "s"}`;
     this.#options.say(`${name} is given up${tries}: ${error.message} It is not started again.`);
   }
+}
+
+/** That a process of some name is to run. */
+interface Keeping {
+  /** Once it is aborted, the process may go. */
+  readonly dismissal: AbortController;
+  /** Resolves when the process has ended and is not started again. */
+  readonly over: Promise<void>;
+  readonly end: () => void;
+}
+
+function newKeeping(): Keeping {
+  let end = () => {};
+  const over = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  return { dismissal: new AbortController(), over, end };
 }
 
 function isWorker(name: string): boolean {

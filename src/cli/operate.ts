@@ -1,5 +1,6 @@
 /** What an operator asks of a running job, followed until it is so. */
 import { systemClock } from "../adapters/system/clock.ts";
+import { type RegisteredRun, readRun } from "../adapters/system/run-registry.ts";
 import { LockstepError } from "../core/errors.ts";
 import type { ClusterStatus, ProcessStatus } from "../core/status.ts";
 import type { Wish } from "../core/wishes.ts";
@@ -12,7 +13,8 @@ const limitMs = 120_000;
 
 export interface Asked {
   readonly wish: Wish;
-  readonly isSo: (now: ClusterStatus) => boolean;
+  /** `run`: what its launch says of it now; null where none is known. */
+  readonly isSo: (now: ClusterStatus, run: RegisteredRun | null) => boolean;
   /** What there is when it is so; and what there is instead when it is not so in time. */
   readonly done: (now: ClusterStatus) => string;
   readonly notYet: (now: ClusterStatus) => string;
@@ -27,7 +29,7 @@ export async function ask(args: Arguments, plan: (job: FoundJob, now: ClusterSta
     const untilMs = systemClock.monotonicMs() + limitMs;
     for (;;) {
       const now = await job.control.status();
-      if (asked.isSo(now)) {
+      if (asked.isSo(now, job.run && ((await readRun(job.run.job)) ?? job.run))) {
         process.stdout.write(`${asked.done(now)}\n`);
         return 0;
       }

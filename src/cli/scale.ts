@@ -31,7 +31,11 @@ async function runScale(args: Arguments): Promise<number> {
     const spares = run?.spares ?? 0;
     return {
       wish: { kind: "scale", workers },
-      isSo: (now) => now.state !== "forming" && workersIn(now).length + now.wishes.drained.length === workers + spares,
+      // A launch says so once it has done its part; until then who is there may be about to leave.
+      isSo: (now, launch) =>
+        now.state !== "forming" &&
+        workersIn(now).length + now.wishes.drained.length === workers + spares &&
+        (launch === null || launch.workers === workers),
       done: (now) => `${there(workersIn(now).length)}: generation ${now.generation}, ${now.state}.`,
       notYet: (now) => `${there(workersIn(now).length)} instead of ${workers + spares}`,
     };

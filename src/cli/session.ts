@@ -180,7 +180,7 @@ export async function startSession(
       http,
       tls: settings.certificates?.operator.folder ?? null,
       etcdPids: etcd.pids,
-      workers: workforce.size - settings.spares,
+      workers: workforce.workers,
       spares: settings.spares,
     });
   const follower = new ControlFollower(place, settings.certificates?.operator ?? null, register);

@@ -11,18 +11,28 @@ export interface WorkforceOptions {
   /** The words after `lockstep` of the worker with this number; "usage" if there cannot be one. */
   readonly wordsOf: (index: number) => Promise<readonly string[]>;
   readonly say: (line: string) => void;
-  /** There are other workers than before. */
+  /** There are as many workers as was asked for last. */
   readonly onChange: () => void;
 }
 
 export class Workforce {
   readonly #options: WorkforceOptions;
   #workers: number;
+  #adapted: number;
+  /** One change after the other: who leaves has left before another of its name is started. */
+  #adapting: Promise<void> = Promise.resolve();
   #known: Wishes | null = null;
+  readonly #starting = new Set<number>();
 
   constructor(options: WorkforceOptions) {
     this.#options = options;
     this.#workers = options.workers;
+    this.#adapted = options.workers;
+  }
+
+  /** How many workers there are, spares aside: less or more than are asked for until who has to leave has left, and others are started. */
+  get workers(): number {
+    return this.#adapted;
   }
 
   /** How many processes there should be, spares included. */
@@ -45,20 +55,30 @@ export class Workforce {
   }
 
   #scale(workers: number): void {
-    const { cluster, say, onChange } = this.#options;
-    const before = this.#workers;
+    const { say } = this.#options;
+    say(`${this.#workers} → ${workers} workers, as was asked for.`);
     this.#workers = workers;
-    say(`${before} → ${workers} workers, as was asked for.`);
-    for (const name of cluster.names()) {
-      const index = indexOf(name);
-      if (index !== null && index >= this.size && cluster.child(name)?.exit === null)
-        cluster.child(name)!.kill("SIGTERM");
-    }
+    this.#adapting = this.#adapting
+      .then(() => this.#adapt())
+      .catch((error: unknown) => say(`The number of workers cannot be changed: ${messageOf(error)}`));
+  }
+
+  async #adapt(): Promise<void> {
+    const { cluster, onChange } = this.#options;
+    const isTooMany = (name: string) => (indexOf(name) ?? -1) >= this.size;
+    await Promise.all(
+      cluster
+        .names()
+        .filter(isTooMany)
+        .map((name) => cluster.dismiss(name)),
+    );
+    if (cluster.isEnding) return;
+    // As many as are asked for by now.
     for (let index = 0; index < this.size; index++) {
-      const child = cluster.child(nameOf(index));
-      const isAway = !child || child.exit !== null;
-      if (isAway && !this.#known?.drained.includes(nameOf(index))) this.#start(index);
+      const name = nameOf(index);
+      if (!cluster.isKept(name) && !this.#known?.drained.includes(name)) this.#start(index);
     }
+    this.#adapted = this.#workers;
     onChange();
   }
 
@@ -77,11 +97,14 @@ export class Workforce {
 
   #start(index: number): void {
     const { cluster, wordsOf, say } = this.#options;
+    if (this.#starting.has(index)) return;
+    this.#starting.add(index);
     wordsOf(index)
       .then((words) => {
         if (!cluster.isEnding) cluster.launch(nameOf(index), words);
       })
-      .catch((error: unknown) => say(`${nameOf(index)} cannot be started: ${messageOf(error)}`));
+      .catch((error: unknown) => say(`${nameOf(index)} cannot be started: ${messageOf(error)}`))
+      .finally(() => this.#starting.delete(index));
   }
 }
 

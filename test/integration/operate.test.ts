@@ -1,5 +1,6 @@
 /** What an operator asks of a running launch from another terminal. */
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { exitCodes } from "../../src/core/errors.ts";
 import { useUser } from "../fixtures/cli.ts";
@@ -90,3 +91,28 @@ test("workers are added, drained, restarted and taken away; the run is stopped a
     new RegExp(`"event":"finished","job":"small","epochs":${epochs},`),
   );
 });
+
+test(
+  "a number of workers that is changed back at once is what there is: nobody stays away, none is started twice",
+  limit,
+  async () => {
+    const job = await user().write("back.ts", smallJob().replace('name: "small"', 'name: "back"'));
+    await user().write("small.csv", smallData(80));
+    const words = ["--directory", user().at("back"), "--json", "--epochs", "100000"];
+  const launch = user().start("launch", job, "--workers", "1:2", ...words);
+    await launch.whenLine("that it waits for workers, which start", ({ event }) => event === "state");
+
+    // Of the second worker's process, which has no more than begun; and then of one that trains.
+    for (const _ of [1, 2]) {
+      assert.match(await done("scale", "1"), /^1 worker is there: /);
+      assert.match(await done("scale", "2"), /^2 workers are there: /);
+      assert.deepEqual([...(await workers()).keys()].sort(), ["worker-0", "worker-1"]);
+    }
+    const log = await readFile(user().at("back", "logs", "worker-1.log"), "utf8");
+    const starts = log.split("\n").filter((line) => line.includes('"message":"process started"'));
+    assert.equal(starts.length, 3, log);
+    await done("stop");
+    const { stderr } = await launch.exited;
+    assert.doesNotMatch(stderr, /starting it again/);
+  },
+);
