@@ -3,6 +3,7 @@ import { builtModule } from "./build.mjs";
 
 export const {
   csv,
+  dataset,
   defineJob,
   idx,
   jsonLines,

@@ -14,6 +14,8 @@ import type {
 
 export type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
 export { LockstepError } from "./core/errors.ts";
+export { dataset } from "./core/format-sources.ts";
+export type { OwnSample, OwnSource, Values } from "./core/format-sources.ts";
 export type {
   Clip,
   CsvSource,

@@ -106,9 +106,12 @@ async function testData(args: Arguments, job: Job, jobDirectory: string): Promis
   if (source === null) {
     throw new LockstepError(
       "usage",
-      `--data is the file ${given}, and the job's data is in two files, features and label.`,
+      `--data is the file ${given}, and the job's data ${job.data.kind === "dataset" ? "comes from a function" : "is in two files, features and label"}.`,
       {
-        hint: "Name two files as `test` in the job file, and the folder with them as --data.",
+        hint:
+          job.data.kind === "dataset"
+            ? "Give the job `test`, another dataset({ … })."
+            : "Name two files as `test` in the job file, and the folder with them as --data.",
       },
     );
   }

@@ -1,5 +1,6 @@
 import type * as tfjs from "@tensorflow/tfjs";
 import type { EarlyStopping } from "./early-stopping.ts";
+import type { FormatSource } from "./format-sources.ts";
 import type { KeepRule } from "./retention.ts";
 import type { WireFormat } from "./wire.ts";
 
@@ -65,7 +66,7 @@ export interface ReportContext {
   readonly decodeLabel: (index: number) => number;
 }
 
-export type DataSource = CsvSource | TextSource | IdxSource | NpySource | NpzSource | JsonLinesSource;
+export type DataSource = CsvSource | TextSource | IdxSource | NpySource | NpzSource | JsonLinesSource | FormatSource;
 
 /** What may stand between the cells of a line. */
 export const separators = [",", ";", "\t"] as const;

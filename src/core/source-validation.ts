@@ -13,7 +13,7 @@ import {
   written,
   wrongField,
 } from "./field-checks.ts";
-import { unreachable } from "./errors.ts";
+import { formatFields, formatSource, formatsExpected } from "./format-validation.ts";
 import { type DataSource, separators } from "./job.ts";
 
 const sourceFields = {
@@ -23,10 +23,10 @@ const sourceFields = {
   npy: ["kind", "features", "label"],
   npz: ["kind", "path", "features", "label"],
   "json-lines": ["kind", "path", "features", "label"],
+  ...formatFields,
 } as const satisfies Readonly<Record<DataSource["kind"], readonly string[]>>;
 const sourceKinds = Object.keys(sourceFields) as DataSource["kind"][]; // the table above has exactly the kinds
-const sourceExpected =
-  'csv("file.csv", { label: "column" }), text(["file.txt"], { window: 32, stride: 1 }), idx({ … }), npy({ … }), npz({ … }) or jsonLines({ … })';
+const sourceExpected = `csv("file.csv", { label: "column" }), text(["file.txt"], { window: 32, stride: 1 }), idx({ … }), npy({ … }), npz({ … }), jsonLines({ … }), ${formatsExpected}`;
 
 export const dataSource: Check<DataSource> = (value, path) => {
   if (!isPlainObject(value)) {
@@ -69,7 +69,7 @@ export const dataSource: Check<DataSource> = (value, path) => {
       return { kind, path: text("path", aFile), features, label };
     }
     default:
-      return unreachable(kind);
+      return formatSource(kind, value, path);
   }
 };
 
@@ -110,6 +110,7 @@ export function sourceFrom(source: DataSource, path: string): DataSource | null 
       return { ...source, paths: [path] };
     case "idx":
     case "npy":
+    case "dataset":
       return null;
     default:
       return { ...source, path };

@@ -5,6 +5,7 @@ import { isJobName, validateJob } from "../../src/core/job-validation.ts";
 import { computableMetrics } from "../../src/core/monitor-validation.ts";
 import {
   csv,
+  dataset,
   defineJob,
   idx,
   type JobDefinition,
@@ -205,7 +206,7 @@ describe("a wrong field is named with its path, its value and what was expected"
     [
       "data.kind",
       "tsv",
-      'data.kind is "tsv"; expected "csv", "text", "idx", "npy", "npz" or "json-lines".',
+      'data.kind is "tsv"; expected "csv", "text", "idx", "npy", "npz", "json-lines" or "dataset".',
       'Did you mean "csv"?',
     ],
     ["data.path", "", 'data.path is ""; expected the path of a file.'],
@@ -253,6 +254,17 @@ describe("a wrong field is named with its path, its value and what was expected"
       "data",
       npz({ path: "a.npz", features: "", label: "y" }),
       'data.features is ""; expected the name of an array in the file.',
+    ],
+    [
+      "data",
+      dataset({ name: "a", length: 0, get: () => ({ features: 1, label: 1 }) }),
+      "data.length is 0; expected a whole number, from 1 to 4294967295.",
+    ],
+    ["data", { kind: "dataset", name: "a", length: 1, get: [] }, "data.get is []; expected a function"],
+    [
+      "data",
+      { kind: "dataset", name: "a", length: 1, get: String, features: [0] },
+      "data.features[0] is 0; expected a whole number, 1 or more.",
     ],
     ["test", text("a", { window: 8, stride: 1 }), 'test.kind is "text"; expected "csv", as in data.'],
     ["test", csv("", { label: "y" }), 'test.path is ""; expected the path of a file.'],

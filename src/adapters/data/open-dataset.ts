@@ -6,6 +6,7 @@ import { openIdx } from "./idx.ts";
 import { openJsonLines } from "./json-lines.ts";
 import { openNpy } from "./npy.ts";
 import { openNpz } from "./npz.ts";
+import { openOwnSamples } from "./own-samples.ts";
 import { openText } from "./text.ts";
 
 /**
@@ -26,6 +27,8 @@ export async function openDataset(source: DataSource, baseDirectory: string): Pr
       return openNpz(source, baseDirectory);
     case "json-lines":
       return openJsonLines(source, baseDirectory);
+    case "dataset":
+      return openOwnSamples(source);
     default:
       return unreachable(source);
   }

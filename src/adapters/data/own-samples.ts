@@ -1,0 +1,147 @@
+/**
+ * Samples that a function of the job file makes, asked for when a step needs them. Nobody can read all that such a function
+ * depends on, so its digest covers what can be seen: its settings, and the samples that are looked at when it is opened.
+ */
+import { createHash } from "node:crypto";
+import { LockstepError, messageOf } from "../../core/errors.ts";
+import type { OwnSource } from "../../core/format-sources.ts";
+import { encodeJson } from "../../core/json.ts";
+import { sizeOf } from "../../core/transforms.ts";
+import type { DescribedDataset } from "../../ports/dataset.ts";
+
+/** Of so many samples and fewer all are hashed; of more, this many, spread over all of them. */
+export const samplesHashed = 1024;
+
+export function openOwnSamples(source: OwnSource): DescribedDataset {
+  const { name, length, version } = source;
+  const first = checkedSample(source, 0);
+  const ofFirst = source.features ?? shapeOf(first.features, `${name}: get(0).features`);
+  const features = ofFirst.length === 0 ? [1] : ofFirst; // one number is a row of one, as models take it
+  const label = source.label ?? shapeOf(first.label, `${name}: get(0).label`);
+  const [featuresSize, labelSize] = [sizeOf(features), sizeOf(label)];
+  const write = (index: number, featuresInto: Float32Array, labelInto: Float32Array) => {
+    const sample = checkedSample(source, index);
+    writeValues(sample.features, features, featuresInto, `${name}: get(${index}).features`);
+    writeValues(sample.label, label, labelInto, `${name}: get(${index}).label`);
+  };
+  const settings = { kind: "dataset", name, length, version: version ?? null, features, label };
+  const hash = createHash("sha256").update(`${encodeJson(settings)}\n`);
+  const [row, again] = [0, 0].map(() => new Float32Array(featuresSize + labelSize)) as [Float32Array, Float32Array];
+  const part = (whole: Float32Array) => [whole.subarray(0, featuresSize), whole.subarray(featuresSize)] as const;
+  for (const [i, index] of hashedIndices(length).entries()) {
+    write(index, ...part(row));
+    // A few are asked for twice: a function that draws, or counts, is found out.
+    if (i < 4) {
+      write(index, ...part(again));
+      if (!Buffer.from(row.buffer).equals(Buffer.from(again.buffer))) throw changing(name, index);
+    }
+    hash.update(new Uint8Array(row.buffer));
+  }
+  return {
+    length,
+    digest: `sha256:${hash.digest("hex")}`,
+    features: { shape: features },
+    label: { shape: label },
+    files: [],
+    columns: {
+      features: [{ name: null, type: "number", shape: features }],
+      label: { name: null, type: "number", shape: label },
+    },
+    read(indices) {
+      const samples = {
+        count: indices.length,
+        features: new Float32Array(indices.length * featuresSize),
+        label: new Float32Array(indices.length * labelSize),
+      };
+      for (let i = 0; i < indices.length; i++) {
+        const index = indices[i]!;
+        if (!(index >= 0 && index < length)) {
+          throw new LockstepError("internal", `Sample ${index} was asked for; there are ${length}.`);
+        }
+        write(
+          index,
+          samples.features.subarray(i * featuresSize, (i + 1) * featuresSize),
+          samples.label.subarray(i * labelSize, (i + 1) * labelSize),
+        );
+      }
+      return samples;
+    },
+  };
+}
+
+/** All of few; of many as many as are hashed, the first and the last among them. */
+function hashedIndices(length: number): number[] {
+  const count = Math.min(length, samplesHashed);
+  return Array.from({ length: count }, (_, i) =>
+    count === length ? i : Math.floor((i * (length - 1)) / (samplesHashed - 1)),
+  );
+}
+
+function checkedSample({ name, get }: OwnSource, index: number): { features: unknown; label: unknown } {
+  let sample: unknown;
+  try {
+    sample = get(index);
+  } catch (cause) {
+    throw new LockstepError("invalid-data", `${name}: get(${index}) failed: ${messageOf(cause)}`, { cause });
+  }
+  if (sample instanceof Promise) {
+    sample.catch(() => undefined); // what it would have said comes too late
+    throw new LockstepError("invalid-data", `${name}: get(${index}) gives a promise; expected { features, label }.`, {
+      hint: "A step cannot wait for it: await what get needs at the top of the job file, and have get give values.",
+    });
+  }
+  if (typeof sample === "object" && sample !== null && "features" in sample && "label" in sample) return sample;
+  throw new LockstepError(
+    "invalid-data",
+    `${name}: get(${index}) gives ${described(sample)}; expected { features, label }.`,
+  );
+}
+
+function changing(name: string, index: number): LockstepError {
+  return new LockstepError(
+    "invalid-data",
+    `${name}: get(${index}) gives another sample when it is called again; expected the same one every time.`,
+    { hint: "Make what it draws a function of the index: every worker, and every start, asks for itself." },
+  );
+}
+
+function shapeOf(value: unknown, where: string): number[] {
+  if (!isList(value)) return [];
+  if (value.length === 0) throw new LockstepError("invalid-data", `${where} is an empty list; expected numbers.`);
+  return [value.length, ...shapeOf(value[0], `${where}[0]`)];
+}
+
+/** Lists in the shape's form, one flat list of as many numbers, or the only number. */
+function writeValues(value: unknown, shape: readonly number[], into: Float32Array, where: string): void {
+  const isAlone = !isList(value) && into.length === 1;
+  const isFlat = shape.length > 1 && isList(value) && value.length === into.length && !isList(value[0]);
+  writeNested(value, isAlone ? [] : isFlat ? [into.length] : shape, into, where);
+}
+
+function writeNested(value: unknown, shape: readonly number[], into: Float32Array, where: string): void {
+  const [size, ...rest] = shape;
+  if (size === undefined) {
+    const number = typeof value === "boolean" ? Number(value) : value;
+    if (typeof number === "number") into[0] = number;
+    if (typeof number === "number" && Number.isFinite(into[0])) return;
+    throw new LockstepError("invalid-data", `${where} is ${described(value)}; expected a finite number.`);
+  }
+  if (!isList(value) || value.length !== size) {
+    const has = isList(value) ? `has ${value.length} values` : `is ${described(value)}`;
+    throw new LockstepError("invalid-data", `${where} ${has}; expected ${size}, as all samples have.`);
+  }
+  const width = into.length / size;
+  for (let i = 0; i < size; i++) {
+    writeNested(value[i], rest, into.subarray(i * width, (i + 1) * width), `${where}[${i}]`);
+  }
+}
+
+function isList(value: unknown): value is ArrayLike<unknown> {
+  return Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+}
+
+function described(value: unknown): string {
+  if (value === null || typeof value !== "object")
+    return typeof value === "string" ? JSON.stringify(value) : String(value);
+  return Array.isArray(value) ? "a list" : "an object";
+}

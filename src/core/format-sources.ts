@@ -1,0 +1,36 @@
+/** Where samples come from beside tables and text: own functions, columns of binary files, images. What a job file writes of them. */
+
+/** A number, or numbers in lists, typed arrays, and lists of them; all samples have the same shape. */
+export type Values = number | boolean | ArrayLike<number> | readonly Values[];
+
+export interface OwnSample {
+  readonly features: Values;
+  readonly label: Values;
+}
+
+/** Samples that a function of the job file makes. */
+export interface OwnSource {
+  readonly kind: "dataset";
+  /** What messages call it. */
+  readonly name: string;
+  readonly length: number;
+  /** The sample with this index, from 0 to `length` − 1: always the same. */
+  readonly get: (index: number) => OwnSample;
+  /** Shapes of one sample; left out: those of the first. */
+  readonly features?: readonly number[];
+  readonly label?: readonly number[];
+  /** Part of the digest: another one, other samples. */
+  readonly version?: string;
+}
+
+export type FormatSource = OwnSource;
+
+/**
+ * One's own samples: `dataset({ name: "waves", length: 1000, get: (i) => ({ features: wave(i), label: i % 2 }) })`.
+ * @param options.get gives the sample with an index, at once (no promise), and the same one whenever and wherever it is asked
+ * @param options.features the shape of one sample's features, as [28, 28], where `get` gives them as a flat list; so is `label`
+ * @param options.version a text to change when the samples change: what `get` reads from elsewhere nobody else sees
+ */
+export function dataset(options: Omit<OwnSource, "kind">): OwnSource {
+  return { kind: "dataset", ...options };
+}
