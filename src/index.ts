@@ -4,6 +4,7 @@ import type {
   CsvSource,
   IdxSource,
   JobDefinition,
+  JobWithParams,
   JsonLinesSource,
   NpySource,
   NpzSource,
@@ -11,6 +12,7 @@ import type {
   TextSource,
   Transform,
 } from "./core/job.ts";
+import type { Params, ParamValues } from "./core/settings.ts";
 
 export type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
 export { LockstepError } from "./core/errors.ts";
@@ -22,6 +24,7 @@ export type {
   DataSource,
   IdxSource,
   JobDefinition,
+  JobWithParams,
   JsonLinesSource,
   LearningRate,
   LearningRateSchedule,
@@ -39,10 +42,25 @@ export type {
   TransformList,
   ValidationSplit,
 } from "./core/job.ts";
+export type { Params, ParamValue, ParamValues } from "./core/settings.ts";
 
 /** Gives a job file its types: `export default defineJob({ … })`. The job is checked when it is launched. */
-export function defineJob(job: JobDefinition): JobDefinition {
-  return job;
+export function defineJob(job: JobDefinition): JobDefinition;
+/**
+ * The same of a job with parameters: `export default defineJob({ units: 256 }, ({ units }) => ({ … }))`. `--param units=64` gives
+ * one another value than its default, of the same type: a number, a text, true or false.
+ */
+export function defineJob<Defaults extends ParamValues>(
+  defaults: Defaults,
+  make: (params: Params<Defaults>) => JobDefinition,
+): JobWithParams;
+export function defineJob(
+  first: JobDefinition | ParamValues,
+  make?: (params: never) => JobDefinition,
+): JobDefinition | JobWithParams {
+  // By the two declarations above: the first argument alone is a job; the function takes what is made of its defaults.
+  if (make === undefined) return first as JobDefinition;
+  return { defaults: first as ParamValues, make: make as JobWithParams["make"] };
 }
 
 /**

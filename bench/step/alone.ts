@@ -13,6 +13,7 @@ import { prepareEngine } from "../../src/adapters/tfjs/prepare-engine.ts";
 import { RandomStream } from "../../src/core/random.ts";
 import { applyEnvironment } from "../../src/cli/common.ts";
 import { type OpenedProgram, openProgram } from "../../src/cli/open-program.ts";
+import { noSettings } from "../../src/core/settings.ts";
 import type { Batch } from "../../src/runtime/training-program.ts";
 import { steps, warmUpSteps } from "./models.ts";
 
@@ -23,7 +24,15 @@ const say = (line: string) => void process.stderr.write(`${line}\n`);
 const choice = await prepareEngine({ engine: "auto", device: "auto" }, say);
 applyEnvironment(engineEnvironment(choice, { threads: 1, gpuIndex: choice.device === "gpu" ? 0 : null }));
 const opened = await openProgram(
-  { jobPath, dataDirectory: dirname(jobPath), choice, mayFallBack: false, threads: 1, epochs: null },
+  {
+    jobPath,
+    settings: noSettings,
+    dataDirectory: dirname(jobPath),
+    choice,
+    mayFallBack: false,
+    threads: 1,
+    epochs: null,
+  },
   say,
 );
 const stepsMs = (await kinds[kind]!(opened)).slice(warmUpSteps);

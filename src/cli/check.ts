@@ -12,7 +12,7 @@ import { stepsPerEpoch } from "../core/sampler.ts";
 import { shapeDifference } from "../core/transforms.ts";
 import { contentToSnapshot } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
-import { applyEnvironment, dataDirectoryOf, processLog, shared, wishOf } from "./common.ts";
+import { applyEnvironment, dataDirectoryOf, processLog, settingsOf, shared, wishOf } from "./common.ts";
 import type { Checked } from "./launch.ts";
 import { memoryOf, openProgram } from "./open-program.ts";
 import { openPlace } from "./open-storage.ts";
@@ -22,6 +22,8 @@ export const check: Command = {
   summary: "Check a job: open its data, its model and the engine, and take one gradient.",
   argument: { name: "JOB.ts", help: "the job file" },
   options: {
+    set: shared.set,
+    param: shared.param,
     data: shared.data,
     engine: shared.engine,
     device: shared.device,
@@ -44,6 +46,7 @@ async function runCheck(args: Arguments): Promise<number> {
   const opened = await openProgram(
     {
       jobPath,
+      settings: settingsOf(args),
       dataDirectory: dataDirectory,
       choice,
       mayFallBack: args.flag("fall-back") || args.text("engine") === undefined,

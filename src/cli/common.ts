@@ -7,6 +7,7 @@ import type { EngineChoice } from "../adapters/tfjs/prepare-engine.ts";
 import { LockstepError } from "../core/errors.ts";
 import { nearestName } from "../core/nearest-name.ts";
 import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
+import { type JobSettings, parseSettings } from "../core/settings.ts";
 import type { Device, EngineKind } from "../ports/engine.ts";
 import type { Log, LogFields, LogLevel } from "../ports/log.ts";
 import type { RunRequest } from "../runtime/open-run.ts";
@@ -24,6 +25,16 @@ export const shared = {
   etcd: { value: "URL,…", help: "etcd's endpoints, as http://host:2379" },
   job: { value: "NAME", help: "the job's name (default: the one in the job file)" },
   json: { value: null, help: "print JSON" },
+  set: {
+    value: "FIELD=VALUE",
+    help: "as if a field of the job file said so, as batchSize=64; several times for several",
+    multiple: true,
+  },
+  param: {
+    value: "NAME=VALUE",
+    help: "another value for a parameter of the job file; several times for several",
+    multiple: true,
+  },
   workers: {
     value: "N|MIN:MAX",
     help: "how many workers a start waits for; or with how few it starts and goes on, and how many it takes (default: 1)",
@@ -48,6 +59,11 @@ export function processLog(args: Arguments, context?: () => LogFields): Log {
   const format = process.stderr.isTTY ? "text" : "json";
   const level = args.oneOf("log-level", logLevels) ?? "info";
   return createLog({ stream: process.stderr, format, level, ...(context && { context }) });
+}
+
+/** `--set` and `--param`. */
+export function settingsOf(args: Arguments): JobSettings {
+  return parseSettings(args.list("set"), args.list("param"));
 }
 
 export function endpointsOf(args: Arguments): readonly string[] {

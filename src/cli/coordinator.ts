@@ -22,6 +22,7 @@ import {
   processLog,
   resumeOf,
   runOf,
+  settingsOf,
   shared,
   workersOf,
 } from "./common.ts";
@@ -44,6 +45,8 @@ export const coordinator: Command = {
   options: {
     etcd: shared.etcd,
     job: shared.job,
+    set: shared.set,
+    param: shared.param,
     workers: shared.workers,
     shards: { value: "S", help: "logical shards of every batch, fixed for the run (default: as many as workers)" },
     threads: { value: "N", help: "compute threads inside a worker (default: cores ÷ S)" },
@@ -88,7 +91,8 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const standing = () => ({ ...context.fields, ...running?.place });
   const onlooking = new Onlooking(processLog(args, standing).with({ role: "coordinator" }));
   const { log } = onlooking;
-  const { job } = await loadJob(args.argument);
+  const settings = settingsOf(args);
+  const { job } = await loadJob(args.argument, settings);
   const listen = addressOf(args, "listen", "127.0.0.1:0");
   const endpoints = endpointsOf(args);
   const epochs = args.whole("epochs", 1) ?? job.epochs;
@@ -116,6 +120,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     replicas: args.whole("replicas", 0) ?? null,
     budgetMs: budget.budgetMs,
     fields: jobFields({ ...job, epochs }),
+    settings,
     epochs,
     checkpoint: job.checkpoint,
     allowChange: args.flag("allow-change"),

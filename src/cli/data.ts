@@ -7,13 +7,13 @@ import type { DataSource, Job } from "../core/job.ts";
 import { splitSamples } from "../core/sampler.ts";
 import type { DataReport } from "../core/data-report.ts";
 import type { Arguments, Command } from "./command.ts";
-import { dataDirectoryOf, shared } from "./common.ts";
+import { dataDirectoryOf, settingsOf, shared } from "./common.ts";
 
 export const data: Command = {
   name: "data",
   summary: "Show what a job's data is: files, columns, ranges, classes, the split, a few samples.",
   argument: { name: "JOB.ts", help: "the job file" },
-  options: { data: shared.data, json: shared.json },
+  options: { set: shared.set, param: shared.param, data: shared.data, json: shared.json },
   details: "Reads all of it, before pre-processing; needs no engine and starts nothing.",
   run: runData,
 };
@@ -23,7 +23,7 @@ const rowsAtOnce = 1024;
 const samplesShown = 3;
 
 async function runData(args: Arguments): Promise<number> {
-  const { job, directory } = await loadJob(args.argument);
+  const { job, directory } = await loadJob(args.argument, settingsOf(args));
   const folder = dataDirectoryOf(args, directory);
   const training = await reportOf(job.data, folder, job);
   const test = job.test && (await reportOf(job.test, folder, { seed: job.seed, validation: null }));

@@ -155,8 +155,8 @@ export async function historyAsked(args: Arguments): Promise<RunHistory> {
   }
   const { control, close } = await connectToJob(args);
   try {
-    const { job, policy, history } = await control.status();
-    return { job, run: null, policy, history };
+    const { job, settings, policy, history } = await control.status();
+    return { job, run: null, settings, policy, history };
   } finally {
     close();
   }
@@ -166,8 +166,8 @@ async function fromCoordinator(launch: RegisteredRun): Promise<RunHistory> {
   const certificates = await certificatesOf(launch);
   const control = connectControl(launch.coordinator, deadlineMs, certificates);
   try {
-    const { job, policy, history } = await control.status();
-    return { job, run: launch.run, policy, history };
+    const { job, settings, policy, history } = await control.status();
+    return { job, run: launch.run, settings, policy, history };
   } finally {
     control.close();
     certificates?.close();

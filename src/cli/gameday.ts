@@ -15,7 +15,7 @@ import {
   verdictOf,
 } from "../core/gameday.ts";
 import type { Arguments, Command } from "./command.ts";
-import { budgetOf, dataDirectoryOf, onStopSignal, shared, wishOf } from "./common.ts";
+import { budgetOf, dataDirectoryOf, onStopSignal, settingsOf, shared, wishOf } from "./common.ts";
 import { runGameday } from "./gameday/run.ts";
 
 const defaultWorkers = 3;
@@ -32,6 +32,8 @@ export const gameday: Command = {
     workers: { value: "N", help: "worker processes, at least 2; some faults need 3 (default: 3)" },
     faults: { value: "NAME,…", help: "only these (default: all)" },
     directory: { value: "DIR", help: "where the runs' files go, and stay (default: a temporary folder)" },
+    set: shared.set,
+    param: shared.param,
     data: shared.data,
     threads: { value: "N", help: "compute threads inside a worker (default: cores ÷ workers)" },
     engine: shared.engine,
@@ -55,7 +57,7 @@ async function runGamedayCommand(args: Arguments): Promise<number> {
   const slack = args.whole("slack", 1) ?? 1;
   const { budgetMs } = budgetOf(args);
   const threads = args.whole("threads", 1) ?? Math.max(1, Math.floor(availableParallelism() / workers));
-  const { job, path: jobPath, directory: jobDirectory } = await loadJob(args.argument);
+  const { job, path: jobPath, directory: jobDirectory } = await loadJob(args.argument, settingsOf(args));
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const choice = await prepareEngine(wishOf(args), say);
   const given = args.text("directory");
@@ -68,7 +70,7 @@ async function runGamedayCommand(args: Arguments): Promise<number> {
   try {
     const { findings, run } = await runGameday({
       plan: {
-        ...{ jobPath, threads, epochs, budgetMs, secure: args.flag("tls") },
+        ...{ jobPath, settings: job.settings, threads, epochs, budgetMs, secure: args.flag("tls") },
         dataDirectory: dataDirectoryOf(args, jobDirectory),
         engineWords: ["--engine", choice.kind, "--device", choice.device],
         shards: Math.max(workers, leastShards),

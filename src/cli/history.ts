@@ -32,9 +32,10 @@ async function runHistory(args: Arguments): Promise<number> {
     throw new LockstepError("usage", "--csv and --json are both given; one of them was expected.");
   }
   const found = await historyAsked(args);
-  const { job, run, policy } = found;
+  const { job, run, settings, policy } = found;
   if (args.flag("csv")) process.stdout.write(historyCsv(found.history));
-  else if (args.flag("json")) process.stdout.write(`${JSON.stringify({ job, run, policy, history: found.history })}\n`);
+  else if (args.flag("json"))
+    process.stdout.write(`${JSON.stringify({ job, run, settings, policy, history: found.history })}\n`);
   else process.stdout.write(`${historyTable(found)}\n`);
   return 0;
 }

@@ -15,6 +15,7 @@ import { exitCodes, LockstepError, messageOf } from "../core/errors.ts";
 import { runKey } from "../core/keys.ts";
 import { checkReplicas } from "../core/replicas.ts";
 import { epochRecords, type ResultCheckpoint, type RunResult } from "../core/run-result.ts";
+import { settingsWords } from "../core/settings.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import { readCheckpoints } from "../runtime/read-checkpoints.ts";
 import { startChild } from "./child.ts";
@@ -28,6 +29,7 @@ import {
   processLog,
   resumeOf,
   runOf,
+  settingsOf,
   shared,
   wishOf,
   workersOf,
@@ -55,6 +57,8 @@ export const launch: Command = {
     shards: { value: "S", help: "logical shards of every batch, fixed for the run (default: as many as workers)" },
     epochs: { value: "N", help: "train to this epoch, instead of the job file's" },
     job: shared.job,
+    set: shared.set,
+    param: shared.param,
     data: shared.data,
     directory: { value: "DIR", help: "where the job's files go (default: runs/JOB)" },
     checkpoints: {
@@ -157,7 +161,7 @@ async function runLaunch(args: Arguments): Promise<number> {
 }
 
 async function readSettings(args: Arguments): Promise<Settings> {
-  const loaded = await loadJob(args.argument);
+  const loaded = await loadJob(args.argument, settingsOf(args));
   const jobName = args.text("job") ?? loaded.job.name;
   if (!/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(jobName)) {
     throw new LockstepError(
@@ -252,7 +256,7 @@ async function check(
   const shards = String(args.whole("shards", 1) ?? settings.workers);
   const fallBack = args.text("engine") ? [] : ["--fall-back"];
   const options = ["--data", settings.dataDirectory, "--engine", engine, "--device", device, "--shards", shards];
-  const here = ["--workers", String(settings.workers)];
+  const here = ["--workers", String(settings.workers), ...settingsWords(settings.job.settings)];
   const checked = await runCheck([settings.jobPath, ...options, ...here, ...fallBack], say);
   for (const line of checked.lines) say(line);
   return checked;
@@ -260,7 +264,7 @@ async function check(
 
 /** That the job as it is now can go on from the checkpoint that is meant, before a start that may change something has changed anything. */
 async function checkChange(
-  { jobName, jobPath, dataDirectory, directory, certificates }: Settings,
+  { job, jobName, jobPath, dataDirectory, directory, certificates }: Settings,
   args: Arguments,
   engine: EngineChoice["kind"],
   device: EngineChoice["device"],
@@ -277,7 +281,7 @@ async function checkChange(
     const named = word === "best" || word === "latest" ? pointers[word]?.id : idsMeant(word, [...records.keys()])[0];
     if (named === undefined) return;
     const checkpoints = checkpointsOf(args, join(directory, `run-${record.run}`));
-    const options = ["--data", dataDirectory, "--engine", engine, "--device", device];
+    const options = ["--data", dataDirectory, "--engine", engine, "--device", device, ...settingsWords(job.settings)];
     await runCheck([jobPath, ...options, "--checkpoints", checkpoints, "--checkpoint", named], () => {});
   } finally {
     await etcd.close();

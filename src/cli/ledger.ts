@@ -7,10 +7,11 @@ import { changedField } from "../core/fingerprint.ts";
 import { jobFields } from "../core/job-fields.ts";
 import { continueSampling, type LedgerRules, ledgerParts, type Sampling } from "../core/ledger.ts";
 import { exactnessOf } from "../core/records.ts";
+import { hasNone, settingsWords } from "../core/settings.ts";
 import { type RunLedger, readLedger } from "../runtime/read-ledger.ts";
 import { progressOf } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
-import { dataDirectoryOf, shared } from "./common.ts";
+import { dataDirectoryOf, settingsOf, shared } from "./common.ts";
 import { etcdOfJob, withEtcdOf } from "./etcd-of-job.ts";
 import { isInReach, openPlace, placeOf } from "./open-storage.ts";
 
@@ -21,6 +22,8 @@ export const ledger: Command = {
   options: {
     epoch: { value: "E", help: "which epoch, from 1" },
     job: shared.job,
+    set: { ...shared.set, help: "with --shards: what the run to come is told" },
+    param: { ...shared.param, help: "the same, of the job's parameters" },
     data: shared.data,
     ...etcdOfJob,
     run: { value: "N", help: "which run of the job (default: the one that was trained last)" },
@@ -41,10 +44,17 @@ async function runLedger(args: Arguments): Promise<number> {
       hint: "Leave out --shards for what a run has used, or --run for what one to come would use.",
     });
   }
-  const { job, directory, digest } = await loadJob(args.argument);
-  const dataset = await openDataset(job.data, dataDirectoryOf(args, directory));
-  const name = args.text("job") ?? job.name;
+  const asked = settingsOf(args);
+  if (shards === undefined && !hasNone(asked)) {
+    throw new LockstepError("usage", `${settingsWords(asked).join(" ")} is given, and a run knows what it was told.`, {
+      hint: "Leave it out, or give --shards for a run to come.",
+    });
+  }
+  const asWritten = await loadJob(args.argument, asked);
+  const name = args.text("job") ?? asWritten.job.name;
   const known = shards === undefined ? await withEtcdOf(args, name, (etcd) => readLedger(etcd, name, number)) : null;
+  const { job, directory, digest } = known ? await loadJob(args.argument, known.record.settings) : asWritten;
+  const dataset = await openDataset(job.data, dataDirectoryOf(args, directory));
   if (known) {
     const { run, epochs } = known.record;
     if (epoch > epochs) {

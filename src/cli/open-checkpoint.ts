@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
+import { settingsIn } from "../core/settings.ts";
 import type { Preprocessing } from "../core/transforms.ts";
 import type { CheckpointContent } from "../ports/checkpoint-storage.ts";
 import { contentToWeights, preprocessingOf } from "../runtime/state.ts";
@@ -54,7 +55,14 @@ export async function openCheckpoint(
   const choice = await prepareEngine(wishOf(args), (line) => void process.stderr.write(`${line}\n`));
   applyEnvironment(engineEnvironment(choice, { threads, gpuIndex: choice.device === "gpu" ? 0 : null }));
   const preprocessing = preprocessingOf(content);
-  const request = { jobPath: resolve(jobFile), choice, threads, mayFallBack: args.text("engine") === undefined };
+  const settings = settingsIn(content.manifest.fingerprint);
+  const request = {
+    jobPath: resolve(jobFile),
+    settings,
+    choice,
+    threads,
+    mayFallBack: args.text("engine") === undefined,
+  };
   const opened = await openModel(request, preprocessing);
   useCheckpoint(opened, content);
   return { ...opened, content, preprocessing };

@@ -18,6 +18,7 @@ import { encodeJson } from "../core/json.ts";
 import { arithmeticVersion } from "../core/limits.ts";
 import { type MemoryPart, type MemorySizes, memoryParts } from "../core/memory-need.ts";
 import { RandomStream } from "../core/random.ts";
+import { type JobSettings, toldSettings } from "../core/settings.ts";
 import { outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
 import type { Engine } from "../ports/engine.ts";
 import { PreparedData } from "../runtime/prepared-data.ts";
@@ -25,6 +26,8 @@ import { type Batch, TrainingProgram } from "../runtime/training-program.ts";
 
 export interface JobRequest {
   readonly jobPath: string;
+  /** What is said beside the job file. */
+  readonly settings: JobSettings;
   /** Where relative data paths lead. */
   readonly dataDirectory: string;
 }
@@ -63,18 +66,18 @@ export interface OpenedProgram extends OpenedJob {
 }
 
 /** What needs no engine. */
-export async function openJob({ jobPath, dataDirectory }: JobRequest): Promise<OpenedJob> {
-  const { job, digest: sourceDigest } = await loadJob(jobPath);
+export async function openJob({ jobPath, settings, dataDirectory }: JobRequest): Promise<OpenedJob> {
+  const { job, digest: sourceDigest } = await loadJob(jobPath, settings);
   const data = new PreparedData(await openDataset(job.data, dataDirectory), job);
   return { job, data, sourceDigest };
 }
 
 /** Opens what can evaluate and predict: it needs no training data, since a checkpoint knows what was learned from it. */
 export async function openModel(
-  { jobPath, ...request }: EngineRequest & Pick<JobRequest, "jobPath">,
+  { jobPath, settings, ...request }: EngineRequest & Pick<JobRequest, "jobPath" | "settings">,
   { features, label }: Preprocessing,
 ): Promise<OpenedModel> {
-  const { job } = await loadJob(jobPath);
+  const { job } = await loadJob(jobPath, settings);
   const shapes = { features: outputShape(features), label: outputShape(label) };
   const openWith = async (choice: EngineChoice, built: TrainingProgram | null) => {
     const engine = await openEngine(choice, { threads: request.threads });
@@ -186,6 +189,7 @@ export function fingerprintOf(opened: OpenedProgram, shards: number): Fingerprin
     shards: String(shards),
     arithmetic: String(arithmeticVersion),
     "source.job": sourceDigest,
+    ...toldSettings(job.settings),
     // Without native code the bits are those of JavaScript and WebAssembly, which are the same everywhere.
     "node.instructions": native ? instructionSets() : "any",
     "node.onednn": native ? oneDnnSetting : "none",

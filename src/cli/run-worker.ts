@@ -14,6 +14,7 @@ import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
 import { decodeJson } from "../core/json.ts";
 import { type Keys, keysOf, runKey } from "../core/keys.ts";
 import type { CoordinatorRecord, JobRecord } from "../core/records.ts";
+import { areSameSettings, hasNone, type JobSettings, noSettings, settingsWords } from "../core/settings.ts";
 import type { CheckpointPointer } from "../core/status.ts";
 import { askedOf, type Wishes } from "../core/wishes.ts";
 import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
@@ -26,7 +27,16 @@ import { contentToSnapshot } from "../runtime/state.ts";
 import type { Standing } from "../runtime/standing.ts";
 import { Worker } from "../runtime/worker.ts";
 import type { Arguments } from "./command.ts";
-import { addressOf, applyEnvironment, endpointsOf, newId, onStopSignal, processLog, wishOf } from "./common.ts";
+import {
+  addressOf,
+  applyEnvironment,
+  endpointsOf,
+  newId,
+  onStopSignal,
+  processLog,
+  settingsOf,
+  wishOf,
+} from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
 import { openHttp } from "./http.ts";
 import { patientReader, workerMetrics } from "./metrics.ts";
@@ -77,6 +87,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
   let traces: WorkerTraces | null = null;
   try {
     checkShared(checkpoints, record.replicas);
+    const settings = settingsOfRun(args, record);
     if (record.replicas > 0) {
       const wish = { directory: checkpoints, local, name, record, keys, budget, coordination, log, security };
       own = await openOwnCheckpoints(args, wish);
@@ -105,6 +116,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     failed.catch(() => undefined);
     const opened = started.open({
       engine: { choice, mayFallBack: args.text("engine") === undefined, threads: record.threads },
+      settings,
       epochs: record.epochs,
       shards: record.shards,
       mostWorkers: record.workers.max,
@@ -218,6 +230,17 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     security.close();
     await coordination.close();
   }
+}
+
+/** What the run was told beside the job file: nobody has to say it to each worker, but whoever does must say the same. */
+function settingsOfRun(args: Arguments, { settings = noSettings }: JobRecord): JobSettings {
+  const own = settingsOf(args);
+  if (hasNone(own) || areSameSettings(own, settings)) return settings;
+  throw new LockstepError(
+    "incompatible",
+    `This worker was given ${settingsWords(own).join(" ")}, and the run ${settingsWords(settings).join(" ") || "nothing of the kind"}.`,
+    { hint: "Leave it out: workers take it from the run." },
+  );
 }
 
 interface Drainable {

@@ -17,6 +17,7 @@ import type { Job } from "../core/job.ts";
 import { runKey } from "../core/keys.ts";
 import type { JobRecord } from "../core/records.ts";
 import type { GoOn } from "../core/run-result.ts";
+import { settingsWords } from "../core/settings.ts";
 import type { ClusterStatus } from "../core/status.ts";
 import { plural } from "../core/summary-table.ts";
 import { LocalCluster } from "./cluster.ts";
@@ -154,6 +155,7 @@ export async function startSession(
     ...["--etcd", etcd.endpoints.join(","), "--job", settings.jobName],
     ...passedOn(args, "workers", "shards", "threads", "epochs", "replicas", "failure-budget", "log-level"),
     ...["--checkpoints", checkpointsOf(args, join(settings.directory, "run-{run}"))],
+    ...settingsWords(settings.job.settings),
     ...(args.flag("allow-change") ? ["--allow-change"] : []),
     ...anyHttp,
     ...secure,
@@ -309,6 +311,7 @@ async function workerWords(
     settings.jobPath,
     ...["--etcd", etcd.endpoints.join(","), "--job", settings.jobName, "--name", name],
     ...["--data", settings.dataDirectory, "--checkpoints", checkpoints, "--engine", engine],
+    ...settingsWords(settings.job.settings),
     ...passedOn(args, "device", "log-level"),
     ...tensorBoardWords(tensorBoardWish(args)),
     ...(gpu === null ? [] : ["--gpu", String(gpu)]),

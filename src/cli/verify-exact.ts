@@ -13,9 +13,10 @@ import {
   summarize,
   verificationText,
 } from "../core/verification.ts";
+import { settingsWords } from "../core/settings.ts";
 import { startChild } from "./child.ts";
 import type { Arguments, Command } from "./command.ts";
-import { dataDirectoryOf, onStopSignal, shared } from "./common.ts";
+import { dataDirectoryOf, onStopSignal, settingsOf, shared } from "./common.ts";
 import { verifiedRun } from "./verified-run.ts";
 
 export const verifyExact: Command = {
@@ -27,6 +28,8 @@ export const verifyExact: Command = {
     kill: { value: null, help: "disturb each of them too: leader and coordinator killed; everything killed" },
     epochs: { value: "N", help: "train to this epoch, instead of the job file's" },
     shards: { value: "S", help: "logical shards of every batch (default: the largest number of workers)" },
+    set: shared.set,
+    param: shared.param,
     data: shared.data,
     threads: { value: "N", help: "compute threads inside a worker (default: cores ÷ S)" },
     engine: shared.engine,
@@ -54,7 +57,8 @@ async function runVerifyExact(args: Arguments): Promise<number> {
       },
     );
   }
-  const { path: jobPath, directory } = await loadJob(args.argument);
+  const settings = settingsOf(args);
+  const { path: jobPath, directory } = await loadJob(args.argument, settings);
   const given = (...names: string[]) =>
     names.flatMap((name) => (args.text(name) === undefined ? [] : [`--${name}`, args.text(name)!]));
   const checked = [
@@ -63,6 +67,7 @@ async function runVerifyExact(args: Arguments): Promise<number> {
     "--data",
     dataDirectoryOf(args, directory),
     ...given("engine", "device"),
+    ...settingsWords(settings),
   ];
   const words = [...checked, ...given("epochs", "threads"), ...(args.flag("tls") ? ["--tls"] : [])];
   await check([jobPath, ...checked, ...(args.text("engine") === undefined ? ["--fall-back"] : [])]);

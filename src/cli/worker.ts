@@ -1,7 +1,7 @@
 /** `lockstep worker`: one process that trains. */
 import { dirname, resolve } from "node:path";
 import type { Arguments, Command } from "./command.ts";
-import { dataDirectoryOf, shared } from "./common.ts";
+import { dataDirectoryOf, settingsOf, shared } from "./common.ts";
 import { httpOptions } from "./http.ts";
 import { securityOptions } from "./security.ts";
 import { tensorBoardOptions } from "./tensorboard.ts";
@@ -17,6 +17,8 @@ export const worker: Command = {
     name: { value: "NAME", help: "this worker's name (default: the one in its certificate, or worker-PID)" },
     listen: { value: "HOST:PORT", help: "where peers reach this worker (default: 127.0.0.1:0, any free port)" },
     advertise: { value: "HOST:PORT", help: "what peers are told, where it differs from --listen" },
+    set: { ...shared.set, help: "what the coordinator was told, where the job should be opened before it is asked" },
+    param: { ...shared.param, help: "the same, of the job's parameters" },
     data: shared.data,
     checkpoints: {
       value: "DIR|URL",
@@ -48,7 +50,7 @@ async function runWorkerCommand(args: Arguments): Promise<number> {
   const jobPath = resolve(args.argument);
   const dataDirectory = dataDirectoryOf(args, dirname(jobPath));
   // First of all: they load TensorFlow.js, the job file, its data and gRPC, while this thread loads what it needs itself.
-  const threads = startWorkerThreads({ jobPath, dataDirectory });
+  const threads = startWorkerThreads({ jobPath, settings: settingsOf(args), dataDirectory });
   try {
     const { runWorker } = await import("./run-worker.ts");
     return await runWorker(args, threads);

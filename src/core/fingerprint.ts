@@ -5,6 +5,7 @@
  * - `source.…`: the text that a job is made from. It is compared while a cluster runs, so that nobody trains something
  *   else by accident; when the whole cluster starts again it may be another text, as long as it means the same.
  * - `node.…`: the machine. Another one may round differently, so the run is *equivalent* from then on, and says so.
+ * - `told.…`: what was said to come to all this, so that whoever uses a checkpoint can say it again. It is compared nowhere.
  * - all others: whoever differs would train something else, and is refused.
  */
 export type Fingerprint = Readonly<Record<string, string>>;
@@ -16,10 +17,11 @@ export interface Difference {
   readonly own: string;
 }
 
-type FieldKind = "source" | "node" | "meaning";
+type FieldKind = "source" | "node" | "told" | "meaning";
 
 function kindOf(field: string): FieldKind {
   if (field.startsWith("source.")) return "source";
+  if (field.startsWith("told.")) return "told";
   return field.startsWith("node.") ? "node" : "meaning";
 }
 
@@ -64,5 +66,5 @@ export function changedField(change: string): string {
 export function continued(before: Fingerprint, now: Fingerprint): Fingerprint {
   const pick = (from: Fingerprint, kinds: readonly FieldKind[]) =>
     Object.entries(from).filter(([field]) => kinds.includes(kindOf(field)));
-  return Object.fromEntries([...pick(before, ["meaning"]), ...pick(now, ["source", "node"])]);
+  return Object.fromEntries([...pick(before, ["meaning"]), ...pick(now, ["source", "node", "told"])]);
 }

@@ -23,6 +23,8 @@ export function jobFields(job: Job): Record<string, string> {
     "job.metrics": job.metrics.join(" "),
     "job.validation": encodeJson(validation),
     "job.preprocess": encodeJson(preprocess),
+    // Those that no field shows, as the size of a layer, are told by their names.
+    ...(job.params === null ? {} : { "job.params": encodeJson(job.params) }),
   };
 }
 

@@ -33,6 +33,7 @@ import {
 import { checkpointFields, checkpointRule } from "./checkpoint-validation.ts";
 import { learningRateOf } from "./learning-rate-validation.ts";
 import { nearestName } from "./nearest-name.ts";
+import { type JobSettings, noSettings, paramsOf, type ParamValues, withFields } from "./settings.ts";
 import { dataSource, testSource } from "./source-validation.ts";
 import { wireFormats } from "./wire.ts";
 
@@ -66,10 +67,13 @@ export function isJobName(name: string): boolean {
   return /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(name);
 }
 
-/** The job with every default filled in. The first wrong field is an error "invalid-job" that names it by its path. */
-export function validateJob(value: unknown): Job {
-  if (!isPlainObject(value)) throw wrongField("The default export", value, "a job, as defineJob({ … }) returns it");
-  const job = fieldsOf(value, "", jobFields, "a job", whereItBelongs);
+/**
+ * The job with every default filled in, with its parameters and fields as the settings say. The first wrong field is an error
+ * "invalid-job" that names it by its path; a setting that there cannot be is "usage".
+ */
+export function validateJob(exported: unknown, settings: JobSettings = noSettings): Job {
+  const { definition, params } = definitionOf(exported, settings);
+  const job = fieldsOf(withFields(definition, settings.set), "", jobFields, "a job", whereItBelongs);
   const name = jobName(job.name, "name");
   const seed = optional(job.seed, "seed", wholeNumber(0)) ?? 0;
   const data = dataSource(job.data, "data");
@@ -97,7 +101,31 @@ export function validateJob(value: unknown): Job {
     wire: optional(job.wire, "wire", oneOf(wireFormats)) ?? "float32",
     test: testSource(job.test, data),
     report: optional(job.report, "report", reportFunction) ?? null,
+    settings,
+    params,
   };
+}
+
+/** A job is written out, or made by a function of its parameters. */
+function definitionOf(
+  value: unknown,
+  { params }: JobSettings,
+): { readonly definition: Readonly<Record<string, unknown>>; readonly params: ParamValues | null } {
+  const expected = "a job, as defineJob({ … }) returns it";
+  if (!isPlainObject(value)) throw wrongField("The default export", value, expected);
+  const { defaults, make } = value;
+  if (!isPlainObject(defaults) || typeof make !== "function") {
+    paramsOf({}, params);
+    return { definition: value, params: null };
+  }
+  for (const [name, one] of Object.entries(defaults)) {
+    if (typeof one === "number" ? Number.isFinite(one) : typeof one === "string" || typeof one === "boolean") continue;
+    throw wrongField(`The parameter ${name}`, one, "a finite number, a text, true or false as its default");
+  }
+  const values = paramsOf(defaults as ParamValues, params); // checked
+  const definition: unknown = make(values);
+  if (!isPlainObject(definition)) throw wrongField("What the function of the parameters returns", definition, "a job");
+  return { definition, params: values };
 }
 
 const compileExpected =

@@ -2,6 +2,7 @@ import type * as tfjs from "@tensorflow/tfjs";
 import type { EarlyStopping } from "./early-stopping.ts";
 import type { FormatSource } from "./format-sources.ts";
 import type { KeepRule } from "./retention.ts";
+import type { JobSettings, ParamValues } from "./settings.ts";
 import type { WireFormat } from "./wire.ts";
 
 type TensorFlow = typeof tfjs;
@@ -285,7 +286,13 @@ export type LossName = (typeof lossNames)[number];
 export const metricNames = ["accuracy", "meanSquaredError", "meanAbsoluteError"] as const;
 export type MetricName = (typeof metricNames)[number];
 
-/** A job with every default filled in; plain data but for the two functions. */
+/** What `defineJob` returns of a job with parameters, which `--param NAME=VALUE` gives other values than these. */
+export interface JobWithParams {
+  readonly defaults: ParamValues;
+  readonly make: (params: ParamValues) => JobDefinition;
+}
+
+/** A job with every default filled in; plain data but for the functions. */
 export interface Job {
   readonly name: string;
   readonly seed: number;
@@ -303,4 +310,8 @@ export interface Job {
   readonly wire: WireFormat;
   readonly test: DataSource | null;
   readonly report: NonNullable<JobDefinition["report"]> | null;
+  /** What was said beside the job file, and is in the fields above. */
+  readonly settings: JobSettings;
+  /** The values of all its parameters; null: it has none. */
+  readonly params: ParamValues | null;
 }

@@ -3,6 +3,7 @@ import type { BestOf } from "./checkpoint-policy.ts";
 import type { ErrorCode } from "./errors.ts";
 import type { WorkerCounts } from "./decision.ts";
 import type { CheckpointRule } from "./job.ts";
+import type { JobSettings } from "./settings.ts";
 import type { StateName } from "./state-order.ts";
 import type { CheckpointPointer } from "./status.ts";
 
@@ -19,6 +20,8 @@ export interface JobRecord {
   readonly threads: number;
   /** The job file's fields that decide the bits, each as text. */
   readonly fields: Readonly<Record<string, string>>;
+  /** What this start was told beside the job file; left out in runs of before there was that. */
+  readonly settings?: JobSettings;
   /** Fields that may change from start to start without changing what has been trained. */
   readonly epochs: number;
   readonly checkpoint: CheckpointRule;

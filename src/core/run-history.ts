@@ -2,6 +2,7 @@
 import type { CheckpointPolicy } from "./checkpoint-policy.ts";
 import { formatCount, formatValue } from "./number-format.ts";
 import { orderedMetrics } from "./run-result.ts";
+import { type JobSettings, settingsText } from "./settings.ts";
 import type { EpochHistory } from "./status.ts";
 import { plural, printable, table } from "./summary-table.ts";
 
@@ -9,6 +10,8 @@ export interface RunHistory {
   readonly job: string;
   /** Its number; null where whoever tells of it does not say. */
   readonly run: number | null;
+  /** What it was told beside the job file, by --set and --param. */
+  readonly settings: JobSettings;
   /** What decides about the best epoch. */
   readonly policy: CheckpointPolicy;
   /** One record a committed epoch, oldest first. */
@@ -30,14 +33,15 @@ export function bestEpoch(history: readonly EpochHistory[]): EpochHistory | null
 }
 
 /** For people: a line an epoch. No line break at the end. */
-export function historyTable({ job, run, policy, history }: RunHistory): string {
+export function historyTable({ job, run, settings, policy, history }: RunHistory): string {
   const best = bestEpoch(history);
   const names = metricNames(history);
   const { monitor, mode } = policy;
   const which = best
     ? `the best is epoch ${best.epoch}, by ${printable(monitor)} (${mode})`
     : `none is the best by ${printable(monitor)} (${mode})`;
-  const heading = `${run === null ? `"${job}"` : `Run ${run} of "${job}"`}: ${plural(history.length, "epoch")}`;
+  const told = settingsText(settings);
+  const heading = `${run === null ? `"${job}"` : `Run ${run} of "${job}"`}${told === null ? "" : ` with ${printable(told)}`}: ${plural(history.length, "epoch")}`;
   if (history.length === 0) return `${heading}.`;
   const rows = history.map((record) => [
     formatCount(record.epoch),

@@ -1,5 +1,6 @@
 import type { BestOf, CheckpointPolicy } from "./checkpoint-policy.ts";
 import type { ErrorCode } from "./errors.ts";
+import type { JobSettings } from "./settings.ts";
 import type { StateName } from "./state-order.ts";
 import type { Wishes } from "./wishes.ts";
 
@@ -32,6 +33,8 @@ export interface ClusterStatus {
   readonly early: string | null;
   /** Why the run is only equivalent; empty while it is bit-exact. */
   readonly equivalences: readonly string[];
+  /** What this start was told beside the job file, by --set and --param. */
+  readonly settings: JobSettings;
   /** What an operator wishes of this start's processes. */
   readonly wishes: Wishes;
 }

@@ -14,6 +14,7 @@ import {
   type JobRecord,
   type LeaderRecord,
 } from "../core/records.ts";
+import { noSettings } from "../core/settings.ts";
 import type {
   CheckpointPointer,
   ClusterState,
@@ -109,6 +110,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
     latest,
     early,
     equivalences: readValue<Equivalences>(entries, keys.equivalences)?.reasons ?? [],
+    settings: record.settings ?? noSettings,
     wishes: wishesOf(record.start, readValue<Wishes>(entries, keys.wishes)),
   };
 }

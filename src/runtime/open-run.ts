@@ -12,6 +12,7 @@ import { type Keys, keysOf, runKey } from "../core/keys.ts";
 import type { Origin } from "../core/origin.ts";
 import type { Done, JobRecord } from "../core/records.ts";
 import { checkReplicas } from "../core/replicas.ts";
+import { type JobSettings, settingsHint } from "../core/settings.ts";
 import { type CheckpointPointer, stateOf } from "../core/status.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
@@ -46,6 +47,7 @@ export interface RunRequest {
   readonly replicas: number | null;
   readonly budgetMs: number;
   readonly fields: Readonly<Record<string, string>>;
+  readonly settings: JobSettings;
   readonly epochs: number;
   readonly checkpoint: CheckpointRule;
   /** What decides the bits may differ from the record; the run is then only equivalent. */
@@ -168,7 +170,7 @@ async function rebuildIfLost(
 }
 
 function newRecord(request: RunRequest, run: number): JobRecord {
-  const { job, budgetMs, fields, epochs, checkpoint } = request;
+  const { job, budgetMs, fields, settings, epochs, checkpoint } = request;
   const shards = request.shards ?? request.bounds?.max ?? request.workers;
   const workers = workerCounts(request, shards);
   return {
@@ -179,6 +181,7 @@ function newRecord(request: RunRequest, run: number): JobRecord {
     budgetMs,
     threads: request.threads ?? request.defaultThreads(shards),
     fields,
+    settings,
     epochs,
     checkpoint,
     replicas: replicasFor(request, workers),
@@ -205,8 +208,9 @@ async function resume(
   const old = lastTrained(decodeJson<JobRecord>(entry.value), known && decodeJson<Fingerprint>(known.value));
   const changes = changesOf(old, request);
   if (changes.length > 0 && !request.allowChange) {
+    const again = settingsHint(old.settings, request.settings);
     throw new LockstepError("incompatible", `The run cannot go on as before: ${changes.join("; ")}.`, {
-      hint: "Undo the change, or go on with --allow-change (the result is then equivalent, not bit-exact), or start anew with --resume never.",
+      hint: `${again ?? "Undo the change"}, or go on with --allow-change (the result is then equivalent, not bit-exact), or start anew with --resume never.`,
     });
   }
   const ended = await coordination.get(keys.done);
@@ -218,6 +222,7 @@ async function resume(
     workers,
     replicas: replicasFor(request, workers, old),
     budgetMs: request.budgetMs,
+    settings: request.settings,
     epochs: request.epochs,
     checkpoint: request.checkpoint,
     mayChange: request.allowChange,

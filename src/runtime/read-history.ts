@@ -9,6 +9,7 @@ import { CheckpointError } from "../core/manifest.ts";
 import type { Progress } from "../core/progress.ts";
 import type { Equivalences, JobRecord } from "../core/records.ts";
 import { usualPolicy } from "../core/run-history.ts";
+import { noSettings, settingsIn } from "../core/settings.ts";
 import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
 import type { Coordination } from "../ports/coordination.ts";
 import { historyOf, policyOf } from "./cluster-status.ts";
@@ -37,6 +38,7 @@ export async function historyFromEtcd(coordination: Coordination, job: string, r
   return {
     job,
     run: record.run,
+    settings: record.settings ?? noSettings,
     policy: policyOf(record),
     history: historyOf(reading, keys),
     digests: new Map(epochs.map(({ epoch, weightsDigest }) => [epoch, weightsDigest])),
@@ -64,6 +66,7 @@ export async function historyFromCheckpoints(
   return {
     job,
     run: Number(run),
+    settings: settingsIn(fingerprint),
     policy: policyIn(progress),
     history: progress.history,
     digests: new Map(boundaries.map((one) => [one.manifest.epoch, one.manifest.weightsDigest])),

@@ -12,6 +12,7 @@ import { CheckpointError, type Manifest } from "../core/manifest.ts";
 import { firstOrigin, type Origin } from "../core/origin.ts";
 import type { Progress } from "../core/progress.ts";
 import type { CheckpointRecord, Equivalences, JobRecord, PublishedRecord } from "../core/records.ts";
+import { settingsIn } from "../core/settings.ts";
 import { compareStates } from "../core/state-order.ts";
 import { type CheckpointPointer, type EpochHistory, stateOf } from "../core/status.ts";
 import type {
@@ -245,6 +246,7 @@ function recordOf({ job, run, wishes }: Rebuilding, { manifest }: CheckpointWord
     shards: Number(fingerprint.shards),
     threads: Number(fingerprint["engine.threads"] ?? 1),
     fields: Object.fromEntries(fields),
+    settings: settingsIn(fingerprint),
     mayChange: false,
     isAskedFor: false,
     // The start that rebuilds it is the first that etcd knows of.

@@ -2,11 +2,19 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type ComparedRun, comparisonText, compareRuns } from "../../src/core/comparison.ts";
 import { comparisonCurve } from "../../src/core/comparison-curve.ts";
+import { noSettings } from "../../src/core/settings.ts";
 
 /** A run with these losses; its weights are called after `weights`, one an epoch from 0 on. */
 function run(name: string, losses: readonly number[], weights: string, more: Partial<ComparedRun> = {}): ComparedRun {
   return {
-    ...{ name, job: "digits", run: 1, policy: { monitor: "loss", mode: "min" }, equivalences: [] },
+    ...{
+      name,
+      job: "digits",
+      run: 1,
+      policy: { monitor: "loss", mode: "min" },
+      equivalences: [],
+      settings: noSettings,
+    },
     history: losses.map((loss, i) => ({ epoch: i + 1, step: 10 * (i + 1), metrics: { loss }, improved: i === 0 })),
     digests: new Map([...weights].map((letter, epoch) => [epoch, `sha256:${letter}`])),
     fields: { "job.seed": "7", shards: "3" },

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import type { Job, LearningRate } from "../../src/core/job.ts";
 import { jobFields } from "../../src/core/job-fields.ts";
 import { ruleOf } from "../fixtures/checkpoint-rule.ts";
+import { noSettings } from "../../src/core/settings.ts";
 
 const job: Job = {
   name: "example",
@@ -23,6 +24,8 @@ const job: Job = {
   wire: "float32",
   test: null,
   report: null,
+  settings: noSettings,
+  params: { units: 2 },
 };
 
 /** A change of each field, and the field of the record that must show it; null: it may change from start to start. */
@@ -45,6 +48,9 @@ const changes: Readonly<Record<keyof Job, readonly [Partial<Job>, string | null]
   wire: [{ wire: "bfloat16" }, "job.wire"],
   test: [{ test: { kind: "csv", path: "c.csv", label: "y" } }, null],
   report: [{ report: () => "" }, null],
+  // What they were said for is in the other fields, or in the parameters.
+  settings: [{ settings: { set: { seed: "1" }, params: {} } }, null],
+  params: [{ params: { units: 3 } }, "job.params"],
 };
 
 for (const [field, [change, shownBy]] of Object.entries(changes)) {

@@ -73,6 +73,8 @@ describe("a valid job", () => {
       wire: "float32",
       test: null,
       report: null,
+      settings: { set: {}, params: {} },
+      params: null,
     });
   });
 
@@ -115,6 +117,8 @@ describe("a valid job", () => {
       wire: "bfloat16",
       test: { kind: "text", paths: ["test.txt"], window: 32, stride: 1 },
       report,
+      settings: { set: {}, params: {} },
+      params: null,
     });
   });
 

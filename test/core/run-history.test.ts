@@ -2,13 +2,20 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { historyCsv, historyTable, type RunHistory } from "../../src/core/run-history.ts";
 import type { EpochHistory } from "../../src/core/status.ts";
+import { noSettings } from "../../src/core/settings.ts";
 
 const history: readonly EpochHistory[] = [
   { epoch: 1, step: 10, metrics: { val_loss: 0.1 + 0.2, loss: 1 / 3, accuracy: Number.NaN }, improved: true },
   { epoch: 2, step: 20, metrics: { loss: 1e-7, val_loss: Number.POSITIVE_INFINITY, accuracy: 1 }, improved: false },
   { epoch: 3, step: 30, metrics: { loss: 0.25, 'a "b", c': 2 }, improved: false },
 ];
-const run: RunHistory = { job: "digits", run: 2, policy: { monitor: "val_loss", mode: "min" }, history };
+const run: RunHistory = {
+  job: "digits",
+  run: 2,
+  settings: noSettings,
+  policy: { monitor: "val_loss", mode: "min" },
+  history,
+};
 
 test("CSV has a header, every digit of a number, NaN and Infinity as such, and quotes where a name needs them", () => {
   assert.equal(

@@ -10,6 +10,7 @@ import type { Cell } from "./matrix.ts";
 import type { Point, PointName } from "./process.ts";
 import type { Scene } from "./scene.ts";
 import { openStage, sceneInMemory, stopAt } from "./stage.ts";
+import { noSettings } from "../../src/core/settings.ts";
 
 export function lossCells(points: readonly Point[]): readonly Cell[] {
   return points.map(({ name }) => ({ fault: "etcd-lost", where: name, run: () => etcdLost(name) }));
@@ -52,6 +53,7 @@ async function checkRebuilt(
       job,
       archive,
       resume: "auto",
+      settings: noSettings,
       startName: null,
       run: null,
       shards: null,

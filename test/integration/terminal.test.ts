@@ -9,6 +9,7 @@ import { type BestSoFar, judge } from "../../src/core/checkpoint-policy.ts";
 import { epochRecords, type RunResult } from "../../src/core/run-result.ts";
 import type { ClusterStatus, ProcessStatus } from "../../src/core/status.ts";
 import { summaryText } from "../../src/core/summary-table.ts";
+import { noSettings } from "../../src/core/settings.ts";
 
 const policy = { monitor: "val_loss", mode: "min" } as const;
 
@@ -46,6 +47,7 @@ const training: ClusterStatus = {
   latest: null,
   early: null,
   equivalences: [],
+  settings: noSettings,
   wishes: { start: 1, workers: null, drained: [], restarts: {} },
 };
 

@@ -27,6 +27,7 @@ import { OwnDisks } from "./own-disks.ts";
 import { Actor, type World } from "./world.ts";
 import { surroundingsOf } from "../../src/adapters/replicas/surroundings.ts";
 import { keepTidy } from "../../src/runtime/own-checkpoints.ts";
+import { noSettings } from "../../src/core/settings.ts";
 
 export interface ClusterShape {
   readonly job: JobShape;
@@ -305,6 +306,7 @@ export class Cluster {
       const { record, keys } = await openRun(coordination, {
         job: jobName,
         resume: "auto",
+        settings: noSettings,
         startName: null,
         run: null,
         shards: job.shards,

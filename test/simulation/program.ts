@@ -12,6 +12,7 @@ import type { Range } from "../../src/core/sampler.ts";
 import type { WireFormat } from "../../src/core/wire.ts";
 import type { ComputeInfo } from "../../src/ports/compute.ts";
 import type { Program, TrainingData } from "../../src/runtime/trainer.ts";
+import { noSettings } from "../../src/core/settings.ts";
 
 /** A job to simulate; a function of the seed. */
 export interface JobShape {
@@ -173,6 +174,8 @@ export function tinyJob(shape: JobShape): Job {
     wire: shape.wire,
     test: null,
     report: null,
+    settings: noSettings,
+    params: null,
   };
 }
 

@@ -25,6 +25,7 @@ import { type JobShape, tinyInfo, tinyJob } from "./program.ts";
 import { Trace } from "./trace.ts";
 import { findRun, jobName, keys } from "./worker-process.ts";
 import { Actor, World } from "./world.ts";
+import { noSettings } from "../../src/core/settings.ts";
 
 const worlds = [4, 64, 512, 1000];
 const stepsPerEpoch = 4;
@@ -172,6 +173,7 @@ function startCoordinator(cluster: Cluster): void {
       ...{
         job: jobName,
         resume: "auto",
+        settings: noSettings,
         startName: null,
         run: null,
         shards: shape.shards,

@@ -6,6 +6,7 @@ import { LockstepError } from "../../core/errors.ts";
 import type { Job } from "../../core/job.ts";
 import { validateJob } from "../../core/job-validation.ts";
 import { RandomStream } from "../../core/random.ts";
+import { type JobSettings, noSettings } from "../../core/settings.ts";
 import { seededWhile } from "../../ports/seeded.ts";
 import { digestOfModule } from "./digest.ts";
 import { describeFailure } from "./failure.ts";
@@ -27,9 +28,10 @@ export const jobExtensions: readonly string[] = [".ts", ".mts", ".js", ".mjs"];
 /**
  * Loads a job file: an ES module in TypeScript or JavaScript whose default export is a job. In the file,
  * "lockstep" means this package, wherever the file lies. Everything wrong with the file is an "invalid-job" error that
- * begins with its path. A file is loaded once a process; later calls give the same job.
+ * begins with its path. A file is loaded once a process; later calls give the same job for the same settings.
+ * @param settings what is said beside the file; one that there cannot be is "usage"
  */
-export async function loadJob(jobPath: string): Promise<LoadedJob> {
+export async function loadJob(jobPath: string, settings: JobSettings = noSettings): Promise<LoadedJob> {
   const file = path.resolve(jobPath);
   await checkFile(file, jobPath);
   const realFile = await realpath(file); // what Node.js resolves relative imports from, and names in stacks
@@ -37,8 +39,11 @@ export async function loadJob(jobPath: string): Promise<LoadedJob> {
   await registerHooks();
   // The seed is in the file, so it is not known yet: what the file draws while it is loaded is the same in every run.
   const drawn = new RandomStream(0, "job-file");
-  const definition = defaultExport(await seededWhile(drawn, () => importModule(realFile, jobPath)), jobPath);
-  return { job: validated(definition, jobPath), path: file, directory: path.dirname(file), digest };
+  const exported = defaultExport(await seededWhile(drawn, () => importModule(realFile, jobPath)), jobPath);
+  const job = await seededWhile(new RandomStream(0, "job-file"), async () =>
+    validated(exported, settings, realFile, jobPath),
+  );
+  return { job, path: file, directory: path.dirname(file), digest };
 }
 
 async function checkFile(file: string, written: string): Promise<void> {
@@ -75,11 +80,13 @@ function defaultExport(module: Readonly<Record<string, unknown>>, written: strin
   );
 }
 
-function validated(definition: unknown, written: string): Job {
+function validated(exported: unknown, settings: JobSettings, file: string, written: string): Job {
   try {
-    return validateJob(definition);
+    return validateJob(exported, settings);
   } catch (error) {
-    if (!(error instanceof LockstepError)) throw error;
+    // What the function of the parameters throws is the job file's.
+    if (!(error instanceof LockstepError)) throw describeFailure(error, file, written);
+    if (error.code === "usage") throw error;
     const hint = error.hint === undefined ? {} : { hint: error.hint };
     throw new LockstepError(error.code, `${written}: ${error.message}`, { ...hint, cause: error });
   }

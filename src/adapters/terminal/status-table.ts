@@ -1,4 +1,5 @@
 import { formatCount, formatValue } from "../../core/number-format.ts";
+import { settingsText } from "../../core/settings.ts";
 import type { CheckpointPointer, ClusterStatus, ProcessStatus } from "../../core/status.ts";
 import { plural, printable, table, wrapList } from "../../core/summary-table.ts";
 import { metricPieces, remainingText } from "./lines.ts";
@@ -6,9 +7,10 @@ import { metricPieces, remainingText } from "./lines.ts";
 /** What `lockstep status` prints: the job, its processes, its checkpoints. No escape codes; no line break at the end. */
 export function statusTable(status: ClusterStatus): string {
   const { job, state, generation, reason } = status;
+  const told = settingsText(status.settings);
   const where = generation === 0 ? state : `${state}, generation ${generation}`;
   return [
-    `${job}: ${where}${reason === "" ? "" : `\n${printable(reason)}`}`,
+    `${job}${told === null ? "" : ` with ${printable(told)}`}: ${where}${reason === "" ? "" : `\n${printable(reason)}`}`,
     progressLines(status),
     status.processes.length === 0 ? "No processes." : processTable(status.processes),
     pointerTable(status),

@@ -65,6 +65,6 @@ async function runList(args: Arguments): Promise<number> {
 async function monitorOf(found: FoundCheckpoints, jobFile: string | null): Promise<string> {
   const monitor = monitorIn(found);
   if (monitor !== null) return monitor;
-  if (jobFile !== null) return (await loadJob(jobFile)).job.checkpoint.monitor;
+  if (jobFile !== null) return (await loadJob(jobFile, found.etcd?.record.settings)).job.checkpoint.monitor;
   return found.stored.some(({ manifest }) => manifest.metrics && "val_loss" in manifest.metrics) ? "val_loss" : "loss";
 }

@@ -48,7 +48,8 @@ async function runPrune(args: Arguments): Promise<number> {
     );
   }
   const { record } = etcd;
-  const keep = jobFile === null ? record.checkpoint.keep : (await loadJob(jobFile)).job.checkpoint.keep;
+  const keep =
+    jobFile === null ? record.checkpoint.keep : (await loadJob(jobFile, record.settings)).job.checkpoint.keep;
   const held = { ...record, checkpoint: { ...record.checkpoint, keep } };
   const isDry = args.flag("dry-run");
   const wish = { setAside: args.flag("set-aside"), earlierEras: args.flag("earlier-eras") };

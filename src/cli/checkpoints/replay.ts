@@ -6,6 +6,7 @@ import { prepareEngine } from "../../adapters/tfjs/prepare-engine.ts";
 import { exitCodes, LockstepError } from "../../core/errors.ts";
 import { withChanges } from "../../core/fingerprint.ts";
 import { type Recorded, recordedAfter } from "../../core/recorded-digests.ts";
+import { settingsIn } from "../../core/settings.ts";
 import { plural } from "../../core/summary-table.ts";
 import type { CheckpointContent } from "../../ports/checkpoint-storage.ts";
 import type { Device, EngineKind } from "../../ports/engine.ts";
@@ -107,7 +108,10 @@ async function openAsThen(args: Arguments, jobFile: string, manifest: Manifest):
   const jobPath = resolve(jobFile);
   const epochs = fingerprint["job.epochs"] === undefined ? null : Number(fingerprint["job.epochs"]);
   const dataDirectory = dataDirectoryOf(args, dirname(jobPath));
-  return openProgram({ jobPath, dataDirectory, choice, mayFallBack: false, threads, epochs }, say);
+  return openProgram(
+    { jobPath, settings: settingsIn(fingerprint), dataDirectory, choice, mayFallBack: false, threads, epochs },
+    say,
+  );
 }
 
 function known<T extends string>(values: readonly T[], value: string | undefined): T | undefined {

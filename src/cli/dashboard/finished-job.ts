@@ -15,6 +15,7 @@ import { contentBytes } from "../../core/manifest.ts";
 import type { Progress } from "../../core/progress.ts";
 import type { ClusterState } from "../../core/status.ts";
 import { timelineOfLog } from "../../core/timeline-log.ts";
+import { settingsIn } from "../../core/settings.ts";
 import type { StoredCheckpoint } from "../../ports/checkpoint-storage.ts";
 import type { DashboardSource } from "../../ports/dashboard.ts";
 import type { Log } from "../../ports/log.ts";
@@ -99,6 +100,7 @@ function viewOf({ directory, number, newest, stored, progress, lines, failure }:
       stepsPerEpoch: first ? Math.round(first.step / first.epoch) : 0,
       ...{ running: null, processes: [], best: null, latest: null, early: null, wishes: noWishes },
       equivalences: manifest.equivalences,
+      settings: settingsIn(manifest.fingerprint),
     },
     history: { first: 0, items: history },
     timeline,

@@ -11,6 +11,7 @@ import { assert, LockstepError, messageOf } from "../../core/errors.ts";
 import { failureBudget } from "../../core/failure-budget.ts";
 import type { Role } from "../../core/identity.ts";
 import type { JobRecord } from "../../core/records.ts";
+import { type JobSettings, settingsWords } from "../../core/settings.ts";
 import type { Child } from "../child.ts";
 import { LocalCluster } from "../cluster.ts";
 import { type LocalCertificates, localCertificates } from "../local-certificates.ts";
@@ -21,6 +22,8 @@ import { Observer } from "./observer.ts";
 /** What the clusters of one gameday have in common. */
 export interface ClusterPlan {
   readonly jobPath: string;
+  /** For the coordinator; workers take them from the run. */
+  readonly settings: JobSettings;
   readonly dataDirectory: string;
   /** --engine, --device and the like, for workers. */
   readonly engineWords: readonly string[];
@@ -289,7 +292,7 @@ async function coordinatorWords(
   const first = [
     ...["coordinator", jobPath, "--etcd", parts.etcd.endpoints.join(","), "--job", job, "--workers", String(workers)],
     ...["--shards", String(shards), "--threads", String(threads), "--epochs", String(epochs)],
-    ...["--failure-budget", String(budgetMs / 1000), "--log-level", logLevel],
+    ...["--failure-budget", String(budgetMs / 1000), "--log-level", logLevel, ...settingsWords(options.settings)],
     ...(await securityWords(parts, "coordinator", name)),
   ];
   return { first, again: [...first, "--resume", "same"] };

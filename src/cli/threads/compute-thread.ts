@@ -9,6 +9,7 @@ import { Arena } from "../../adapters/wasm/arena.ts";
 import { assert } from "../../core/errors.ts";
 import { checkMemory, memorySentence } from "../../core/memory-need.ts";
 import { plainMemory } from "../../core/row-memory.ts";
+import { areSameSettings, type JobSettings } from "../../core/settings.ts";
 import type { Assignment, ComputeInfo, GenerationStep, StepReport, StepTiming } from "../../ports/compute.ts";
 import type { StateSnapshot } from "../../ports/transport.ts";
 import { FreezableCompute } from "../../runtime/freezable-compute.ts";
@@ -38,6 +39,8 @@ export interface ComputeThreadData {
 /** What a worker knows once it has found its run. */
 export interface ComputeRequest {
   readonly engine: EngineRequest;
+  /** What the run was told beside the job file; the job is opened again where that is not what was expected. */
+  readonly settings: JobSettings;
   /** Instead of the job file's; null: those. */
   readonly epochs: number | null;
   readonly shards: number;
@@ -64,10 +67,12 @@ const opening = openJob(data.job);
 opening.catch(() => undefined); // `open` says it
 
 const agent = openChannel(parentPort!, {
-  async open({ engine, epochs, shards, mostWorkers, ...request }: ComputeRequest): Promise<ComputeInfo> {
+  async open({ engine, settings, epochs, shards, mostWorkers, ...request }: ComputeRequest): Promise<ComputeInfo> {
     reportEveryMs = request.reportEveryMs;
     const say = (line: string) => agent.tell("say", line);
-    const opened = await openProgram({ ...data.job, ...engine, epochs }, say, opening);
+    const job: JobRequest = { ...data.job, settings };
+    const isExpected = areSameSettings(settings, data.job.settings);
+    const opened = await openProgram({ ...job, ...engine, epochs }, say, isExpected ? opening : openJob(job));
     const memory = memoryOf(opened.program, { shards, mostWorkers });
     checkMemory(memory, memoryLimit());
     agent.tell("note", memorySentence(memory));

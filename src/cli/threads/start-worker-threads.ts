@@ -86,8 +86,9 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
   return {
     async open(options) {
       run = options;
-      const { engine, epochs, shards, mostWorkers, reportEveryMs, keepGradients, listen, tls, budgetMs } = options;
-      const request: ComputeRequest = { engine, epochs, shards, mostWorkers, reportEveryMs, keepGradients };
+      const { engine, settings, epochs, shards, mostWorkers, reportEveryMs, keepGradients, listen, tls, budgetMs } =
+        options;
+      const request: ComputeRequest = { engine, settings, epochs, shards, mostWorkers, reportEveryMs, keepGradients };
       const [address, info] = await Promise.all([
         exchangeThread.call<string>("listen", { listen, tls, budgetMs } satisfies ListenRequest),
         computeThread.call<ComputeInfo>("open", request),
