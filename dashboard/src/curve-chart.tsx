@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import { paints } from "../../src/core/curve-parts.ts";
-import { type Scale, valueScale } from "../../src/core/curve-scale.ts";
+import { type Scale, type ScaleKind, valueScale } from "../../src/core/curve-scale.ts";
 import type { EpochHistory } from "../../src/core/status.ts";
 import { moveFocus } from "./roving.ts";
 import { smoothed } from "./smoothing.ts";
@@ -23,6 +23,7 @@ interface Props {
   readonly isMonitored: boolean;
   readonly marks: readonly Mark[];
   readonly smoothing: number;
+  readonly scale: ScaleKind;
   readonly theme: Theme;
 }
 
@@ -36,7 +37,7 @@ interface Places {
 }
 
 export function CurveChart(props: Props) {
-  const { name, epochs, best, isMonitored, marks, smoothing, theme } = props;
+  const { name, epochs, best, isMonitored, marks, smoothing, scale, theme } = props;
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
   const latest = useRef(props);
@@ -71,7 +72,7 @@ export function CurveChart(props: Props) {
   }, [theme, logarithmic]);
   useEffect(() => {
     chart.current?.setData(dataOf(latest.current));
-  }, [epochs, best, marks, smoothing]);
+  }, [epochs, best, marks, smoothing, scale]);
 
   const pointed = cursor === null ? null : (epochs[cursor] ?? null);
   const last = epochs.at(-1) ?? null;
@@ -140,12 +141,11 @@ function besideMark(left: number, width: number): Record<"left" | "right", strin
     : { left: "auto", right: `${width - left + 10}px` };
 }
 
-/** The scale that `curve.svg` would have, and the lowest and highest value on it. */
+/** A scale as `curve.svg` would have it. */
 interface Vertical {
   readonly scale: Scale;
   /** None where no value is known: a number beside an empty chart would say that there are some. */
   readonly ticks: Scale["ticks"];
-  readonly range: [low: number, high: number];
 }
 
 /** All that can be drawn. */
@@ -156,11 +156,8 @@ function valuesOf({ name, epochs }: Props): readonly number[] {
 
 function verticalOf(props: Props): Vertical {
   const known = valuesOf(props);
-  const scale = valueScale(known.length > 0 ? known : [0], 0, 1);
-  const ends = scale.logarithmic
-    ? [10 ** Math.floor(Math.log10(Math.min(...known))), 10 ** Math.ceil(Math.log10(Math.max(...known)))]
-    : [scale.ticks[0]!.value, scale.ticks.at(-1)!.value];
-  return { scale, ticks: known.length > 0 ? scale.ticks : [], range: [ends[0]!, ends[1]!] };
+  const scale = valueScale(known.length > 0 ? known : [0], 0, 1, props.scale);
+  return { scale, ticks: known.length > 0 ? scale.ticks : [] };
 }
 
 interface Hooks {
@@ -194,7 +191,7 @@ function options(width: number, theme: Theme, { onDraw, onCursor, vertical }: Ho
     cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
     scales: {
       x: { time: false, range: (_chart, low, high) => [Math.min(low, 1) - 0.5, Math.max(high, 2) + 0.5] },
-      y: { distr: vertical().scale.logarithmic ? 3 : 1, range: () => vertical().range },
+      y: { distr: vertical().scale.logarithmic ? 3 : 1, range: () => [...vertical().scale.ends] },
     },
     axes: [
       {
@@ -207,6 +204,8 @@ function options(width: number, theme: Theme, { onDraw, onCursor, vertical }: Ho
       {
         ...{ ...axis, size: 58 },
         splits: () => vertical().ticks.map(({ value }) => value),
+        // Left to itself it names few ticks of a logarithmic scale.
+        filter: (_chart, splits) => splits,
         values: () => vertical().ticks.map(({ label }) => label),
       },
     ],

@@ -1,11 +1,14 @@
 /** Loss and metrics over epochs: training against validation, the best epoch, and where the membership changed. */
 import { useMemo, useState } from "preact/hooks";
 import type { DashboardView } from "../../src/core/dashboard-view.ts";
+import type { ScaleKind } from "../../src/core/curve-scale.ts";
 import type { EpochHistory } from "../../src/core/status.ts";
 import type { TimelineEntry } from "../../src/core/timeline.ts";
 import { CurveChart, type Mark } from "./curve-chart.tsx";
 import type { Theme } from "./theme.ts";
 import { formatCount, formatValue, nameOf } from "./words.ts";
+
+const scales: readonly ScaleKind[] = ["auto", "linear", "logarithmic"];
 
 interface Props {
   readonly view: DashboardView;
@@ -14,6 +17,7 @@ interface Props {
 
 export function Curves({ view: { history, timeline, status }, theme }: Props) {
   const [smoothing, setSmoothing] = useState(0);
+  const [scale, setScale] = useState<ScaleKind>("auto");
   const { monitor } = status.policy;
   const epochs = history.items;
   const best = epochs.findLast(({ improved }) => improved) ?? null;
@@ -30,6 +34,19 @@ export function Curves({ view: { history, timeline, status }, theme }: Props) {
           {best !== null && <li class="best">best epoch</li>}
           {marks.length > 0 && <li class="change">membership changed</li>}
         </ul>
+        <label class="scale">
+          Scale
+          <select
+            value={scale}
+            onChange={(event) => setScale(scales.find((known) => known === event.currentTarget.value) ?? "auto")}
+          >
+            {scales.map((known) => (
+              <option key={known} value={known}>
+                {known}
+              </option>
+            ))}
+          </select>
+        </label>
         <label class="smoothing">
           Smoothing
           <input
@@ -57,6 +74,7 @@ export function Curves({ view: { history, timeline, status }, theme }: Props) {
               isMonitored={monitor === name || monitor === `val_${name}`}
               marks={marks}
               smoothing={smoothing}
+              scale={scale}
               theme={theme}
             />
           ))}

@@ -8,7 +8,7 @@ import type { ReadRun } from "../runtime/read-history.ts";
 import type { Arguments, Command } from "./command.ts";
 import { shared } from "./common.ts";
 import { findRun, readWhole, runWords } from "./find-run.ts";
-import { pageOf, picture, pictureFile } from "./plot.ts";
+import { pageOf, picture, pictureFile, scaleOf } from "./plot.ts";
 
 export const compare: Command = {
   name: "compare",
@@ -30,7 +30,8 @@ checkpoints that are kept. The exit code is 0 whether or not runs are equal: \`l
 
 async function runCompare(args: Arguments): Promise<number> {
   const { words } = args;
-  const out = pictureFile(args);
+  const out = await pictureFile(args);
+  const scale = scaleOf(args);
   if (words.length < 2) {
     throw new LockstepError(
       "usage",
@@ -57,7 +58,7 @@ async function runCompare(args: Arguments): Promise<number> {
     if (runs.every(({ history }) => history.length === 0)) {
       throw new LockstepError("usage", "None of these runs has a committed epoch yet: there is nothing to draw.");
     }
-    await writePicture(out, comparisonCurve(runs, pageOf(args)));
+    await writePicture(out, comparisonCurve(runs, pageOf(args), scale));
   }
   const found = compareRuns(runs);
   const text = args.flag("json") ? JSON.stringify(comparisonJson(found)) : comparisonText(found);

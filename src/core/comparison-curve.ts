@@ -9,12 +9,14 @@ import {
   nothingToDraw,
   type Page,
   type Paint,
+  type Panel,
   type Series,
   shorten,
   svgPage,
   text,
   width,
 } from "./curve-parts.ts";
+import type { ScaleKind } from "./curve-scale.ts";
 import { bestEpoch, type RunHistory } from "./run-history.ts";
 
 /** More could not be told apart. */
@@ -30,6 +32,7 @@ const legendTop = 80;
 export function comparisonCurve(
   runs: readonly (RunHistory & { readonly name: string })[],
   page: Page = "auto",
+  scale: ScaleKind = "auto",
 ): string {
   const bases = new Set(["loss", ...runs.map(({ policy }) => policy.monitor.replace(/^val_/, ""))]);
   const panels = layOut(
@@ -41,11 +44,11 @@ export function comparisonCurve(
     numbers.reduce((a, b) => Math.min(a, b), Infinity),
     numbers.reduce((a, b) => Math.max(a, b), 0),
   ] as const;
-  const hasFaint = panels.some(({ series }) => series.some(({ faint }) => faint));
   const body = [
+    key(panels),
     legend(runs.map(({ name }) => name)),
     ...panels.flatMap((panel) => {
-      const drawn = drawPanel(panel, range);
+      const drawn = drawPanel(panel, range, scale);
       const dots = runs.flatMap(({ history }, i) => {
         const best = bestEpoch(history);
         const shown = panel.series.find(({ paint, faint }) => paint === colours[i] && !faint);
@@ -55,9 +58,36 @@ export function comparisonCurve(
     }),
     ...(panels.length === 0 ? [nothingToDraw()] : []),
   ];
-  const lines = hasFaint ? "validation, and fainter training; " : "";
   const title = `${runs.length} runs: ${panels.map(({ name }) => shorten(name)).join(" and ") || "loss"}`;
-  return svgPage(page, { title, summary: `${lines}a dot is a run's best epoch`, body });
+  return svgPage(page, { title, summary: summaryOf(panels), body });
+}
+
+const isValidation = ({ metric }: Series): boolean => metric.startsWith("val_");
+
+/** What the lines are of, in words; runs of which some have no validation need them. */
+function summaryOf(panels: readonly Panel[]): string {
+  const all = panels.flatMap(({ series }) => series);
+  const plain = all.filter(({ faint }) => !faint);
+  const what = all.some(isValidation) ? "validation" : "training";
+  const besides = all.length > plain.length ? ", and fainter training" : "";
+  const without = plain.every(isValidation) || what === "training" ? "" : ", or training where a run has no validation";
+  return `${all.length === 0 ? "" : `${what}${besides}${without}; `}a dot is a run's best epoch`;
+}
+
+/** Which lines are which, at the top on the right. */
+function key(panels: readonly Panel[]): string {
+  const all = panels.flatMap(({ series }) => series);
+  const isValidated = all.some(isValidation);
+  const items = [
+    ...(all.some(({ faint }) => faint) ? [{ name: "training", faint: true }] : []),
+    ...(all.length > 0 ? [{ name: isValidated ? "validation" : "training", faint: false }] : []),
+  ];
+  const drawn = items.map(({ name, faint }, i) => {
+    const x = width - margin - (items.length - i) * 88;
+    const stroke = faint ? `stroke-width="1.5" stroke-opacity="0.45"` : `stroke-width="2.5"`;
+    return line("ink", x, 33, x + 20, 33, `${stroke} stroke-linecap="round"`) + text("quiet", x + 27, 37, name);
+  });
+  return `<g>${drawn.join("")}</g>`;
 }
 
 /** The faint lines first, so that they lie behind. */

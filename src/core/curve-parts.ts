@@ -1,5 +1,5 @@
 /** What the pictures of curves share: the page and its colours, panels with their axes, and the lines in them. */
-import { epochScale, type Scale, valueScale } from "./curve-scale.ts";
+import { epochScale, type Scale, type ScaleKind, valueScale } from "./curve-scale.ts";
 import type { EpochHistory } from "./status.ts";
 
 export const width = 800;
@@ -88,11 +88,11 @@ export function layOut(panels: readonly Pick<Panel, "name" | "series">[], top: n
 }
 
 /** The panel from the first of `epochs` to the last. */
-export function drawPanel(frame: Panel, [first, last]: readonly [number, number]): DrawnPanel {
+export function drawPanel(frame: Panel, [first, last]: readonly [number, number], kind: ScaleKind): DrawnPanel {
   const values = frame.series.flatMap(({ metric, epochs }) =>
     epochs.map((record) => finiteValue(record, metric)).filter((value) => value !== null),
   );
-  const vertical = valueScale(values, frame.bottom, frame.top);
+  const vertical = valueScale(values, frame.bottom, frame.top, kind);
   const labelWidth = Math.max(...vertical.ticks.map(({ label }) => textWidth(label)));
   const panel = { ...frame, left: frame.left + labelWidth + 8 };
   const horizontal = epochScale(first, last, panel.left, panel.right);

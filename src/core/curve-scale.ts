@@ -4,9 +4,14 @@ import { formatCount } from "./number-format.ts";
 /** Maps values to pixels along one axis. */
 export interface Scale {
   readonly at: (value: number) => number;
+  /** The values at its two ends. */
+  readonly ends: readonly [low: number, high: number];
   readonly ticks: readonly { readonly value: number; readonly label: string }[];
   readonly logarithmic: boolean;
 }
+
+/** "auto" is what shows most of these values; "logarithmic" is linear all the same where a value is not above zero. */
+export type ScaleKind = "auto" | "linear" | "logarithmic";
 
 /** Whole epochs from the first to the last. */
 export function epochScale(first: number, last: number, left: number, right: number): Scale {
@@ -17,22 +22,38 @@ export function epochScale(first: number, last: number, left: number, right: num
   const ticks = multiples(first, last, step);
   // The first epoch is where reading begins: name it if the next name is far enough away.
   if (ticks[0] !== first && (ticks.length === 0 || at(ticks[0]!) - at(first) > 30)) ticks.unshift(first);
-  return { at, ticks: ticks.map((value) => ({ value, label: formatCount(value) })), logarithmic: false };
+  const named = ticks.map((value) => ({ value, label: formatCount(value) }));
+  return { at, ends: [first, last], ticks: named, logarithmic: false };
 }
 
-/** Linear, or logarithmic where the values lie so far apart that a line would show one of them alone. */
-export function valueScale(values: readonly number[], bottom: number, top: number): Scale {
+/** From here on a linear scale shows the largest values alone. */
+const farApart = 1000;
+/** From here on it presses the small ones together: of a loss that falls from 2.3 to 0.06, whether it rises again. */
+const apart = 20;
+
+/** @param values finite, at least one */
+export function valueScale(values: readonly number[], bottom: number, top: number, kind: ScaleKind = "auto"): Scale {
   // Not spread into Math.min: a history can be longer than an argument list.
   const lowest = values.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY);
   const highest = values.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
-  if (lowest > 0 && highest / lowest >= 1000) return logarithmicScale(lowest, highest, bottom, top);
+  const isWide = highest / lowest >= farApart || (highest / lowest >= apart && areMostlyLow(values, lowest, highest));
+  if (lowest > 0 && (kind === "logarithmic" || (kind === "auto" && isWide))) {
+    return logarithmicScale(lowest, highest, bottom, top);
+  }
   const [low, high] = roomFor(lowest, highest);
   const step = niceStep((high - low) / 5);
   const from = Math.floor(low / step) * step;
   const to = Math.ceil(high / step) * step;
   const at = (value: number): number => bottom - ((value - from) / (to - from)) * (bottom - top);
   const label = tickLabels(step, Math.max(Math.abs(from), Math.abs(to)));
-  return { at, ticks: multiples(from, to, step).map((value) => ({ value, label: label(value) })), logarithmic: false };
+  const ticks = multiples(from, to, step).map((value) => ({ value, label: label(value) }));
+  return { at, ends: [from, to], ticks, logarithmic: false };
+}
+
+/** Half of them lie in the lowest quarter, as a loss does that has fallen; an accuracy that has risen does not. */
+function areMostlyLow(values: readonly number[], lowest: number, highest: number): boolean {
+  const border = lowest + (highest - lowest) / 4;
+  return values.filter((value) => value <= border).length * 2 >= values.length;
 }
 
 /** Widens a range that is a single value, and begins at zero where zero is near. */
@@ -46,12 +67,40 @@ function roomFor(lowest: number, highest: number): [number, number] {
 }
 
 function logarithmicScale(lowest: number, highest: number, bottom: number, top: number): Scale {
-  const from = Math.floor(Math.log10(lowest));
-  const to = Math.ceil(Math.log10(highest));
+  const { ends, ticks } = logarithmicTicks(lowest, highest);
+  const [from, to] = [Math.log10(ends[0]), Math.log10(ends[1])];
   const at = (value: number): number => bottom - ((Math.log10(value) - from) / (to - from)) * (bottom - top);
-  const exponents = multiples(from, to, Math.max(1, niceStep((to - from) / 7)));
-  const ticks = exponents.map((exponent) => ({ value: 10 ** exponent, label: shortPower(exponent) }));
-  return { at, ticks, logarithmic: true };
+  return { at, ends, ticks, logarithmic: true };
+}
+
+/** Ends close to the values, and up to ten ticks: at equal distances, at 1, 2 and 5, at 1 and 3, or at powers of ten. */
+function logarithmicTicks(lowest: number, highest: number): Pick<Scale, "ends" | "ticks"> {
+  const decades = Math.log10(highest / lowest);
+  if (decades < 0.7) {
+    const [low, high] = highest / lowest < 1 + 1e-9 ? [lowest * 0.9, highest * 1.1] : [lowest, highest];
+    const step = niceStep((high - low) / 5);
+    // Zero is not on this scale.
+    const from = Math.floor(low / step) * step || low;
+    const to = Math.ceil(high / step) * step;
+    const label = tickLabels(step, to);
+    return { ends: [from, to], ticks: multiples(from, to, step).map((value) => ({ value, label: label(value) })) };
+  }
+  const exponents = [Math.floor(Math.log10(lowest) + 1e-9), Math.ceil(Math.log10(highest) - 1e-9)] as const;
+  if (decades >= 4) {
+    const powers = multiples(...exponents, Math.max(1, niceStep((exponents[1] - exponents[0]) / 7)));
+    const ticks = powers.map((exponent) => ({ value: 10 ** exponent, label: shortMultiple(1, exponent) }));
+    return { ends: [10 ** exponents[0], 10 ** exponents[1]], ticks };
+  }
+  const power = 10 ** Math.floor(Math.log10(highest));
+  const ends = [
+    Math.floor((lowest / 10 ** exponents[0]) * (1 + 1e-9)) * 10 ** exponents[0],
+    Math.ceil((highest / power) * (1 - 1e-9)) * power,
+  ] as const;
+  const ticks = multiples(...exponents, 1)
+    .flatMap((exponent) => (decades < 2.5 ? [1, 2, 5] : [1, 3]).map((factor) => ({ factor, exponent })))
+    .map(({ factor, exponent }) => ({ value: factor * 10 ** exponent, label: shortMultiple(factor, exponent) }))
+    .filter(({ value }) => value >= ends[0] * (1 - 1e-9) && value <= ends[1] * (1 + 1e-9));
+  return { ends, ticks };
 }
 
 /** The smallest of 1, 2 and 5 times a power of ten that is not below `step`. */
@@ -82,10 +131,8 @@ function tickLabels(step: number, largest: number): (value: number) => string {
   return (value) => (decimals === 0 ? formatCount(value) : value.toFixed(decimals).replace(/^-(0\.?0*)$/, "$1"));
 }
 
-function shortPower(exponent: number): string {
-  return exponent >= -3 && exponent <= 4 ? formatPlain(exponent) : `1e${exponent}`;
-}
-
-function formatPlain(exponent: number): string {
-  return exponent < 0 ? (10 ** exponent).toFixed(-exponent) : formatCount(10 ** exponent);
+/** Of a power of ten. */
+function shortMultiple(factor: number, exponent: number): string {
+  if (exponent < -3 || exponent > 4) return `${factor}e${exponent}`;
+  return exponent < 0 ? (factor * 10 ** exponent).toFixed(-exponent) : formatCount(factor * 10 ** exponent);
 }

@@ -24,6 +24,7 @@ import {
   textWidth,
   width,
 } from "./curve-parts.ts";
+import type { ScaleKind } from "./curve-scale.ts";
 import { formatCount, formatValue } from "./number-format.ts";
 import type { EpochHistory } from "./status.ts";
 
@@ -31,7 +32,12 @@ import type { EpochHistory } from "./status.ts";
  * A standalone SVG of 800 × 450: loss, and the monitored metric if that is not a loss, over epochs. Values that are no
  * finite number, and epochs without a record, are gaps. Long histories are thinned out without losing a spike.
  */
-export function lossCurve(history: readonly EpochHistory[], policy: CheckpointPolicy, page: Page = "auto"): string {
+export function lossCurve(
+  history: readonly EpochHistory[],
+  policy: CheckpointPolicy,
+  page: Page = "auto",
+  scale: ScaleKind = "auto",
+): string {
   const epochs = [...new Map(history.map((record) => [record.epoch, record])).values()].sort(
     (a, b) => a.epoch - b.epoch,
   );
@@ -40,7 +46,7 @@ export function lossCurve(history: readonly EpochHistory[], policy: CheckpointPo
   const body = [
     legend(panels),
     ...panels.flatMap((panel) => {
-      const drawn = drawPanel(panel, [epochs[0]!.epoch, epochs.at(-1)!.epoch]);
+      const drawn = drawPanel(panel, [epochs[0]!.epoch, epochs.at(-1)!.epoch], scale);
       return [
         `<g>`,
         ...drawn.below,

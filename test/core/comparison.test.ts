@@ -63,3 +63,22 @@ test("a picture of several runs has a colour and a legend for each, and one scal
   assert.equal(svg.match(/<path class="stroke-/g)?.length, 2);
   assert.doesNotMatch(svg, /<style>|NaN|undefined/);
 });
+
+test("a picture of several runs says which lines are training and which are validation", () => {
+  const validated = (name: string) => {
+    const { history, ...rest } = run(name, [3, 2, 1], "");
+    const both = history.map((one) => ({ ...one, metrics: { ...one.metrics, val_loss: one.metrics.loss! + 1 } }));
+    return { ...rest, history: both };
+  };
+  const told = (...runs: Parameters<typeof comparisonCurve>[0]) => {
+    const [, summary = ""] = /<desc[^>]*>([^<;]*);/.exec(comparisonCurve(runs)) ?? [];
+    const named = [...comparisonCurve(runs).matchAll(/>(training|validation)</g)].map(([, word]) => word);
+    return [summary, named.join(" ")];
+  };
+  assert.deepEqual(told(run("a", [1], ""), run("b", [2], "")), ["training", "training"]);
+  assert.deepEqual(told(validated("a"), validated("b")), ["validation, and fainter training", "training validation"]);
+  assert.deepEqual(told(validated("a"), run("b", [2], "")), [
+    "validation, and fainter training, or training where a run has no validation",
+    "training validation",
+  ]);
+});

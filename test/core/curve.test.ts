@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type BestSoFar, type CheckpointPolicy, judge } from "../../src/core/checkpoint-policy.ts";
 import { lossCurve } from "../../src/core/curve.ts";
+import { valueScale } from "../../src/core/curve-scale.ts";
 import type { EpochHistory } from "../../src/core/status.ts";
 
 const least: CheckpointPolicy = { monitor: "val_loss", mode: "min" };
@@ -183,6 +184,40 @@ test("values that lie orders of magnitude apart are drawn on a logarithmic scale
   );
   assert.ok(labels(wide).includes("logarithmic scale"));
   assert.ok(!labels(lossCurve(history(5, overfitting), least)).includes("logarithmic scale"));
+});
+
+test("a validation loss that rises again is seen to rise, however high training began; an accuracy stays linear", () => {
+  const metrics = (epoch: number) => ({
+    ...{ loss: 2.3 / epoch, val_loss: epoch <= 14 ? 0.9 / epoch : 0.0643 + (epoch - 14) * 0.001 },
+    ...{ accuracy: 1 - 0.97 / epoch, val_accuracy: 1 - 0.98 / epoch },
+  });
+  const auto = lossCurve(history(30, metrics, most), most);
+  const rise = (svg: string) => pointsOf(svg)[1]![13]![1] - pointsOf(svg)[1]![29]![1];
+  assert.ok(rise(checked(auto)) >= 12, `${rise(auto)} pixels`);
+  assert.equal(labels(auto).filter((label) => label === "logarithmic scale").length, 1, "of the loss alone");
+  const linear = checked(lossCurve(history(30, metrics, most), most, "auto", "linear"));
+  assert.ok(rise(linear) <= 3, `${rise(linear)} pixels`);
+  const logarithmic = checked(lossCurve(history(30, metrics, most), most, "auto", "logarithmic"));
+  assert.equal(labels(logarithmic).filter((label) => label === "logarithmic scale").length, 2);
+});
+
+test("a logarithmic scale ends close to its values and has a few ticks, unless a value is not above zero", () => {
+  const scaled = (...values: number[]) => valueScale(values, 0, 1, "logarithmic");
+  const cases: readonly (readonly [low: number, high: number, ends: readonly number[], ticks: string])[] = [
+    [0.063, 2.3, [0.06, 3], "0.1 0.2 0.5 1 2"],
+    [0.001, 0.9, [0.001, 0.9], "0.001 0.003 0.01 0.03 0.1 0.3"],
+    [3, 29, [3, 30], "5 10 20"],
+    [1, 1.5, [1, 1.5], "1.0 1.1 1.2 1.3 1.4 1.5"],
+    [0.9, 12_000, [0.1, 100_000], "0.1 1 10 100 1,000 10,000 1e5"],
+  ];
+  for (const [low, high, ends, ticks] of cases) {
+    const scale = scaled(low, high);
+    for (const [i, end] of ends.entries()) assert.ok(Math.abs(scale.ends[i]! / end - 1) < 1e-9, `${scale.ends}`);
+    assert.equal(scale.ticks.map(({ label }) => label).join(" "), ticks);
+    for (const value of [low, high]) assert.ok(scale.at(value) >= 0 && scale.at(value) <= 1, `${value}`);
+  }
+  assert.equal(scaled(0.5).logarithmic, true, "one value");
+  for (const least of [0, -1]) assert.equal(scaled(least, 5).logarithmic, false);
 });
 
 test("names from outside cannot break out of the picture", () => {
