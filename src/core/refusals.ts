@@ -2,9 +2,34 @@
  * Connections and calls that were refused: each kind is counted, told when it comes for the first time, and again whenever there
  * are ten times as many. So a flood costs a few lines of log, and not one a connection.
  */
+
+/** What may be wrong; docs/security.md says of each what it was. */
+export const refusalKinds = [
+  "plain text on a port for TLS",
+  "no TLS handshake",
+  "TLS that is too old",
+  "another protocol",
+  "no certificate",
+  "no certificate in time",
+  "a certificate that is not trusted",
+  "a certificate that is over",
+  "a certificate that is not valid yet",
+  "the certificate of somebody else",
+  "a call in another's name",
+  "malformed HTTP/2 or request",
+  "no HTTP/2 in time",
+  "too many connections without a certificate",
+  "too many connections",
+  "wrong HTTP token",
+  "HTTP without the token",
+  "HTTP without a token",
+  "HTTP by a foreign name",
+  "HTTP from another page",
+] as const;
+export type RefusalKind = (typeof refusalKinds)[number];
+
 export interface Refusal {
-  /** What was wrong, the same words every time. */
-  readonly kind: string;
+  readonly kind: RefusalKind;
   /** Who it was: an address, or whom a certificate names. */
   readonly from: string;
   /** More about this one. */

@@ -5,6 +5,8 @@ import type { Registry } from "prom-client";
 import { CoordinatorMetrics } from "../../src/adapters/metrics/coordinator-metrics.ts";
 import { openRegistry } from "../../src/adapters/metrics/registry.ts";
 import { WorkerMetrics } from "../../src/adapters/metrics/worker-metrics.ts";
+import { faultCauses, plannedCauses } from "../../src/core/generation-cause.ts";
+import { refusalKinds } from "../../src/core/refusals.ts";
 import { textOf } from "./sources.ts";
 
 interface Described {
@@ -36,4 +38,28 @@ test("docs/observability.md lists every metric, with its type, its processes and
   );
   const written = [...rows].map(([, name, type, of, help]) => `${name} | ${type} | ${of} | ${help}`);
   assert.deepEqual(written.toSorted(), expected.toSorted());
+});
+
+test("counters with a word for a label have each word from the beginning, at zero: Prometheus' increase() misses what appears", async () => {
+  const registry = openRegistry({ job: "j", process: "p", role: "coordinator", version: "0" });
+  const readings = { status: null, isActive: true, leaseRemainingMs: 1, latestWrittenAtMs: null, refusals: {} };
+  new CoordinatorMetrics(registry).refresh(readings);
+  const text = await registry.metrics();
+  registry.clear();
+  const words = (name: string, label: string) =>
+    [...text.matchAll(new RegExp(`^${name}\\{${label}="([^"]*)".*\\} 0$`, "gm"))].map(([, word]) => word);
+  assert.deepEqual(words("lockstep_refusals_total", "kind"), [...refusalKinds]);
+  assert.deepEqual(words("lockstep_recoveries_total", "reason"), [...faultCauses]);
+  assert.deepEqual(words("lockstep_membership_changes_total", "reason"), [...plannedCauses]);
+  const totals = [...text.matchAll(/^# TYPE (\w+_total) (\w+)$/gm)];
+  assert.deepEqual(
+    totals.filter(([, , type]) => type !== "counter").map(([, name]) => name),
+    [],
+  );
+});
+
+test("docs/security.md says what each kind of refusal was", () => {
+  const rows = textOf("docs/security.md").matchAll(/^\| (`.*`) \| .+ \|$/gm);
+  const told = [...rows].flatMap(([, kinds]) => [...kinds!.matchAll(/`([^`]+)`/g)].map(([, kind]) => kind));
+  for (const kind of refusalKinds) assert.ok(told.includes(kind), kind);
 });

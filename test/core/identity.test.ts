@@ -98,8 +98,8 @@ test("loopback is what only this machine reaches", () => {
 test("refusals are told at the first, and again at ten times as many, for each kind", () => {
   const told: string[] = [];
   const refusals = new Refusals(({ kind, count }) => told.push(`${kind} ${count}`));
-  for (let n = 0; n < 250; n++) refusals.note({ kind: "a", from: `${n}`, detail: "" });
-  refusals.note({ kind: "b", from: "", detail: "" });
-  assert.deepEqual(told, ["a 1", "a 10", "a 100", "b 1"]);
-  assert.deepEqual(refusals.counts, { a: 250, b: 1 });
+  for (let n = 0; n < 250; n++) refusals.note({ kind: "no certificate", from: `${n}`, detail: "" });
+  refusals.note({ kind: "too many connections", from: "", detail: "" });
+  assert.deepEqual(told, ["no certificate 1", "no certificate 10", "no certificate 100", "too many connections 1"]);
+  assert.deepEqual(refusals.counts, { "no certificate": 250, "too many connections": 1 });
 });

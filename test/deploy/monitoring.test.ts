@@ -1,5 +1,6 @@
 /** Alerts and dashboard ask for metrics, labels and label values that processes serve. */
 import assert from "node:assert/strict";
+import { type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -7,6 +8,7 @@ import { parse } from "yaml";
 import { CoordinatorMetrics } from "../../src/adapters/metrics/coordinator-metrics.ts";
 import { openRegistry } from "../../src/adapters/metrics/registry.ts";
 import { WorkerMetrics } from "../../src/adapters/metrics/worker-metrics.ts";
+import { findProgram } from "../../src/adapters/system/programs.ts";
 import { faultCauses, plannedCauses } from "../../src/core/generation-cause.ts";
 import { root } from "./manifests.ts";
 
@@ -98,6 +100,24 @@ test("every expression of alerts and dashboard names series and labels that ther
     ["sum(lockstep_step", "its parentheses do not match"],
   ] as const;
   for (const [expression, why] of broken) assert.deepEqual(wrongIn(expression, series), [why]);
+});
+
+test("Prometheus' own promtool takes the rules, and each alert fires when it should", (context) => {
+  const promtool = findProgram("promtool");
+  if (promtool === null) return context.skip("there is no promtool here; on Debian: apt-get install prometheus");
+  const folder = join(root, "deploy/monitoring");
+  for (const words of [
+    ["check", "rules", "alerts.yaml"],
+    ["test", "rules", "alerts.test.yaml"],
+  ]) {
+    const ended: SpawnSyncReturns<string> = spawnSync(promtool, words, { cwd: folder, encoding: "utf8" });
+    assert.equal(ended.status, 0, ended.stdout + ended.stderr);
+  }
+});
+
+test("every alert fires in the rules' own test", () => {
+  const tried = read("monitoring/alerts.test.yaml");
+  for (const { alert } of rules) assert.match(tried, new RegExp(`alertname="${alert}"`));
 });
 
 test("every alert says how bad it is, what happened and what to do, and the operator's rules are the same", () => {

@@ -1,7 +1,7 @@
 /** A gRPC server whose answers are streams of large messages, over this project's own HTTP/2 (src/adapters/http2). */
 import type { Socket } from "node:net";
 import { described, type Identity, type PeerRule } from "../../core/identity.ts";
-import type { Refusals } from "../../core/refusals.ts";
+import type { RefusalKind, Refusals } from "../../core/refusals.ts";
 import { Http2Connection } from "../http2/connection.ts";
 import type { Headers } from "../http2/hpack.ts";
 import type { Http2Stream } from "../http2/stream.ts";
@@ -156,7 +156,7 @@ export class StreamingServer {
   #connected(socket: Socket, peer: Identity | null): void {
     // Looked at now: a socket that is gone does not know any more.
     const from = peer === null ? `${socket.remoteAddress}` : `${described(peer)} at ${socket.remoteAddress}`;
-    const refused = (kind: string, detail: string) => this.#refusals.note({ kind, from, detail });
+    const refused = (kind: RefusalKind, detail: string) => this.#refusals.note({ kind, from, detail });
     const connection = new Http2Connection({
       isServer: true,
       onMalformed: (why) => refused("malformed HTTP/2 or request", why),

@@ -5,11 +5,12 @@
  */
 import type { IncomingMessage } from "node:http";
 import { hostAndPort, isLoopback } from "../../core/addresses.ts";
+import type { RefusalKind } from "../../core/refusals.ts";
 import type { HttpToken } from "./token.ts";
 
 export type Access =
   | { readonly kind: "granted" }
-  | { readonly kind: "refused"; readonly status: 401 | 403; readonly why: string; readonly sentence: string };
+  | { readonly kind: "refused"; readonly status: 401 | 403; readonly why: RefusalKind; readonly sentence: string };
 
 export interface Door {
   /** Only processes of this machine reach the server. */
@@ -55,7 +56,7 @@ function isOfThisPage({ headers }: IncomingMessage, host: string): boolean {
 
 const toShow = "send it as `Authorization: Bearer TOKEN`, or open /?token=TOKEN once in a browser";
 
-const refused = (status: 401 | 403, why: string, sentence: string): Access => ({
+const refused = (status: 401 | 403, why: RefusalKind, sentence: string): Access => ({
   kind: "refused",
   status,
   why,

@@ -3,6 +3,7 @@
  * values are read when they are asked for, so that nobody who does not ask pays for them.
  */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { refusalKinds } from "../../core/refusals.ts";
 import type { Http } from "../http/server.ts";
 
 export interface ProcessName {
@@ -22,6 +23,8 @@ export function openRegistry({ job, process, role, version }: ProcessName): Regi
   const registry = new Registry();
   registry.setDefaultLabels({ training_job: job, process });
   collectDefaultMetrics({ register: registry });
+  // Gauges that are called totals, of what others of Node's metrics have by kind: Prometheus' own linter refuses such names.
+  for (const name of ["handles", "requests", "resources"]) registry.removeSingleMetric(`nodejs_active_${name}_total`);
   const labelNames = ["version", "role"];
   new Gauge({ name: "lockstep_info", help: "1; what this process is", labelNames, registers: [registry] }).set(
     { version, role },
@@ -71,9 +74,13 @@ export class CommonMetrics {
     setOrRemove(this.#lease, ms === null ? null : ms / 1000);
   }
 
-  /** @param counts since the process began, by kind; several threads count for themselves */
+  /**
+   * All kinds are there from the beginning: a counter that appears with its first refusal hides it from Prometheus' increase().
+   * @param counts since the process began, by kind; several threads count for themselves
+   */
   refusals(...counts: readonly Readonly<Record<string, number>>[]): void {
     this.#refusals.reset();
+    for (const kind of refusalKinds) this.#refusals.inc({ kind }, 0);
     for (const [kind, count] of counts.flatMap((one) => Object.entries(one))) this.#refusals.inc({ kind }, count);
   }
 }

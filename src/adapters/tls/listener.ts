@@ -9,7 +9,7 @@ import { constants } from "node:crypto";
 import { hostAndPort } from "../../core/addresses.ts";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { described, type Identity, identityIn, type PeerRule, whyNot } from "../../core/identity.ts";
-import type { Refusals } from "../../core/refusals.ts";
+import type { Refusal, RefusalKind, Refusals } from "../../core/refusals.ts";
 import { encodeGoodbye } from "../http2/frames.ts";
 import type { CertificateFolder } from "./certificate-folder.ts";
 import { minVersion, protocols } from "./dial.ts";
@@ -140,7 +140,7 @@ export class Listener {
     hasShown: boolean,
     peer: Identity | null,
     own: Identity,
-  ): { readonly kind: string; readonly detail: string } | null {
+  ): Pick<Refusal, "kind" | "detail"> | null {
     if (!hasShown) return { kind: "no certificate", detail: "one of this cluster's authority was expected" };
     if (!socket.authorized) {
       // The type says it is an error; it is its code.
@@ -152,13 +152,13 @@ export class Listener {
     return socket.alpnProtocol === "h2" ? null : { kind: "another protocol", detail: "HTTP/2 was expected" };
   }
 
-  #note(kind: string, from: string | undefined, detail: string): void {
+  #note(kind: RefusalKind, from: string | undefined, detail: string): void {
     this.#options.refusals.note({ kind, from: from ?? "somebody who is gone", detail });
   }
 }
 
 /** By OpenSSL's and Node's codes, which are many: those that an operator tells apart. */
-const handshakeErrors: Readonly<Record<string, string>> = {
+const handshakeErrors: Readonly<Record<string, RefusalKind>> = {
   ERR_SSL_WRONG_VERSION_NUMBER: "plain text on a port for TLS",
   ERR_SSL_HTTP_REQUEST: "plain text on a port for TLS",
   ERR_SSL_PACKET_LENGTH_TOO_LONG: "plain text on a port for TLS",
@@ -168,7 +168,7 @@ const handshakeErrors: Readonly<Record<string, string>> = {
   ERR_SSL_NO_SUITABLE_SIGNATURE_ALGORITHM: "a certificate that is not trusted",
 };
 
-const certificateErrors: Readonly<Record<string, string>> = {
+const certificateErrors: Readonly<Record<string, RefusalKind>> = {
   CERT_HAS_EXPIRED: "a certificate that is over",
   CERT_NOT_YET_VALID: "a certificate that is not valid yet",
 };
