@@ -73,6 +73,15 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+/** Of figures that were taken one beside the other: the median of their ratios, and between which values it is, at 95 %. */
+export function pairedRatio(samples: readonly number[], beside: readonly number[]): string {
+  const ratios = samples.map((sample, i) => sample / beside[i]!).sort((a, b) => a - b);
+  // By the order of the ratios alone: nothing is supposed about how they are spread. Of fewer than six it is all of them.
+  const rank = Math.max(0, Math.floor(ratios.length / 2 - 0.98 * Math.sqrt(ratios.length)));
+  const [low, high] = [ratios[rank]!, ratios.at(-1 - rank)!];
+  return `${median(ratios).toFixed(3)} ×, ${low.toFixed(3)} to ${high.toFixed(3)} with 95 % confidence, ${ratios.length} pairs`;
+}
+
 export const worst = (values: readonly number[]): number => Math.max(...values);
 
 const isRate = (unit: string): boolean => unit.endsWith("/s");

@@ -23,6 +23,8 @@ export interface TrainingOptions {
   readonly workers: number;
   /** Of the processes' logs; "debug", the default, has every step. */
   readonly logLevel?: LogLevel;
+  /** More words for `launch`. */
+  readonly words?: readonly string[];
   /** Beside this process' own. */
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -36,7 +38,8 @@ export class TrainingCluster {
   #errors = "";
 
   /** `folder` is the cluster's own; `jobFile` may lie elsewhere. */
-  constructor(folder: string, jobFile: string, { job, workers, logLevel = "debug", environment }: TrainingOptions) {
+  constructor(folder: string, jobFile: string, options: TrainingOptions) {
+    const { job, workers, logLevel = "debug", words: more = [], environment } = options;
     this.#folder = folder;
     this.#job = job;
     // As the peers have.
@@ -50,6 +53,7 @@ export class TrainingCluster {
       "--directory",
       join(folder, "run"),
       "--json",
+      ...more,
     ];
     this.#launch = spawn(process.execPath, [program, "launch", jobFile, ...words], {
       cwd: folder,
@@ -125,6 +129,15 @@ export class TrainingCluster {
     const { http } = await this.#registered();
     if (http === null) throw new Error("The coordinator serves no HTTP.");
     return http;
+  }
+
+  /** Where coordinator and workers serve HTTP, as they have logged it last. */
+  async httpOfAll(): Promise<readonly string[]> {
+    const addresses = new Map<string, string>();
+    for (const { process, message, http } of await this.logs()) {
+      if (message === "serving HTTP") addresses.set(process, String(http));
+    }
+    return [...addresses.values()];
   }
 
   async etcdPids(): Promise<readonly number[]> {

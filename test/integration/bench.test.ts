@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { measurePeer, peers } from "../../bench/recovery/peers.ts";
+import { pairedRatio } from "../../bench/results.ts";
 import { models } from "../../bench/step/models.ts";
 import { Readings, rowsOf } from "../../bench/step/rows.ts";
 import { exitCodes } from "../../src/core/errors.ts";
@@ -47,6 +48,13 @@ test("wrong words are one sentence and the code for it, and nothing is measured"
     assert.deepEqual([code, stdout], [exitCodes.usage, ""], words.join(" "));
     assert.match(stderr, says);
   }
+});
+
+test("figures that were taken in pairs give the median of their ratios, and how sure it is", () => {
+  const beside = Array.from({ length: 20 }, (_, i) => 100 + i * 10);
+  const samples = beside.map((value, i) => value * (0.9 + i / 100));
+  assert.equal(pairedRatio(samples, beside), "0.995 ×, 0.950 to 1.040 with 95 % confidence, 20 pairs");
+  assert.equal(pairedRatio([1, 3], [2, 2]), "1.000 ×, 0.500 to 1.500 with 95 % confidence, 2 pairs");
 });
 
 test("every ratio of the step benchmark says how many times better, beside whom it was measured", () => {
