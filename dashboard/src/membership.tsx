@@ -1,6 +1,6 @@
 /** Who was in which generation, with which rank and shards; and of the chosen one why it was formed. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { TimelineEntry } from "../../src/core/timeline.ts";
+import { isOfStop, type TimelineEntry, wentInOrder } from "../../src/core/timeline.ts";
 import { moveFocus } from "./roving.ts";
 import { formatCount, formatDuration, nameOf, plural, shardsText, timeText, wholeTimeText } from "./words.ts";
 
@@ -13,7 +13,8 @@ interface Props {
   readonly isOver: boolean;
 }
 
-export function Membership({ timeline, isOver }: Props) {
+export function Membership({ timeline: all, isOver }: Props) {
+  const timeline = all.filter((entry) => !isOfStop(entry));
   const columns = useRef<HTMLDivElement>(null);
   const [chosen, setChosen] = useState<number | null>(null);
   const [isAll, setAll] = useState(false);
@@ -107,7 +108,11 @@ function Cell({ entry, before, name, isChosen }: CellProps) {
     const left = entry.left.find(({ workerId }) => nameOf(workerId) === name);
     return (
       <td class={`out${isChosenName}`}>
-        {left && <span title={left.reason}>✕</span>}
+        {left && (
+          <span class={wentInOrder(left) ? "in-order" : ""} title={left.reason}>
+            {wentInOrder(left) ? "→" : "✕"}
+          </span>
+        )}
         <span class="unseen">{left ? left.reason : "not a member"}</span>
       </td>
     );

@@ -37,7 +37,7 @@ export interface ClusterOptions {
 /** The words after `lockstep`: of the first start, and of those after a failure. */
 export interface StartArguments {
   readonly first: readonly string[];
-  readonly again: readonly string[];
+  readonly again: () => readonly string[];
 }
 
 export class LocalCluster {
@@ -84,7 +84,7 @@ export class LocalCluster {
 
   /** Starts a process that is not waited for, and keeps it running. */
   launch(name: string, args: readonly string[]): void {
-    this.start(name, { first: args, again: args }, () => {}).catch(() => undefined);
+    this.start(name, { first: args, again: () => args }, () => {}).catch(() => undefined);
   }
 
   /** Whether it runs, or will be started again. */
@@ -183,7 +183,7 @@ export class LocalCluster {
 
   async #supervise(
     first: Child,
-    args: readonly string[],
+    args: StartArguments["again"],
     keeping: Keeping,
     onRestart: (child: Child) => void,
   ): Promise<void> {
@@ -201,7 +201,7 @@ export class LocalCluster {
           await held.released;
           if (this.#ending || dismissed.aborted) return;
           restarts = -1;
-          child = await this.#spawn(child.name, args, keeping);
+          child = await this.#spawn(child.name, args(), keeping);
           onRestart(child);
           continue;
         }
@@ -217,7 +217,7 @@ export class LocalCluster {
         );
         await systemClock.sleep(pauseMs, dismissed).catch(() => undefined);
         if (this.#ending || dismissed.aborted) return;
-        child = await this.#spawn(child.name, args, keeping);
+        child = await this.#spawn(child.name, args(), keeping);
         onRestart(child);
       }
     } catch (error) {

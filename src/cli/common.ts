@@ -166,7 +166,16 @@ export function dataBeside(jobDirectory: string): string {
 
 /** "host:port" with a port from 0 to 65535. */
 export function addressOf(args: Arguments, name: string, fallback: string): string {
-  const text = args.text(name) ?? fallback;
+  return checkedAddress(name, args.text(name) ?? fallback);
+}
+
+/** Of an option that takes several, with commas between them. */
+export function addressesOf(args: Arguments, name: string): readonly [string, ...string[]] {
+  const [first = "", ...others] = (args.text(name) ?? "").split(",");
+  return [checkedAddress(name, first), ...others.map((text) => checkedAddress(name, text))];
+}
+
+function checkedAddress(name: string, text: string): string {
   const port = Number(text.slice(text.lastIndexOf(":") + 1));
   if (!/^.+:\d+$/.test(text) || port > 65535) {
     throw new LockstepError(

@@ -184,7 +184,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
       },
       status: () => active.status(),
       requestStop: (reason) => active.requestStop(reason),
-      ask: (wish) => noteWish({ coordination, keys }, record, wish),
+      ask: (wish) => noteWish({ coordination, keys, log }, record, wish),
     };
     await onlooking.serve(http, {
       ...{ coordinator: active, coordination, keys, record, budget, archive, endpoints, certificates },

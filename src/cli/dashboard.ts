@@ -1,6 +1,5 @@
 /** `lockstep dashboard`: opens a running job's dashboard, or shows what another one has left in its folder. */
 import { spawn } from "node:child_process";
-import { resolve } from "node:path";
 import { serveDashboard } from "../adapters/http/dashboard.ts";
 import { readPage } from "../adapters/http/page.ts";
 import { serveHttp } from "../adapters/http/server.ts";
@@ -13,7 +12,7 @@ import type { Arguments, Command } from "./command.ts";
 import { newId, onStopSignal } from "./common.ts";
 import { pageFolder } from "./dashboard/page-folder.ts";
 import { openFinishedJob } from "./dashboard/finished-job.ts";
-import { findRun, type RunPlace, runWords } from "./find-run.ts";
+import { findRun, runWords } from "./find-run.ts";
 
 export const dashboard: Command = {
   name: "dashboard",
@@ -24,7 +23,6 @@ export const dashboard: Command = {
     most: 1,
   },
   options: {
-    directory: { value: "DIR", help: "the job's folder, as JOB may be" },
     run: { value: "N", help: "which run of the job (default: the one that is trained, else the newest)" },
     "no-open": { value: null, help: "print the address, and open no browser" },
   },
@@ -38,7 +36,8 @@ without a cluster. A job that runs on other machines serves it at its coordinato
 };
 
 async function runDashboard(args: Arguments): Promise<number> {
-  const { directory, run, launch, isRunning } = await placeMeant(args);
+  // A run that is trained is looked at live, also where its folder is named.
+  const { directory, run, launch, isRunning } = await findRun(args.words[0] ?? null, args.whole("run", 1) ?? null);
   if (launch === null || !isRunning) return serveFinished(args, directory, run);
   if (launch.http === null) {
     throw new LockstepError("usage", `The coordinator of "${launch.job}" serves no HTTP.`, {
@@ -47,20 +46,6 @@ async function runDashboard(args: Arguments): Promise<number> {
   }
   show(args, `http://${launch.http}/`);
   return 0;
-}
-
-/** As `findRun`: a run that is trained is looked at live, also where its folder is named. */
-async function placeMeant(args: Arguments): Promise<RunPlace> {
-  const directory = args.text("directory");
-  const run = args.whole("run", 1) ?? null;
-  const [word] = args.words;
-  if (directory === undefined) return findRun(word ?? null, run);
-  if (word !== undefined) {
-    throw new LockstepError("usage", `The job ${JSON.stringify(word)} is named, and --directory too.`, {
-      hint: "Give one of the two.",
-    });
-  }
-  return findRun(resolve(directory), run);
 }
 
 async function serveFinished(args: Arguments, directory: string, run: number | null): Promise<number> {

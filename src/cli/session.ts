@@ -35,7 +35,7 @@ const pollMs = 150;
 const graceMs = 30_000;
 const controlDeadlineMs = 2000;
 /** What a process of a launch serves over HTTP is for this machine. */
-const anyHttp = ["--http", "127.0.0.1:0"];
+const anyHttp = "127.0.0.1:0";
 
 /** What a launch was asked for. */
 export interface Settings {
@@ -149,7 +149,7 @@ export async function startSession(
   });
   closing.push(() => cluster.finish("", 5000));
   const secure = await securityWords(args, settings, "coordinator", "coordinator");
-  const wordsWith = (resume: readonly string[]) => [
+  const wordsWith = (http: string, resume: readonly string[]) => [
     "coordinator",
     settings.jobPath,
     ...["--etcd", etcd.endpoints.join(","), "--job", settings.jobName],
@@ -157,14 +157,15 @@ export async function startSession(
     ...["--checkpoints", checkpointsOf(args, join(settings.directory, "run-{run}"))],
     ...settingsWords(settings.job.settings),
     ...(args.flag("allow-change") ? ["--allow-change"] : []),
-    ...anyHttp,
+    ...["--http", http],
     ...secure,
     ...resume,
   ];
-  // Started again it takes part in the run that it began, whatever was asked for at first.
+  // Started again it takes part in the run that it began, whatever was asked for at first; and serves where it did, so that
+  // pages which are open go on.
   const words = {
-    first: wordsWith(passedOn(args, "resume", "run")),
-    again: wordsWith(["--resume", "same"]),
+    first: wordsWith(anyHttp, passedOn(args, "resume", "run")),
+    again: () => wordsWith([follower.place.http, anyHttp].filter((one) => one !== null).join(), ["--resume", "same"]),
   };
   const { record, notices, ...place } = await cluster.start<CoordinatorReady>(
     "coordinator",
@@ -315,7 +316,7 @@ async function workerWords(
     ...passedOn(args, "device", "log-level"),
     ...tensorBoardWords(tensorBoardWish(args)),
     ...(gpu === null ? [] : ["--gpu", String(gpu)]),
-    ...anyHttp,
+    ...["--http", anyHttp],
     ...(await securityWords(args, settings, "worker", name)),
   ];
 }

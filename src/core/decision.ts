@@ -93,3 +93,6 @@ export interface Eviction {
   /** "diverged": it is to forget its state. */
   readonly kind: "evicted" | "diverged";
 }
+
+/** Why a member is left out that has gone, or died, while its run stops: nobody can tell which, and nothing is lost by it. */
+export const goneAtStop = "is gone as the run stops";

@@ -27,14 +27,15 @@ export type GenerationCause = (typeof plannedCauses)[number] | (typeof faultCaus
 
 /** `forming` is what was decided on the view. */
 export function causeOf(view: ClusterView, { forming, replay }: FormDecision): GenerationCause {
-  const { generation, origin, members, suspicions } = view;
+  const { generation, origin, members, suspicions, stopRequested } = view;
   if (!generation) return origin.after > 0 ? "data-lost" : "start";
   if (replay?.generation === forming.generation) return "diverged";
   const [before, now] = [memberIds(generation), memberIds(forming)];
   if (!before.some((id) => now.includes(id)) && startOf(generation) < view.start) return "start";
   const lost = before.filter((id) => !now.includes(id));
   const announced = new Map(members.map((member) => [member.workerId, member]));
-  if (lost.some((id) => !announced.has(id))) return "gone";
+  // While a run stops, whoever has stopped goes, the one before the other.
+  if (lost.some((id) => !announced.has(id))) return stopRequested ? "left" : "gone";
   if (lost.some((id) => suspicions.some(({ suspect }) => suspect === id))) return "unreachable";
   if (lost.some((id) => !announced.get(id)?.leaving)) return "silent";
   if (lost.length > 0) return "left";

@@ -9,7 +9,7 @@
  */
 import { baseOf, beginningOf, usable } from "./beginning.ts";
 import { unreachable } from "./broken-links.ts";
-import type { ClusterView, Decision, Eviction } from "./decision.ts";
+import { type ClusterView, type Decision, type Eviction, goneAtStop } from "./decision.ts";
 import { describeDivergence, type Divergence, divergenceOf, outvoted } from "./divergence.ts";
 import { assert } from "./errors.ts";
 import { slowStepFactor } from "./failure-budget.ts";
@@ -200,7 +200,9 @@ function losses(view: ClusterView, ids: readonly string[]): Map<string, string> 
   for (const id of ids) {
     const member = members.get(id);
     if (!member) {
-      if (!view.unsure.has(id) || view.suspicions.some(({ suspect }) => suspect === id)) lost.set(id, "is gone");
+      if (!view.unsure.has(id) || view.suspicions.some(({ suspect }) => suspect === id)) {
+        lost.set(id, view.stopRequested ? goneAtStop : "is gone");
+      }
     } else if (member.leaving) lost.set(id, "is leaving");
     else if (view.refused.has(id)) lost.set(id, "was refused");
   }

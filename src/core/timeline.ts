@@ -2,9 +2,12 @@
  * A run's memberships as people look back at them: one entry a generation, which says when it was formed and when it ran,
  * why, who was in with which shards, who came, who went and why, and from which state it went on. Nothing is decided by it.
  */
-import type { Eviction } from "./decision.ts";
+import { type Eviction, goneAtStop } from "./decision.ts";
 import { describeSource, type Forming, type Generation, type Member, memberIds, type Running } from "./membership.ts";
 import type { Range } from "./sampler.ts";
+
+const leftInOrder = "left in order";
+const standsBy = "stands by";
 
 /** So many entries are kept, the newest. */
 export const timelineLength = 500;
@@ -40,6 +43,18 @@ export interface Departure {
   readonly reason: string;
 }
 
+/** Nothing went wrong: it had to go, or was asked to. A log says "is leaving" of whom etcd says that it left in order. */
+export function wentInOrder({ reason }: Departure): boolean {
+  return [goneAtStop, leftInOrder, standsBy, "is leaving"].includes(reason);
+}
+
+/** Formed while a run stopped, by those who went last, and of no use to anybody: it says nothing about the run. */
+export function isOfStop({ ranAtMs, joined, left }: TimelineEntry): boolean {
+  return (
+    ranAtMs === null && joined.length === 0 && left.length > 0 && left.every(({ reason }) => reason === goneAtStop)
+  );
+}
+
 /** What is known of a generation when it is formed. `before`: the one that it takes the place of. */
 export function formedEntry(
   forming: Forming,
@@ -62,7 +77,7 @@ export function formedEntry(
     if (eviction) return eviction.reason;
     const member = members.find((one) => one.workerId === workerId);
     if (!member) return "is gone";
-    return member.leaving ? "left in order" : "stands by";
+    return member.leaving ? leftInOrder : standsBy;
   };
   return {
     generation: forming.generation,

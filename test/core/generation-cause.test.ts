@@ -25,6 +25,7 @@ const cases: readonly [GenerationCause, string, ClusterView][] = [
   ["joined", "somebody has come", { ...both, members: [a, b, c] }],
   ["left", "somebody leaves in order", { ...both, members: [a, member("b", { leaving: true })] }],
   ["gone", "a key is gone", { ...both, members: [a] }],
+  ["left", "a key is gone while the run stops", { ...both, members: [a], stopRequested: true }],
   ["gone", "all are gone, and came back under new ids", { ...empty, members: [c, b], generation: running(["x", "y"]) }],
   [
     "unreachable",

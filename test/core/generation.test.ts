@@ -327,6 +327,8 @@ test("a member that dies, is unreachable or leaves makes a new generation of the
   assert.deepEqual([died.forming.generation, ids(died.forming)], [4, ["b", "c"]]);
   // Should it be alive after all, its id does not come back by itself.
   assert.deepEqual(died.evicted, [{ workerId: "a", reason: "is gone", kind: "evicted" }]);
+  const atStop = formed({ ...view, members: members.slice(1), stopRequested: true });
+  assert.equal(atStop.forming.reason, "a is gone as the run stops", "it may have stopped, and gone before the others");
   const cut = formed({ ...view, suspicions: ["a", "c"].map((by) => ({ by, suspect: "b" })) });
   assert.deepEqual([ids(cut.forming), cut.evicted.map(({ workerId }) => workerId)], [["a", "c"], ["b"]]);
   const left = formed({ ...view, members: [member("a", { leaving: true }), member("b"), member("c")] });

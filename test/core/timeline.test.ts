@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { goneAtStop } from "../../src/core/decision.ts";
 import type { LogLine } from "../../src/core/log-reading.ts";
 import type { Forming, Generation, Member, Running } from "../../src/core/membership.ts";
-import { formedEntry, ranEntry } from "../../src/core/timeline.ts";
+import { formedEntry, isOfStop, ranEntry, wentInOrder } from "../../src/core/timeline.ts";
 import { timelineOfLog } from "../../src/core/timeline-log.ts";
 
 const formingOf = (generation: number, ids: readonly string[], reason = "because"): Forming => ({
@@ -26,6 +27,30 @@ test("an entry says who came, and of everyone who went why", () => {
     { workerId: "d.1", reason: "is gone" },
   ]);
   assert.deepEqual([entry.formedAtMs, entry.ranAtMs, entry.source], [5, null, null]);
+});
+
+test("who goes while a run stops went in order, and the generation that the last ones form is none of the run's", () => {
+  const stopping = (...left: readonly string[]) => {
+    const reason = left.map((id) => `${id} ${goneAtStop}`).join(", ");
+    const formed = { before: formingOf(1, ["a.1", "b.1", "c.1"]), members: [member("a.1")], nowMs: 5 };
+    const evicted = left.map((workerId) => ({ workerId, reason: goneAtStop, kind: "evicted" as const }));
+    return [reason, formedEntry(formingOf(2, ["a.1"], reason), { ...formed, evicted })] as const;
+  };
+  const [reason, entry] = stopping("b.1", "c.1");
+  assert.ok(isOfStop(entry) && entry.left.every(wentInOrder));
+  const line = (message: string, fields: Record<string, unknown>): LogLine => ({
+    ...{ process: "coordinator", atMs: 1, message, ...fields },
+  });
+  const logged = timelineOfLog(
+    [
+      line("forming", { generation: 1, members: "a.1 b.1 c.1", reason: "the first membership" }),
+      line("forming", { generation: 2, members: "a.1", reason }),
+    ],
+    4,
+  );
+  assert.deepEqual(logged.map(isOfStop), [false, true]);
+  const [, mixed] = stopping("b.1");
+  assert.equal(isOfStop(mixed), false, "c.1 was lost as well, and nobody says that it went in order");
 });
 
 test("once it runs an entry has shards, and the state that it went on from", () => {

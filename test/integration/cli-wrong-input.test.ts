@@ -80,15 +80,27 @@ const cases: readonly WrongInput[] = [
   },
   {
     what: "the dashboard of a folder without a job",
-    args: ["dashboard", "--directory", "elsewhere"],
+    args: ["dashboard", "elsewhere"],
     code: "usage",
     says: ["There is no job", "elsewhere", "its folder, or the folder of one of its runs was expected"],
   },
   {
-    what: "the dashboard of a job and of a folder",
-    args: ["dashboard", "digits", "--directory", "elsewhere"],
+    what: "a picture into a folder that is not there",
+    args: ["plot", "digits", "--out", "nowhere/curve.svg"],
     code: "usage",
-    says: ['The job "digits" is named, and --directory too'],
+    says: ['--out is "nowhere/curve.svg", and', "nowhere is not there", "Make that folder"],
+  },
+  {
+    what: "a picture of several runs into a folder that is a file",
+    args: ["compare", "digits", "tuned", "--out", "job.ts/both.png"],
+    code: "usage",
+    says: ['--out is "job.ts/both.png", and', "job.ts is no folder"],
+  },
+  {
+    what: "a picture on a scale that there is not",
+    args: ["plot", "digits", "--out", "curve.svg", "--scale", "ln"],
+    code: "usage",
+    says: ['--scale is "ln"; linear, log or auto was expected'],
   },
   {
     what: "the dashboard of no job at all",

@@ -123,6 +123,8 @@ test(
     await page.getByText(/^Connection lost/).waitFor(patience);
     await launch.whenStatus(({ state, generation }) => state === "training" && generation >= 2);
     const { http: elsewhere } = await registered(folder, "seen");
+    assert.equal(elsewhere, http, "the next coordinator serves where the one before did");
+    await page.getByText("Live", { exact: true }).waitFor(patience);
     const { timeline } = (await (await fetch(`http://${elsewhere}/api/view`)).json()) as DashboardView;
     assert.equal(timeline[0]?.generation, 1);
     assert.ok(timeline.some(({ left }) => left.some(({ workerId }) => workerId === victim.workerId)));
@@ -154,9 +156,9 @@ test(
   },
 );
 
-/** The address of `lockstep dashboard --directory`, which ends with the test. */
+/** The address of `lockstep dashboard DIR`, which ends with the test. */
 async function serveFiles(context: TestContext, directory: string): Promise<string> {
-  const child = spawn(process.execPath, [program, "dashboard", "--directory", directory, "--no-open"], {
+  const child = spawn(process.execPath, [program, "dashboard", directory, "--no-open"], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const ended = new Promise((resolve) => child.once("close", resolve));
@@ -181,12 +183,18 @@ test(
     await page.goto(await serveFiles(context, join(folder, "run")));
     await bestLabel(page).waitFor(patience);
     const order: string[] = [];
-    for (let i = 0; i < 8; i += 1) {
+    for (let i = 0; i < 9; i += 1) {
       await page.keyboard.press("Tab");
       order.push(await page.evaluate<string>(focusedElement));
     }
     const expected = [
-      ...[/^a Skip to the curves/, /^button (Dark|Light)$/, /^input Smoothing/, /^summary Numbers of all epochs/],
+      ...[
+        /^a Skip to the curves/,
+        /^button (Dark|Light)$/,
+        /^select Scale/,
+        /^input Smoothing/,
+        /^summary Numbers of all epochs/,
+      ],
       ...[/^button Generation 1: the first membership/, /^a Download the weights/, /^button Copy the command/],
       /^(a Download the weights|input)/,
     ];

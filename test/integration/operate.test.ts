@@ -67,6 +67,17 @@ test("workers are added, drained, restarted and taken away; the run is stopped a
   assert.deepEqual([...new Set(entries.map((entry) => entry.process))].sort(), [
     ...["coordinator", "worker-0", "worker-1", "worker-2"],
   ]);
+  const asked = lines
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter(({ process, message }) => process === "coordinator" && String(message).startsWith("asked to "))
+    .map(({ message, workers: wanted, worker }) => [message, wanted ?? worker]);
+  assert.deepEqual(asked, [
+    ["asked to scale", 3],
+    ["asked to drain a worker", "worker-1"],
+    ["asked to restart a worker", "worker-1"],
+    ["asked to restart a worker", "worker-0"],
+    ["asked to scale", 1],
+  ]);
   await refused(/There is no log of worker-7 in /, "logs", "--worker", "7");
   const following = user().start("logs", "--worker", "0", "--follow", "--json");
   await following.whenLine("a new epoch", ({ message }) => message === "committed");
@@ -99,7 +110,7 @@ test(
     const job = await user().write("back.ts", smallJob().replace('name: "small"', 'name: "back"'));
     await user().write("small.csv", smallData(80));
     const words = ["--directory", user().at("back"), "--json", "--epochs", "100000"];
-  const launch = user().start("launch", job, "--workers", "1:2", ...words);
+    const launch = user().start("launch", job, "--workers", "1:2", ...words);
     await launch.whenLine("that it waits for workers, which start", ({ event }) => event === "state");
 
     // Of the second worker's process, which has no more than begun; and then of one that trains.

@@ -13,7 +13,7 @@ import type { Role } from "../../core/identity.ts";
 import type { JobRecord } from "../../core/records.ts";
 import { type JobSettings, settingsWords } from "../../core/settings.ts";
 import type { Child } from "../child.ts";
-import { LocalCluster } from "../cluster.ts";
+import { LocalCluster, type StartArguments } from "../cluster.ts";
 import { type LocalCertificates, localCertificates } from "../local-certificates.ts";
 import { defaultLimitMs, Logbook } from "./logbook.ts";
 import { Network, type NetworkProxy } from "./network.ts";
@@ -152,7 +152,7 @@ export class GamedayCluster {
   /** Starts another coordinator, which stands by. */
   async startCoordinator(name: string): Promise<void> {
     const { again } = await coordinatorWords(this.options, this.#parts, name);
-    await this.processes.start(name, { first: again, again }, () => {});
+    await this.processes.start(name, { first: again(), again }, () => {});
   }
 
   child(name: string): Child {
@@ -287,7 +287,7 @@ async function coordinatorWords(
   options: ClusterOptions,
   parts: Pick<Parts, "etcd" | "local">,
   name: string,
-): Promise<{ first: string[]; again: string[] }> {
+): Promise<StartArguments> {
   const { jobPath, job, workers, shards, threads, epochs, budgetMs, logLevel } = options;
   const first = [
     ...["coordinator", jobPath, "--etcd", parts.etcd.endpoints.join(","), "--job", job, "--workers", String(workers)],
@@ -295,7 +295,7 @@ async function coordinatorWords(
     ...["--failure-budget", String(budgetMs / 1000), "--log-level", logLevel, ...settingsWords(options.settings)],
     ...(await securityWords(parts, "coordinator", name)),
   ];
-  return { first, again: [...first, "--resume", "same"] };
+  return { first, again: () => [...first, "--resume", "same"] };
 }
 
 async function securityWords({ local }: Pick<Parts, "local">, role: Role, name: string): Promise<string[]> {
