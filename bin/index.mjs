@@ -7,6 +7,7 @@ export const {
   defineJob,
   idx,
   jsonLines,
+  launch,
   loadCheckpoint,
   LockstepError,
   npy,

@@ -12,9 +12,21 @@ import type {
   TextSource,
   Transform,
 } from "./core/job.ts";
+import type { LaunchOptions, Run } from "./core/run-events.ts";
 import type { Params, ParamValues } from "./core/settings.ts";
 
 export type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
+export type { BestEpoch, Callbacks, EpochEvent, FinishEvent } from "./core/callbacks.ts";
+export type {
+  LaunchOptions,
+  Run,
+  RunEvent,
+  RunEventOf,
+  RunEventType,
+  RunWorker,
+} from "./core/run-events.ts";
+export type { RunResult } from "./core/run-result.ts";
+export type { CheckpointPointer, ClusterState, ClusterStatus } from "./core/status.ts";
 export { LockstepError } from "./core/errors.ts";
 export { dataset } from "./core/format-sources.ts";
 export type { OwnSample, OwnSource, Values } from "./core/format-sources.ts";
@@ -159,6 +171,17 @@ export function oneHot(classes?: number): Transform {
 /** Gives each sample another shape with as many values, as `reshape([8, 8, 1])`. */
 export function reshape(shape: readonly number[]): Transform {
   return { kind: "reshape", shape };
+}
+
+/**
+ * Trains a job on a cluster of processes on this machine, as `lockstep launch` does, and tells of it in events:
+ * `const run = await launch({ job: "digits.ts", workers: 2 }); run.on("epoch", …); const { best } = await run.finished`.
+ * Resolves once the run is found or begun; rejects with a LockstepError, whose code is from a closed set, when it cannot be.
+ */
+export async function launch(options: LaunchOptions): Promise<Run> {
+  // Only whoever launches needs it: a job file, which imports this module too, does not.
+  const { launchRun } = await import("./cli/library.ts");
+  return launchRun(options);
 }
 
 /**

@@ -13,6 +13,7 @@ import { Coordinator } from "../runtime/coordinator.ts";
 import { noteWish } from "../runtime/note-wish.ts";
 import { openRunWhenLeft, workerCounts } from "../runtime/open-run.ts";
 import { openArchive } from "./archive.ts";
+import { type RunningCallbacks, startCallbacks } from "./callbacks.ts";
 import type { Arguments, Command } from "./command.ts";
 import {
   addressOf,
@@ -88,6 +89,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
   const context = new ProcessContext();
   let running: Coordinator | null = null;
   let spans: Spans | null = null;
+  let callbacks: RunningCallbacks | null = null;
   const standing = () => ({ ...context.fields, ...running?.place });
   const onlooking = new Onlooking(processLog(args, standing).with({ role: "coordinator" }));
   const { log } = onlooking;
@@ -189,6 +191,8 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     await onlooking.serve(http, {
       ...{ coordinator: active, coordination, keys, record, budget, archive, endpoints, certificates },
     });
+    const parts = { coordination, keys, pollMs: budget.pollMs, log };
+    callbacks = startCallbacks({ job, jobPath: args.argument, active, ...parts });
     const stopping = new AbortController();
     onStopSignal(() => stopping.abort());
     for (const notice of notices) log.warn(notice);
@@ -204,6 +208,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     await active.run(stopping.signal);
     return 0;
   } finally {
+    await callbacks?.close();
     onlooking.close();
     await spans?.close();
     http.close();

@@ -7,7 +7,7 @@ import { assignGpus } from "../adapters/system/gpus.ts";
 import { createLog } from "../adapters/system/log.ts";
 import { recordFailure } from "../adapters/system/launch-record.ts";
 import { checkNotRunning } from "../adapters/system/run-registry.ts";
-import { chooseMode, createView } from "../adapters/terminal/view.ts";
+import { chooseMode, createView, type LaunchView } from "../adapters/terminal/view.ts";
 import { type EngineChoice, prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { lossCurve } from "../core/curve.ts";
 import { idsMeant } from "../core/checkpoint-id.ts";
@@ -93,20 +93,42 @@ export const launch: Command = {
 };
 
 async function runLaunch(args: Arguments): Promise<number> {
-  const begunMs = systemClock.monotonicMs();
   const asked = await readSettings(args);
-  const { job } = asked;
-  await checkNotRunning(asked.jobName);
   const view = createView({
     mode: chooseMode(args.flag("json"), process.stdout),
     stdout: process.stdout,
     stderr: process.stderr,
     columns: () => process.stdout.columns ?? 100,
     color: process.stdout.isTTY === true && !process.env.NO_COLOR,
-    policy: job.checkpoint,
+    policy: asked.job.checkpoint,
   });
+  const stop = new StopRequest((line) => view.say(line));
+  try {
+    const result = await train(args, asked, { view, stop });
+    return result === null ? exitCodes.interrupted : 0;
+  } finally {
+    stop.close();
+    view.close();
+  }
+}
+
+/** Who launches: a person at a terminal, or a program. */
+export interface LaunchHost {
+  readonly view: LaunchView;
+  readonly stop: StopRequest;
+  /** Called once the run is known. */
+  readonly onSession?: (session: Session) => void;
+}
+
+/** A whole launch, from set-up to the result, with every process ended in order; null: it was stopped before its end. */
+export async function train(
+  args: Arguments,
+  asked: Settings,
+  { view, stop, onSession }: LaunchHost,
+): Promise<RunResult | null> {
+  const begunMs = systemClock.monotonicMs();
+  await checkNotRunning(asked.jobName);
   const say = (line: string) => view.say(line);
-  const stop = new StopRequest(say);
   const closing: (() => Promise<void>)[] = [];
   try {
     const choice = await prepareEngine(wishOf(args), say);
@@ -120,6 +142,7 @@ async function runLaunch(args: Arguments): Promise<number> {
     await checkChange(settings, args, checked.engine, choice.device, etcd.endpoints);
     const session = await startSession(args, settings, etcd, { engine: checked.engine, gpuOf }, view, closing);
     const status = await session.status();
+    onSession?.(session);
     view.earlier(status);
     if (status.state === "finished") {
       const trainOn = status.early ? "change checkpoint.earlyStopping in the job file" : "give a higher --epochs";
@@ -142,7 +165,7 @@ async function runLaunch(args: Arguments): Promise<number> {
       view.update(last);
       const { checkpoints } = session;
       say(await stoppedText(last, { byUser: stop.requested, goOn: settings.goOn, checkpoints }));
-      return exitCodes.interrupted;
+      return null;
     }
     const board = tensorBoardWish(args);
     if (board) {
@@ -152,15 +175,13 @@ async function runLaunch(args: Arguments): Promise<number> {
     const evaluation = await evaluate(session, last, settings, args, checked.engine, say);
     const result = await finish(session, last, evaluation, settings, (systemClock.monotonicMs() - begunMs) / 1000);
     view.finished(result);
-    return 0;
+    return result;
   } finally {
-    stop.close();
     for (const close of closing.reverse()) await close().catch((error: unknown) => say(messageOf(error)));
-    view.close();
   }
 }
 
-async function readSettings(args: Arguments): Promise<Settings> {
+export async function readSettings(args: Arguments): Promise<Settings> {
   const loaded = await loadJob(args.argument, settingsOf(args));
   const jobName = args.text("job") ?? loaded.job.name;
   if (!/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(jobName)) {

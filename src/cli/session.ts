@@ -20,6 +20,7 @@ import type { GoOn } from "../core/run-result.ts";
 import { settingsWords } from "../core/settings.ts";
 import type { ClusterStatus } from "../core/status.ts";
 import { plural } from "../core/summary-table.ts";
+import type { Wish } from "../core/wishes.ts";
 import { LocalCluster } from "./cluster.ts";
 import type { Arguments } from "./command.ts";
 import { budgetOf, parseEndpoints } from "./common.ts";
@@ -127,6 +128,7 @@ export interface Session {
   readonly logDirectory: string;
   readonly endpoints: readonly string[];
   status(): Promise<ClusterStatus>;
+  ask(wish: Wish): Promise<void>;
   startWorkers(): void;
   /** Shows what happens until the run has ended, and its processes with it. */
   follow(stop: StopRequest): Promise<ClusterStatus>;
@@ -221,6 +223,7 @@ export async function startSession(
     logDirectory,
     endpoints: etcd.endpoints,
     status,
+    ask: (wish) => follower.control.ask(wish),
     startWorkers: () => workforce.start(),
     follow: (stop) => follow({ status, follower, cluster, workforce, view, stop, record, logDirectory }),
   };

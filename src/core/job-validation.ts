@@ -1,4 +1,5 @@
 /** Checks a job file's default export, field by field, before anything starts, and fills in the defaults. */
+import { type Callbacks, callbackNames } from "./callbacks.ts";
 import {
   betweenZeroAndOne,
   type Check,
@@ -51,6 +52,7 @@ const jobFields = [
   "wire",
   "test",
   "report",
+  "callbacks",
 ];
 const sectionFields: Readonly<Record<string, readonly string[]>> = {
   preprocess: ["features", "label"],
@@ -101,6 +103,7 @@ export function validateJob(exported: unknown, settings: JobSettings = noSetting
     wire: optional(job.wire, "wire", oneOf(wireFormats)) ?? "float32",
     test: testSource(job.test, data),
     report: optional(job.report, "report", reportFunction) ?? null,
+    callbacks: optional(job.callbacks, "callbacks", callbackFunctions) ?? null,
     settings,
     params,
   };
@@ -223,6 +226,15 @@ const modelFunction: Check<JobDefinition["model"]> = (value, path) => {
 const reportFunction: Check<NonNullable<JobDefinition["report"]>> = (value, path) => {
   if (typeof value === "function") return value as NonNullable<JobDefinition["report"]>;
   throw wrongField(path, value, "a function (context) => text");
+};
+
+const callbackFunctions: Check<Callbacks> = (value, path) => {
+  const fields = fieldsOf(value, path, callbackNames, "{ onEpochEnd, onBest, onFinish }, each a function");
+  for (const name of callbackNames) {
+    if (fields[name] === undefined || typeof fields[name] === "function") continue;
+    throw wrongField(joined(path, name), fields[name], "a function (event) => …");
+  }
+  return fields as Callbacks; // see modelFunction
 };
 
 type OptimizerKind = OptimizerDefinition["kind"];

@@ -1,4 +1,5 @@
 import type * as tfjs from "@tensorflow/tfjs";
+import type { Callbacks } from "./callbacks.ts";
 import type { EarlyStopping } from "./early-stopping.ts";
 import type { FormatSource } from "./format-sources.ts";
 import type { KeepRule } from "./retention.ts";
@@ -48,6 +49,11 @@ export interface JobDefinition {
   readonly test?: DataSource;
   /** Text to print at the end, made with the best model; for instance a sample that it wrote. */
   readonly report?: (context: ReportContext) => string | Promise<string>;
+  /**
+   * Called by the coordinator while the run goes on, with what is committed: at least once for each event, and again only where a
+   * coordinator was lost in the middle of a call. They may wait for something; they decide nothing.
+   */
+  readonly callbacks?: Callbacks;
 }
 
 export interface SampleShapes {
@@ -310,6 +316,7 @@ export interface Job {
   readonly wire: WireFormat;
   readonly test: DataSource | null;
   readonly report: NonNullable<JobDefinition["report"]> | null;
+  readonly callbacks: Callbacks | null;
   /** What was said beside the job file, and is in the fields above. */
   readonly settings: JobSettings;
   /** The values of all its parameters; null: it has none. */

@@ -33,6 +33,8 @@ export interface Keys {
   readonly best: string;
   /** What an operator wishes of the processes: see Wishes. Written by the coordinator. */
   readonly wishes: string;
+  /** Up to where the job file's callbacks were told: see Told. Written by the coordinator that calls them. */
+  readonly told: string;
   /** Present when somebody asked the run to stop in order. */
   readonly stop: string;
   /** Present when the run cannot go on; holds the reason. */
@@ -105,6 +107,7 @@ export function keysOf(job: string, run: number): Keys {
     latest: at("now", "latest"),
     best: at("now", "best"),
     wishes: at("now", "wishes"),
+    told: at("told"),
     stop: at("now", "stop"),
     failed: at("now", "failed"),
     done: at("now", "done"),

@@ -17,6 +17,16 @@ async function contents(folder: string): Promise<Record<string, string>> {
   return Object.fromEntries(await Promise.all(texts));
 }
 
+test("docs/api.md is made of the docstrings as they are", async (context) => {
+  const folder = await mkdtemp(path.join(tmpdir(), "lockstep-api-"));
+  context.after(() => rm(folder, { recursive: true, force: true }));
+  const fresh = path.join(folder, "api.md");
+  await promisify(execFile)(process.execPath, [path.join(root, "scripts/generate-api.mjs"), fresh]);
+  const text = await readFile(fresh, "utf8");
+  for (const name of ["launch", "defineJob", "RunEvent"]) assert.ok(text.includes(`### ${name}\n`), name);
+  assert.ok((await readFile(path.join(root, "docs/api.md"), "utf8")) === text, "run `npm run api`");
+});
+
 test("the generated types are those of proto/ as it is", { timeout: 180_000 }, async (context) => {
   const folder = await mkdtemp(path.join(tmpdir(), "lockstep-proto-"));
   context.after(() => rm(folder, { recursive: true, force: true }));

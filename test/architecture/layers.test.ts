@@ -39,7 +39,11 @@ function wrongImports(file: string, source: string): string[] {
     if (specifier.startsWith(".")) {
       const target = path.posix.join(path.posix.dirname(file), specifier);
       const inside = target.startsWith("src/");
-      if (inside && !mayImport[layer]?.includes(layerOf(target))) say(`${layer} does not know ${layerOf(target)}`);
+      // Whoever launches from a program comes in by this one door, which job files do not open.
+      const isDoor =
+        layer === "index" && source.includes(`await import("${specifier}")`) && target.endsWith("cli/library.ts");
+      if (inside && !isDoor && !mayImport[layer]?.includes(layerOf(target)))
+        say(`${layer} does not know ${layerOf(target)}`);
       if (!inside && layer !== "adapters" && layer !== "cli") say(`${layer} stays inside src`);
     } else if (layer === "core" || layer === "ports" || layer === "index") {
       if (!typeOnly || !typePackages.includes(specifier)) say(`${layer} has no dependencies`);

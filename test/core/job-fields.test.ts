@@ -24,6 +24,7 @@ const job: Job = {
   wire: "float32",
   test: null,
   report: null,
+  callbacks: null,
   settings: noSettings,
   params: { units: 2 },
 };
@@ -48,6 +49,7 @@ const changes: Readonly<Record<keyof Job, readonly [Partial<Job>, string | null]
   wire: [{ wire: "bfloat16" }, "job.wire"],
   test: [{ test: { kind: "csv", path: "c.csv", label: "y" } }, null],
   report: [{ report: () => "" }, null],
+  callbacks: [{ callbacks: { onFinish: () => "" } }, null],
   // What they were said for is in the other fields, or in the parameters.
   settings: [{ settings: { set: { seed: "1" }, params: {} } }, null],
   params: [{ params: { units: 3 } }, "job.params"],

@@ -73,6 +73,7 @@ describe("a valid job", () => {
       wire: "float32",
       test: null,
       report: null,
+      callbacks: null,
       settings: { set: {}, params: {} },
       params: null,
     });
@@ -117,6 +118,7 @@ describe("a valid job", () => {
       wire: "bfloat16",
       test: { kind: "text", paths: ["test.txt"], window: 32, stride: 1 },
       report,
+      callbacks: null,
       settings: { set: {}, params: {} },
       params: null,
     });
@@ -526,7 +528,9 @@ describe("a wrong field is named with its path, its value and what was expected"
       "optimizer is not a field that a job has.",
       "It belongs inside compile: write compile: { optimizer: … }.",
     ],
-    ["callbacks", [], "callbacks is not a field that a job has.", "Its fields are name, seed, data,"],
+    ["plugins", [], "plugins is not a field that a job has.", "Its fields are name, seed, data,"],
+    ["callbacks", { onEpochStart: () => 0 }, "callbacks.onEpochStart is not a field that callbacks has."],
+    ["callbacks", { onBest: "print" }, 'callbacks.onBest is "print"; expected a function (event) => ….'],
   ];
   for (const [path, value, message, hint] of cases) {
     it(message, () => {

@@ -174,6 +174,7 @@ export function tinyJob(shape: JobShape): Job {
     wire: shape.wire,
     test: null,
     report: null,
+    callbacks: null,
     settings: noSettings,
     params: null,
   };
