@@ -2,6 +2,7 @@
 import { builtModule } from "./build.mjs";
 
 export const {
+  arrow,
   csv,
   dataset,
   defineJob,
@@ -13,9 +14,11 @@ export const {
   npy,
   npz,
   oneHot,
+  parquet,
   reshape,
   scale,
   standardize,
   text,
+  tfrecord,
   vocabulary,
 } = await import(await builtModule("index"));

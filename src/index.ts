@@ -28,8 +28,8 @@ export type {
 export type { RunResult } from "./core/run-result.ts";
 export type { CheckpointPointer, ClusterState, ClusterStatus } from "./core/status.ts";
 export { LockstepError } from "./core/errors.ts";
-export { dataset } from "./core/format-sources.ts";
-export type { OwnSample, OwnSource, Values } from "./core/format-sources.ts";
+export { arrow, dataset, parquet, tfrecord } from "./core/format-sources.ts";
+export type { OwnSample, OwnSource, TableSource, Values } from "./core/format-sources.ts";
 export type {
   Clip,
   CsvSource,

@@ -23,7 +23,17 @@ export interface OwnSource {
   readonly version?: string;
 }
 
-export type FormatSource = OwnSource;
+/** Columns of numbers in one of three binary formats. */
+export interface TableSource {
+  readonly kind: "parquet" | "arrow" | "tfrecord";
+  /** A file, or several: "*" in its last part stands for any characters. */
+  readonly path: string;
+  /** Names of columns, one after the other in a sample; a single one that holds lists keeps their shape. */
+  readonly features: readonly string[];
+  readonly label: string;
+}
+
+export type FormatSource = OwnSource | TableSource;
 
 /**
  * One's own samples: `dataset({ name: "waves", length: 1000, get: (i) => ({ features: wave(i), label: i % 2 }) })`.
@@ -33,4 +43,26 @@ export type FormatSource = OwnSource;
  */
 export function dataset(options: Omit<OwnSource, "kind">): OwnSource {
   return { kind: "dataset", ...options };
+}
+
+type NamedColumns = Pick<TableSource, "features" | "label">;
+
+/**
+ * Columns of Parquet files: numbers, booleans (1 and 0), or lists of numbers of one shape.
+ * @param path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
+ * @param options.features columns, one after the other in a sample; a single one that holds lists keeps their shape
+ * @param options.label the column to predict
+ */
+export function parquet(path: string, options: NamedColumns): TableSource {
+  return { kind: "parquet", path, ...options };
+}
+
+/** Columns of Arrow IPC files or streams, packed or not; otherwise as `parquet`. Feather files (version 2) are such files. */
+export function arrow(path: string, options: NamedColumns): TableSource {
+  return { kind: "arrow", path, ...options };
+}
+
+/** Features of the `tf.train.Example`s in TFRecord files, plain or gzip: lists of floats or whole numbers; otherwise as `parquet`. */
+export function tfrecord(path: string, options: NamedColumns): TableSource {
+  return { kind: "tfrecord", path, ...options };
 }

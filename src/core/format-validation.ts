@@ -5,9 +5,12 @@ import type { FormatSource, OwnSource } from "./format-sources.ts";
 
 export const formatFields = {
   dataset: ["kind", "name", "length", "get", "features", "label", "version"],
+  parquet: ["kind", "path", "features", "label"],
+  arrow: ["kind", "path", "features", "label"],
+  tfrecord: ["kind", "path", "features", "label"],
 } as const satisfies Readonly<Record<FormatSource["kind"], readonly string[]>>;
 
-export const formatsExpected = "dataset({ … })";
+export const formatsExpected = "dataset({ … }), parquet(…), arrow(…) or tfrecord(…)";
 
 /** More samples than these could not be counted in 32 bits, as orders of samples are. */
 const mostSamples = 2 ** 32 - 1;
@@ -31,6 +34,15 @@ export function formatSource(kind: FormatSource["kind"], value: unknown, path: s
         ...(version === undefined ? {} : { version }),
       };
     }
+    case "parquet":
+    case "arrow":
+    case "tfrecord": {
+      const label = filledText("the name of the column to predict")(source.label, at("label"));
+      const features = nameList(source.features, at("features"));
+      const labelAt = features.indexOf(label);
+      if (labelAt >= 0) throw wrongField(`${at("features")}[${labelAt}]`, label, "other columns than the label");
+      return { kind, path: filledText("the path of a file")(source.path, at("path")), features, label };
+    }
     default:
       return unreachable(kind);
   }
@@ -39,6 +51,17 @@ export function formatSource(kind: FormatSource["kind"], value: unknown, path: s
 const sampleFunction: Check<OwnSource["get"]> = (value, path) => {
   if (typeof value === "function") return value as OwnSource["get"]; // what it gives is checked when it is called
   throw wrongField(path, value, "a function that gives { features, label } of an index");
+};
+
+const nameList: Check<readonly string[]> = (value, path) => {
+  const example = typeof value === "string" ? `Write ["${value}"].` : undefined;
+  if (!Array.isArray(value) || value.length === 0) {
+    throw wrongField(path, value, "a list of one or more names of columns", example);
+  }
+  return value.map((item, index) => {
+    if (value.indexOf(item) < index) throw wrongField(`${path}[${index}]`, item, "each column once");
+    return filledText("the name of a column")(item, `${path}[${index}]`);
+  });
 };
 
 const shape: Check<readonly number[]> = (value, path) => {

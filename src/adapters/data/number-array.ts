@@ -172,7 +172,7 @@ function copier(elements: Elements, type: ElementType): NumberArray["copy"] {
  * A number that rounds to the float32 nearest to `value`. Rounded to 53 bits first and to 24 then, some would come out beside
  * it; so whatever is below the 53 bits only leaves a trace in the last of them.
  */
-function roundable(value: bigint): number {
+export function roundable(value: bigint): number {
   const size = value < 0n ? -value : value;
   if (size < 1n << 53n) return Number(value);
   const rounded = Number((size >> 11n) | ((size & 2047n) === 0n ? 0n : 1n)) * 2048;
@@ -180,7 +180,7 @@ function roundable(value: bigint): number {
 }
 
 /** The value of IEEE 754's binary16. */
-function halfValue(bits: number): number {
+export function halfValue(bits: number): number {
   const exponent = (bits >>> 10) & 31;
   const fraction = bits & 1023;
   const sign = bits & 0x8000 ? -1 : 1;

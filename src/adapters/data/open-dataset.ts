@@ -2,18 +2,32 @@ import { unreachable } from "../../core/errors.ts";
 import type { DataSource } from "../../core/job.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
 import { openCsv } from "./csv.ts";
+import { expandPaths } from "./expand-paths.ts";
 import { openIdx } from "./idx.ts";
 import { openJsonLines } from "./json-lines.ts";
 import { openNpy } from "./npy.ts";
 import { openNpz } from "./npz.ts";
 import { openOwnSamples } from "./own-samples.ts";
+import { openTable } from "./table-dataset.ts";
 import { openText } from "./text.ts";
+
+/** What the numbers of one set of samples may take of a process's memory, unless it is told otherwise. */
+export const defaultMemoryBytes = 2 ** 31;
+
+export interface OpenOptions {
+  /** What takes more is read from disk when a step needs it. Decides no bits. */
+  readonly memoryBytes?: number;
+}
 
 /**
  * Reads a job's data into memory. Relative paths start at `baseDirectory`. Everything wrong with the files is an
  * "invalid-data" error that names the file and the place in it.
  */
-export async function openDataset(source: DataSource, baseDirectory: string): Promise<DescribedDataset> {
+export async function openDataset(
+  source: DataSource,
+  baseDirectory: string,
+  { memoryBytes = defaultMemoryBytes }: OpenOptions = {},
+): Promise<DescribedDataset> {
   switch (source.kind) {
     case "csv":
       return openCsv(source, baseDirectory);
@@ -29,6 +43,10 @@ export async function openDataset(source: DataSource, baseDirectory: string): Pr
       return openJsonLines(source, baseDirectory);
     case "dataset":
       return openOwnSamples(source);
+    case "parquet":
+    case "arrow":
+    case "tfrecord":
+      return openTable(source, await expandPaths([source.path], baseDirectory), memoryBytes);
     default:
       return unreachable(source);
   }

@@ -8,6 +8,7 @@ import type { OwnSource } from "../../core/format-sources.ts";
 import { encodeJson } from "../../core/json.ts";
 import { sizeOf } from "../../core/transforms.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
+import { sampleReader } from "./sample-reader.ts";
 
 /** Of so many samples and fewer all are hashed; of more, this many, spread over all of them. */
 export const samplesHashed = 1024;
@@ -47,25 +48,7 @@ export function openOwnSamples(source: OwnSource): DescribedDataset {
       features: [{ name: null, type: "number", shape: features }],
       label: { name: null, type: "number", shape: label },
     },
-    read(indices) {
-      const samples = {
-        count: indices.length,
-        features: new Float32Array(indices.length * featuresSize),
-        label: new Float32Array(indices.length * labelSize),
-      };
-      for (let i = 0; i < indices.length; i++) {
-        const index = indices[i]!;
-        if (!(index >= 0 && index < length)) {
-          throw new LockstepError("internal", `Sample ${index} was asked for; there are ${length}.`);
-        }
-        write(
-          index,
-          samples.features.subarray(i * featuresSize, (i + 1) * featuresSize),
-          samples.label.subarray(i * labelSize, (i + 1) * labelSize),
-        );
-      }
-      return samples;
-    },
+    read: sampleReader({ length, features: { shape: features }, label: { shape: label } }, write),
   };
 }
 

@@ -1,0 +1,85 @@
+/** Bytes that are read from any place on: a file's, however large it is, or some in memory. */
+import { createHash } from "node:crypto";
+import { type FileHandle, open } from "node:fs/promises";
+import { LockstepError, messageOf } from "../../core/errors.ts";
+import { unreadable } from "./read-file.ts";
+
+export interface ByteSource {
+  /** What messages call it. */
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** Those from `begin` to before `end`, in memory of their own; fewer where the source ends before. */
+  read(begin: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+export function bytesInMemory(name: string, bytes: Uint8Array): ByteSource {
+  return { name, sizeBytes: bytes.length, read: async (begin, end) => bytes.slice(begin, end) };
+}
+
+/** Opens a file for as long as `use` runs; what keeps it from being read is an "invalid-data" error. */
+export async function withFile<T>(file: string, use: (source: ByteSource) => Promise<T>): Promise<T> {
+  let handle: FileHandle | null = null;
+  try {
+    handle = await open(file);
+    return await use(await sourceOf(file, handle));
+  } catch (error) {
+    throw error instanceof LockstepError ? error : unreadable(file, error);
+  } finally {
+    await handle?.close();
+  }
+}
+
+async function sourceOf(file: string, handle: FileHandle): Promise<ByteSource> {
+  const status = await handle.stat();
+  if (status.isDirectory()) throw new LockstepError("invalid-data", `${file} is a folder; expected a data file.`);
+  return {
+    name: file,
+    sizeBytes: status.size,
+    async read(begin, end) {
+      const bytes = new Uint8Array(Math.max(0, Math.min(end, status.size) - begin));
+      let filled = 0;
+      while (filled < bytes.length) {
+        const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, begin + filled);
+        if (bytesRead === 0) return bytes.subarray(0, filled);
+        filled += bytesRead;
+      }
+      return bytes;
+    },
+  };
+}
+
+const pieceBytes = 1 << 20;
+
+/** All bytes, piece by piece. */
+export async function* piecesOf(source: ByteSource, begin = 0): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  for (let at = begin; at < source.sizeBytes; ) {
+    const piece = await source.read(at, at + pieceBytes);
+    if (piece.length === 0) return;
+    at += piece.length;
+    yield piece;
+  }
+}
+
+/** In hexadecimal. */
+export async function sha256OfSource(source: ByteSource): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const piece of piecesOf(source)) hash.update(piece);
+  return hash.digest("hex");
+}
+
+/** Whatever a library finds wrong with the bytes is an "invalid-data" error. */
+export async function decoding<T>(source: ByteSource, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    throw error instanceof LockstepError ? error : damaged(source.name, messageOf(error), error);
+  }
+}
+
+/** `how`: the end of a sentence. */
+export function damaged(file: string, how: string, cause?: unknown): LockstepError {
+  return new LockstepError("invalid-data", `${file} is damaged: ${how}.`, {
+    hint: "It may be cut off: get it again.",
+    ...(cause === undefined ? {} : { cause }),
+  });
+}

@@ -1,0 +1,108 @@
+/** Parquet, read by hyparquet, one row group at a time. */
+import type { Compressors, FileMetaData, SchemaTree } from "hyparquet";
+import { LockstepError } from "../../core/errors.ts";
+import { type ByteSource, damaged, decoding } from "./byte-source.ts";
+import { checkColumns, columnPiece, type NamedColumns, noNumbers, type TablePiece } from "./table-columns.ts";
+
+const packings = ["UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW", "BROTLI"];
+
+export async function* parquetPieces(source: ByteSource, named: NamedColumns): AsyncGenerator<TablePiece> {
+  const { parquetMetadataAsync, parquetSchema, parquetScan } = await import("hyparquet");
+  const { compressors } = await import("hyparquet-compressors");
+  const file = {
+    byteLength: source.sizeBytes,
+    slice: async (begin: number, end = source.sizeBytes) => (await source.read(begin, end)).buffer,
+  };
+  await checkMagic(source);
+  const columns = [...named.features, named.label];
+  const { metadata, types, scan } = await decoding(source, async () => {
+    const metadata = await parquetMetadataAsync(file);
+    const schema = parquetSchema(metadata);
+    const names = schema.children.map(({ element }) => element.name);
+    checkColumns(source.name, names, named);
+    checkPacking(source.name, metadata);
+    const types = columns.map((column) => elementType(source.name, column, schema.children[names.indexOf(column)]!));
+    return { metadata, types, scan: await parquetScan({ file, metadata, columns, compressors: exact(compressors) }) };
+  });
+  const rows = Number(metadata.num_rows);
+  let read = 0;
+  for (const { rowStart, rowEnd } of scan.ranges) {
+    yield await decoding(source, async () => {
+      const count = rowEnd - rowStart;
+      const pieces = [];
+      for (const [i, column] of columns.entries()) {
+        const values = await scan.readColumn({ column, rowStart, rowEnd });
+        if (values.length !== count) throw new RangeError(`column "${column}" ends after ${values.length} rows`);
+        pieces.push(columnPiece({ file: source.name, column, type: types[i]! }, values, rowStart));
+      }
+      read += count;
+      return { count, columns: pieces };
+    });
+  }
+  if (read !== rows) throw damaged(source.name, `it says that it has ${rows} rows, and has ${read}`);
+}
+
+async function checkMagic(source: ByteSource): Promise<void> {
+  const magic = Buffer.from("PAR1");
+  const isParquet = magic.equals(await source.read(0, 4));
+  if (isParquet && source.sizeBytes >= 12 && magic.equals(await source.read(source.sizeBytes - 4, source.sizeBytes))) {
+    return;
+  }
+  if (isParquet) throw damaged(source.name, 'it does not end with "PAR1"');
+  throw new LockstepError("invalid-data", `${source.name} is no Parquet file: it does not begin with "PAR1".`, {
+    hint: "Write it with pyarrow.parquet.write_table(table, file), or pandas' to_parquet.",
+  });
+}
+
+function checkPacking(file: string, { row_groups: groups }: FileMetaData): void {
+  for (const { columns } of groups) {
+    for (const { meta_data: chunk } of columns) {
+      if (chunk === undefined || packings.includes(chunk.codec)) continue;
+      throw new LockstepError(
+        "invalid-data",
+        `${file} is packed by ${chunk.codec}; expected Snappy, gzip, zstd or LZ4.`,
+        {
+          hint: 'Write it anew, as write_table(table, file, compression="zstd").',
+        },
+      );
+    }
+  }
+}
+
+/** What is unpacked has to be as long as the page says. */
+function exact(compressors: Compressors): Compressors {
+  return Object.fromEntries(
+    Object.entries(compressors).map(([name, unpack]) => [
+      name,
+      (input: Uint8Array, length: number) => {
+        const output = unpack!(input, length);
+        if (output.length !== length)
+          throw new RangeError(`a page unpacks to ${output.length} bytes and not ${length}`);
+        return output;
+      },
+    ]),
+  );
+}
+
+/** The type of a column's numbers, as "int64", also inside lists. Throws where it holds no numbers. */
+function elementType(file: string, column: string, tree: SchemaTree): string {
+  const { element, children } = tree;
+  if (children.length > 0) {
+    const isList = element.converted_type === "LIST" || element.logical_type?.type === "LIST";
+    if (!isList || children.length !== 1) throw noNumbers(file, column, "records of several fields");
+    const [inside] = children;
+    // A list has one repeated group, and the group has the element.
+    return elementType(file, column, inside!.children.length === 1 ? inside!.children[0]! : inside!);
+  }
+  const { type, converted_type: converted, logical_type: logical } = element;
+  if (logical?.type === "FLOAT16") return "float16";
+  if (logical?.type === "DECIMAL" || converted === "DECIMAL") return "decimal";
+  const isWhole = logical === undefined || logical.type === "INTEGER";
+  const whole = converted === undefined ? null : /^(U?INT)_(\d+)$/.exec(converted);
+  if (isWhole && whole) return `${whole[1]!.toLowerCase()}${whole[2]}`;
+  const plain = { BOOLEAN: "bool", INT32: "int32", INT64: "int64", FLOAT: "float32", DOUBLE: "float64" } as const;
+  const found = type !== undefined && type in plain ? plain[type as keyof typeof plain] : undefined;
+  if (found !== undefined && isWhole && converted === undefined) return found;
+  const isText = converted === "UTF8" || logical?.type === "STRING" || type === "BYTE_ARRAY";
+  throw noNumbers(file, column, isText ? "texts" : (logical?.type ?? converted ?? type ?? "nothing").toLowerCase());
+}

@@ -1,0 +1,100 @@
+/**
+ * Rows of bytes, all of one length, by their number: in memory, or in a file where they would take more memory than they may. A
+ * row of a file is read when it is asked for, and the system keeps what is read often.
+ */
+import { closeSync, openSync, readSync } from "node:fs";
+import { assert, LockstepError } from "../../core/errors.ts";
+
+export interface RowStore {
+  readonly count: number;
+  readonly rowBytes: number;
+  /** `into` is as long as a row. */
+  read(row: number, into: Uint8Array): void;
+}
+
+const blockBytes = 1 << 22;
+
+/** Rows in memory, in blocks, so that adding some never copies the others. */
+export class MemoryRows implements RowStore {
+  readonly rowBytes: number;
+  readonly #rowsInBlock: number;
+  readonly #blocks: Uint8Array[] = [];
+  #count = 0;
+
+  constructor(rowBytes: number) {
+    this.rowBytes = rowBytes;
+    this.#rowsInBlock = Math.max(1, Math.floor(blockBytes / rowBytes));
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get sizeBytes(): number {
+    return this.#count * this.rowBytes;
+  }
+
+  /** Whole rows, one after the other. */
+  append(rows: Uint8Array): void {
+    assert(rows.length % this.rowBytes === 0, "rows are added whole");
+    for (let at = 0; at < rows.length; ) {
+      const inBlock = this.#count % this.#rowsInBlock;
+      if (inBlock === 0) this.#blocks.push(new Uint8Array(this.#rowsInBlock * this.rowBytes));
+      const room = (this.#rowsInBlock - inBlock) * this.rowBytes;
+      const part = rows.subarray(at, at + room);
+      this.#blocks.at(-1)!.set(part, inBlock * this.rowBytes); // there is a block with room
+      this.#count += part.length / this.rowBytes;
+      at += part.length;
+    }
+  }
+
+  read(row: number, into: Uint8Array): void {
+    checkRow(row, this.#count);
+    const begin = (row % this.#rowsInBlock) * this.rowBytes;
+    into.set(this.#blocks[Math.floor(row / this.#rowsInBlock)]!.subarray(begin, begin + this.rowBytes));
+  }
+}
+
+// Whoever has let go of the rows cannot read them any more, so the file may be closed.
+const closing = new FinalizationRegistry<number>(closeSync);
+
+/** Rows of a file that nobody changes while it is open; the first one begins at `offsetBytes`. */
+export class FileRows implements RowStore {
+  readonly count: number;
+  readonly rowBytes: number;
+  readonly #file: string;
+  readonly #offsetBytes: number;
+  readonly #descriptor: number;
+
+  constructor(file: string, rowBytes: number, count: number, offsetBytes = 0) {
+    this.#file = file;
+    this.rowBytes = rowBytes;
+    this.count = count;
+    this.#offsetBytes = offsetBytes;
+    this.#descriptor = openSync(file, "r");
+    closing.register(this, this.#descriptor);
+  }
+
+  read(row: number, into: Uint8Array): void {
+    checkRow(row, this.count);
+    for (let filled = 0; filled < this.rowBytes; ) {
+      const place = this.#offsetBytes + row * this.rowBytes + filled;
+      const read = readSync(this.#descriptor, into, filled, this.rowBytes - filled, place);
+      if (read === 0) {
+        throw new LockstepError(
+          "invalid-data",
+          `${this.#file} has become shorter while it was in use: row ${row} is gone.`,
+          {
+            hint: "Leave data files alone while a job trains on them.",
+          },
+        );
+      }
+      filled += read;
+    }
+  }
+}
+
+function checkRow(row: number, count: number): void {
+  if (row >= 0 && row < count) return;
+  throw new LockstepError("internal", `Sample ${row} was asked for; there are ${count}.`);
+}

@@ -1,0 +1,122 @@
+/** Binary tables as samples: the columns that a job names, of one file or several, row after row. */
+import { createHash } from "node:crypto";
+import type { DataColumn } from "../../core/data-summary.ts";
+import { LockstepError } from "../../core/errors.ts";
+import type { TableSource } from "../../core/format-sources.ts";
+import { encodeJson } from "../../core/json.ts";
+import { sizeOf } from "../../core/transforms.ts";
+import type { DescribedDataset } from "../../ports/dataset.ts";
+import { arrowPieces } from "./arrow.ts";
+import { type ByteSource, sha256OfSource, withFile } from "./byte-source.ts";
+import { keepRows, type RowProducer } from "./data-cache.ts";
+import { parquetPieces } from "./parquet.ts";
+import { sampleReader } from "./sample-reader.ts";
+import type { NamedColumns, TablePiece } from "./table-columns.ts";
+import { tfrecordPieces } from "./tfrecord.ts";
+
+const decoders: Readonly<
+  Record<TableSource["kind"], (source: ByteSource, named: NamedColumns) => AsyncIterable<TablePiece>>
+> = { parquet: parquetPieces, arrow: arrowPieces, tfrecord: tfrecordPieces };
+
+interface Columns {
+  readonly features: readonly DataColumn[];
+  readonly label: DataColumn;
+}
+
+/** `files`: absolute paths, one data set together. */
+export async function openTable(
+  source: TableSource,
+  files: readonly string[],
+  memoryBytes: number,
+): Promise<DescribedDataset> {
+  const { kind, features, label } = source;
+  const hashes: string[] = [];
+  for (const file of files) hashes.push(await withFile(file, sha256OfSource));
+  const key = { kind, features, label, sha256: hashes };
+  const first = await firstColumns(source, files);
+  const width = widthOf(first);
+  const options = { memoryBytes, isCostly: false, name: files[0]! }; // no pattern matches nothing
+  const { rows } = await keepRows(key, 4 * width, producer(source, files, first), options);
+  const row = new Float32Array(width);
+  const bytes = new Uint8Array(row.buffer);
+  const form = {
+    length: rows.count,
+    features: { shape: featuresShape(first) },
+    label: { shape: first.label.shape },
+  };
+  return {
+    ...form,
+    digest: `sha256:${createHash("sha256").update(encodeJson(key)).digest("hex")}`,
+    files,
+    columns: first,
+    read: sampleReader(form, (index, features, label) => {
+      rows.read(index, bytes);
+      features.set(row.subarray(0, features.length));
+      label.set(row.subarray(features.length));
+    }),
+  };
+}
+
+/** A single feature keeps its shape; several are put one after the other. */
+function featuresShape({ features }: Columns): readonly number[] {
+  const [only, ...others] = features;
+  if (only !== undefined && others.length === 0 && only.shape.length > 0) return only.shape;
+  return [features.reduce((sum, { shape }) => sum + sizeOf(shape), 0)];
+}
+
+function widthOf({ features, label }: Columns): number {
+  return [...features, label].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+}
+
+async function firstColumns(source: TableSource, files: readonly string[]): Promise<Columns> {
+  for (const file of files) {
+    const found = await withFile(file, async (bytes) => {
+      for await (const piece of decoders[source.kind](bytes, source)) if (piece.count > 0) return columnsOf(piece);
+      return null;
+    });
+    if (found !== null) return found;
+  }
+  throw new LockstepError("invalid-data", `${files.join(", ")} ${files.length === 1 ? "has" : "have"} no rows.`);
+}
+
+function columnsOf({ columns }: TablePiece): Columns {
+  const described = columns.map(({ name, type, shape }) => ({ name, type, shape }));
+  return { features: described.slice(0, -1), label: described.at(-1)! }; // the label is always there
+}
+
+function producer(source: TableSource, files: readonly string[], first: Columns): RowProducer {
+  const expected = [...first.features, first.label];
+  const width = widthOf(first);
+  return async (add) => {
+    for (const file of files) {
+      await withFile(file, async (bytes) => {
+        for await (const { count, columns } of decoders[source.kind](bytes, source)) {
+          if (count === 0) continue;
+          const rows = new Float32Array(count * width);
+          let at = 0;
+          for (const [i, column] of columns.entries()) {
+            checkShape(file, column, expected[i]!);
+            const size = sizeOf(column.shape);
+            for (let row = 0; row < count; row++) {
+              rows.set(column.values.subarray(row * size, (row + 1) * size), row * width + at);
+            }
+            at += size;
+          }
+          await add(new Uint8Array(rows.buffer));
+        }
+      });
+    }
+    return { facts: {} };
+  };
+}
+
+function checkShape(file: string, { name, shape }: DataColumn, expected: DataColumn): void {
+  if (shape.length === expected.shape.length && shape.every((size, i) => size === expected.shape[i])) return;
+  const shown = (sizes: readonly number[]) =>
+    sizes.length === 0 ? "single numbers" : `lists of [${sizes.join(", ")}]`;
+  throw new LockstepError(
+    "invalid-data",
+    `${file}, column "${name}" has ${shown(shape)}; expected ${shown(expected.shape)}, as the rows before.`,
+    { hint: "All rows need lists of one length: pad or cut them first." },
+  );
+}

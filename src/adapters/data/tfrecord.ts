@@ -1,0 +1,204 @@
+/**
+ * TensorFlow's record files with a `tf.train.Example` in each record: features by name, each a list of floats, of whole numbers
+ * or of bytes. Every record's two checksums are verified.
+ */
+import { Readable } from "node:stream";
+import { createGunzip } from "node:zlib";
+import { LockstepError, messageOf } from "../../core/errors.ts";
+import { bytesField, fieldsOf } from "../tensorboard/protobuf.ts";
+import { maskedCrc32c } from "../tensorboard/records.ts";
+import { type ByteSource, damaged, piecesOf } from "./byte-source.ts";
+import { roundable } from "./number-array.ts";
+import { checkColumns, columnPiece, type NamedColumns, noNumbers, type TablePiece } from "./table-columns.ts";
+
+const headerBytes = 12;
+const footerBytes = 4;
+/** Records that become one piece. */
+const pieceRecords = 1024;
+
+export async function* tfrecordPieces(source: ByteSource, named: NamedColumns): AsyncGenerator<TablePiece> {
+  const columns = [...named.features, named.label];
+  let firstRow = 0;
+  let types: readonly string[] | null = null;
+  let rows: (readonly unknown[])[] = [];
+  const piece = (types: readonly string[]): TablePiece => ({
+    count: rows.length,
+    columns: columns.map((column, i) =>
+      columnPiece(
+        { file: source.name, column, type: types[i]! },
+        rows.map((row) => row[i]),
+        firstRow,
+      ),
+    ),
+  });
+  for await (const record of recordsOf(source)) {
+    const where = `${source.name}, record ${firstRow + rows.length}`;
+    const features = exampleFeatures(where, record);
+    if (types === null) checkColumns(source.name, [...features.keys()], named);
+    const values = columns.map((column) => featureValues(where, column, features.get(column) ?? null));
+    types ??= values.map(({ type }) => type);
+    // A list of one is a number, as FixedLenFeature([]) reads it.
+    rows.push(values.map(({ numbers }) => (numbers.length === 1 ? numbers[0] : numbers)));
+    if (rows.length < pieceRecords) continue;
+    yield piece(types);
+    firstRow += rows.length;
+    rows = [];
+  }
+  if (rows.length > 0) yield piece(types!); // there was a record
+}
+
+/** The records, each with its checksums verified; plain or gzip. */
+async function* recordsOf(source: ByteSource): AsyncGenerator<Uint8Array> {
+  let kept: Uint8Array = new Uint8Array(0);
+  let number = 0;
+  for await (const piece of unpacked(source)) {
+    kept = kept.length === 0 ? piece : Buffer.concat([kept, piece]);
+    let at = 0;
+    for (;;) {
+      const length = recordLength(source.name, kept.subarray(at), number);
+      if (length === null) break;
+      const end = at + headerBytes + length;
+      if (end + footerBytes > kept.length) break;
+      const data = kept.subarray(at + headerBytes, end);
+      if (new DataView(kept.buffer, kept.byteOffset + end).getUint32(0, true) !== maskedCrc32c(data)) {
+        throw damaged(source.name, `record ${number} is not what its checksum says`);
+      }
+      yield data;
+      number++;
+      at = end + footerBytes;
+    }
+    kept = kept.subarray(at);
+  }
+  if (kept.length > 0) throw damaged(source.name, `it ends within record ${number}`);
+}
+
+/** Null where the header is not there yet. Its checksum comes first: a wrong length would lead anywhere. */
+function recordLength(file: string, bytes: Uint8Array, number: number): number | null {
+  if (bytes.length < headerBytes) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, headerBytes);
+  if (view.getUint32(8, true) === maskedCrc32c(bytes.subarray(0, 8))) return Number(view.getBigUint64(0, true));
+  if (number > 0) throw damaged(file, `the length of record ${number} is not what its checksum says`);
+  throw new LockstepError("invalid-data", `${file} is no TFRecord file: its first checksum is wrong.`, {
+    hint: "Write it with tf.io.TFRecordWriter, plain or with GZIP.",
+  });
+}
+
+async function* unpacked(source: ByteSource): AsyncGenerator<Uint8Array> {
+  const [first, second] = await source.read(0, 2);
+  if (first !== 0x1f || second !== 0x8b) return yield* piecesOf(source);
+  const gunzip = createGunzip();
+  const packed = Readable.from(piecesOf(source), { objectMode: false });
+  packed.on("error", (error) => gunzip.destroy(error));
+  packed.pipe(gunzip);
+  try {
+    for await (const piece of gunzip) yield piece as Uint8Array; // it gives buffers
+  } catch (error) {
+    if (error instanceof LockstepError) throw error;
+    throw damaged(source.name, `as gzip (${messageOf(error)})`, error);
+  } finally {
+    packed.destroy();
+  }
+}
+
+/** Example → features → a map's entries, of key and feature; the last of two with one key counts, as in any protobuf. */
+function exampleFeatures(where: string, record: Uint8Array): Map<string, Uint8Array> {
+  const found = new Map<string, Uint8Array>();
+  return asExample(where, () => {
+    for (const field of fieldsOf(record)) {
+      if (field.number !== 1 || typeof field.value === "number") continue;
+      for (const entry of fieldsOf(field.value)) {
+        if (entry.number !== 1 || typeof entry.value === "number") continue;
+        const key = bytesField(entry.value, 1);
+        found.set(Buffer.from(key ?? []).toString("utf8"), bytesField(entry.value, 2) ?? new Uint8Array(0));
+      }
+    }
+    return found;
+  });
+}
+
+function featureValues(
+  where: string,
+  column: string,
+  feature: Uint8Array | null,
+): { type: string; numbers: readonly (number | bigint)[] } {
+  const at = `${where}, feature "${column}"`;
+  if (feature === null) throw missing(at);
+  return asExample(where, () => {
+    const texts = bytesField(feature, 1);
+    if (texts !== null) throw noNumbers(where, column, "bytes");
+    const floats = bytesField(feature, 2);
+    const integers = bytesField(feature, 3);
+    const list = floats ?? integers;
+    const numbers = list === null ? [] : floats === null ? integersIn(list) : floatsIn(list);
+    if (numbers.length === 0) throw missing(at);
+    return { type: floats === null ? "int64" : "float32", numbers };
+  });
+}
+
+/** Packed, or one by one, as older writers have it. */
+function floatsIn(list: Uint8Array): number[] {
+  const numbers: number[] = [];
+  for (const { number, value } of fieldsOf(list)) {
+    if (number !== 1 || typeof value === "number") continue;
+    if (value.length % 4 !== 0) throw new RangeError("a list of floats ends within one");
+    const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
+    for (let at = 0; at < value.length; at += 4) numbers.push(view.getFloat32(at, true));
+  }
+  return numbers;
+}
+
+function integersIn(list: Uint8Array): number[] {
+  const numbers: number[] = [];
+  // Numbers that stand alone are read again from their bytes: as float64 they would lose digits, and their sign.
+  for (const { number, value } of fieldsOf(list)) {
+    if (number !== 1) continue;
+    if (typeof value === "number") numbers.push(...varintsIn(varintOf(value)));
+    else numbers.push(...varintsIn(value));
+  }
+  return numbers;
+}
+
+function varintOf(value: number): Uint8Array {
+  if (value >= 2 ** 53) throw new RangeError("a whole number of a list that is not packed is too large");
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
+  bytes.push(rest);
+  return Uint8Array.from(bytes);
+}
+
+/** Numbers of 64 bits with a sign, each in groups of seven bits. */
+function varintsIn(bytes: Uint8Array): number[] {
+  const numbers: number[] = [];
+  let value = 0n;
+  let shift = 0n;
+  for (const byte of bytes) {
+    value |= BigInt(byte & 127) << shift;
+    shift += 7n;
+    if (shift > 70n) throw new RangeError("a whole number has no end");
+    if (byte >= 128) continue;
+    numbers.push(roundable(BigInt.asIntN(64, value)));
+    value = 0n;
+    shift = 0n;
+  }
+  if (shift !== 0n) throw new RangeError("a whole number has no end");
+  return numbers;
+}
+
+function missing(where: string): LockstepError {
+  return new LockstepError("invalid-data", `${where} is missing; expected numbers.`, {
+    hint: "Every record needs every feature: fill in what is missing. Records count from 0.",
+  });
+}
+
+function asExample<T>(where: string, decode: () => T): T {
+  try {
+    return decode();
+  } catch (error) {
+    if (error instanceof LockstepError) throw error;
+    throw new LockstepError("invalid-data", `${where} is no tf.train.Example: ${messageOf(error)}.`, {
+      hint: "Write tf.train.Example(…).SerializeToString() into each record.",
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,192 @@
+/** Parquet, Arrow and TFRecord files that their own libraries wrote (test/fixtures/formats/reference.py), and damaged ones. */
+import assert from "node:assert/strict";
+import { readdir, readFile } from "node:fs/promises";
+import path from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { arrowPieces } from "../../src/adapters/data/arrow.ts";
+import { type ByteSource, bytesInMemory } from "../../src/adapters/data/byte-source.ts";
+import { openDataset } from "../../src/adapters/data/open-dataset.ts";
+import { parquetPieces } from "../../src/adapters/data/parquet.ts";
+import type { NamedColumns, TablePiece } from "../../src/adapters/data/table-columns.ts";
+import { tfrecordPieces } from "../../src/adapters/data/tfrecord.ts";
+import { LockstepError } from "../../src/core/errors.ts";
+import { arrow, parquet, tfrecord } from "../../src/index.ts";
+import { Fuzz } from "../fixtures/fuzz.ts";
+
+const folder = fileURLToPath(new URL("../fixtures/formats/", import.meta.url));
+const rows = 20;
+/** By column: the type in the file, and the shape of one row. */
+const columns: Readonly<Record<string, readonly [string, readonly number[]]>> = {
+  b: ["bool", []],
+  u8: ["uint8", []],
+  i16: ["int16", []],
+  u32: ["uint32", []],
+  i64: ["int64", []],
+  f16: ["float16", []],
+  f32: ["float32", []],
+  f64: ["float64", []],
+  list: ["int32", [3]],
+  fixed: ["float32", [2]],
+  nested: ["float64", [2, 2]],
+  kind: ["int64", []],
+};
+
+const values = async (name: string): Promise<Record<string, number[]>> =>
+  JSON.parse(await readFile(path.join(folder, name), "utf8"));
+
+async function errorOf(opening: Promise<unknown>): Promise<string> {
+  const error = await opening.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  assert.ok(error instanceof LockstepError && error.code === "invalid-data", String(error));
+  return `${error.message.replaceAll(folder, "")} | ${error.hint}`;
+}
+
+test("every column of Parquet and Arrow files has the numbers that pyarrow reads, packed in any way", async () => {
+  const expected = await values("columns.json");
+  const files = (await readdir(folder)).filter((name) => /^(?!wide).*\.(parquet|arrows?)$/.test(name));
+  assert.equal(files.length, 10);
+  for (const file of files) {
+    const of = file.endsWith(".parquet") ? parquet : arrow;
+    const all = Object.entries(columns).map(([name, [type, shape]]) => ({ name, type, shape }));
+    const names = all.map(({ name }) => name).filter((name) => name !== "nested");
+    const data = await openDataset(of(file, { features: names, label: "nested" }), folder);
+    assert.deepEqual(
+      [...data.columns.features, data.columns.label],
+      [...all.filter(({ name }) => name !== "nested"), all.find(({ name }) => name === "nested")],
+      file,
+    );
+    assert.deepEqual([data.length, data.features.shape, data.label.shape], [rows, [14], [2, 2]], file);
+    const read = data.read(Array.from({ length: rows }, (_, i) => i));
+    const wanted = Array.from({ length: rows }, (_, row) =>
+      names.flatMap((name) => {
+        const width = expected[name]!.length / rows;
+        return expected[name]!.slice(row * width, (row + 1) * width);
+      }),
+    );
+    assert.deepEqual(Array.from(read.features), wanted.flat(), file);
+    assert.deepEqual(Array.from(read.label), expected.nested, file);
+    // What is wrong is said in the same words whatever a file is packed with.
+    if (file !== "zstd.parquet" && file !== "lz4.arrow") continue;
+    const alone = await openDataset(of(file, { features: ["fixed"], label: "u8" }), folder);
+    assert.deepEqual(alone.features.shape, [2]);
+    const wrong = (features: string) => errorOf(openDataset(of(file, { features: [features], label: "u8" }), folder));
+    assert.match(await wrong("hole"), /, row 13, column "hole" is missing \(null\); expected a number\. \| Fill in/);
+    assert.match(await wrong("nan"), /, row 4, column "nan" is NaN; expected a finite number\./);
+    assert.match(await wrong("name"), /column "name" holds texts; expected numbers\./);
+    assert.match(await wrong("when"), /column "when" holds .*; expected numbers\./);
+    assert.match(await wrong("f23"), /has no column "f23"; its columns are .* \| Did you mean "f32"\?/);
+  }
+});
+
+test("blocks of LZ4 that repeat what earlier ones held are unpacked", async () => {
+  const data = await openDataset(arrow("wide.arrow", { features: ["x"], label: "y" }), folder);
+  assert.equal(data.length, 40_000);
+  const { features } = data.read([0, 999, 1000, 39_999]);
+  assert.deepEqual(Array.from(features), [0, 999, 0, 999]);
+});
+
+test("TFRecord files have the numbers that TensorFlow reads, plain and as gzip", async () => {
+  const expected = await values("records.json");
+  for (const file of ["plain.tfrecord", "gzip.tfrecord.gz"]) {
+    const data = await openDataset(tfrecord(file, { features: ["pixels", "count"], label: "class" }), folder);
+    assert.deepEqual(data.columns.features, [
+      { name: "pixels", type: "float32", shape: [6] },
+      { name: "count", type: "int64", shape: [] },
+    ]);
+    const read = data.read(Array.from({ length: rows }, (_, i) => i));
+    const wanted = Array.from({ length: rows }, (_, i) => [
+      ...expected.pixels!.slice(6 * i, 6 * i + 6),
+      expected.count![i],
+    ]);
+    assert.deepEqual(Array.from(read.features), wanted.flat());
+    assert.deepEqual(Array.from(read.label), expected.class);
+    const wrong = (features: string) =>
+      errorOf(openDataset(tfrecord(file, { features: [features], label: "class" }), folder));
+    assert.match(await wrong("ragged"), /, row 1, column "ragged" is a list; expected a number\./);
+    assert.match(await wrong("name"), /record 0, column "name" holds bytes; expected numbers\./);
+    assert.match(await wrong("clas"), /has no column "clas"; .* \| Did you mean "class"\?/);
+  }
+});
+
+test("several files are one set of samples, in the order of their names, with a digest of its own", async () => {
+  const named = { features: ["f32"], label: "u8" };
+  const both = await openDataset(parquet("[gz]*.parquet".replace("[gz]", ""), named), folder);
+  const names = both.files.map((file) => path.basename(file));
+  assert.deepEqual(names, [...names].sort());
+  assert.equal(both.length, names.length * rows);
+  const one = await openDataset(parquet("gzip.parquet", named), folder);
+  assert.deepEqual(both.read([rows, 2 * rows - 1]), one.read([0, rows - 1]));
+  assert.notEqual(both.digest, one.digest);
+  assert.match(await errorOf(openDataset(parquet("*.parq", named), folder)), /^No file matches \*\.parq/);
+});
+
+/** Damaged files are read, or refused by an error that is meant for it. */
+async function readDamaged(
+  context: Parameters<typeof Fuzz.begin>[0],
+  files: readonly string[],
+  named: NamedColumns,
+  decode: (source: ByteSource, named: NamedColumns) => AsyncIterable<TablePiece>,
+  inputs: number,
+): Promise<void> {
+  const samples = await Promise.all(files.map((file) => readFile(path.join(folder, file))));
+  const fuzz = Fuzz.begin(context);
+  let refused = 0;
+  for (let n = 0; n < inputs; n++) {
+    const whole = fuzz.input(samples);
+    const bytes = fuzz.below(4) === 0 ? whole.subarray(0, fuzz.below(whole.length + 1)) : whole;
+    try {
+      for await (const { count, columns } of decode(bytesInMemory("a", bytes), named)) {
+        for (const { values, shape } of columns) {
+          assert.equal(
+            values.length,
+            shape.reduce((a, b) => a * b, count),
+          );
+          assert.ok(values.every(Number.isFinite));
+        }
+      }
+    } catch (error) {
+      const isMeant = error instanceof LockstepError && error.code === "invalid-data";
+      if (!isMeant) throw new Error(`input ${n} is neither read nor refused`, { cause: error });
+      refused++;
+    }
+  }
+  assert.ok(refused > inputs / 20, `${refused} of ${inputs} were refused`);
+}
+
+test("damaged Parquet files are refused, or read as whole numbers of rows", { timeout: 120_000 }, (context) =>
+  readDamaged(
+    context,
+    ["none.parquet", "snappy.parquet", "zstd.parquet", "v2.parquet"],
+    { features: ["list", "f32"], label: "i64" },
+    parquetPieces,
+    400,
+  ),
+);
+
+test("damaged Arrow files are refused, or read as whole numbers of rows", { timeout: 120_000 }, (context) =>
+  readDamaged(
+    context,
+    ["uncompressed.arrow", "lz4.arrow", "zstd.arrow", "stream.arrows"],
+    { features: ["nested", "f16"], label: "kind" },
+    arrowPieces,
+    400,
+  ),
+);
+
+test("damaged TFRecord files are refused, whatever bit it is", { timeout: 120_000 }, async (context) => {
+  const named = { features: ["pixels", "count"], label: "class" };
+  await readDamaged(context, ["plain.tfrecord", "gzip.tfrecord.gz"], named, tfrecordPieces, 400);
+  const plain = await readFile(path.join(folder, "plain.tfrecord"));
+  const fuzz = Fuzz.begin(context);
+  for (let n = 0; n < 200; n++) {
+    const bytes = Uint8Array.from(plain);
+    bytes[fuzz.below(bytes.length)]! ^= 1 << fuzz.below(8);
+    const read = async () => {
+      for await (const piece of tfrecordPieces(bytesInMemory("a", bytes), named)) assert.ok(piece);
+    };
+    await assert.rejects(read, LockstepError);
+  }
+});
