@@ -1,5 +1,6 @@
 /** What a job file imports from "lockstep", and a program that uses what a job has trained. */
 import type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
+import type { TableColumns } from "./core/columns.ts";
 import type {
   CsvSource,
   IdxSource,
@@ -10,10 +11,10 @@ import type {
   NpzSource,
   Separator,
   TextSource,
-  Transform,
 } from "./core/job.ts";
 import type { LaunchOptions, Run } from "./core/run-events.ts";
 import type { Params, ParamValues } from "./core/settings.ts";
+import type { ImputeWith, MapFunction, Transform, TransformList } from "./core/transform-definition.ts";
 
 export type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
 export type { BestEpoch, Callbacks, EpochEvent, FinishEvent } from "./core/callbacks.ts";
@@ -27,6 +28,7 @@ export type {
 } from "./core/run-events.ts";
 export type { RunResult } from "./core/run-result.ts";
 export type { CheckpointPointer, ClusterState, ClusterStatus } from "./core/status.ts";
+export type { ColumnKind, TableColumns, TextKind } from "./core/columns.ts";
 export { LockstepError } from "./core/errors.ts";
 export { arrow, dataset, parquet, tfrecord } from "./core/format-sources.ts";
 export type { OwnSample, OwnSource, TableSource, Values } from "./core/format-sources.ts";
@@ -50,11 +52,10 @@ export type {
   Separator,
   Span,
   TextSource,
-  Transform,
-  TransformList,
-  ValidationSplit,
 } from "./core/job.ts";
 export type { Params, ParamValue, ParamValues } from "./core/settings.ts";
+export type { ImputeWith, MapFunction, Transform, TransformList } from "./core/transform-definition.ts";
+export type { ValidationSplit } from "./core/validation-split.ts";
 
 /** Gives a job file its types: `export default defineJob({ … })`. The job is checked when it is launched. */
 export function defineJob(job: JobDefinition): JobDefinition;
@@ -76,12 +77,22 @@ export function defineJob(
 }
 
 /**
- * A file of cells with a header row and a number in every other cell.
+ * A file of cells with a header row. Every other cell is a number, but for columns of which `columns` says something else.
  * @param path relative to `--data`, or to the job file without it
  * @param options.label the header of the column to predict; all others are features, in file order
  * @param options.separator what stands between cells: "," (default), ";" or "\t"
+ * @param options.columns by header: "category", or a text as so many words or characters, `{ kind: "words", length: 100 }`
+ * @param options.missing how a missing value is written, as ["", "NA"]; left out, a missing value is refused
+ * @param options.ignore headers of columns that are no features
  */
-export function csv(path: string, options: { readonly label: string; readonly separator?: Separator }): CsvSource {
+export function csv(
+  path: string,
+  options: {
+    readonly label: string;
+    readonly separator?: Separator;
+    readonly ignore?: readonly string[];
+  } & TableColumns,
+): CsvSource {
   return { kind: "csv", path, ...options };
 }
 
@@ -136,12 +147,16 @@ export function npz(options: { readonly path: string; readonly features: string;
  * @param options.path relative to `--data`, or to the job file without it
  * @param options.features fields, one after the other in a sample; a single one that holds lists keeps their shape
  * @param options.label the field to predict
+ * @param options.columns by field: "category", or a text as so many words or characters, `{ kind: "words", length: 100 }`
+ * @param options.missing texts that stand for a missing value, as ["", "NA"]; with it null is one too, and a field that is not there
  */
-export function jsonLines(options: {
-  readonly path: string;
-  readonly features: readonly string[];
-  readonly label: string;
-}): JsonLinesSource {
+export function jsonLines(
+  options: {
+    readonly path: string;
+    readonly features: readonly string[];
+    readonly label: string;
+  } & TableColumns,
+): JsonLinesSource {
   return { kind: "json-lines", ...options };
 }
 
@@ -155,9 +170,26 @@ export function standardize(): Transform {
   return { kind: "standardize" };
 }
 
-/** Replaces each value by its rank (from 1) among the training split's distinct values; 0 stands for all others. */
-export function vocabulary(): Transform {
-  return { kind: "vocabulary" };
+/** Brings the training split's smallest value to 0 and its largest to 1, column by column. */
+export function minMax(): Transform {
+  return { kind: "min-max" };
+}
+
+/**
+ * Fills in missing values, column by column.
+ * @param what of the training split: "mean", "median", "mostFrequent" (of equals the smallest); or a number
+ */
+export function impute(what: ImputeWith): Transform {
+  return { kind: "impute", with: what };
+}
+
+/**
+ * Replaces each value by its rank (from 1) among the training split's distinct values; 0 stands for all others. Label encoding, as
+ * it is called elsewhere.
+ * @param options.maximum only so many values have a rank: the most frequent ones, and of equals the smaller one
+ */
+export function vocabulary(options: { readonly maximum?: number } = {}): Transform {
+  return { kind: "vocabulary", ...options };
 }
 
 /**
@@ -171,6 +203,41 @@ export function oneHot(classes?: number): Transform {
 /** Gives each sample another shape with as many values, as `reshape([8, 8, 1])`. */
 export function reshape(shape: readonly number[]): Transform {
   return { kind: "reshape", shape };
+}
+
+/** Divides each sample by its length, the root of the sum of its squares. */
+export function normalize(): Transform {
+  return { kind: "normalize" };
+}
+
+/**
+ * Cuts the last dimension of a sample, or fills it up.
+ * @param options.length how long it is afterwards
+ * @param options.value what fills it up; 0 where it is left out
+ */
+export function pad(options: { readonly length: number; readonly value?: number }): Transform {
+  return { kind: "pad", value: 0, ...options };
+}
+
+/**
+ * A function of one's own, of one sample's values: `map((values) => values.map(Math.log1p))`. It gives as many numbers as it gets, and
+ * the same for the same, on every node: no randomness, no clock. It stays in the job file, where `evaluate` and `predict` find it; an
+ * exported model cannot take it along.
+ */
+export function map(apply: MapFunction): Transform {
+  return { kind: "map", apply };
+}
+
+/**
+ * Transforms for single columns of a table, by name: `columns({ age: [impute("median"), standardize()], city: [vocabulary(), oneHot()],
+ * rest: minMax() })`. `rest` is for each column that is not named; without it they stay as they are. What all of them become lies one
+ * after the other, in the order of the file's columns.
+ */
+export function columns(lists: Readonly<Record<string, TransformList>>): Transform {
+  const { rest = [], ...named } = lists;
+  const listOf = (list: TransformList) => (Array.isArray(list) ? list : [list]) as readonly Transform[];
+  const byName = Object.entries(named).map(([name, list]) => [name, listOf(list)] as const);
+  return { kind: "columns", columns: Object.fromEntries(byName), rest: listOf(rest) };
 }
 
 /**

@@ -4,6 +4,7 @@ import { openDataset } from "../adapters/data/open-dataset.ts";
 import { memoryLimit } from "../adapters/system/memory.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
+import { dictionariesOf } from "../core/columns.ts";
 import { CheckpointError } from "../core/manifest.ts";
 import { LockstepError } from "../core/errors.ts";
 import { checkMemory, memorySentence } from "../core/memory-need.ts";
@@ -109,7 +110,8 @@ async function runCheck(args: Arguments): Promise<number> {
   return 0;
 
   async function checkTest(): Promise<void> {
-    const test = await openDataset(job.test!, dataDirectory);
+    const dictionaries = dictionariesOf(data.preprocessing.columns);
+    const test = await openDataset(job.test!, dataDirectory, { dictionaries });
     const difference = shapeDifference(test, data.preprocessing);
     if (difference === null) return;
     const { what, has, wants } = difference;

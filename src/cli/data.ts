@@ -1,10 +1,14 @@
 /** `lockstep data`: what was read from a job's data files. */
 import { openDataset } from "../adapters/data/open-dataset.ts";
+import { openJobData } from "../adapters/data/open-job-data.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { dataText } from "../adapters/terminal/data-table.ts";
+import { dictionariesOf, rawColumns } from "../core/columns.ts";
 import { DataSummary } from "../core/data-summary.ts";
 import type { DataSource, Job } from "../core/job.ts";
-import { splitSamples } from "../core/sampler.ts";
+import { describedRule, splitRule } from "../core/validation-split.ts";
+import type { DescribedDataset } from "../ports/dataset.ts";
+import { splitDataset } from "../runtime/prepared-data.ts";
 import type { DataReport } from "../core/data-report.ts";
 import type { Arguments, Command } from "./command.ts";
 import { dataDirectoryOf, settingsOf, shared } from "./common.ts";
@@ -25,20 +29,22 @@ const samplesShown = 3;
 async function runData(args: Arguments): Promise<number> {
   const { job, directory } = await loadJob(args.argument, settingsOf(args));
   const folder = dataDirectoryOf(args, directory);
-  const training = await reportOf(job.data, folder, job);
-  const test = job.test && (await reportOf(job.test, folder, { seed: job.seed, validation: null }));
+  const data = await openJobData(job, folder);
+  const dictionaries = dictionariesOf(rawColumns(data.columns.features, data.columns.label));
+  const training = reportOf(job.data, data, job);
+  const test =
+    job.test && reportOf(job.test, await openDataset(job.test, folder, { dictionaries }), { ...job, validation: null });
   const report = { job: job.name, data: training, test };
   process.stdout.write(args.flag("json") ? `${JSON.stringify(report)}\n` : `${dataText(report)}\n`);
   return 0;
 }
 
-async function reportOf(
+function reportOf(
   source: DataSource,
-  folder: string,
-  job: Pick<Job, "seed" | "validation">,
-): Promise<DataReport> {
-  const dataset = await openDataset(source, folder);
-  const split = splitSamples(job.seed, dataset.length, job.validation);
+  dataset: DescribedDataset & { readonly own?: number },
+  { seed, validation }: Pick<Job, "seed" | "validation">,
+): DataReport {
+  const split = splitDataset(dataset, seed, splitRule(validation));
   const summary = new DataSummary(dataset.columns.features, dataset.columns.label);
   for (const part of ["training", "validation"] as const) {
     for (let begin = 0; begin < split[part].length; begin += rowsAtOnce) {
@@ -55,7 +61,11 @@ async function reportOf(
     files: dataset.files,
     digest: dataset.digest,
     samples: dataset.length,
-    split: { training: split.training.length, validation: split.validation.length, take: job.validation?.take ?? null },
+    split: {
+      training: split.training.length,
+      validation: split.validation.length,
+      take: validation && describedRule(validation),
+    },
     shapes: { features: dataset.features.shape, label: dataset.label.shape },
     features: summary.features,
     label: summary.label,

@@ -2,22 +2,17 @@
 import { existsSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
+import { type Dictionaries, dictionariesOf } from "../core/columns.ts";
 import { LockstepError } from "../core/errors.ts";
-import type { Job } from "../core/job.ts";
+import type { DataSource, Job } from "../core/job.ts";
+import { encodeJson } from "../core/json.ts";
+import { labelDecoder } from "../core/prediction.ts";
 import { RandomStream } from "../core/random.ts";
 import { sourceFrom } from "../core/source-validation.ts";
-import {
-  applyTransforms,
-  invertIndex,
-  outputShape,
-  type Preprocessing,
-  shapeDifference,
-  sizeOf,
-} from "../core/transforms.ts";
+import { applyTransforms, outputShape, type Preprocessing, shapeDifference, sizeOf } from "../core/transforms.ts";
 import type { Dataset } from "../ports/dataset.ts";
 import { seededWhile } from "../ports/seeded.ts";
 import { evaluate as evaluateDataset } from "../runtime/evaluation.ts";
-import { preprocessingOf } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
 import { dataDirectoryOf, shared } from "./common.ts";
 import { whichCheckpoints } from "./find-checkpoints.ts";
@@ -26,6 +21,7 @@ import {
   computing,
   type OpenedCheckpoint,
   openCheckpoint,
+  preprocessingFor,
   useCheckpoint,
 } from "./open-checkpoint.ts";
 
@@ -66,8 +62,8 @@ async function runEvaluate(args: Arguments): Promise<number> {
   const opened = await openCheckpoint(args, jobFile, found, ids[0]!);
   const { job, program } = opened;
   const report = job.report ? await reportOf(opened) : null;
-  const dataset = await testData(args, job, dirname(resolve(jobFile)));
-  if (!dataset && !job.report) {
+  const open = testData(args, job, dirname(resolve(jobFile)));
+  if (!open && !job.report) {
     throw new LockstepError(
       "usage",
       `The job "${job.name}" has neither test data nor a report, so there is nothing to evaluate.`,
@@ -77,11 +73,13 @@ async function runEvaluate(args: Arguments): Promise<number> {
     );
   }
   const test: Record<string, Record<string, number>> = {};
-  for (const id of dataset ? ids : []) {
+  for (const id of open ? ids : []) {
     const content = id === ids[0] ? opened.content : await found.load(id);
     useCheckpoint(opened, content);
     const settings = { seed: job.seed, shards, batchSize: job.batchSize };
-    test[id] = evaluateDataset(program, fitting(preprocessingOf(content), dataset!, id), dataset!, settings);
+    const preprocessing = preprocessingFor(job, content);
+    const dataset = await open!(dictionariesOf(preprocessing.columns));
+    test[id] = evaluateDataset(program, fitting(preprocessing, dataset, id), dataset, settings);
   }
   const evaluation: Evaluation = { test, report };
   if (process.send) process.send({ event: "evaluated", ...evaluation });
@@ -97,10 +95,10 @@ function checkGiven(data: string | undefined): void {
 }
 
 /** The job's test data, or a file of the same kind as its training data; null where there is neither. */
-async function testData(args: Arguments, job: Job, jobDirectory: string): Promise<Dataset | null> {
+function testData(args: Arguments, job: Job, jobDirectory: string): OpenTest | null {
   const given = args.text("data");
   if (given === undefined || !statSync(given, { throwIfNoEntry: false })?.isFile()) {
-    return job.test && openDataset(job.test, dataDirectoryOf(args, jobDirectory));
+    return job.test && openedOnce(job.test, dataDirectoryOf(args, jobDirectory));
   }
   const source = sourceFrom(job.data, resolve(given));
   if (source === null) {
@@ -115,7 +113,21 @@ async function testData(args: Arguments, job: Job, jobDirectory: string): Promis
       },
     );
   }
-  return openDataset(source, jobDirectory);
+  return openedOnce(source, jobDirectory);
+}
+
+/** Reads the data as a checkpoint reads it, whose dictionaries these are. */
+type OpenTest = (dictionaries: Dictionaries) => Promise<Dataset>;
+
+/** Checkpoints of one run have the same dictionaries. */
+function openedOnce(source: DataSource, directory: string): OpenTest {
+  const opened = new Map<string, Promise<Dataset>>();
+  return (dictionaries) => {
+    const key = encodeJson(dictionaries);
+    const dataset = opened.get(key) ?? openDataset(source, directory, { dictionaries });
+    opened.set(key, dataset);
+    return dataset;
+  };
 }
 
 /** Pre-processing that takes such samples. */
@@ -132,7 +144,7 @@ function fitting(preprocessing: Preprocessing, dataset: Dataset, id: string): Pr
 
 async function reportOf({ engine, job, program, preprocessing }: OpenedCheckpoint): Promise<string | null> {
   const { tf } = engine;
-  const { features, label } = preprocessing;
+  const { features } = preprocessing;
   const random = new RandomStream(job.seed, "report");
   const { shape } = features;
   return seededWhile(random, async () =>
@@ -150,7 +162,7 @@ async function reportOf({ engine, job, program, preprocessing }: OpenedCheckpoin
         }
         return tf.tensor(applyTransforms(features, values, rows.length), [rows.length, ...outputShape(features)]);
       },
-      decodeLabel: (index) => invertIndex(label, index),
+      decodeLabel: labelDecoder(preprocessing),
     }),
   );
 }

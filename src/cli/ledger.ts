@@ -1,13 +1,22 @@
 /** `lockstep ledger`: which samples an epoch uses, and the weights' digest at every boundary and save. */
-import { openDataset } from "../adapters/data/open-dataset.ts";
+import { type JobData, openJobData } from "../adapters/data/open-job-data.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { createLog } from "../adapters/system/log.ts";
 import { LockstepError } from "../core/errors.ts";
 import { changedField } from "../core/fingerprint.ts";
 import { jobFields } from "../core/job-fields.ts";
-import { continueSampling, type LedgerRules, ledgerParts, type Sampling } from "../core/ledger.ts";
+import {
+  continueSampling,
+  type LedgerRules,
+  ledgerParts,
+  type Sampling,
+  type SplitOf,
+  splitByRule,
+} from "../core/ledger.ts";
 import { exactnessOf } from "../core/records.ts";
 import { hasNone, settingsWords } from "../core/settings.ts";
+import { isPlainRule, splitRule } from "../core/validation-split.ts";
+import { splitDataset } from "../runtime/prepared-data.ts";
 import { type RunLedger, readLedger } from "../runtime/read-ledger.ts";
 import { progressOf } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
@@ -54,7 +63,7 @@ async function runLedger(args: Arguments): Promise<number> {
   const name = args.text("job") ?? asWritten.job.name;
   const known = shards === undefined ? await withEtcdOf(args, name, (etcd) => readLedger(etcd, name, number)) : null;
   const { job, directory, digest } = known ? await loadJob(args.argument, known.record.settings) : asWritten;
-  const dataset = await openDataset(job.data, dataDirectoryOf(args, directory));
+  const dataset = await openJobData(job, dataDirectoryOf(args, directory));
   if (known) {
     const { run, epochs } = known.record;
     if (epoch > epochs) {
@@ -66,11 +75,17 @@ async function runLedger(args: Arguments): Promise<number> {
     if (known.dataDigest !== null) checkFields({ "data.digest": dataset.digest }, { "data.digest": known.dataDigest });
   }
   const { seed, batchSize, validation } = job;
-  const rules = { seed, samples: dataset.length, validation, batchSize, shards: shards ?? known!.record.shards };
+  const rules = {
+    seed,
+    samples: dataset.length,
+    validation: splitRule(validation),
+    batchSize,
+    shards: shards ?? known!.record.shards,
+  };
   const samplings = await samplingsOf(known, { ...rules, data: dataset.digest });
   const equivalences = known?.equivalences ?? [];
   const run = known ? { run: known.record.run, exactness: exactnessOf(equivalences), equivalences } : {};
-  for (const [i, { sampling, firstStep, lines }] of ledgerParts(samplings, epoch).entries()) {
+  for (const [i, { sampling, firstStep, lines }] of ledgerParts(samplings, epoch, splitOf(dataset)).entries()) {
     const { seed, samples, validation, batchSize, shards, data } = sampling;
     const now = { seed, samples, validation, batchSize, shards, data };
     if (i === 0) print({ event: "ledger", job: name, epoch, ...now, source: digest, ...run });
@@ -106,6 +121,15 @@ async function samplingsOf(
   const { samplings, step, epoch, samples: used } = progressOf(await storage.load(latest.id));
   // Whoever changes something begins from the newest checkpoint: what it does not know of yet begins there.
   return continueSampling(samplings ?? [], rules, { step, epoch, used });
+}
+
+/** Some rules go by what is in the data, which is at hand where it is the data of that time. */
+function splitOf(dataset: JobData): SplitOf {
+  return (sampling) => {
+    const { validation, data, seed } = sampling;
+    if (isPlainRule(validation) || data !== dataset.digest) return splitByRule(sampling);
+    return splitDataset(dataset, seed, validation);
+  };
 }
 
 function print(line: object): void {

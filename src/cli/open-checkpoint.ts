@@ -3,7 +3,8 @@ import { resolve } from "node:path";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { settingsIn } from "../core/settings.ts";
-import type { Preprocessing } from "../core/transforms.ts";
+import type { Job } from "../core/job.ts";
+import { bindMaps, type Preprocessing } from "../core/transforms.ts";
 import type { CheckpointContent } from "../ports/checkpoint-storage.ts";
 import { contentToWeights, preprocessingOf } from "../runtime/state.ts";
 import type { Arguments } from "./command.ts";
@@ -54,7 +55,6 @@ export async function openCheckpoint(
   const threads = args.whole("threads", 1) ?? etcd?.record.threads ?? 1;
   const choice = await prepareEngine(wishOf(args), (line) => void process.stderr.write(`${line}\n`));
   applyEnvironment(engineEnvironment(choice, { threads, gpuIndex: choice.device === "gpu" ? 0 : null }));
-  const preprocessing = preprocessingOf(content);
   const settings = settingsIn(content.manifest.fingerprint);
   const request = {
     jobPath: resolve(jobFile),
@@ -63,9 +63,15 @@ export async function openCheckpoint(
     threads,
     mayFallBack: args.text("engine") === undefined,
   };
-  const opened = await openModel(request, preprocessing);
+  const opened = await openModel(request, preprocessingOf(content));
   useCheckpoint(opened, content);
-  return { ...opened, content, preprocessing };
+  return { ...opened, content, preprocessing: preprocessingFor(opened.job, content) };
+}
+
+/** What is done to samples before they go into the model: as the checkpoint says, and by the functions that only the job file has. */
+export function preprocessingFor({ preprocess }: Job, content: CheckpointContent): Preprocessing {
+  const { features, label, ...columns } = preprocessingOf(content);
+  return { features: bindMaps(features, preprocess.features), label: bindMaps(label, preprocess.label), ...columns };
 }
 
 /** Puts a checkpoint's weights into the model; refuses one that was made by another model. */

@@ -1,6 +1,6 @@
 /** Job file, data, engine and model, opened as every process that computes needs them. */
 import { createHash } from "node:crypto";
-import { openDataset } from "../adapters/data/open-dataset.ts";
+import { openJobData } from "../adapters/data/open-job-data.ts";
 import { describeJobError } from "../adapters/job-file/failure.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { memoryInUse } from "../adapters/system/memory.ts";
@@ -68,7 +68,7 @@ export interface OpenedProgram extends OpenedJob {
 /** What needs no engine. */
 export async function openJob({ jobPath, settings, dataDirectory }: JobRequest): Promise<OpenedJob> {
   const { job, digest: sourceDigest } = await loadJob(jobPath, settings);
-  const data = new PreparedData(await openDataset(job.data, dataDirectory), job);
+  const data = new PreparedData(await openJobData(job, dataDirectory), job);
   return { job, data, sourceDigest };
 }
 

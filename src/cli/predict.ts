@@ -4,6 +4,7 @@ import { rename, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { Writable } from "node:stream";
 import { featureNames, isJsonLines, readRows } from "../adapters/data/rows.ts";
+import { dictionariesOf, type RawColumn } from "../core/columns.ts";
 import { LockstepError, messageOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { float32Text, type LabelValue, meaningOf, type OutputMeaning } from "../core/prediction.ts";
@@ -61,22 +62,25 @@ async function runPredict(args: Arguments): Promise<number> {
   const { found, ids } = await chooseCheckpoints(args, jobFile, word === undefined ? [] : [word]);
   const opened = await openCheckpoint(args, jobFile, found, ids[0]!);
   const { job, engine, program, preprocessing } = opened;
-  const { features, label } = preprocessing;
+  const { features, label, columns } = preprocessing;
   const predictor = openPredictor(engine, program.model, features, job.seed);
   const meaning = meaningOf(label, job.loss, predictor.outputs);
   const width = sizeOf(features.shape);
-  const names = await featureNames(job.data, width, dataBeside(dirname(resolve(jobFile))));
+  const names =
+    columns?.features.map(({ name }) => name!) ?? // only columns with names are remembered
+    (await featureNames(job.data, width, dataBeside(dirname(resolve(jobFile)))));
   if (names === null && job.data.kind === "csv" && !isJsonLines(file)) {
     say("The training data is not at hand, so columns are taken in the order of the file.");
   }
-  const write = (isJsonLines(output ?? file) ? jsonWriter : csvWriter)(job, meaning, predictor.outputs);
+  const written = (value: LabelValue | null) => labelText(job, columns?.label, value);
+  const write = (isJsonLines(output ?? file) ? jsonWriter : csvWriter)(written, meaning, predictor.outputs);
   const onUnused = (columns: readonly string[]) => say(`Columns that the model does not take: ${columns.join(", ")}.`);
   let rows = 0;
   let strange = 0;
   await writing(output, async (stream) => {
     for await (const { count, values } of readRows(
       resolve(file),
-      { source: job.data, width, names },
+      { source: job.data, width, names, dictionaries: dictionariesOf(columns) },
       batchRows,
       onUnused,
     )) {
@@ -115,8 +119,8 @@ interface RowWriter {
   rows(outputs: Float32Array, count: number): string;
 }
 
-function csvWriter(job: Job, meaning: OutputMeaning, outputs: number): RowWriter {
-  const names = outputNames(job, meaning, outputs);
+function csvWriter(written: WrittenLabel, meaning: OutputMeaning, outputs: number): RowWriter {
+  const names = outputNames(written, meaning, outputs);
   const isPredicted = meaning.classes !== null || outputs === 1;
   return {
     heading: `${[...(isPredicted ? ["predicted"] : []), ...names].map(csvCell).join(",")}\n`,
@@ -124,7 +128,7 @@ function csvWriter(job: Job, meaning: OutputMeaning, outputs: number): RowWriter
       let text = "";
       for (let row = 0; row < count; row++) {
         const made = values.subarray(row * outputs, (row + 1) * outputs);
-        const predicted = labelText(job, meaning.predict(made));
+        const predicted = written(meaning.predict(made));
         if (isPredicted) text += `${csvCell(predicted === null ? "" : String(predicted))},`;
         text += `${Array.from(made, float32Text).join(",")}\n`;
       }
@@ -134,8 +138,8 @@ function csvWriter(job: Job, meaning: OutputMeaning, outputs: number): RowWriter
 }
 
 /** NaN and the infinities, which JSON has not, are null. */
-function jsonWriter(job: Job, meaning: OutputMeaning, outputs: number): RowWriter {
-  const names = outputNames(job, meaning, outputs);
+function jsonWriter(written: WrittenLabel, meaning: OutputMeaning, outputs: number): RowWriter {
+  const names = outputNames(written, meaning, outputs);
   return {
     heading: "",
     rows(values, count) {
@@ -144,21 +148,24 @@ function jsonWriter(job: Job, meaning: OutputMeaning, outputs: number): RowWrite
         const made = values.subarray(row * outputs, (row + 1) * outputs);
         const numbers = Array.from(made, (value) => (Number.isFinite(value) ? float32Text(value) : "null"));
         const pairs = numbers.map((number, i) => `${JSON.stringify(names[i])}:${number}`);
-        text += `{"predicted":${JSON.stringify(labelText(job, meaning.predict(made)))},"outputs":{${pairs.join(",")}}}\n`;
+        text += `{"predicted":${JSON.stringify(written(meaning.predict(made)))},"outputs":{${pairs.join(",")}}}\n`;
       }
       return text;
     },
   };
 }
 
-function outputNames(job: Job, { classes }: OutputMeaning, outputs: number): readonly string[] {
+function outputNames(written: WrittenLabel, { classes }: OutputMeaning, outputs: number): readonly string[] {
   if (classes === null) return Array.from({ length: outputs }, (_, i) => (outputs === 1 ? "output" : `output ${i}`));
-  return classes.map((value) => String(labelText(job, value)));
+  return classes.map((value) => String(written(value)));
 }
 
-/** A label of text is a character; others are numbers. */
-function labelText(job: Job, value: LabelValue | null): string | number | null {
+type WrittenLabel = (value: LabelValue | null) => string | number | null;
+
+/** A label of text is a character, and a category its text; others are numbers. */
+function labelText(job: Job, label: RawColumn | undefined, value: LabelValue | null): string | number | null {
   if (value === null || value === "other") return value;
+  if (label?.texts !== undefined) return label.texts[value] ?? "other";
   return job.data.kind === "text" ? String.fromCharCode(value) : Number(float32Text(value));
 }
 

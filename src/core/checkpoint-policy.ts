@@ -1,5 +1,5 @@
 import { assert } from "./errors.ts";
-import type { ValidationSplit } from "./job.ts";
+import { describedRule, type SplitRule } from "./validation-split.ts";
 
 /**
  * Which epoch is the best one. `best` moves only to a finite value that is better than the best so far, by more than
@@ -66,9 +66,14 @@ export function isSameBest(a: BestOf, b: BestOf): boolean {
 /** What a monitored value was measured on, as text: the data, and for validation also how it was split off. */
 export function measuredOn(
   monitor: string,
-  { data, seed, validation }: { data: string; seed: number; validation: Required<ValidationSplit> | null },
+  { data, seed, validation }: { data: string; seed: number; validation: SplitRule | null },
 ): string {
   if (!monitor.startsWith("val_") || !validation) return data;
+  if ("by" in validation) {
+    const isDrawn = validation.by === "class" || validation.by === "group";
+    const part = "fraction" in validation ? ` ${validation.fraction}` : "";
+    return `${data}, ${describedRule(validation)}${part}${isDrawn ? ` by seed ${seed}` : ""}`;
+  }
   const { take, fraction } = validation;
   return `${data}, ${take} ${fraction}${take === "random" ? ` by seed ${seed}` : ""}`;
 }

@@ -12,7 +12,7 @@ export interface DataReport {
     readonly training: number;
     readonly validation: number;
     /** How the validation samples are chosen; null where there are none. */
-    readonly take: "random" | "last" | null;
+    readonly take: string | null;
   };
   /** Of one sample. */
   readonly shapes: { readonly features: readonly number[]; readonly label: readonly number[] };

@@ -5,9 +5,13 @@ import { sizeOf } from "./transforms.ts";
 export interface DataColumn {
   /** In the file; null where it has no name. */
   readonly name: string | null;
-  /** Of the numbers in the file, as "uint8"; "number" in text, and "character". */
+  /** Of the numbers in the file, as "uint8"; "number" in text, "character", and the kinds of columns.ts. */
   readonly type: string;
   readonly shape: readonly number[];
+  /** A dictionary: the text of each code. */
+  readonly texts?: readonly string[];
+  /** How many values are missing, and where the first of them is; left out where none is. */
+  readonly missing?: { readonly count: number; readonly first: string };
 }
 
 export interface ColumnSummary extends DataColumn {

@@ -1,6 +1,8 @@
 import type { Job } from "./job.ts";
 import { encodeJson } from "./json.ts";
 import { dependsOnEpochs } from "./learning-rate.ts";
+import type { Transform } from "./transform-definition.ts";
+import { splitRule } from "./validation-split.ts";
 
 /**
  * The fields of a job file that decide the bits, each as text: equal on every node, and from start to start. What may
@@ -21,11 +23,23 @@ export function jobFields(job: Job): Record<string, string> {
     "job.wire": job.wire,
     "job.loss": job.loss,
     "job.metrics": job.metrics.join(" "),
-    "job.validation": encodeJson(validation),
-    "job.preprocess": encodeJson(preprocess),
+    "job.validation": encodeJson(splitRule(validation)),
+    "job.preprocess": encodeJson(withTexts(preprocess)),
     // Those that no field shows, as the size of a layer, are told by their names.
     ...(job.params === null ? {} : { "job.params": encodeJson(job.params) }),
   };
+}
+
+/** A function of the job file's own counts by its text. */
+function withTexts({ features, label }: Job["preprocess"]): object {
+  const listed = (transforms: readonly Transform[]): object[] =>
+    transforms.map((transform) => {
+      if (transform.kind === "map") return { ...transform, apply: transform.apply.toString() };
+      if (transform.kind !== "columns") return transform;
+      const named = Object.entries(transform.columns).map(([name, list]) => [name, listed(list)] as const);
+      return { ...transform, columns: Object.fromEntries(named), rest: listed(transform.rest) };
+    });
+  return { features: listed(features), label: listed(label) };
 }
 
 /** Whether the learning rate goes by what the job monitors for its checkpoints. */

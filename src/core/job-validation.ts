@@ -1,7 +1,6 @@
 /** Checks a job file's default export, field by field, before anything starts, and fills in the defaults. */
 import { type Callbacks, callbackNames } from "./callbacks.ts";
 import {
-  betweenZeroAndOne,
   type Check,
   fieldsOf,
   finiteNumber,
@@ -11,7 +10,6 @@ import {
   joined,
   listed,
   notNegative,
-  notZero,
   oneOf,
   optional,
   positive,
@@ -21,6 +19,7 @@ import {
 } from "./field-checks.ts";
 import {
   type Clip,
+  type DataSource,
   type Job,
   type JobDefinition,
   type LossName,
@@ -28,14 +27,15 @@ import {
   type MetricName,
   metricNames,
   type OptimizerDefinition,
-  type Transform,
-  type ValidationSplit,
 } from "./job.ts";
 import { checkpointFields, checkpointRule } from "./checkpoint-validation.ts";
 import { learningRateOf } from "./learning-rate-validation.ts";
 import { nearestName } from "./nearest-name.ts";
 import { type JobSettings, noSettings, paramsOf, type ParamValues, withFields } from "./settings.ts";
-import { dataSource, testSource } from "./source-validation.ts";
+import { dataSource, testSource, withMissing } from "./source-validation.ts";
+import { hasTransform } from "./transform-definition.ts";
+import { transformList } from "./transform-validation.ts";
+import { validationFields, validationRule } from "./validation-split.ts";
 import { wireFormats } from "./wire.ts";
 
 const jobFields = [
@@ -56,7 +56,7 @@ const jobFields = [
 ];
 const sectionFields: Readonly<Record<string, readonly string[]>> = {
   preprocess: ["features", "label"],
-  validation: ["fraction", "take"],
+  validation: validationFields,
   compile: ["optimizer", "loss", "metrics", "clip"],
   checkpoint: checkpointFields,
 };
@@ -78,11 +78,15 @@ export function validateJob(exported: unknown, settings: JobSettings = noSetting
   const job = fieldsOf(withFields(definition, settings.set), "", jobFields, "a job", whereItBelongs);
   const name = jobName(job.name, "name");
   const seed = optional(job.seed, "seed", wholeNumber(0)) ?? 0;
-  const data = dataSource(job.data, "data");
+  const written = dataSource(job.data, "data");
   const preprocess = optionalSection(job.preprocess, "preprocess", "{ features, label }, each a transform or a list");
   const features = transformList(preprocess.features, "preprocess.features");
-  const label = transformList(preprocess.label, "preprocess.label");
-  const validation = validationSplit(job.validation);
+  const label = transformList(preprocess.label, "preprocess.label", { of: "label", data: written });
+  // Whoever fills in what is missing need not say that something may be.
+  const read = <Source extends DataSource>(source: Source) =>
+    hasTransform(features, ["impute"]) ? withMissing(source) : source;
+  const data = read(written);
+  const validation = validationRule(job.validation, data, read);
   const model = modelFunction(job.model, "model");
   const compile = fieldsOf(job.compile, "compile", sectionFields.compile!, compileExpected, whereItBelongs);
   const metrics = metricList(compile.metrics, "compile.metrics");
@@ -101,7 +105,7 @@ export function validateJob(exported: unknown, settings: JobSettings = noSetting
     batchSize: wholeNumber(1)(job.batchSize, "batchSize"),
     epochs: wholeNumber(1)(job.epochs, "epochs"),
     wire: optional(job.wire, "wire", oneOf(wireFormats)) ?? "float32",
-    test: testSource(job.test, data),
+    test: job.test === undefined ? null : read(testSource(job.test, "test", data)),
     report: optional(job.report, "report", reportFunction) ?? null,
     callbacks: optional(job.callbacks, "callbacks", callbackFunctions) ?? null,
     settings,
@@ -150,71 +154,6 @@ const jobName: Check<string> = (value, path) => {
   if (typeof value === "string" && isJobName(value)) return value;
   throw wrongField(path, value, jobNameRule);
 };
-
-const transformFields = {
-  scale: ["kind", "factor"],
-  standardize: ["kind"],
-  vocabulary: ["kind"],
-  "one-hot": ["kind", "classes"],
-  reshape: ["kind", "shape"],
-} as const;
-const transformKinds = ["scale", "standardize", "vocabulary", "one-hot", "reshape"] as const;
-const transformExpected =
-  "scale(factor), standardize(), vocabulary(), oneHot(classes), reshape(shape) or a list of them";
-
-function transformList(value: unknown, path: string): readonly Transform[] {
-  if (value === undefined) return [];
-  const list: readonly unknown[] = Array.isArray(value) ? value : [value];
-  const pathOf = (index: number) => (Array.isArray(value) ? `${path}[${index}]` : path);
-  const transforms = list.map((item, index) => transform(item, pathOf(index)));
-  let classesKnown = false;
-  for (const [index, item] of transforms.entries()) {
-    if (item.kind === "one-hot" && item.classes === undefined && !classesKnown) {
-      throw wrongField(joined(pathOf(index), "classes"), undefined, "how many values there are", oneHotHint);
-    }
-    classesKnown = item.kind === "vocabulary" || (classesKnown && item.kind === "reshape");
-  }
-  return transforms;
-}
-
-const oneHotHint = "Write oneHot(10) for the values 0 to 9, or put vocabulary() before it.";
-
-const transform: Check<Transform> = (value, path) => {
-  if (!isPlainObject(value)) {
-    const hint = typeof value === "function" && value.name !== "" ? `Call it: ${value.name}().` : undefined;
-    throw wrongField(path, value, transformExpected, hint);
-  }
-  const kind = oneOf(transformKinds, { onehot: "one-hot" })(value.kind, joined(path, "kind"));
-  const fields = fieldsOf(value, path, transformFields[kind], transformExpected);
-  switch (kind) {
-    case "scale":
-      return { kind, factor: finiteNumber(notZero)(fields.factor, joined(path, "factor")) };
-    case "one-hot": {
-      const classes = optional(fields.classes, joined(path, "classes"), wholeNumber(2));
-      return classes === undefined ? { kind } : { kind, classes };
-    }
-    case "reshape":
-      return { kind, shape: shapeList(fields.shape, joined(path, "shape")) };
-    default:
-      return { kind };
-  }
-};
-
-const shapeList: Check<readonly number[]> = (value, path) => {
-  if (!Array.isArray(value)) throw wrongField(path, value, "a list of sizes, as [8, 8, 1]");
-  return value.map((size, index) => wholeNumber(1)(size, `${path}[${index}]`));
-};
-
-function validationSplit(value: unknown): Required<ValidationSplit> | null {
-  if (value === undefined) return null;
-  const hint = typeof value === "number" ? `Write validation: { fraction: ${value} }.` : undefined;
-  if (!isPlainObject(value)) throw wrongField("validation", value, "{ fraction, take }", hint);
-  const split = optionalSection(value, "validation", "{ fraction, take }");
-  return {
-    fraction: finiteNumber(betweenZeroAndOne)(split.fraction, "validation.fraction"),
-    take: optional(split.take, "validation.take", oneOf(["random", "last"])) ?? "random",
-  };
-}
 
 // The three functions below: `typeof` proves "function" and no more; how it is called, no check can see beforehand.
 const modelFunction: Check<JobDefinition["model"]> = (value, path) => {

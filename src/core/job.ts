@@ -4,6 +4,9 @@ import type { EarlyStopping } from "./early-stopping.ts";
 import type { FormatSource } from "./format-sources.ts";
 import type { KeepRule } from "./retention.ts";
 import type { JobSettings, ParamValues } from "./settings.ts";
+import type { TableColumns } from "./columns.ts";
+import type { Transform, TransformList } from "./transform-definition.ts";
+import type { ValidationRule, ValidationSplit } from "./validation-split.ts";
 import type { WireFormat } from "./wire.ts";
 
 type TensorFlow = typeof tfjs;
@@ -70,8 +73,11 @@ export interface ReportContext {
   /** Raw feature values of samples, row after row, as the model's input: the job's own pre-processing. */
   readonly encodeFeatures: (rows: readonly (readonly number[])[]) => tfjs.Tensor;
   /** The raw label value that an output index stands for: the label's pre-processing backwards. */
-  readonly decodeLabel: (index: number) => number;
+  readonly decodeLabel: DecodeLabel;
 }
+
+/** Of a category its text, of all other labels a number. */
+export type DecodeLabel = <Value extends number | string = number>(index: number) => Value;
 
 export type DataSource = CsvSource | TextSource | IdxSource | NpySource | NpzSource | JsonLinesSource | FormatSource;
 
@@ -79,8 +85,8 @@ export type DataSource = CsvSource | TextSource | IdxSource | NpySource | NpzSou
 export const separators = [",", ";", "\t"] as const;
 export type Separator = (typeof separators)[number];
 
-/** A file of cells with a header row and numbers in every other cell. */
-export interface CsvSource {
+/** A file of cells with a header row; every other cell is a number, but for columns of which something else is said. */
+export interface CsvSource extends TableColumns {
   readonly kind: "csv";
   /** Relative to `--data`; without it, to the folder `data` beside the job file, or to the job file's own. */
   readonly path: string;
@@ -88,6 +94,8 @@ export interface CsvSource {
   readonly label: string;
   /** Default ",". */
   readonly separator?: Separator;
+  /** Columns that are no features, by their headers. */
+  readonly ignore?: readonly string[];
 }
 
 /**
@@ -130,34 +138,16 @@ export interface NpzSource {
   readonly label: string;
 }
 
-/** A file with a JSON object in each line. Values are numbers, booleans, or lists of numbers of one shape. */
-export interface JsonLinesSource {
+/**
+ * A file with a JSON object in each line. Values are numbers, booleans, or lists of numbers of one shape, but for fields of which
+ * something else is said. Where something may be missing, null is missing, and so is a field that is not there.
+ */
+export interface JsonLinesSource extends TableColumns {
   readonly kind: "json-lines";
   readonly path: string;
   /** Names of fields, one after the other in a sample; a single one that holds lists keeps their shape. */
   readonly features: readonly string[];
   readonly label: string;
-}
-
-export type TransformList = Transform | readonly Transform[];
-
-export type Transform =
-  /** Multiplies every value. */
-  | { readonly kind: "scale"; readonly factor: number }
-  /** Subtracts the training split's mean and divides by its standard deviation, column by column. */
-  | { readonly kind: "standardize" }
-  /** Replaces each value by its rank (from 1) among the training split's distinct values; 0 stands for all others. */
-  | { readonly kind: "vocabulary" }
-  /** Adds a last dimension with a 1 at the value's index. `classes` is known after `vocabulary`, else must be given. */
-  | { readonly kind: "one-hot"; readonly classes?: number }
-  /** Gives each sample another shape with as many values. */
-  | { readonly kind: "reshape"; readonly shape: readonly number[] };
-
-export interface ValidationSplit {
-  /** Part of all samples, above 0 and below 1. */
-  readonly fraction: number;
-  /** "random" (default): drawn by the job's seed. "last": the end of the data, for text and series. */
-  readonly take?: "random" | "last";
 }
 
 export interface CheckpointDefinition {
@@ -304,7 +294,7 @@ export interface Job {
   readonly seed: number;
   readonly data: DataSource;
   readonly preprocess: { readonly features: readonly Transform[]; readonly label: readonly Transform[] };
-  readonly validation: Required<ValidationSplit> | null;
+  readonly validation: ValidationRule | null;
   readonly model: JobDefinition["model"];
   readonly optimizer: OptimizerDefinition;
   readonly loss: LossName;

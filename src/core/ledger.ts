@@ -6,15 +6,15 @@
  * where on which rules hold, and every epoch, past or to come, is answered by those it was, or will be, trained with.
  */
 import { LockstepError } from "./errors.ts";
-import type { Job } from "./job.ts";
 import { encodeJson } from "./json.ts";
-import { batchRange, epochOrder, shardRange, splitSamples, stepsPerEpoch, trainingSamples } from "./sampler.ts";
+import { batchRange, epochOrder, type Split, shardRange, splitSamples, stepsPerEpoch } from "./sampler.ts";
+import { isPlainRule, type SplitRule } from "./validation-split.ts";
 
 export interface LedgerRules {
   readonly seed: number;
   /** All samples of the dataset, those of the validation split included. */
   readonly samples: number;
-  readonly validation: Job["validation"];
+  readonly validation: SplitRule | null;
   readonly batchSize: number;
   readonly shards: number;
 }
@@ -38,6 +38,21 @@ export interface LedgerLine {
   /** Indices into the dataset, from 0, in the order of use. Empty for a shard of a small last batch. */
   readonly samples: readonly number[];
 }
+
+/** Which samples a sampling trains on, for whoever has the data at hand. */
+export type SplitOf = (sampling: Sampling) => Split;
+
+/** Without the data: of rules that need nothing of it. */
+export const splitByRule: SplitOf = ({ seed, samples, validation }) => {
+  if (isPlainRule(validation)) return splitSamples(seed, samples, validation);
+  throw new LockstepError(
+    "incompatible",
+    "Which samples were held back for validation follows from data that is not here.",
+    {
+      hint: "Give the data that the run was trained with.",
+    },
+  );
+};
 
 const beginning: Place = { step: 0, epoch: 0, used: 0 };
 
@@ -63,6 +78,7 @@ export function* ledgerOf(rules: LedgerRules, epoch: number): Generator<LedgerLi
 export function ledgerParts(
   samplings: readonly Sampling[],
   epoch: number,
+  splitOf: SplitOf = splitByRule,
 ): { readonly sampling: Sampling; readonly firstStep: number; readonly lines: Generator<LedgerLine> }[] {
   const index = epoch - 1;
   const first = samplings.findLast((one) => one.epoch < index || (one.epoch === index && one.used === 0));
@@ -74,28 +90,28 @@ export function ledgerParts(
     );
   }
   const parts = [
-    { ...first, ...startOf(first, index) },
+    { ...first, ...startOf(first, index, splitOf) },
     ...samplings.filter((one) => one.epoch === index && one.used > 0),
   ];
   return parts.map((sampling, i) => ({
     sampling,
     firstStep: sampling.step + 1,
-    lines: linesOf(sampling, index, parts[i + 1]?.used ?? Number.POSITIVE_INFINITY),
+    lines: linesOf(sampling, index, parts[i + 1]?.used ?? Number.POSITIVE_INFINITY, splitOf),
   }));
 }
 
 /** Where the epoch with this index begins, when the sampling holds from its own place up to there. */
-function startOf(sampling: Sampling, index: number): Place {
-  const training = trainingSamples(sampling.samples, sampling.validation);
+function startOf(sampling: Sampling, index: number, splitOf: SplitOf): Place {
   if (sampling.epoch === index) return sampling;
+  const training = splitOf(sampling).training.length;
   const rest = stepsPerEpoch(Math.max(0, training - sampling.used), sampling.batchSize);
   const whole = (index - sampling.epoch - 1) * stepsPerEpoch(training, sampling.batchSize);
   return { step: sampling.step + rest + whole, epoch: index, used: 0 };
 }
 
-function* linesOf(sampling: Sampling, index: number, end: number): Generator<LedgerLine> {
-  const { seed, samples, validation, batchSize, shards } = sampling;
-  const { training } = splitSamples(seed, samples, validation);
+function* linesOf(sampling: Sampling, index: number, end: number, splitOf: SplitOf): Generator<LedgerLine> {
+  const { seed, batchSize, shards } = sampling;
+  const { training } = splitOf(sampling);
   const order = epochOrder(seed, index, training.length);
   let { step } = sampling;
   for (let { used } = sampling; used < Math.min(end, training.length); used += batchSize) {

@@ -1,6 +1,6 @@
 /** What the outputs of a model stand for: the label's pre-processing backwards. */
-import type { LossName } from "./job.ts";
-import { type FittedTransforms, invertIndex } from "./transforms.ts";
+import type { DecodeLabel, LossName } from "./job.ts";
+import { type FittedTransforms, invertIndex, type Preprocessing } from "./transforms.ts";
 
 export interface OutputMeaning {
   /** Of each output: the value of the label that it is the score of. Null where outputs are no classes. */
@@ -25,6 +25,15 @@ export function meaningOf(label: FittedTransforms, loss: LossName, outputs: numb
     return { classes: null, predict: (row) => inverted(label, halfOf(row[0]!)) };
   }
   return { classes: null, predict: (row) => inverted(label, row[0]!) };
+}
+
+/** The value of the label that an output index stands for: of a category its text. Throws as `invertIndex`. */
+export function labelDecoder({ label, columns }: Preprocessing): DecodeLabel {
+  const decode = (index: number): number | string => {
+    const raw = invertIndex(label, index);
+    return columns?.label.texts?.[raw] ?? raw;
+  };
+  return decode as DecodeLabel; // whoever calls it knows what the label is
 }
 
 /** Null for what stands for no value, as the 0 of a vocabulary does, and for NaN. */

@@ -25,6 +25,7 @@ export interface Split {
   readonly validation: Uint32Array;
 }
 
+/** Held back by chance, or at the end. What else there is, is in split.ts. */
 export function splitSamples(
   seed: number,
   total: number,
@@ -32,14 +33,9 @@ export function splitSamples(
 ): Split {
   const all = Uint32Array.from({ length: total }, (_, i) => i);
   if (!validation) return { training: all, validation: new Uint32Array(0) };
-  const held = total - trainingSamples(total, validation);
+  const held = Math.round(total * validation.fraction);
   if (validation.take === "random") new RandomStream(seed, "split").shuffle(all);
   return { training: all.slice(0, total - held).sort(), validation: all.slice(total - held).sort() };
-}
-
-/** How many of all samples are left for training. */
-export function trainingSamples(total: number, validation: { readonly fraction: number } | null): number {
-  return total - Math.round(total * (validation?.fraction ?? 0));
 }
 
 /** The epoch's order: positions into the training split. Epochs count from 0. */

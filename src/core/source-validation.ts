@@ -14,15 +14,17 @@ import {
   wrongField,
 } from "./field-checks.ts";
 import { formatFields, formatSource, formatsExpected } from "./format-validation.ts";
+import type { ColumnKind, TableColumns } from "./columns.ts";
+import { encodeJson } from "./json.ts";
 import { type DataSource, separators } from "./job.ts";
 
 const sourceFields = {
-  csv: ["kind", "path", "label", "separator"],
+  csv: ["kind", "path", "label", "separator", "columns", "missing", "ignore"],
   text: ["kind", "paths", "window", "stride"],
   idx: ["kind", "features", "labels", "channels"],
   npy: ["kind", "features", "label"],
   npz: ["kind", "path", "features", "label"],
-  "json-lines": ["kind", "path", "features", "label"],
+  "json-lines": ["kind", "path", "features", "label", "columns", "missing"],
   ...formatFields,
 } as const satisfies Readonly<Record<DataSource["kind"], readonly string[]>>;
 const sourceKinds = Object.keys(sourceFields) as DataSource["kind"][]; // the table above has exactly the kinds
@@ -41,10 +43,16 @@ export const dataSource: Check<DataSource> = (value, path) => {
   const text = (name: string, what: string) => filledText(what)(source[name], joined(path, name));
   switch (kind) {
     case "csv": {
-      const file = { kind, path: text("path", aFile), label: text("label", "the header of the column to predict") };
+      const label = text("label", "the header of the column to predict");
       const separator = optional(source.separator, joined(path, "separator"), oneOf(separators));
-      // A comma that is written is one that is left out: the same data.
-      return separator === undefined || separator === "," ? file : { ...file, separator };
+      const ignore = optional(source.ignore, joined(path, "ignore"), nameList);
+      return {
+        ...{ kind, path: text("path", aFile), label },
+        // A comma that is written is one that is left out: the same data.
+        ...(separator === undefined || separator === "," ? {} : { separator }),
+        ...tableColumns(source, path, label, null, ignore ?? []),
+        ...(ignore === undefined ? {} : { ignore }),
+      };
     }
     case "text":
       return {
@@ -66,12 +74,79 @@ export const dataSource: Check<DataSource> = (value, path) => {
       const features = nameList(source.features, joined(path, "features"));
       const at = features.indexOf(label);
       if (at >= 0) throw wrongField(`${joined(path, "features")}[${at}]`, label, "other fields than the label");
-      return { kind, path: text("path", aFile), features, label };
+      const table = tableColumns(source, path, label, features, []);
+      return { kind, path: text("path", aFile), features, label, ...table };
     }
     default:
       return formatSource(kind, value, path);
   }
 };
+
+/** `features`: the names that there are; null where the file says. `ignored`: names that are no features. */
+function tableColumns(
+  source: Readonly<Record<string, unknown>>,
+  path: string,
+  label: string,
+  features: readonly string[] | null,
+  ignored: readonly string[],
+): TableColumns {
+  const columns = optional(source.columns, joined(path, "columns"), columnKinds) ?? {};
+  const missing = optional(source.missing, joined(path, "missing"), missingTexts);
+  const at = (name: string) => joined(joined(path, "columns"), name);
+  for (const [name, kind] of Object.entries(columns)) {
+    if (name === label && typeof kind === "object") {
+      throw wrongField(at(name), kind.kind, '"category" or "number", since the label is one value');
+    }
+    if (features !== null && name !== label && !features.includes(name)) {
+      throw wrongField(at(name), columns[name], `only the label and features: ${listed([label, ...features])}`);
+    }
+  }
+  const twice = ignored.findIndex((name) => name === label || Object.hasOwn(columns, name));
+  if (twice >= 0) {
+    throw wrongField(`${joined(path, "ignore")}[${twice}]`, ignored[twice], "a column that is not used");
+  }
+  const typed = Object.entries(columns).filter(([, kind]) => kind !== "number");
+  return {
+    ...(typed.length === 0 ? {} : { columns: Object.fromEntries(typed) }),
+    ...(missing === undefined ? {} : { missing }),
+  };
+}
+
+const columnKinds: Check<Readonly<Record<string, ColumnKind>>> = (value, path) => {
+  if (!isPlainObject(value)) throw wrongField(path, value, 'kinds by the names of columns, as in { city: "category" }');
+  return Object.fromEntries(Object.entries(value).map(([name, kind]) => [name, columnKind(kind, joined(path, name))]));
+};
+
+/** A text of more numbers than this is a book; and a row of them would be larger than memory for it. */
+const longestText = 65_536;
+const kindExpected = '"category", "number", { kind: "words", length: 100 } or { kind: "characters", length: 100 }';
+
+const columnKind: Check<ColumnKind> = (value, path) => {
+  if (!isPlainObject(value)) {
+    if (value === "category" || value === "number") return value;
+    const text = value === "words" || value === "characters" ? value : null;
+    const hint = text === null ? undefined : `Write { kind: "${text}", length: 100 }: so many of them make a sample.`;
+    throw wrongField(path, value, kindExpected, hint);
+  }
+  const fields = fieldsOf(value, path, ["kind", "length"], kindExpected);
+  const kind = oneOf(["words", "characters"])(fields.kind, joined(path, "kind"));
+  return { kind, length: wholeNumber(1, longestText)(fields.length, joined(path, "length")) };
+};
+
+const missingTexts: Check<readonly string[]> = (value, path) => {
+  const hint = typeof value === "string" ? `Write [${written(value)}].` : undefined;
+  if (!Array.isArray(value)) throw wrongField(path, value, 'a list of texts, as in ["", "NA"]', hint);
+  return value.map((item: unknown, index) => {
+    if (typeof item === "string") return item;
+    throw wrongField(`${path}[${index}]`, item, 'a text, as "" for an empty cell');
+  });
+};
+
+/** A source in which something may be missing, if only because something fills it in: empty cells, unless it says otherwise. */
+export function withMissing(source: DataSource): DataSource {
+  if (source.kind !== "csv" && source.kind !== "json-lines") return source;
+  return source.missing === undefined ? { ...source, missing: [""] } : source;
+}
 
 const aFile = "the path of a file";
 const anArray = "the name of an array in the file";
@@ -92,15 +167,31 @@ const pathList: Check<readonly string[]> = (value, path) => {
   return value.map((item, index) => filledText(aFile)(item, `${path}[${index}]`));
 };
 
-/** Test samples go through the model of the training samples, so they must come in the same form. */
-export function testSource(value: unknown, data: DataSource): DataSource | null {
-  if (value === undefined) return null;
-  const test = dataSource(value, "test");
-  if (test.kind !== data.kind) throw wrongField("test.kind", test.kind, `${listed([data.kind])}, as in data`);
+/** Other samples go through the model of the training samples, so they must come in the same form. */
+export function testSource(value: unknown, path: string, data: DataSource): DataSource {
+  const test = dataSource(value, path);
+  if (test.kind !== data.kind) throw wrongField(`${path}.kind`, test.kind, `${listed([data.kind])}, as in data`);
   if (test.kind === "text" && data.kind === "text" && test.window !== data.window) {
-    throw wrongField("test.window", test.window, `${data.window}, as in data`);
+    throw wrongField(`${path}.window`, test.window, `${data.window}, as in data`);
   }
-  return test;
+  if (test.kind === "csv" && data.kind === "csv") {
+    const ignore = test.ignore ?? data.ignore;
+    return { ...asTraining(test, data, path), ...(ignore === undefined ? {} : { ignore }) };
+  }
+  return test.kind === "json-lines" && data.kind === "json-lines" ? asTraining(test, data, path) : test;
+}
+
+/** What is said of the training data's columns need not be said again. */
+function asTraining<Source extends TableColumns>(test: Source, data: TableColumns, path: string): Source {
+  if (test.columns !== undefined && encodeJson(test.columns) !== encodeJson(data.columns ?? {})) {
+    throw wrongField(joined(path, "columns"), test.columns, "the same as in data, or nothing");
+  }
+  const missing = test.missing ?? data.missing;
+  return {
+    ...test,
+    ...(data.columns === undefined ? {} : { columns: data.columns }),
+    ...(missing === undefined ? {} : { missing }),
+  };
 }
 
 /** The same kind of data from one other file; null where it takes more than one. */

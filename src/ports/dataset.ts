@@ -1,3 +1,4 @@
+import type { Dictionaries } from "../core/columns.ts";
 import type { DataColumn } from "../core/data-summary.ts";
 
 /** Samples with random access by index. The same index gives the same values on every node, for ever. */
@@ -19,6 +20,18 @@ export interface DescribedDataset extends Dataset {
   readonly files: readonly string[];
   /** What the features consist of, in the order of a sample's numbers; and the label. */
   readonly columns: { readonly features: readonly DataColumn[]; readonly label: DataColumn };
+  /** A number for each sample, equal for those with equal texts in the column that was asked for. */
+  readonly groups?: Uint32Array;
+}
+
+/** What else is to be known to open data. */
+export interface OpenOptions {
+  /** Of the data that a model was trained with: its categories and words have the same codes in other data. */
+  readonly dictionaries?: Dictionaries;
+  /** A column whose equal values make a group. */
+  readonly group?: string;
+  /** What takes more is read from disk when a step needs it, where the format allows it. Decides no bits. */
+  readonly memoryBytes?: number;
 }
 
 export interface ColumnShape {

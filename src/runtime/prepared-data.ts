@@ -1,34 +1,52 @@
 /** A job's samples as its model takes them: split, pre-processed (fitted on the training split alone), by position. */
-import { LockstepError } from "../core/errors.ts";
+import { rawColumns } from "../core/columns.ts";
+import { checkColumnUse, mayLack, type UsedColumn, unfilled } from "../core/column-use.ts";
+import { type EachRows, fitTransforms } from "../core/fit-transforms.ts";
 import type { Job } from "../core/job.ts";
-import { type Range, type Split, splitSamples } from "../core/sampler.ts";
-import { applyTransforms, type EachRows, fitTransforms, outputShape, type Preprocessing } from "../core/transforms.ts";
-import type { Dataset, Samples } from "../ports/dataset.ts";
+import type { Range, Split } from "../core/sampler.ts";
+import { splitBy } from "../core/split.ts";
+import { applyTransforms, outputShape, type Preprocessing } from "../core/transforms.ts";
+import { type SplitRule, splitRule } from "../core/validation-split.ts";
+import type { Dataset, DescribedDataset, Samples } from "../ports/dataset.ts";
 import type { Batch } from "./training-program.ts";
 
 /** Rows that are read at once while transforms are fitted: bounds the memory, and decides nothing. */
 const fitRows = 4096;
 
+/** A dataset, and what is known of its files where it has some. */
+export type JobDataset = Dataset &
+  Partial<Pick<DescribedDataset, "columns" | "groups">> & {
+    /** How many samples are in the files of the job's `data`; the others, at the end, are in those of its validation. */
+    readonly own?: number;
+  };
+
 export class PreparedData {
   readonly digest: string;
   readonly preprocessing: Preprocessing;
-  readonly #dataset: Dataset;
+  readonly #dataset: JobDataset;
   readonly #split: Split;
 
-  constructor(dataset: Dataset, job: Job) {
+  constructor(dataset: JobDataset, job: Job) {
     this.#dataset = dataset;
     this.digest = dataset.digest;
-    this.#split = splitSamples(job.seed, dataset.length, job.validation);
-    if (this.trainingSamples === 0 || (job.validation && this.validationSamples === 0)) {
-      throw new LockstepError(
-        "invalid-job",
-        `validation.fraction is ${job.validation?.fraction}: of ${dataset.length} samples that leaves ${this.trainingSamples} for training and ${this.validationSamples} for validation.`,
-        { hint: "Each needs at least one sample: change the fraction, or bring more data." },
+    this.#split = splitDataset(dataset, job.seed, splitRule(job.validation));
+    const { columns } = dataset;
+    if (columns !== undefined) checkColumnUse(columns, job.preprocess);
+    const fit = (column: "features" | "label", parts: readonly UsedColumn[] | undefined) =>
+      fitTransforms(
+        job.preprocess[column],
+        dataset[column].shape,
+        this.#rows(this.#split.training, column),
+        `preprocess.${column}`,
+        parts,
       );
-    }
-    const fit = (column: "features" | "label") =>
-      fitTransforms(job.preprocess[column], dataset[column].shape, this.#rows(column), `preprocess.${column}`);
-    this.preprocessing = { features: fit("features"), label: fit("label") };
+    const raw = columns && rawColumns(columns.features, columns.label);
+    this.preprocessing = {
+      features: fit("features", columns?.features),
+      label: fit("label", columns && [columns.label]),
+      ...(raw === undefined ? {} : { columns: raw }),
+    };
+    if (columns !== undefined && mayLack(columns.features)) this.#refuseUnfilled(columns.features);
   }
 
   get trainingSamples(): number {
@@ -59,13 +77,49 @@ export class PreparedData {
     return preprocess(this.preprocessing, samples);
   }
 
-  #rows(column: "features" | "label"): EachRows {
+  /** What is missing, and nothing fills in, would make every weight NaN. */
+  #refuseUnfilled(columns: readonly UsedColumn[]): void {
+    const { features } = this.preprocessing;
+    for (const part of [this.#split.training, this.#split.validation]) {
+      this.#rows(
+        part,
+        "features",
+      )((rows) => {
+        const what = unfilled(rows, columns, features);
+        if (what !== null) throw what;
+      });
+    }
+  }
+
+  #rows(indices: Uint32Array, column: "features" | "label"): EachRows {
     return (use) => {
-      for (let begin = 0; begin < this.trainingSamples; begin += fitRows) {
-        use(this.#dataset.read(this.#split.training.subarray(begin, begin + fitRows))[column]);
+      for (let begin = 0; begin < indices.length; begin += fitRows) {
+        use(this.#dataset.read(indices.subarray(begin, begin + fitRows))[column]);
       }
     };
   }
+}
+
+/** Which of a job's samples train, and which validate. */
+export function splitDataset(dataset: JobDataset, seed: number, rule: SplitRule | null): Split {
+  return splitBy(seed, rule, {
+    total: dataset.length,
+    own: dataset.own ?? dataset.length,
+    groups: dataset.groups ?? null,
+    labels: () => labelsOf(dataset),
+    nameOf: (label) => dataset.columns?.label.texts?.[label] ?? String(label),
+  });
+}
+
+/** The label of every sample; null where it is several numbers. */
+export function labelsOf(dataset: Dataset): Float32Array | null {
+  if (dataset.label.shape.some((size) => size > 1)) return null;
+  const labels = new Float32Array(dataset.length);
+  for (let begin = 0; begin < labels.length; begin += fitRows) {
+    const indices = Uint32Array.from({ length: Math.min(fitRows, labels.length - begin) }, (_, i) => begin + i);
+    labels.set(dataset.read(indices).label, begin);
+  }
+  return labels;
 }
 
 export function preprocess({ features, label }: Preprocessing, samples: Samples): Batch {

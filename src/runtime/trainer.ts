@@ -24,6 +24,7 @@ import { largestSubtrees, middleOf } from "../core/reduce-tree.ts";
 import { doublesIn, floatsIn, type RowMemory } from "../core/row-memory.ts";
 import { batchRange, epochOrder, type Range, shardRange, slice, stepsPerEpoch } from "../core/sampler.ts";
 import { areEqual, checksumEvery, checksumOf } from "../core/state-checksum.ts";
+import { splitRule } from "../core/validation-split.ts";
 import { isShort } from "../core/wire.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Assignment, Reducer, RunOutcome, StepReport } from "../ports/compute.ts";
@@ -357,7 +358,7 @@ export class Trainer {
     const { seed, validation, batchSize } = this.#job;
     const { trainingSamples, validationSamples, digest } = this.#data;
     const samples = trainingSamples + validationSamples;
-    return { seed, samples, validation, batchSize, shards: this.#shards, data: digest };
+    return { seed, samples, validation: splitRule(validation), batchSize, shards: this.#shards, data: digest };
   }
 
   get #rules(): EpochRules {

@@ -6,6 +6,8 @@ import assert from "node:assert/strict";
 import { EventEmitter } from "node:events";
 import type { Socket } from "node:net";
 import { type TestContext, test } from "node:test";
+import { decodeCsv } from "../../src/adapters/data/csv.ts";
+import { decodeJsonLines } from "../../src/adapters/data/json-lines.ts";
 import { MessageReader, messagePrefix } from "../../src/adapters/grpc/messages.ts";
 import { checkpointsService, collectiveService, controlService } from "../../src/adapters/grpc/services.ts";
 import { Http2Connection } from "../../src/adapters/http2/connection.ts";
@@ -21,7 +23,7 @@ import {
   decodeHeaderSize,
   encodeHeader as encodeTensors,
 } from "../../src/core/safetensors.ts";
-import { csv, oneHot, scale } from "../../src/index.ts";
+import { csv, jsonLines, oneHot, scale } from "../../src/index.ts";
 import { Fuzz } from "../fixtures/fuzz.ts";
 import { callWords } from "../fixtures/http2.ts";
 import { manifestSample } from "../fixtures/manifest.ts";
@@ -287,6 +289,40 @@ test("the values of a job file", limit, (context) => {
   };
   validateJob(job);
   readAll(context, ["invalid-job"], (fuzz) => void validateJob(fuzz.value(job, junk)));
+});
+
+test("tables: CSV and JSON lines with numbers, categories, texts, quotes and what is missing", limit, (context) => {
+  const kinds = { city: "category", text: { kind: "words", length: 3 }, y: "category" } as const;
+  const rules = { label: "y", columns: kinds, missing: ["", "NA"] };
+  const table = csv("t", rules);
+  const lines = jsonLines({ path: "t", features: ["age", "city", "text"], ...rules });
+  const tables = ['age,city,text,y\n31,Rome,"Good, ""very""\r\ngood",yes\nNA,Paris,,no\n1e3,,x,no\n'].map((t) =>
+    text.encode(t),
+  );
+  const objects = ['{"age":31,"city":"Rome","text":"a b","y":true}\n{"age":null,"city":"x","y":0,"text":""}\n'].map(
+    (t) => text.encode(t),
+  );
+  const dictionaries = { city: ["Paris", "Rome"], text: ["good"], y: ["no", "yes"] };
+  readAll(context, ["invalid-data"], (fuzz) => {
+    const known = fuzz.below(2) === 0 ? {} : { dictionaries };
+    const isTable = fuzz.below(2) === 0;
+    const bytes = Buffer.from(fuzz.input(isTable ? tables : objects));
+    const data = isTable ? decodeCsv("t", bytes, table, known) : decodeJsonLines("t", bytes, lines, known);
+    const { features } = data.read([data.length - 1]);
+    assert.equal(
+      features.length,
+      data.features.shape.reduce((size, side) => size * side, 1),
+    );
+    // A code is in its dictionary, unless it is −1 or nothing.
+    let at = 0;
+    for (const { shape, texts } of data.columns.features) {
+      const end = at + (shape[0] ?? 1);
+      for (const code of texts === undefined ? [] : features.subarray(at, end)) {
+        assert.ok(Number.isNaN(code) || code === -1 || texts![code] !== undefined, String(code));
+      }
+      at = end;
+    }
+  });
 });
 
 test("the names in a certificate", limit, (context) => {

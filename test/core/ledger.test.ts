@@ -3,9 +3,10 @@ import { test } from "node:test";
 import { continueSampling, type LedgerRules, ledgerOf, ledgerParts, type Sampling } from "../../src/core/ledger.ts";
 import { splitSamples } from "../../src/core/sampler.ts";
 
+const held = { fraction: 0.2, take: "random" } as const;
 const rulesOf = (samples: number, batchSize: number, shards: number): LedgerRules => ({
   ...{ seed: 9, samples, batchSize, shards },
-  validation: { fraction: 0.2, take: "random" },
+  validation: held,
 });
 
 test("promise 5: within an epoch every training sample occurs once in the ledger, and no validation sample does", () => {
@@ -16,7 +17,7 @@ test("promise 5: within an epoch every training sample occurs once in the ledger
     [50, 64, 7],
   ] as const) {
     const rules = rulesOf(samples, batchSize, shards);
-    const { training, validation } = splitSamples(rules.seed, samples, rules.validation);
+    const { training, validation } = splitSamples(rules.seed, samples, held);
     for (const epoch of [1, 2, 30]) {
       const used = [...ledgerOf(rules, epoch)].flatMap((line) => line.samples);
       assert.deepEqual(
@@ -75,7 +76,7 @@ test("after a change an epoch is told by the rules that it was trained with, wit
     ],
   );
   const used = parts.flatMap(({ lines }) => [...lines].flatMap(({ samples }) => samples));
-  const { training } = splitSamples(9, 100, first!.validation);
+  const { training } = splitSamples(9, 100, held);
   assert.deepEqual(
     [...used].sort((a, b) => a - b),
     [...training],

@@ -50,7 +50,7 @@ test("a field that is set is as if the file said so: typed by what it takes, mad
   assert.equal(job.batchSize, 32, "what is said twice counts the second time");
   assert.deepEqual(job.optimizer, { kind: "adam", learningRate: 0.01 });
   assert.deepEqual([job.checkpoint.mode, job.checkpoint.monitor], ["max", "loss"]);
-  assert.equal(job.validation?.fraction, 0.25);
+  assert.deepEqual(job.validation, { fraction: 0.25, take: "random" });
   assert.deepEqual(job.preprocess.features, [{ kind: "scale", factor: 3 }]);
   assert.deepEqual(job.data, { kind: "csv", path: "1", label: "y" }, "where the file has text, text it is");
   const plain = validateJob(definition);

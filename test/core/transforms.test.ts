@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { LockstepError } from "../../src/core/errors.ts";
-import type { Transform } from "../../src/core/job.ts";
+import { checkRows, type EachRows, fitTransforms } from "../../src/core/fit-transforms.ts";
+import type { Transform } from "../../src/core/transform-definition.ts";
 import {
   applyTransforms,
-  checkRows,
-  type EachRows,
+  bindMaps,
   type FittedTransforms,
-  fitTransforms,
   invertIndex,
+  mapsIn,
   outputShape,
 } from "../../src/core/transforms.ts";
 
@@ -249,5 +249,160 @@ describe("transforms", () => {
     assert.throws(() => invertIndex(label, 3), refused("invalid-job", /index 3 of preprocess\.label is not of 0 to 2/));
     const features = fitTransforms([], [4], noRows);
     assert.throws(() => invertIndex(features, 0), refused("invalid-job", /a row has 4 values/));
+  });
+
+  it("min-max brings the training split's smallest value to 0 and its largest to 1, column by column", () => {
+    const fit = fitted([{ kind: "min-max" }], [2], [10, -1, 30, -1], [20, -1]);
+    assert.deepEqual(fit.steps, [{ kind: "min-max", minima: [10, -1], ranges: [20, 1] }]);
+    assert.deepEqual(applied(fit, [10, -1, 25, -1, 50, 0], 3), [0, 0, 0.75, 0, 2, 1]);
+    assert.equal(invertIndex(fitted([{ kind: "min-max" }], [], [10, 30]), 0.25), 15);
+  });
+
+  it("impute fills in what is missing: mean, exact median, what is most frequent (of equals the smallest), or a number", () => {
+    const none = Number.NaN;
+    const rows = [5, 1, none, 2, 1, 2, 2, none, 9, 1];
+    for (const [what, value] of [
+      ["mean", 4.25],
+      ["median", 3.5],
+      ["mostFrequent", 1],
+      [-7, -7],
+    ] as const) {
+      const fit = fitted([{ kind: "impute", with: what }], [2], rows);
+      const [first] = applied(fit, [none, 5, 3, 6], 2);
+      assert.equal(first, value, String(what));
+      assert.deepEqual(applied(fit, [3, 6], 1), [3, 6]);
+    }
+    assert.deepEqual(applied(fitted([{ kind: "impute", with: "median" }], [2], rows), [none, none], 1), [3.5, 1.5]);
+    assert.deepEqual(applied(fitted([{ kind: "impute", with: "median" }], [], [3, none, 1, 2]), [none], 1), [2]);
+    assert.throws(
+      () => fitted([{ kind: "impute", with: "mean" }], [2], [1, none, 2, none]),
+      refused("invalid-data", /impute\("mean"\).*value 1 of a sample is missing everywhere/, /impute\(0\)/),
+    );
+  });
+
+  it("what is missing counts in no statistic, passes through, and is one of a vocabulary's others", () => {
+    const none = Number.NaN;
+    const standard = fitted([{ kind: "standardize" }], [1], [1, none, 3]);
+    assert.deepEqual(standard.steps, [{ kind: "standardize", means: [2], deviations: [1] }]);
+    assert.deepEqual(applied(standard, [none, 4], 2), [none, 2]);
+    assert.deepEqual(fitted([{ kind: "min-max" }], [1], [1, none, 3]).steps, [
+      { kind: "min-max", minima: [1], ranges: [2] },
+    ]);
+    const words = fitted([{ kind: "vocabulary" }], [3], [4, 2, none]);
+    assert.deepEqual(words.steps, [{ kind: "vocabulary", values: [2, 4] }]);
+    assert.deepEqual(applied(words, [none, -1, 4], 1), [0, 0, 2]);
+  });
+
+  it("a vocabulary with a maximum keeps the most frequent values, and of equals the smaller ones", () => {
+    const rows = [5, 5, 5, 1, 9, 9, 7, 7, 0.5];
+    const keep = (maximum: number) => fitted([{ kind: "vocabulary", maximum }], [], rows).steps;
+    assert.deepEqual(keep(1), [{ kind: "vocabulary", values: [5] }]);
+    assert.deepEqual(keep(2), [{ kind: "vocabulary", values: [5, 7] }]);
+    assert.deepEqual(keep(4), [{ kind: "vocabulary", values: [0.5, 5, 7, 9] }]);
+    assert.deepEqual(keep(99), [{ kind: "vocabulary", values: [0.5, 1, 5, 7, 9] }]);
+    const many = Array.from({ length: 70_000 }, (_, place) => place + 0.5);
+    assert.deepEqual(fitted([{ kind: "vocabulary", maximum: 2 }], [], many).steps, [
+      { kind: "vocabulary", values: [0.5, 1.5] },
+    ]);
+  });
+
+  it("normalize gives each sample the length 1, and leaves one of zeros alone", () => {
+    const fit = fitTransforms([{ kind: "normalize" }], [2], noRows);
+    assert.deepEqual(applied(fit, [3, 4, 0, 0, 0, -2], 3), [Math.fround(0.6), Math.fround(0.8), 0, 0, 0, -1]);
+  });
+
+  it("pad cuts the last dimension, or fills it up", () => {
+    const pad = (length: number) => fitTransforms([{ kind: "pad", length, value: 9 }], [2, 3], noRows);
+    assert.deepEqual(outputShape(pad(2)), [2, 2]);
+    assert.deepEqual(applied(pad(2), [1, 2, 3, 4, 5, 6], 1), [1, 2, 4, 5]);
+    assert.deepEqual(applied(pad(4), [1, 2, 3, 4, 5, 6], 1), [1, 2, 3, 9, 4, 5, 6, 9]);
+    assert.throws(
+      () => fitTransforms([{ kind: "pad", length: 2, value: 0 }], [], noRows),
+      refused("invalid-job", /pad/),
+    );
+  });
+
+  it("map is the job file's own function, of one sample at a time; what is fitted after it sees what it made", () => {
+    const cumulated = (values: Float32Array) => values.map((value, i) => value + (values[i - 1] ?? 0));
+    const fit = fitted([{ kind: "map", apply: cumulated }, { kind: "min-max" }], [2], [1, 2, 3, 4]);
+    assert.deepEqual(fit.steps[1], { kind: "min-max", minima: [1, 3], ranges: [2, 4] });
+    assert.deepEqual(applied(fit, [1, 2, 3, 4], 2), [0, 0, 1, 1]);
+    // A checkpoint has its text alone.
+    const stored: FittedTransforms = JSON.parse(JSON.stringify(fit));
+    assert.deepEqual(mapsIn(stored), [String(cumulated)]);
+    assert.throws(() => applied(stored, [1, 2], 1), refused("invalid-job", /the job file, which has its function/));
+    const bound = bindMaps(stored, [{ kind: "map", apply: cumulated }, { kind: "min-max" }]);
+    assert.deepEqual(applied(bound, [1, 2, 3, 4], 2), [0, 0, 1, 1]);
+  });
+
+  it("map is refused where it is not pure, gives another number of values, none, or throws", () => {
+    let calls = 0;
+    for (const [apply, message] of [
+      [(values: Float32Array) => values.map((value) => value + calls++), /made different values of the same sample/],
+      [(values: Float32Array) => values.slice(1), /made 1 values of 2/],
+      [() => "text", /returned no list/],
+      [() => assert.fail("bad luck"), /threw AssertionError.*bad luck/],
+    ] as const) {
+      const map = { kind: "map", apply: apply as (values: Float32Array) => number[] } as const;
+      assert.throws(() => fitted([map], [2], [1, 2, 3, 4]), refused("invalid-job", message));
+    }
+  });
+
+  const table = [
+    { name: "age", type: "number", shape: [] },
+    { name: "city", type: "category", shape: [], texts: ["Bonn", "Paris", "Rome"] },
+    { name: "words", type: "words", shape: [2], texts: ["a", "b"] },
+    { name: "size", type: "number", shape: [] },
+  ];
+
+  it("columns gives each column of a table its own, the others the rest, in the order of the file", () => {
+    const none = Number.NaN;
+    const transforms: readonly Transform[] = [
+      {
+        kind: "columns",
+        columns: {
+          city: [{ kind: "vocabulary" }, { kind: "one-hot" }],
+          words: [{ kind: "vocabulary" }],
+          age: [
+            { kind: "impute", with: "mean" },
+            { kind: "scale", factor: 10 },
+          ],
+        },
+        rest: [{ kind: "min-max" }],
+      },
+    ];
+    const rows = rowsOf([4, 0, 1, none, 100], [none, 2, 0, 1, 200, 2, 0, 0, none, 150]);
+    const fit = fitTransforms(transforms, [5], rows, "preprocess.features", table);
+    // city: others, Bonn, Rome.
+    assert.deepEqual(outputShape(fit), [7]);
+    assert.deepEqual(applied(fit, [none, 2, 1, none, 150, 1, 1, -1, 0, 250], 2), [
+      ...[30, 0, 0, 1, 2, 0, 0.5],
+      ...[10, 1, 0, 0, 0, 1, 1.5],
+    ]);
+    const stored: FittedTransforms = JSON.parse(JSON.stringify(fit));
+    assert.deepEqual(applied(stored, [7, 0, 0, 0, 100], 1), applied(fit, [7, 0, 0, 0, 100], 1));
+  });
+
+  it("one-hot of a category needs no vocabulary, and has a place for each category alone", () => {
+    const fit = fitTransforms([{ kind: "one-hot" }], [], rowsOf([0, 2]), "preprocess.label", [table[1]!]);
+    assert.deepEqual(outputShape(fit), [3]);
+    assert.deepEqual(applied(fit, [2, -1, Number.NaN], 3), [0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    assert.throws(
+      () => fitTransforms([{ kind: "one-hot", classes: 2 }], [], rowsOf([0]), "preprocess.label", [table[1]!]),
+      refused("invalid-job", /too small: the column has 3 categories/, /oneHot\(3\)/),
+    );
+  });
+
+  it("columns is refused for a name that the table has not, and for data without names", () => {
+    const columns = (name: string): Transform => ({ kind: "columns", columns: { [name]: [] }, rest: [] });
+    assert.throws(
+      () => fitTransforms([columns("citty")], [5], noRows, "preprocess.features", table),
+      refused(
+        "invalid-job",
+        /names "citty", and the data has no such feature; .*"age", "city", "words" and "size"/,
+        /"city"/,
+      ),
+    );
+    assert.throws(() => fitted([columns("age")], [2], [1, 2]), refused("invalid-job", /needs the columns of a table/));
   });
 });

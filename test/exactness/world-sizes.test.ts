@@ -9,6 +9,7 @@ import { ledgerOf } from "../../src/core/ledger.ts";
 import type { Progress } from "../../src/core/progress.ts";
 import type { JobRecord } from "../../src/core/records.ts";
 import { splitSamples } from "../../src/core/sampler.ts";
+import { splitRule } from "../../src/core/validation-split.ts";
 import type { ComputeInfo } from "../../src/ports/compute.ts";
 import type { Dataset } from "../../src/ports/dataset.ts";
 import type { StateSnapshot } from "../../src/ports/transport.ts";
@@ -280,7 +281,7 @@ test("one seed gives one result, another seed another, and no stray randomness g
 test("promise 5: what training reads is what the ledger says, through a stop and another number of workers", async () => {
   const dataset = points(103);
   const job = pointsJob({ validation: { fraction: 0.2 }, epochs: 2 });
-  const { training } = splitSamples(job.seed, dataset.length, job.validation);
+  const { training } = splitSamples(job.seed, dataset.length, { fraction: 0.2, take: "random" });
   const reads: number[][] = [];
   const watched: Dataset = {
     ...dataset,
@@ -293,7 +294,7 @@ test("promise 5: what training reads is what the ledger says, through a stop and
   const stopped = await train(job, watched, { ...options, workers: 2, stopAfterSteps: 7 });
   await train(job, watched, { ...options, workers: 3, from: stopped.snapshot });
   const rules = {
-    ...{ seed: job.seed, samples: dataset.length, validation: job.validation },
+    ...{ seed: job.seed, samples: dataset.length, validation: splitRule(job.validation) },
     batchSize: job.batchSize,
   };
   const lines = [1, 2].flatMap((epoch) => [...ledgerOf({ ...rules, shards: 4 }, epoch)]);

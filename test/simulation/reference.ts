@@ -9,6 +9,7 @@ import { encodeJson } from "../../src/core/json.ts";
 import { afterEpoch, afterStep, initialProgress, type Progress, rateOf, type Sums } from "../../src/core/progress.ts";
 import { RandomStream } from "../../src/core/random.ts";
 import { batchRange, epochOrder, shardRange, slice, stepsPerEpoch } from "../../src/core/sampler.ts";
+import { splitRule } from "../../src/core/validation-split.ts";
 import { isShort, roundTo } from "../../src/core/wire.ts";
 import { booksOf, gradientCount, type JobShape, TinyProgram, tinyData, tinyJob } from "./program.ts";
 
@@ -42,7 +43,11 @@ export function referenceOf(shape: JobShape): Reference {
   const perEpoch = stepsPerEpoch(shape.trainingSamples, shape.batchSize);
   const rules = {
     policy: job.checkpoint,
-    data: measuredOn(job.checkpoint.monitor, { data: data.digest, seed: job.seed, validation: job.validation }),
+    data: measuredOn(job.checkpoint.monitor, {
+      data: data.digest,
+      seed: job.seed,
+      validation: splitRule(job.validation),
+    }),
     learningRate: job.optimizer.learningRate,
     stepsPerEpoch: perEpoch,
     epochs: job.epochs,
@@ -80,7 +85,7 @@ export function referenceOf(shape: JobShape): Reference {
       const samples = batch.end - batch.begin;
       program.update(total.values, samples, { number: progress.step + 1, learningRate });
       progress = afterStep(progress, sumsOf(program, total, samples), {
-        ...{ seed: job.seed, validation: job.validation, batchSize: job.batchSize, shards },
+        ...{ seed: job.seed, validation: splitRule(job.validation), batchSize: job.batchSize, shards },
         ...{ samples: shape.trainingSamples + shape.validationSamples, data: data.digest },
       });
       note();

@@ -4,10 +4,10 @@ import type { Range } from "../../core/sampler.ts";
 
 /** A quoted cell, and one that is not: each with the separator after it, or at the line's end. */
 const cellPatterns = {
-  ",": [/^[^\S\uFEFF]*"((?:[^"]|"")*)"[^\S\uFEFF]*(?:,|$)/, /^([^",]*)(?:,|$)/],
-  ";": [/^[^\S\uFEFF]*"((?:[^"]|"")*)"[^\S\uFEFF]*(?:;|$)/, /^([^";]*)(?:;|$)/],
+  ",": [/^[^\S\uFEFF]*"([^"]*(?:""[^"]*)*)"[^\S\uFEFF]*(?:,|$)/, /^([^",]*)(?:,|$)/],
+  ";": [/^[^\S\uFEFF]*"([^"]*(?:""[^"]*)*)"[^\S\uFEFF]*(?:;|$)/, /^([^";]*)(?:;|$)/],
   // A tab is white space too, but ends the cell.
-  "\t": [/^[^\S\uFEFF\t]*"((?:[^"]|"")*)"[^\S\uFEFF\t]*(?:\t|$)/, /^([^"\t]*)(?:\t|$)/],
+  "\t": [/^[^\S\uFEFF\t]*"([^"]*(?:""[^"]*)*)"[^\S\uFEFF\t]*(?:\t|$)/, /^([^"\t]*)(?:\t|$)/],
 } as const satisfies Readonly<Record<Separator, readonly [RegExp, RegExp]>>;
 
 /** Cells of one line. Cells may be quoted; a quote inside quotes is doubled. `where` names the line in errors. */
@@ -25,7 +25,7 @@ export function splitRow(line: string, where: string, separator: Separator): str
         "invalid-data",
         `${where} has a quote that does not enclose a whole cell: ${shortened(rest)}.`,
         {
-          hint: "Quote whole cells, on one line, and double the quotes inside them.",
+          hint: "Quote whole cells, and double the quotes inside them.",
         },
       );
     }
@@ -33,6 +33,37 @@ export function splitRow(line: string, where: string, separator: Separator): str
     rest = rest.slice(match[0].length);
     if (!match[0].endsWith(separator)) return cells;
   }
+}
+
+/**
+ * Whether a line ends within a quoted cell, so that its record goes on in the next one.
+ * @param inQuotes whether it begins within one
+ */
+export function endsInQuotes(line: string, separator: Separator, inQuotes: boolean): boolean {
+  let at = 0;
+  let isQuoted = inQuotes;
+  for (;;) {
+    if (!isQuoted) {
+      while (at < line.length && line[at] !== separator && isBlank(line[at]!)) at++;
+      isQuoted = line[at] === '"';
+      if (isQuoted) at++;
+    }
+    if (isQuoted) {
+      at = closingQuote(line, at);
+      if (at < 0) return true;
+      isQuoted = false;
+    }
+    at = line.indexOf(separator, at);
+    if (at < 0) return false;
+    at++;
+  }
+}
+
+/** The quote that is not doubled, from here on; −1 where there is none. */
+function closingQuote(line: string, from: number): number {
+  let at = line.indexOf('"', from);
+  while (at >= 0 && line[at + 1] === '"') at = line.indexOf('"', at + 2);
+  return at;
 }
 
 /** White space, but for the byte-order mark, which JavaScript counts as such. */

@@ -1,29 +1,40 @@
-/** Numbers in cells, separated by commas or other characters, under a header row, as one array of features and one of labels. */
+/** Cells separated by commas or other characters, under a header row, as one array of features and one of labels. */
 import { createHash } from "node:crypto";
+import { type Dictionaries, kindOf } from "../../core/columns.ts";
 import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
-import type { CsvSource } from "../../core/job.ts";
+import type { CsvSource, Separator } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
-import type { DescribedDataset } from "../../ports/dataset.ts";
+import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
 import { rowsOf } from "./array-dataset.ts";
-import { byteLines, place, textOf } from "./byte-lines.ts";
+import { place, textOf } from "./byte-lines.ts";
+import { ColumnReader } from "./column-reader.ts";
 import { cellNumber, isBlank, readShortNumbers, splitRow } from "./csv-row.ts";
+import { Dictionary } from "./dictionary.ts";
 import { locate, readDataFile } from "./read-file.ts";
+import { type ByteRecord, byteRecords } from "./records.ts";
 
-export async function openCsv(source: CsvSource, baseDirectory: string): Promise<DescribedDataset> {
+export async function openCsv(
+  source: CsvSource,
+  baseDirectory: string,
+  options: OpenOptions = {},
+): Promise<DescribedDataset> {
   const file = locate(source.path, baseDirectory);
-  const bytes = await readDataFile(file);
-  const { width, names, features, label } = readTable(file, bytes, source);
-  const { separator } = source;
-  const settings = JSON.stringify({ kind: "csv", label: source.label, separator });
+  return decodeCsv(file, await readDataFile(file), source, options);
+}
+
+export function decodeCsv(file: string, bytes: Buffer, source: CsvSource, options: OpenOptions = {}): DescribedDataset {
+  const { width, columns, features, label, groups } = readTable(file, bytes, source, options);
+  const shape = columns.features.length === 1 ? columns.features[0]!.shape : [];
   return {
     length: label.length,
-    digest: `sha256:${createHash("sha256").update(`${settings}\n`).update(bytes).digest("hex")}`,
-    features: { shape: [width] },
+    digest: digestOf(source, options, bytes),
+    features: { shape: shape.length > 0 ? shape : [width] },
     label: { shape: [] },
     files: [file],
-    columns: { features: names.map(numberColumn), label: numberColumn(source.label) },
+    columns,
+    ...(groups === null ? {} : { groups }),
     read: (indices) => ({
       count: indices.length,
       features: rowsOf(features, width, label.length, indices),
@@ -32,87 +43,216 @@ export async function openCsv(source: CsvSource, baseDirectory: string): Promise
   };
 }
 
-function numberColumn(name: string): DataColumn {
-  return { name, type: "number", shape: [] };
+/** What of the options is not said counts as it did when there were none of them. */
+function digestOf(
+  { label, separator, columns, missing, ignore }: CsvSource,
+  options: OpenOptions,
+  bytes: Buffer,
+): string {
+  const { group, dictionaries } = options;
+  const settings = JSON.stringify({ kind: "csv", label, separator, columns, missing, ignore, group, dictionaries });
+  return `sha256:${createHash("sha256").update(`${settings}\n`).update(bytes).digest("hex")}`;
 }
 
 interface Table {
-  /** Number of feature columns. */
+  /** Numbers in a sample's features. */
   readonly width: number;
-  readonly names: readonly string[];
+  readonly columns: { readonly features: readonly DataColumn[]; readonly label: DataColumn };
   readonly features: Float32Array;
   readonly label: Float32Array;
+  readonly groups: Uint32Array | null;
 }
 
-function readTable(file: string, bytes: Buffer, { label: labelColumn, separator = "," }: CsvSource): Table {
-  const lines = byteLines(bytes);
-  if (lines.length === 0) {
-    throw new LockstepError(
-      "invalid-data",
-      `The data file ${file} is empty; expected a header row and rows of numbers.`,
-    );
+function readTable(file: string, bytes: Buffer, source: CsvSource, { dictionaries, group }: OpenOptions): Table {
+  const { separator = "," } = source;
+  const records = byteRecords(bytes, separator);
+  if (records.length === 0) {
+    throw new LockstepError("invalid-data", `The data file ${file} is empty; expected a header row and rows of data.`);
   }
-  const columns = splitRow(textOf(bytes, lines[0]!), place(file, 0), separator);
-  const labelAt = findLabel(file, columns, labelColumn);
-  const count = lines.length - 1;
+  const header = splitRow(textOf(bytes, records[0]!), place(file, 0), separator);
+  const plan = planOf(file, header, source, dictionaries ?? null);
+  const groupAt = group === undefined ? null : columnAt(file, header, group, "which validation.column names");
+  const count = records.length - 1;
   if (count === 0) {
     throw new LockstepError("invalid-data", `The data file ${file} has a header row, but no rows of data.`);
   }
-  const width = columns.length - 1;
-  const features = new Float32Array(count * width);
-  const label = new Float32Array(count);
-  const numbers = new Float32Array(columns.length);
+  const width = plan.features.reduce((sum, { reader }) => sum + reader.width, 0);
+  const table = { width, features: roomFor(file, count, width), label: new Float32Array(count) };
+  const groups = groupAt === null ? null : new Dictionary(null);
+  const groupOf = new Uint32Array(groups === null ? 0 : count);
+  const rows: RowReader = { file, bytes, header, separator, plan, ...table, numbers: new Float32Array(header.length) };
   for (let row = 0; row < count; row++) {
-    const line = lines[row + 1]!;
-    if (!readShortNumbers(bytes, line, numbers, separator)) {
-      const cells = splitRow(textOf(bytes, line), place(file, row + 1), separator);
-      if (cells.length !== columns.length) {
-        throw ragged(file, row + 1, textOf(bytes, line), cells.length, columns.length);
-      }
-      for (let column = 0; column < cells.length; column++) {
-        const value = cellNumber(cells[column]!);
-        if (value === null) throw notANumber(place(file, row + 1), columns[column]!, cells[column]!);
-        numbers[column] = value;
-      }
-    }
-    label[row] = numbers[labelAt]!;
-    features.set(numbers.subarray(0, labelAt), row * width);
-    features.set(numbers.subarray(labelAt + 1), row * width + labelAt);
+    const record = records[row + 1]!;
+    if (groupAt === null && plan.isPlain && readPlainRow(rows, record, row)) continue;
+    const cells = readRow(rows, record, row);
+    if (groups !== null) groupOf[row] = groups.codeOf(cells[groupAt!]!);
   }
-  return { width, names: columns.toSpliced(labelAt, 1), features, label };
+  const final = groups?.finish().final ?? null;
+  let begin = 0;
+  const features = plan.features.map(({ reader }) => {
+    begin += reader.width;
+    return reader.finish(table.features, begin - reader.width, width);
+  });
+  return {
+    ...table,
+    columns: { features, label: plan.label.reader.finish(table.label, 0, 1) },
+    groups: final === null ? null : groupOf.map((code) => final[code]!),
+  };
 }
 
-function findLabel(file: string, columns: readonly string[], label: string): number {
-  const found = columns.indexOf(label);
-  if (found < 0) {
-    const names = columns.length > 12 ? [...columns.slice(0, 10), "…", columns.at(-1)!] : columns;
+/** What is larger than an array can be is refused with the file. */
+export function roomFor(file: string, count: number, width: number): Float32Array {
+  try {
+    return new Float32Array(count * width);
+  } catch (cause) {
     throw new LockstepError(
       "invalid-data",
-      `${file} has no column "${label}", which the job file names as the label; its columns are ${listed(names, "and")}.`,
-      { hint: missingLabelHint(columns, label) },
+      `${file} has ${count} samples of ${width} numbers, more than fit into memory.`,
+      {
+        hint: "Give the text columns a smaller length, or leave columns out.",
+        cause,
+      },
     );
   }
-  if (columns.indexOf(label, found + 1) >= 0) {
+}
+
+interface PlannedColumn {
+  /** In the header, from 0. */
+  readonly at: number;
+  readonly reader: ColumnReader;
+}
+
+interface Plan {
+  /** In the order of the file. */
+  readonly features: readonly PlannedColumn[];
+  readonly label: PlannedColumn;
+  /** Whether every column is a feature or the label, and a cell of digits a number. */
+  readonly isPlain: boolean;
+}
+
+interface RowReader {
+  readonly file: string;
+  readonly bytes: Buffer;
+  readonly header: readonly string[];
+  readonly separator: Separator;
+  readonly plan: Plan;
+  readonly width: number;
+  readonly features: Float32Array;
+  readonly label: Float32Array;
+  /** Room for a row. */
+  readonly numbers: Float32Array;
+}
+
+/** Of nothing but short whole numbers; false where something else is in the row. */
+function readPlainRow(
+  { bytes, separator, plan, width, features, label, numbers }: RowReader,
+  record: ByteRecord,
+  row: number,
+): boolean {
+  if (!readShortNumbers(bytes, record, numbers, separator)) return false;
+  const { at } = plan.label;
+  label[row] = numbers[at]!;
+  features.set(numbers.subarray(0, at), row * width);
+  features.set(numbers.subarray(at + 1), row * width + at);
+  return true;
+}
+
+/** Gives the row's cells. */
+function readRow(
+  { file, bytes, header, separator, plan, width, features, label }: RowReader,
+  record: ByteRecord,
+  row: number,
+): readonly string[] {
+  const text = textOf(bytes, record);
+  const where = () => place(file, record.line);
+  const cells = splitRow(text, where(), separator);
+  if (cells.length !== header.length) throw ragged(file, record.line, text, cells.length, header.length);
+  plan.label.reader.readText(cells[plan.label.at]!, label, row, where);
+  let at = row * width;
+  for (const { at: column, reader } of plan.features) {
+    reader.readText(cells[column]!, features, at, where);
+    at += reader.width;
+  }
+  return cells;
+}
+
+function planOf(file: string, header: readonly string[], source: CsvSource, known: Dictionaries | null): Plan {
+  const { label, ignore = [], columns = {}, missing = null } = source;
+  const labelAt = findLabel(file, header, label);
+  const ignored = ignore.map((name) => columnAt(file, header, name, "which ignore names"));
+  for (const name of Object.keys(columns)) columnAt(file, header, name, "of which columns says what it is");
+  const planned = (at: number, isLabel: boolean): PlannedColumn => {
+    const name = header[at]!;
+    const kind = kindOf(source, name);
+    const texts = known !== null && Object.hasOwn(known, name) ? known[name]! : null;
+    return { at, reader: new ColumnReader({ name, kind, missing, known: texts, isLabel }) };
+  };
+  const features = header.flatMap((_, at) => (at === labelAt || ignored.includes(at) ? [] : [planned(at, false)]));
+  if (features.length === 0) {
+    throw new LockstepError(
+      "invalid-data",
+      `${file} has no other column than the label "${label}"${ignored.length > 0 ? " and those to ignore" : ""}; expected features.`,
+    );
+  }
+  const isPlain =
+    ignored.length === 0 &&
+    Object.keys(columns).length === 0 &&
+    (missing ?? []).every((text) => cellNumber(text) === null);
+  return { features, label: planned(labelAt, true), isPlain };
+}
+
+/** The one column with this name. */
+function columnAt(file: string, header: readonly string[], name: string, why: string): number {
+  const at = header.indexOf(name);
+  if (at < 0) throw noColumn(file, header, name, why, nearestHint(header, name));
+  if (header.indexOf(name, at + 1) >= 0) {
+    throw new LockstepError("invalid-data", `${file} has more than one column "${name}", ${why}.`, {
+      hint: "Give each its own name.",
+    });
+  }
+  return at;
+}
+
+function noColumn(
+  file: string,
+  header: readonly string[],
+  name: string,
+  why: string,
+  hint: string | null,
+): LockstepError {
+  const names = header.length > 12 ? [...header.slice(0, 10), "…", header.at(-1)!] : header;
+  return new LockstepError(
+    "invalid-data",
+    `${file} has no column "${name}", ${why}; its columns are ${listed(names, "and")}.`,
+    hint === null ? {} : { hint },
+  );
+}
+
+function nearestHint(header: readonly string[], name: string): string | null {
+  const meant = nearestName(name, header);
+  return meant === null ? null : `Did you mean "${meant}"?`;
+}
+
+function findLabel(file: string, header: readonly string[], label: string): number {
+  const found = header.indexOf(label);
+  if (found < 0) {
+    throw noColumn(file, header, label, "which the job file names as the label", missingLabelHint(header, label));
+  }
+  if (header.indexOf(label, found + 1) >= 0) {
     throw new LockstepError("invalid-data", `${file} has more than one column "${label}", the label.`, {
       hint: "Give each its own name.",
     });
   }
-  if (columns.length === 1) {
-    throw new LockstepError(
-      "invalid-data",
-      `${file} has no other column than the label "${label}"; expected features.`,
-    );
-  }
   return found;
 }
 
-function missingLabelHint(columns: readonly string[], label: string): string {
-  const meant = nearestName(label, columns);
-  if (meant !== null) return `Did you mean "${meant}"?`;
-  if (columns.every((column) => cellNumber(column) !== null)) {
+function missingLabelHint(header: readonly string[], label: string): string {
+  const meant = nearestHint(header, label);
+  if (meant !== null) return meant;
+  if (header.every((column) => cellNumber(column) !== null)) {
     return "The first line looks like data: put a header row with the columns' names before it.";
   }
-  const separator = columns.length === 1 ? /[,;\t|]/.exec(columns[0]!)?.[0] : undefined;
+  const separator = header.length === 1 ? /[,;\t|]/.exec(header[0]!)?.[0] : undefined;
   if (separator !== undefined) {
     const what = JSON.stringify(separator);
     const canSay = separator === "|" ? "separate them by commas" : `say so: csv(path, { label, separator: ${what} })`;
@@ -128,21 +268,4 @@ export function ragged(file: string, lineIndex: number, line: string, cells: num
     "invalid-data",
     `${where} has ${cells} ${cells === 1 ? "cell" : "cells"}; expected ${columns}, as in the header.`,
   );
-}
-
-export function notANumber(where: string, column: string, cell: string): LockstepError {
-  if (isBlank(cell)) {
-    return new LockstepError("invalid-data", `${where}, column "${column}" is empty; expected a number.`, {
-      hint: "Fill in missing values, or leave out such rows, before training.",
-    });
-  }
-  if (cell.includes("\uFEFF")) {
-    return new LockstepError("invalid-data", `${where}, column "${column}" has a byte-order mark; expected a number.`, {
-      hint: "It marks the beginning of a file: take it out where files were joined.",
-    });
-  }
-  const shown = JSON.stringify(cell.length > 40 ? `${cell.slice(0, 40)}…` : cell);
-  return new LockstepError("invalid-data", `${where}, column "${column}" is ${shown}; expected a finite number.`, {
-    hint: "Replace texts by numbers, as 0, 1, 2 for three categories.",
-  });
 }

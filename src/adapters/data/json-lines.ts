@@ -1,48 +1,85 @@
-/** JSON lines: an object a line, whose named fields are numbers, booleans, or lists of numbers of one shape. */
+/** JSON lines: an object a line, whose named fields are numbers, booleans, lists of numbers of one shape, categories or texts. */
 import { createHash } from "node:crypto";
+import { type Dictionaries, kindOf } from "../../core/columns.ts";
 import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { JsonLinesSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
 import { sizeOf } from "../../core/transforms.ts";
-import type { DescribedDataset } from "../../ports/dataset.ts";
+import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
 import { rowsOf } from "./array-dataset.ts";
 import { byteLines, place, textOf } from "./byte-lines.ts";
+import { ColumnReader } from "./column-reader.ts";
+import { roomFor } from "./csv.ts";
 import { isBlank } from "./csv-row.ts";
+import { Dictionary } from "./dictionary.ts";
 import { locate, readDataFile } from "./read-file.ts";
 
 /** Lists in lists, at most; what is deeper is no sample. */
 const maximumDimensions = 8;
 
+interface Field {
+  readonly name: string;
+  /** Of one sample's value. */
+  readonly shape: readonly number[];
+  /** Null for a list of numbers. */
+  readonly reader: ColumnReader | null;
+}
+
 interface Column {
-  readonly names: readonly string[];
-  /** Of each field's value in the first line. */
-  readonly shapes: readonly (readonly number[])[];
+  readonly fields: readonly Field[];
   /** Of all of them together. */
   readonly width: number;
   readonly values: Float32Array;
 }
 
-export async function openJsonLines(source: JsonLinesSource, baseDirectory: string): Promise<DescribedDataset> {
+export async function openJsonLines(
+  source: JsonLinesSource,
+  baseDirectory: string,
+  options: OpenOptions = {},
+): Promise<DescribedDataset> {
   const file = locate(source.path, baseDirectory);
-  return decodeJsonLines(file, await readDataFile(file), source);
+  return decodeJsonLines(file, await readDataFile(file), source, options);
 }
 
-export function decodeJsonLines(file: string, bytes: Buffer, source: JsonLinesSource): DescribedDataset {
+export function decodeJsonLines(
+  file: string,
+  bytes: Buffer,
+  source: JsonLinesSource,
+  { dictionaries, group }: OpenOptions = {},
+): DescribedDataset {
   const lines = byteLines(bytes);
   if (lines.length === 0) {
     throw new LockstepError("invalid-data", `The data file ${file} is empty; expected a JSON object in each line.`);
   }
   const objectIn = (line: number) => parsedObject(textOf(bytes, lines[line]!), place(file, line));
   const first = objectIn(0);
-  // A number takes two bytes at least, so more than this are never read; what is wrong with the file is found before.
-  const open = (names: readonly string[]) => openColumn(first, names, place(file, 0), lines.length, bytes.length);
-  const [features, label] = [open(source.features), open([source.label])];
+  const open = (names: readonly string[], isLabel: boolean) => {
+    const fields = fieldsFor(source, names, isLabel, dictionaries ?? {}, first, place(file, 0));
+    const width = fields.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+    const isRead = fields.every(({ reader }) => reader === null || reader.kind === "number");
+    // A number takes two bytes at least, so more than this are never read; what is wrong with the file is found before.
+    const room =
+      isRead && !fields.some(({ reader }) => reader?.mayBeMissing)
+        ? Math.min(lines.length * width, bytes.length)
+        : null;
+    return { fields, width, values: room === null ? roomFor(file, lines.length, width) : new Float32Array(room) };
+  };
+  const [features, label] = [open(source.features, false), open([source.label], true)];
+  const groups = group === undefined ? null : new Dictionary(null);
+  const groupOf = new Uint32Array(groups === null ? 0 : lines.length);
   for (let line = 0; line < lines.length; line++) {
     const object = line === 0 ? first : objectIn(line);
-    for (const column of [features, label]) readRow(object, column, line, place(file, line));
+    for (const { fields, width, values } of [features, label]) {
+      readFields(object, fields, values, line * width, () => place(file, line));
+    }
+    if (groups !== null) groupOf[line] = groups.codeOf(groupText(object, group!, place(file, line)));
   }
-  const settings = JSON.stringify({ kind: source.kind, features: source.features, label: source.label });
+  const { kind, columns, missing } = source;
+  const settings = JSON.stringify({
+    ...{ kind, features: source.features, label: source.label, columns, missing, group, dictionaries },
+  });
+  const final = groups?.finish().final ?? null;
   return {
     length: lines.length,
     digest: `sha256:${createHash("sha256").update(`${settings}\n`).update(bytes).digest("hex")}`,
@@ -50,6 +87,7 @@ export function decodeJsonLines(file: string, bytes: Buffer, source: JsonLinesSo
     label: { shape: shapeOf(label, []) },
     files: [file],
     columns: { features: columnsOf(features), label: columnsOf(label)[0]! }, // the label is one field
+    ...(final === null ? {} : { groups: groupOf.map((code) => final[code]!) }),
     read: (indices) => ({
       count: indices.length,
       features: rowsOf(features.values, features.width, lines.length, indices),
@@ -58,20 +96,88 @@ export function decodeJsonLines(file: string, bytes: Buffer, source: JsonLinesSo
   };
 }
 
-function columnsOf({ names, shapes }: Column): readonly DataColumn[] {
-  return names.map((name, i) => ({ name, type: "number", shape: shapes[i]! }));
+function columnsOf({ fields, width, values }: Column): readonly DataColumn[] {
+  let begin = 0;
+  return fields.map(({ name, shape, reader }) => {
+    begin += sizeOf(shape);
+    return reader?.finish(values, begin - sizeOf(shape), width) ?? { name, type: "number", shape };
+  });
 }
 
 /** A single list keeps its shape. */
-function shapeOf({ shapes }: Column, otherwise: readonly number[]): readonly number[] {
-  const [shape = []] = shapes;
-  return shapes.length === 1 && shape.length > 0 ? shape : otherwise;
+function shapeOf({ fields }: Pick<Column, "fields">, otherwise: readonly number[]): readonly number[] {
+  const [{ shape } = { shape: [] }] = fields;
+  return fields.length === 1 && shape.length > 0 ? shape : otherwise;
 }
 
-function openColumn(object: object, names: readonly string[], where: string, count: number, most: number): Column {
-  const shapes = names.map((name) => shapeIn(fieldOf(object, name, where), `${where}, "${name}"`));
-  const width = shapes.reduce((sum, shape) => sum + sizeOf(shape), 0);
-  return { names, shapes, width, values: new Float32Array(Math.min(count * width, most)) };
+/** What fields hold: as the job file says, or, of numbers, as the first line has them, where one may be missing that is no list. */
+function fieldsFor(
+  source: JsonLinesSource,
+  names: readonly string[],
+  isLabel: boolean,
+  known: Dictionaries,
+  first: object,
+  where: string,
+): readonly Field[] {
+  return names.map((name) => {
+    const kind = kindOf(source, name);
+    const missing = source.missing ?? null;
+    const value = Object.hasOwn(first, name) || missing === null || isLabel ? fieldOf(first, name, where) : null;
+    const shape = kind === "number" ? shapeIn(value, `${where}, "${name}"`) : [];
+    if (shape.length > 0) return { name, shape, reader: null };
+    const texts = Object.hasOwn(known, name) ? known[name]! : null;
+    const reader = new ColumnReader({ name, kind, missing, known: texts, isLabel });
+    return { name, shape: reader.shape, reader };
+  });
+}
+
+function readFields(
+  object: object,
+  fields: readonly Field[],
+  values: Float32Array,
+  begin: number,
+  where: () => string,
+): void {
+  let at = begin;
+  for (const { name, shape, reader } of fields) {
+    const isThere = Object.hasOwn(object, name);
+    const value: unknown = isThere || !reader?.mayBeMissing ? fieldOf(object, name, where()) : null;
+    at =
+      reader === null
+        ? put(value, shape, 0, values, at, `${where()}, "${name}"`)
+        : readOne(value, reader, values, at, where);
+  }
+}
+
+/** Texts as they are; of a category, numbers and booleans by their JSON. */
+function readOne(value: unknown, reader: ColumnReader, values: Float32Array, at: number, where: () => string): number {
+  const { name, kind, width } = reader;
+  const here = () => `${where()}, "${name}"`;
+  if (value === null && reader.mayBeMissing) reader.readMissing(values, at, here);
+  else if (kind === "number") {
+    if (typeof value === "string" && reader.isMissing(value)) reader.readMissing(values, at, here);
+    else values[at] = numberOf(value, here(), name);
+  } else if (typeof value === "string") reader.readText(value, values, at, where);
+  else if (kind === "category" && (typeof value === "number" || typeof value === "boolean")) {
+    reader.readText(String(value), values, at, where);
+  } else {
+    throw new LockstepError("invalid-data", `${here()} is ${shortened(value)}; expected a text.`, {
+      hint:
+        value === null
+          ? 'Say that values may be missing, missing: [""], or leave such samples out.'
+          : "A category is a text, a number, true or false; a column of words or characters is a text.",
+    });
+  }
+  return at + width;
+}
+
+function groupText(object: object, name: string, where: string): string {
+  const value = fieldOf(object, name, where);
+  if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") return String(value);
+  throw new LockstepError(
+    "invalid-data",
+    `${where}, "${name}" is ${shortened(value)}; expected a text or number, by which validation.column groups.`,
+  );
 }
 
 /** By the first value of each list; whether the others are like it, `put` finds. */
@@ -86,13 +192,6 @@ function shapeIn(value: unknown, where: string): readonly number[] {
   return shape;
 }
 
-function readRow(object: object, { names, shapes, width, values }: Column, line: number, where: string): void {
-  let at = line * width;
-  for (const [i, name] of names.entries()) {
-    at = put(fieldOf(object, name, where), shapes[i]!, 0, values, at, `${where}, "${name}"`);
-  }
-}
-
 /** Writes a value of this shape and returns where the next one goes. */
 function put(
   value: unknown,
@@ -103,7 +202,7 @@ function put(
   where: string,
 ): number {
   if (axis === shape.length) {
-    values[at] = numberOf(value, where);
+    values[at] = numberOf(value, where, null);
     return at + 1;
   }
   if (!Array.isArray(value) || value.length !== shape[axis]) {
@@ -118,27 +217,31 @@ function put(
   return next;
 }
 
-function numberOf(value: unknown, where: string): number {
+/** `name`: the field's, where it is a number by itself. */
+function numberOf(value: unknown, where: string, name: string | null): number {
   const number =
     typeof value === "boolean" ? Number(value) : typeof value === "number" ? Math.fround(value) : Number.NaN;
   if (Number.isFinite(number)) return number;
-  const isMissing = value === null;
   throw new LockstepError("invalid-data", `${where} is ${shortened(value)}; expected a finite number.`, {
-    hint: isMissing
-      ? "Fill in missing values, or leave out such samples, before training."
-      : "Replace texts by numbers, as 0, 1, 2 for three categories; a list must be one in every line.",
+    hint:
+      value === null
+        ? 'Leave out such samples; or fill in missing values, by preprocess: { features: impute("median") }.'
+        : typeof value === "string" && name !== null
+          ? `If the field holds texts, say so: columns: { ${JSON.stringify(name)}: "category" }.`
+          : "All values of a field are numbers, or lists of one shape.",
   });
 }
 
-/** The numbers of some fields, one after the other, whatever their shape. Throws "invalid-data" where one is missing or no number. */
-export function fieldNumbers(object: object, names: readonly string[], where: string): number[] {
-  return names.flatMap((name) => {
-    const value = fieldOf(object, name, where);
-    const shape = shapeIn(value, `${where}, "${name}"`);
-    const numbers = new Float32Array(sizeOf(shape));
-    put(value, shape, 0, numbers, 0, `${where}, "${name}"`);
-    return Array.from(numbers);
-  });
+/** Reads the features of single objects in the same way, for a model that is used. `known`: the training data's dictionaries. */
+export function featuresReader(source: JsonLinesSource, known: Dictionaries) {
+  return (object: object, width: number, into: Float32Array, where: string): void => {
+    const fields = fieldsFor(source, source.features, false, known, object, where);
+    const has = fields.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+    if (has !== width) {
+      throw new LockstepError("invalid-data", `${where} has ${has} values; the model takes ${width}.`);
+    }
+    readFields(object, fields, into, 0, () => where);
+  };
 }
 
 function fieldOf(object: object, name: string, where: string): unknown {

@@ -8,6 +8,7 @@ export interface Line {
   readonly text: string;
   /** From 1. */
   readonly number: number;
+  readonly end: "\n" | "\r\n";
 }
 
 const chunkSizeBytes = 256 * 1024;
@@ -33,7 +34,9 @@ export async function* linesOf(file: string): AsyncGenerator<Line> {
       const pieces = (rest + decoder.decode(buffer.subarray(0, bytesRead), { stream: !isEnd })).split("\n");
       rest = isEnd ? "" : pieces.pop()!;
       for (const piece of pieces) {
-        const line = { text: piece.endsWith("\r") ? piece.slice(0, -1) : piece, number: ++number };
+        const isWindows = piece.endsWith("\r");
+        const text = isWindows ? piece.slice(0, -1) : piece;
+        const line: Line = { text, number: ++number, end: isWindows ? "\r\n" : "\n" };
         if (isBlank(line.text)) {
           blank.push(line);
           continue;

@@ -1,6 +1,6 @@
 import { unreachable } from "../../core/errors.ts";
 import type { DataSource } from "../../core/job.ts";
-import type { DescribedDataset } from "../../ports/dataset.ts";
+import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
 import { openCsv } from "./csv.ts";
 import { expandPaths } from "./expand-paths.ts";
 import { openIdx } from "./idx.ts";
@@ -14,11 +14,6 @@ import { openText } from "./text.ts";
 /** What the numbers of one set of samples may take of a process's memory, unless it is told otherwise. */
 export const defaultMemoryBytes = 2 ** 31;
 
-export interface OpenOptions {
-  /** What takes more is read from disk when a step needs it. Decides no bits. */
-  readonly memoryBytes?: number;
-}
-
 /**
  * Reads a job's data into memory. Relative paths start at `baseDirectory`. Everything wrong with the files is an
  * "invalid-data" error that names the file and the place in it.
@@ -26,11 +21,11 @@ export interface OpenOptions {
 export async function openDataset(
   source: DataSource,
   baseDirectory: string,
-  { memoryBytes = defaultMemoryBytes }: OpenOptions = {},
+  options: OpenOptions = {},
 ): Promise<DescribedDataset> {
   switch (source.kind) {
     case "csv":
-      return openCsv(source, baseDirectory);
+      return openCsv(source, baseDirectory, options);
     case "text":
       return openText(source, baseDirectory);
     case "idx":
@@ -40,13 +35,13 @@ export async function openDataset(
     case "npz":
       return openNpz(source, baseDirectory);
     case "json-lines":
-      return openJsonLines(source, baseDirectory);
+      return openJsonLines(source, baseDirectory, options);
     case "dataset":
       return openOwnSamples(source);
     case "parquet":
     case "arrow":
     case "tfrecord":
-      return openTable(source, await expandPaths([source.path], baseDirectory), memoryBytes);
+      return openTable(source, await expandPaths([source.path], baseDirectory), options.memoryBytes ?? defaultMemoryBytes);
     default:
       return unreachable(source);
   }

@@ -1,15 +1,18 @@
 /** Rows of raw feature values from a file, a piece at a time, for a model that is used and not trained. */
 import { extname } from "node:path";
+import { type Dictionaries, kindOf, type TableColumns } from "../../core/columns.ts";
 import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
-import type { DataSource } from "../../core/job.ts";
+import type { DataSource, Separator } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
 import { place } from "./byte-lines.ts";
-import { notANumber, ragged } from "./csv.ts";
+import { ColumnReader } from "./column-reader.ts";
+import { ragged } from "./csv.ts";
 import { cellNumber, splitRow } from "./csv-row.ts";
-import { fieldNumbers } from "./json-lines.ts";
+import { featuresReader } from "./json-lines.ts";
 import { linesOf } from "./lines.ts";
 import { locate } from "./read-file.ts";
+import { recordsOf } from "./records.ts";
 
 export interface Rows {
   readonly count: number;
@@ -23,6 +26,8 @@ export interface ExpectedRows {
   readonly width: number;
   /** The features' names in the order of training; null where nobody knows them. */
   readonly names: readonly string[] | null;
+  /** Of the training data. */
+  readonly dictionaries: Dictionaries;
 }
 
 const jsonExtensions = [".jsonl", ".ndjson", ".json"];
@@ -37,14 +42,17 @@ export async function featureNames(
   width: number,
   baseDirectory: string,
 ): Promise<readonly string[] | null> {
-  if (source.kind === "json-lines") return source.features.length === width ? source.features : null;
+  const values = (names: readonly string[]) =>
+    names.reduce((sum, name) => sum + widthOf(source as TableColumns, name), 0);
+  if (source.kind === "json-lines") return values(source.features) === width ? source.features : null;
   if (source.kind !== "csv") return null;
   try {
-    for await (const { text, number } of linesOf(locate(source.path, baseDirectory))) {
-      const names = splitRow(text, place(source.path, number - 1), source.separator ?? ",").filter(
-        (name) => name !== source.label,
+    const { label, ignore = [], separator = "," } = source;
+    for await (const { text, number } of recordsOf(locate(source.path, baseDirectory), separator)) {
+      const names = splitRow(text, place(source.path, number - 1), separator).filter(
+        (name) => name !== label && !ignore.includes(name),
       );
-      return names.length === width && new Set(names).size === width ? names : null;
+      return values(names) === width && new Set(names).size === names.length ? names : null;
     }
   } catch (error) {
     if (!(error instanceof LockstepError)) throw error;
@@ -71,7 +79,8 @@ export async function* readRows(
   let parse: RowParser | null = isJsonLines(file) ? jsonParser(expected) : null;
   let values = new Float32Array(size * expected.width);
   let count = 0;
-  for await (const { text, number } of linesOf(file)) {
+  const separator = separatorOf(expected.source);
+  for await (const { text, number } of isJsonLines(file) ? linesOf(file) : recordsOf(file, separator)) {
     if (parse === null) {
       parse = csvParser(file, text, expected, onUnused);
       continue;
@@ -91,35 +100,58 @@ export async function* readRows(
   if (count > 0) yield { count, values: values.subarray(0, count * expected.width) };
 }
 
+function separatorOf(source: DataSource): Separator {
+  return (source.kind === "csv" ? source.separator : undefined) ?? ",";
+}
+
+function widthOf(source: TableColumns, name: string): number {
+  const kind = kindOf(source, name);
+  return typeof kind === "object" ? kind.length : 1;
+}
+
+/** As the training data's columns are read. */
+function readerOf(source: DataSource, name: string, dictionaries: Dictionaries): ColumnReader {
+  const table: TableColumns = source.kind === "csv" || source.kind === "json-lines" ? source : {};
+  const kind = kindOf(table, name);
+  const known = Object.hasOwn(dictionaries, name) ? dictionaries[name]! : [];
+  return new ColumnReader({ name, kind, missing: table.missing ?? null, known, isLabel: false });
+}
+
 /** Writes one line's values into `row`. `index`: of the line, from 0. */
 type RowParser = (line: string, file: string, index: number, row: Float32Array) => void;
 
 function csvParser(
   file: string,
   header: string,
-  { source, width, names }: ExpectedRows,
+  { source, width, names, dictionaries }: ExpectedRows,
   onUnused: (columns: readonly string[]) => void,
 ): RowParser {
-  const separator = (source.kind === "csv" ? source.separator : undefined) ?? ",";
+  const separator = separatorOf(source);
   const columns = splitRow(header, place(file, 0), separator);
   const label = source.kind === "csv" || source.kind === "json-lines" ? source.label : null;
-  const others = columns.flatMap((name, at) => (name === label ? [] : [at]));
+  const ignored: readonly string[] = source.kind === "csv" ? (source.ignore ?? []) : [];
+  const others = columns.flatMap((name, at) => (name === label || ignored.includes(name) ? [] : [at]));
   const order = names === null ? inOrder() : names.map((name) => byName(name));
+  const readers = order.map((at) => readerOf(source, columns[at]!, dictionaries));
+  const has = readers.reduce((sum, reader) => sum + reader.width, 0);
+  if (has !== width) {
+    throw new LockstepError("invalid-data", `${file} has ${has} values a row; the model takes ${width}.`);
+  }
   const unused = others.filter((at) => !order.includes(at)).map((at) => columns[at]!);
   if (unused.length > 0) onUnused(unused);
   return (line, file, index, row) => {
-    const cells = splitRow(line, place(file, index), separator);
+    const where = () => place(file, index);
+    const cells = splitRow(line, where(), separator);
     if (cells.length !== columns.length) throw ragged(file, index, line, cells.length, columns.length);
-    for (let i = 0; i < width; i++) {
-      const cell = cells[order[i]!]!;
-      const value = cellNumber(cell);
-      if (value === null) throw notANumber(place(file, index), columns[order[i]!]!, cell);
-      row[i] = value;
+    let begin = 0;
+    for (const [i, reader] of readers.entries()) {
+      reader.readText(cells[order[i]!]!, row, begin, where);
+      begin += reader.width;
     }
   };
 
   function inOrder(): readonly number[] {
-    if (others.length === width) return others;
+    if (others.reduce((sum, at) => sum + widthOf(source as TableColumns, columns[at]!), 0) === width) return others;
     throw new LockstepError(
       "invalid-data",
       `${file} has ${others.length} columns${label === null ? "" : ` beside the label "${label}"`}; the model takes ${width}.`,
@@ -146,7 +178,9 @@ function csvParser(
   }
 }
 
-function jsonParser({ source, width, names }: ExpectedRows): RowParser {
+function jsonParser({ source, width, names, dictionaries }: ExpectedRows): RowParser {
+  const readFeatures = source.kind === "json-lines" ? featuresReader(source, dictionaries) : null;
+  const readers = names?.map((name) => readerOf(source, name, dictionaries)) ?? null;
   return (line, file, index, row) => {
     const where = place(file, index);
     const value = parsed(line, where);
@@ -167,15 +201,23 @@ function jsonParser({ source, width, names }: ExpectedRows): RowParser {
   }
 
   function takeList(list: readonly unknown[], where: string, row: Float32Array): void {
-    if (list.length !== width) {
-      throw new LockstepError("invalid-data", `${where} has ${list.length} values; the model takes ${width}.`);
+    const wanted = readers?.length ?? width;
+    if (list.length !== wanted) {
+      throw new LockstepError("invalid-data", `${where} has ${list.length} values; the model takes ${wanted}.`);
     }
-    for (let i = 0; i < width; i++) row[i] = number(list[i], `${where}, value ${i + 1}`);
+    let begin = 0;
+    for (const [i, value] of list.entries()) {
+      const place = `${where}, value ${i + 1}`;
+      const reader = readers?.[i];
+      if (reader === undefined) row[i] = number(value, place);
+      else readValue(value, reader, row, begin, where, place);
+      begin += reader?.width ?? 1;
+    }
   }
 
   function takeRecord(record: object, where: string, row: Float32Array): void {
-    if (source.kind === "json-lines") {
-      takeList(fieldNumbers(record, source.features, where), where, row);
+    if (readFeatures !== null) {
+      readFeatures(record, width, row, where);
       return;
     }
     if (names === null) {
@@ -187,16 +229,33 @@ function jsonParser({ source, width, names }: ExpectedRows): RowParser {
         },
       );
     }
+    let begin = 0;
     for (const [i, name] of names.entries()) {
+      const reader = readers![i]!; // one for each name
       if (!Object.hasOwn(record, name)) {
         const meant = nearestName(name, Object.keys(record));
         throw new LockstepError("invalid-data", `${where} has no "${name}", which the model was trained with.`, {
           ...(meant ? { hint: `Is "${meant}" meant?` } : {}),
         });
       }
-      row[i] = number(Reflect.get(record, name), `${where}, "${name}"`);
+      readValue(Reflect.get(record, name), reader, row, begin, where, `${where}, "${name}"`);
+      begin += reader.width;
     }
   }
+}
+
+function readValue(
+  value: unknown,
+  reader: ColumnReader,
+  row: Float32Array,
+  at: number,
+  where: string,
+  place: string,
+): void {
+  if (typeof value === "string" && reader.kind !== "number") reader.readText(value, row, at, () => where);
+  else if (value === null && reader.mayBeMissing) reader.readMissing(row, at, () => where);
+  else if (reader.kind === "number") row[at] = number(value, place);
+  else throw new LockstepError("invalid-data", `${place} is ${shortened(JSON.stringify(value))}; expected a text.`);
 }
 
 function parsed(line: string, where: string): unknown {

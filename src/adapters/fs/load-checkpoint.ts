@@ -3,8 +3,10 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { LockstepError } from "../../core/errors.ts";
+import type { DecodeLabel } from "../../core/job.ts";
 import { isPlainName, parseManifest } from "../../core/manifest.ts";
-import { applyTransforms, invertIndex, outputShape, type Preprocessing, sizeOf } from "../../core/transforms.ts";
+import { labelDecoder } from "../../core/prediction.ts";
+import { applyTransforms, outputShape, type Preprocessing, sizeOf } from "../../core/transforms.ts";
 import type { CheckpointContent, CheckpointStorage, NamedTensor } from "../../ports/checkpoint-storage.ts";
 import type { LayersModel, TensorFlow } from "../../ports/engine.ts";
 import type { Log } from "../../ports/log.ts";
@@ -19,8 +21,8 @@ export interface LoadedCheckpoint {
   readonly weights: readonly NamedTensor[];
   /** Rows of raw values, as the training data has them, as the model's input: the checkpoint's pre-processing. */
   encodeFeatures(rows: readonly (readonly number[])[]): { readonly values: Float32Array; readonly shape: number[] };
-  /** The raw value of the label that an output index stands for. */
-  decodeLabel(index: number): number;
+  /** The value of the label that an output index stands for; `decodeLabel<string>(i)` of a category. */
+  readonly decodeLabel: DecodeLabel;
 }
 
 /** A model of the same layers, and the TensorFlow.js that it was made with. */
@@ -33,13 +35,14 @@ export interface LoadIntoModel {
 export async function loadCheckpointFolder(folder: string, into: LoadIntoModel | null): Promise<LoadedCheckpoint> {
   const { storage, id } = await placeOf(folder);
   const { manifest, weights, state } = await storage.load(id);
-  const { features, label } = (state as { preprocessing: Preprocessing }).preprocessing; // as lockstep wrote it: its hash is right
+  const { preprocessing } = state as { preprocessing: Preprocessing }; // as lockstep wrote it: its hash is right
+  const { features } = preprocessing;
   if (into) fill(into, weights, id);
   return {
     manifest,
     // Without the optimizer's, whose memory they lie in, and which threads share.
     weights: weights.map(({ name, shape, values }) => ({ name, shape, values: values.slice() })),
-    decodeLabel: (index) => invertIndex(label, index),
+    decodeLabel: labelDecoder(preprocessing),
     encodeFeatures(rows) {
       const width = sizeOf(features.shape);
       const wrong = rows.findIndex((row) => row.length !== width);

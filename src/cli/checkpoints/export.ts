@@ -5,6 +5,8 @@ import { dirname, join, resolve } from "node:path";
 import { exportTensors } from "../../adapters/fs/export-tensors.ts";
 import { exportModel } from "../../adapters/tfjs/export-model.ts";
 import { LockstepError, messageOf } from "../../core/errors.ts";
+import { mapsIn, type Preprocessing } from "../../core/transforms.ts";
+import { preprocessingOf } from "../../runtime/state.ts";
 import { formatBytes, formatCount } from "../../core/number-format.ts";
 import type { Arguments, Command } from "../command.ts";
 import {
@@ -84,17 +86,33 @@ async function toTfjs(
   id: string,
   path: string,
 ): Promise<string[]> {
-  const { engine, program, content, preprocessing } = await openCheckpoint(args, jobFile, found, id);
+  const { engine, program, content } = await openCheckpoint(args, jobFile, found, id);
+  const preprocessing = preprocessingOf(content);
   const metadata = { lockstep: { ...described(content), preprocessing } };
   const files = await writing(path, () => exportModel(engine.tf, program.model, path, metadata));
   const size = formatBytes(files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
-  return [`${id}: ${formatCount(program.weightCount)} weights, ${size}, in ${join(path, "model.json")}`];
+  return [
+    `${id}: ${formatCount(program.weightCount)} weights, ${size}, in ${join(path, "model.json")}`,
+    ...notCarried(preprocessing),
+  ];
 }
 
 async function toTensors({ load }: FoundCheckpoints, id: string, path: string): Promise<string[]> {
   const content = await load(id);
   const sizeBytes = await writing(path, () => exportTensors(path, content.weights, tensorMetadata(content)));
-  return [`${id}: ${formatCount(content.weights.length)} tensors, ${formatBytes(sizeBytes)}, in ${path}`];
+  return [
+    `${id}: ${formatCount(content.weights.length)} tensors, ${formatBytes(sizeBytes)}, in ${path}`,
+    ...notCarried(preprocessingOf(content)),
+  ];
+}
+
+/** What whoever uses the export has to do by themselves. */
+function notCarried({ features, label }: Preprocessing): string[] {
+  const count = mapsIn(features).length + mapsIn(label).length;
+  if (count === 0) return [];
+  return [
+    `Not in it: ${count === 1 ? "the function of a map()" : `the functions of ${count} map()s`}, of which the metadata has the text; call ${count === 1 ? "it" : "them"} before the values go into the model.`,
+  ];
 }
 
 async function writing<T>(path: string, write: () => Promise<T>): Promise<T> {

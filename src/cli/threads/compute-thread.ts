@@ -7,6 +7,7 @@ import { loadTensorFlow } from "../../adapters/tfjs/open-engine.ts";
 import { topologyOf } from "../../adapters/tfjs/topology.ts";
 import { Arena } from "../../adapters/wasm/arena.ts";
 import { assert } from "../../core/errors.ts";
+import { decodeJson, encodeJson } from "../../core/json.ts";
 import { checkMemory, memorySentence } from "../../core/memory-need.ts";
 import { plainMemory } from "../../core/row-memory.ts";
 import { areSameSettings, type JobSettings } from "../../core/settings.ts";
@@ -165,7 +166,8 @@ function describe(opened: OpenedProgram, trainer: Trainer, shards: number): Comp
     wire: opened.job.wire,
     statisticsCount,
     parameters: program.parameters.map(({ name, shape, size, offset }) => ({ name, shape, size, offset })),
-    preprocessing: prepared.preprocessing,
+    // Without the functions of a map(), which cannot leave this thread, and are in no checkpoint.
+    preprocessing: decodeJson(encodeJson(prepared.preprocessing)),
     trainingSamples: prepared.trainingSamples,
     validationSamples: prepared.validationSamples,
     stepsPerEpoch,

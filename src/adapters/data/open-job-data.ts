@@ -1,0 +1,123 @@
+/** All that a job trains and validates on, as one dataset: the files of its `data`, and after them those of its validation, if it has some. */
+import { createHash } from "node:crypto";
+import { dictionariesOf, rawColumns } from "../../core/columns.ts";
+import type { DataColumn } from "../../core/data-summary.ts";
+import { LockstepError } from "../../core/errors.ts";
+import type { DataSource, Job } from "../../core/job.ts";
+import { sourceFrom } from "../../core/source-validation.ts";
+import { shapeDifference } from "../../core/transforms.ts";
+import { isOtherFiles, type ValidationRule } from "../../core/validation-split.ts";
+import type { DescribedDataset, Samples } from "../../ports/dataset.ts";
+import { expandPaths } from "./expand-paths.ts";
+import { openDataset } from "./open-dataset.ts";
+
+/** `own`: how many samples are in the files of `data`; the others come after them. */
+export type JobData = DescribedDataset & { readonly own: number };
+
+export async function openJobData(
+  { data, validation }: Pick<Job, "data" | "validation">,
+  baseDirectory: string,
+): Promise<JobData> {
+  const group = validation !== null && "by" in validation && validation.by === "group" ? validation.column : undefined;
+  const own = await openDataset(data, baseDirectory, group === undefined ? {} : { group });
+  if (validation === null || !isOtherFiles(validation)) return { ...own, own: own.length };
+  const options = { dictionaries: dictionariesOf(rawColumns(own.columns.features, own.columns.label)) };
+  const others: DescribedDataset[] = [];
+  for (const source of await validationSources(data, validation, baseDirectory)) {
+    const other = await openDataset(source, baseDirectory, options);
+    refuseOtherShape(own, other);
+    others.push(other);
+  }
+  return joined(own, others);
+}
+
+async function validationSources(
+  data: DataSource,
+  rule: Extract<ValidationRule, { readonly by: "files" | "data" }>,
+  baseDirectory: string,
+): Promise<readonly DataSource[]> {
+  if (rule.by === "data") return [rule.data];
+  const files = await expandPaths(rule.files, baseDirectory);
+  return files.map((file) => sourceFrom(data, file)!); // the job was refused where a file cannot take the data's place
+}
+
+function refuseOtherShape(own: DescribedDataset, other: DescribedDataset): void {
+  const difference = shapeDifference(other, own);
+  const names = ({ columns }: DescribedDataset) => columns.features.map(({ name }) => name).join("\n");
+  if (difference === null && names(own) === names(other)) return;
+  const { what, has, wants } = difference ?? { what: "columns", has: "other", wants: "others, or in another order" };
+  throw new LockstepError(
+    "invalid-data",
+    `The validation file ${other.files[0]} has ${has} ${what} a sample, the training data ${wants}.`,
+    { hint: "Both need the same columns." },
+  );
+}
+
+function joined(own: DescribedDataset, others: readonly DescribedDataset[]): JobData {
+  const parts = [own, ...others];
+  const begins = [0];
+  for (const { length } of parts) begins.push(begins.at(-1)! + length);
+  const total = begins.at(-1)!;
+  const text = JSON.stringify({
+    kind: "training and validation",
+    parts: parts.map(({ digest, length }) => ({ digest, length })),
+  });
+  return {
+    ...own,
+    own: own.length,
+    length: total,
+    digest: `sha256:${createHash("sha256").update(text).digest("hex")}`,
+    files: parts.flatMap(({ files }) => files),
+    columns: {
+      features: own.columns.features.map((column, i) =>
+        withMissing(
+          column,
+          others.map(({ columns }) => columns.features[i]!),
+        ),
+      ),
+      label: own.columns.label,
+    },
+    read: (indices) => readOf(parts, begins, indices),
+  };
+}
+
+function withMissing(column: DataColumn, others: readonly DataColumn[]): DataColumn {
+  const all = [column, ...others].flatMap(({ missing }) => missing ?? []);
+  if (all.length === 0) return column;
+  return { ...column, missing: { count: all.reduce((sum, { count }) => sum + count, 0), first: all[0]!.first } };
+}
+
+/** Reads neighbours of one part together. */
+function readOf(parts: readonly DescribedDataset[], begins: readonly number[], indices: ArrayLike<number>): Samples {
+  const count = indices.length;
+  const pieces: Samples[] = [];
+  for (let at = 0; at < count; ) {
+    const part = begins.findLastIndex((begin) => begin <= indices[at]!);
+    const dataset = parts[part];
+    if (dataset === undefined)
+      throw new LockstepError("internal", `Sample ${indices[at]} was asked for; there are ${begins.at(-1)}.`);
+    const begin = begins[part]!;
+    const own: number[] = [];
+    while (at < count && indices[at]! >= begin && indices[at]! < begin + dataset.length)
+      own.push(indices[at++]! - begin);
+    pieces.push(dataset.read(own));
+  }
+  const [first] = pieces;
+  if (pieces.length === 1) return first!;
+  if (first === undefined) return parts[0]!.read([]);
+  return {
+    count,
+    features: concatenated(pieces.map(({ features }) => features)),
+    label: concatenated(pieces.map(({ label }) => label)),
+  };
+}
+
+function concatenated(arrays: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const array of arrays) {
+    whole.set(array, at);
+    at += array.length;
+  }
+  return whole;
+}

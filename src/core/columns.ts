@@ -1,0 +1,79 @@
+/**
+ * What the columns of a table hold beside numbers, and how that becomes numbers. A raw row is float32 all the same: a category
+ * is its code in the column's dictionary, which is all its texts in the order of their code units; a text is codes of its words
+ * or characters. What is not in the dictionary has the code −1; NaN is what is missing, and the room behind a text's end.
+ */
+export type ColumnKind = "number" | "category" | TextKind;
+
+/** A text as so many codes, of its words or of its UTF-16 code units: what is longer is cut, what is shorter is filled up. */
+export interface TextKind {
+  readonly kind: "words" | "characters";
+  readonly length: number;
+}
+
+/** What is to be known of a table beside its file: by the names of columns. */
+export interface TableColumns {
+  /** Of columns that do not hold numbers. */
+  readonly columns?: Readonly<Record<string, ColumnKind>>;
+  /** How missing values are written, as ["", "NA"]. Left out: a missing value is refused. */
+  readonly missing?: readonly string[];
+}
+
+/** Columns whose values are not all plain numbers, as a checkpoint remembers them to read other files in the same way. */
+export interface RawColumns {
+  /** In the order of a raw row. */
+  readonly features: readonly RawColumn[];
+  readonly label: RawColumn;
+}
+
+export interface RawColumn {
+  /** Null where the file has no names. */
+  readonly name: string | null;
+  /** "number", "category", "words", "characters", or what kind of number is in the file. */
+  readonly type: string;
+  /** Of one sample. */
+  readonly shape: readonly number[];
+  /** The dictionary: the text of each code. */
+  readonly texts?: readonly string[];
+}
+
+/** Dictionaries by the names of their columns. */
+export type Dictionaries = Readonly<Record<string, readonly string[]>>;
+
+/** More distinct texts than this are no categories: names, times or measurements, most likely. */
+export const mostCategories = 65_536;
+/** More distinct words than this are in no text that can be learned from. */
+export const mostWords = 1_048_576;
+
+export function kindOf({ columns = {} }: TableColumns, name: string): ColumnKind {
+  return Object.hasOwn(columns, name) ? columns[name]! : "number";
+}
+
+/** The dictionaries of a checkpoint; none where all its columns are numbers. */
+export function dictionariesOf(columns: RawColumns | undefined): Dictionaries {
+  if (columns === undefined) return {};
+  const known = [...columns.features, columns.label].flatMap(({ name, texts }) =>
+    name === null || texts === undefined ? [] : [[name, texts] as const],
+  );
+  return Object.fromEntries(known);
+}
+
+/** What has to be remembered of columns; undefined where they are nothing but numbers. */
+export function rawColumns(features: readonly RawColumn[], label: RawColumn): RawColumns | undefined {
+  if (![...features, label].some(isText)) return undefined;
+  return { features: features.map(remembered), label: remembered(label) };
+}
+
+/** Whether a column's raw values are codes of a table that is not in the file. */
+export function isText({ type, name }: RawColumn): boolean {
+  return name !== null && (type === "category" || type === "words" || type === "characters");
+}
+
+function remembered({ name, type, shape, texts }: RawColumn): RawColumn {
+  return { name, type, shape, ...(texts === undefined ? {} : { texts }) };
+}
+
+/** Words are runs of letters and digits, with apostrophes between them, in lower case. */
+export function wordsOf(text: string): readonly string[] {
+  return text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+(?:['’][\p{L}\p{M}\p{N}]+)*/gu) ?? [];
+}
