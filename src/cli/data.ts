@@ -4,12 +4,13 @@ import { openJobData } from "../adapters/data/open-job-data.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { dataText } from "../adapters/terminal/data-table.ts";
 import { dictionariesOf, rawColumns } from "../core/columns.ts";
-import { DataSummary } from "../core/data-summary.ts";
+import { type DataColumn, DataSummary } from "../core/data-summary.ts";
 import type { DataSource, Job } from "../core/job.ts";
+import { sizeOf } from "../core/transforms.ts";
 import { describedRule, splitRule } from "../core/validation-split.ts";
 import type { DescribedDataset } from "../ports/dataset.ts";
 import { splitDataset } from "../runtime/prepared-data.ts";
-import type { DataReport } from "../core/data-report.ts";
+import type { DataReport, ShownValue } from "../core/data-report.ts";
 import type { Arguments, Command } from "./command.ts";
 import { dataDirectoryOf, settingsOf, shared } from "./common.ts";
 
@@ -52,9 +53,9 @@ function reportOf(
       summary.add(part, features, label, count);
     }
   }
-  const shown = Array.from({ length: Math.min(samplesShown, dataset.length) }, (_, index) => {
+  const first = Array.from({ length: Math.min(samplesShown, dataset.length) }, (_, index) => {
     const { features, label } = dataset.read([index]);
-    return { features: Array.from(features), label: Array.from(label) };
+    return { features: shown(features, dataset.columns.features), label: shown(label, [dataset.columns.label]) };
   });
   return {
     format: source.kind,
@@ -70,6 +71,24 @@ function reportOf(
     features: summary.features,
     label: summary.label,
     classes: summary.classes,
-    first: shown,
+    first,
   };
+}
+
+/** Texts in place of their codes; and nothing for the room behind a text's end. */
+function shown(values: Float32Array, columns: readonly DataColumn[]): ShownValue[] {
+  let at = 0;
+  return columns.flatMap(({ shape, texts, type }) => {
+    const own = Array.from(values.subarray(at, at + sizeOf(shape)));
+    at += own.length;
+    if (type === "category") return own.map((code) => textOf(code, texts));
+    const there = own.filter((value) => !Number.isNaN(value));
+    if (type === "words") return there.map((code) => textOf(code, texts));
+    if (type === "characters") return [String.fromCharCode(...there)];
+    return own.map((value) => (Number.isNaN(value) ? null : value));
+  });
+}
+
+function textOf(code: number, texts: readonly string[] | undefined): ShownValue {
+  return Number.isNaN(code) ? null : (texts?.[code] ?? "?");
 }

@@ -1,6 +1,13 @@
 import type { ClassCount, ColumnSummary } from "./data-summary.ts";
 import type { DataSource } from "./job.ts";
 
+/** Null is what is missing. */
+export interface ShownSample {
+  readonly features: readonly ShownValue[];
+  readonly label: readonly ShownValue[];
+}
+export type ShownValue = number | string | null;
+
 /** What `lockstep data` says of a set of samples. */
 export interface DataReport {
   readonly format: DataSource["kind"];
@@ -20,5 +27,5 @@ export interface DataReport {
   readonly label: ColumnSummary;
   readonly classes: readonly ClassCount[] | null;
   /** The first samples, before pre-processing. */
-  readonly first: readonly { readonly features: readonly number[]; readonly label: readonly number[] }[];
+  readonly first: readonly ShownSample[];
 }

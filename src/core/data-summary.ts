@@ -14,21 +14,35 @@ export interface DataColumn {
   readonly missing?: { readonly count: number; readonly first: string };
 }
 
-export interface ColumnSummary extends DataColumn {
+/** Statistics are of the values that are there; of texts, of their codes. */
+export interface ColumnSummary extends Pick<DataColumn, "name" | "type" | "shape"> {
   readonly minimum: number;
   readonly maximum: number;
   readonly mean: number;
+  /** Values; left out where none is missing. Of texts, those behind their ends do not count. */
+  readonly missing?: number;
+  /** Of categories and words: how many there are, and the most frequent ones. */
+  readonly texts?: { readonly distinct: number; readonly most: readonly TextCount[] };
+}
+
+export interface TextCount {
+  readonly text: string;
+  readonly count: number;
 }
 
 export interface ClassCount {
-  /** A value of the label. */
+  /** A value of the label, and its text where it is a category. */
   readonly value: number;
+  readonly text?: string;
   readonly training: number;
   readonly validation: number;
 }
 
 /** With more values than these, a label is a measurement and no class. */
 export const mostClasses = 256;
+
+/** Texts of a column that are counted for people. */
+export const mostTexts = 32;
 
 /** Adds up samples, piece by piece. */
 export class DataSummary {
@@ -71,7 +85,10 @@ export class DataSummary {
   /** By value, ascending; null where the label has too many values, or several in each sample. */
   get classes(): readonly ClassCount[] | null {
     if (this.#classes === null) return null;
-    return [...this.#classes].map(([value, counts]) => ({ value, ...counts })).sort((a, b) => a.value - b.value);
+    const { texts } = this.#label.column;
+    return [...this.#classes]
+      .map(([value, counts]) => ({ value, ...(texts === undefined ? {} : { text: texts[value] ?? "?" }), ...counts }))
+      .sort((a, b) => a.value - b.value);
   }
 
   #count(part: "training" | "validation", value: number): void {
@@ -90,11 +107,14 @@ class ColumnSums {
   #maximum = Number.NEGATIVE_INFINITY;
   #sum = 0;
   #count = 0;
+  /** Of each code. */
+  readonly #texts: Float64Array;
 
   constructor(column: DataColumn, offset: number) {
     this.column = column;
     this.#offset = offset;
     this.#width = sizeOf(column.shape);
+    this.#texts = new Float64Array(column.texts?.length ?? 0);
   }
 
   /** The sample that begins at `row`. */
@@ -102,14 +122,28 @@ class ColumnSums {
     const begin = row + this.#offset;
     for (let i = begin; i < begin + this.#width; i++) {
       const value = values[i]!;
+      if (Number.isNaN(value)) continue;
+      this.#count++;
+      if (value < this.#texts.length && value >= 0) this.#texts[value]!++;
       if (value < this.#minimum) this.#minimum = value;
       if (value > this.#maximum) this.#maximum = value;
       this.#sum += value;
     }
-    this.#count += this.#width;
   }
 
   get summary(): ColumnSummary {
-    return { ...this.column, minimum: this.#minimum, maximum: this.#maximum, mean: this.#sum / this.#count };
+    const { name, type, shape, missing, texts } = this.column;
+    return {
+      ...{ name, type, shape, minimum: this.#minimum, maximum: this.#maximum, mean: this.#sum / this.#count },
+      ...(missing === undefined ? {} : { missing: missing.count }),
+      ...(texts === undefined ? {} : { texts: { distinct: texts.length, most: this.#most(texts) } }),
+    };
+  }
+
+  /** Of equally frequent ones, in the order of their codes. */
+  #most(texts: readonly string[]): readonly TextCount[] {
+    const counted = texts.map((text, code) => ({ text, code, count: this.#texts[code]! }));
+    counted.sort((a, b) => b.count - a.count || a.code - b.code);
+    return counted.slice(0, mostTexts).map(({ text, count }) => ({ text, count }));
   }
 }

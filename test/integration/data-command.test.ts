@@ -80,3 +80,45 @@ test(
     assert.match(wrong.stderr, /a\.tsv, line 2, column "yes" is empty/);
   },
 );
+
+test(
+  "data shows what columns hold, what is missing in them, categories with their counts, and both sides of the split",
+  limit,
+  async () => {
+    const rows = ["19,Rome,good one,yes", "NA,Paris,,no", '7,"a, b",good,yes', "8,Rome,x y z,no"];
+    await writeFile(user().at("t.csv"), `age,city,note,done\n${rows.join("\n")}\n`);
+    const source = `csv("t.csv", { label: "done", missing: ["NA"], columns: {
+    city: "category", note: { kind: "words", length: 2 }, done: "category" } })`;
+    const validation = "validation: { fraction: 0.5, stratify: true },";
+    const job = await user().write("table.ts", jobOf(source).replace(/validation.*/, validation));
+    const people = await user().run("data", job);
+    assert.equal(people.code, 0, people.stderr);
+    for (const line of [
+      /^split +2 for training, 2 for validation \(stratified\)$/m,
+      /^features +age +number +– +7 +19 +11\.33 +1$/m,
+      /^ +city +category +– +– +– +– +0$/m,
+      /^ +note +words +2 +– +– +– +0$/m,
+      /^label +done +category +– +– +– +– +0$/m,
+      /^city: 3 different texts: Rome 2, Paris 1, "a, b" 1$/m,
+      /^note: 4 different words: good 2, one 1, x 1, y 1$/m,
+      /^no +1 +1\nyes +1 +1$/m,
+      /^sample 0: yes ← 19, Rome, good, one$/m,
+      /^sample 1: no ← –, Paris$/m,
+    ]) {
+      assert.match(people.stdout, line);
+    }
+    const { data } = JSON.parse((await user().run("data", job, "--json")).stdout) as { data: Record<string, object[]> };
+    assert.deepEqual(data.features![1], {
+      ...{ name: "city", type: "category", shape: [], minimum: 0, maximum: 2, mean: 1 },
+      texts: {
+        distinct: 3,
+        most: [
+          { text: "Rome", count: 2 },
+          { text: "Paris", count: 1 },
+          { text: "a, b", count: 1 },
+        ],
+      },
+    });
+    assert.deepEqual(data.classes![1], { value: 1, text: "yes", training: 1, validation: 1 });
+  },
+);

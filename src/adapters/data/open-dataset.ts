@@ -41,7 +41,11 @@ export async function openDataset(
     case "parquet":
     case "arrow":
     case "tfrecord":
-      return openTable(source, await expandPaths([source.path], baseDirectory), options.memoryBytes ?? defaultMemoryBytes);
+      return openTable(
+        source,
+        await expandPaths([source.path], baseDirectory),
+        options.memoryBytes ?? defaultMemoryBytes,
+      );
     default:
       return unreachable(source);
   }

@@ -1,4 +1,4 @@
-import type { DataReport } from "../../core/data-report.ts";
+import type { DataReport, ShownValue } from "../../core/data-report.ts";
 import type { ColumnSummary } from "../../core/data-summary.ts";
 import { formatCount, formatValue } from "../../core/number-format.ts";
 import { float32Text } from "../../core/prediction.ts";
@@ -37,31 +37,52 @@ function textOf(report: DataReport): string {
     ["samples", formatCount(samples)],
     ...validation,
   ];
-  return [table(rows), columnTable(report), classTable(report), firstSamples(report)]
+  return [table(rows), columnTable(report), textCounts(report), classTable(report), firstSamples(report)]
     .filter((part) => part !== "")
     .join("\n\n");
 }
 
 function columnTable({ features, label }: DataReport): string {
+  const hasMissing = features.some(({ missing }) => missing !== undefined);
   const row = (column: ColumnSummary, role: string) => [
     role,
     printable(column.name ?? "–"),
     column.type,
     column.shape.length === 0 ? "–" : column.shape.join(" × "),
     ...ranges(column),
+    ...(hasMissing ? [formatCount(column.missing ?? 0)] : []),
   ];
   const shown = features.slice(0, mostColumns);
   const more = features.length - shown.length;
-  const left = more === 0 ? [] : [["", `… and ${plural(more, "more column")}`, "", "", "", "", ""]];
-  const head = ["", "column", "type", "shape", "min", "max", "mean"];
+  const head = ["", "column", "type", "shape", "min", "max", "mean", ...(hasMissing ? ["missing"] : [])];
+  const left = more === 0 ? [] : [["", `… and ${plural(more, "more column")}`, ...head.slice(2).map(() => "")]];
   const rows = shown.map((column, i) => row(column, i === 0 ? "features" : ""));
-  return table([head, ...rows, ...left, row(label, "label")], [4, 5, 6]);
+  return table([head, ...rows, ...left, row(label, "label")], [4, 5, 6, 7]);
 }
 
-/** Characters have no mean. */
+/** Characters and codes have no mean. */
 function ranges({ type, minimum, maximum, mean }: ColumnSummary): string[] {
-  if (type === "character") return ["–", "–", "–"];
+  if (textTypes.includes(type)) return ["–", "–", "–"];
   return [float32Text(minimum), float32Text(maximum), formatValue(mean)];
+}
+
+const textTypes = ["character", "characters", "category", "words"];
+
+/** How often each category, and each word, is there; a label's are counted as its classes. */
+function textCounts({ features }: DataReport): string {
+  const lines = features.flatMap(({ name, type, texts }) => {
+    if (texts === undefined) return [];
+    const shown = texts.most.slice(0, mostValues).map(({ text, count }) => `${written(text)} ${formatCount(count)}`);
+    if (texts.distinct > shown.length) shown.push("…");
+    const what = plural(texts.distinct, type === "category" ? "different text" : "different word");
+    return [wrapList(`${printable(name ?? "–")}: ${what}: `, shown)];
+  });
+  return lines.join("\n");
+}
+
+/** A text that is not to be taken for several. */
+function written(text: string): string {
+  return /^[^\s,:"]+$/.test(text) ? printable(text) : JSON.stringify(text);
 }
 
 function classTable({ classes, split, label }: DataReport): string {
@@ -70,7 +91,7 @@ function classTable({ classes, split, label }: DataReport): string {
   const head = split.take === null ? ["class", "samples"] : ["class", "training", "validation"];
   const rows = classes.slice(0, mostClassRows).map((one) => {
     const counts = split.take === null ? [one.training] : [one.training, one.validation];
-    return [value(one.value), ...counts.map(formatCount)];
+    return [one.text === undefined ? value(one.value) : written(one.text), ...counts.map(formatCount)];
   });
   const more = classes.length - rows.length;
   if (more > 0) rows.push([`… and ${more} more`, ...head.slice(1).map(() => "")]);
@@ -89,6 +110,10 @@ function firstSamples({ first, features, label }: DataReport): string {
   return lines.join("\n");
 }
 
-function valueWriter({ type }: ColumnSummary): (value: number) => string {
-  return type === "character" ? (value) => JSON.stringify(String.fromCharCode(value)) : float32Text;
+function valueWriter({ type }: ColumnSummary): (value: ShownValue) => string {
+  return (value) => {
+    if (value === null) return "–";
+    if (typeof value === "string") return written(value);
+    return type === "character" ? JSON.stringify(String.fromCharCode(value)) : float32Text(value);
+  };
 }
