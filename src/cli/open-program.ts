@@ -7,7 +7,7 @@ import { memoryInUse } from "../adapters/system/memory.ts";
 import { instructionSets } from "../adapters/system/processor.ts";
 import { oneDnnSetting } from "../adapters/tfjs/engine-environment.ts";
 import { numericsDigest } from "../adapters/tfjs/numerics.ts";
-import { openEngine } from "../adapters/tfjs/open-engine.ts";
+import { loadTensorFlow, openEngine } from "../adapters/tfjs/open-engine.ts";
 import type { EngineChoice } from "../adapters/tfjs/prepare-engine.ts";
 import { graphDigest, probeKernels } from "../adapters/tfjs/probe.ts";
 import { LockstepError } from "../core/errors.ts";
@@ -77,6 +77,7 @@ export async function openModel(
   { jobPath, settings, ...request }: EngineRequest & Pick<JobRequest, "jobPath" | "settings">,
   { features, label }: Preprocessing,
 ): Promise<OpenedModel> {
+  loadTensorFlow();
   const { job } = await loadJob(jobPath, settings);
   const shapes = { features: outputShape(features), label: outputShape(label) };
   const openWith = async (choice: EngineChoice, built: TrainingProgram | null) => {
@@ -100,13 +101,14 @@ export async function openModel(
   }
 }
 
-/** `opening` is the job, where somebody has begun to open it. */
+/** `opening` is the job, where somebody has begun to open it; null: it is opened here. */
 export async function openProgram(
   request: ProgramRequest,
   say: (line: string) => void,
-  opening: Promise<OpenedJob> = openJob(request),
+  opening: Promise<OpenedJob> | null = null,
 ): Promise<OpenedProgram> {
-  const { job: written, data, sourceDigest } = await opening;
+  loadTensorFlow();
+  const { job: written, data, sourceDigest } = await (opening ?? openJob(request));
   const job = { ...written, epochs: request.epochs ?? written.epochs };
   const first = await openWith(request.choice, null);
   const missing = ofTheJob(() => probe(first));

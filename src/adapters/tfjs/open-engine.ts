@@ -64,9 +64,17 @@ export async function openEngine(choice: EngineChoice, options: { threads: numbe
   };
 }
 
-/** The CommonJS build, as the Node backend requires it: one TensorFlow.js in the thread, not two. */
+/**
+ * The CommonJS build, as the Node backend requires it: one TensorFlow.js in the thread, not two; and that backend's own modules.
+ * Whoever opens a job file besides calls this first: once TypeScript can be loaded, Node.js takes twice as long for every module.
+ */
 export function loadTensorFlow(): TensorFlow {
-  return require("@tensorflow/tfjs") as TensorFlow;
+  restoreRemovedUtilities();
+  const tf = require("@tensorflow/tfjs") as TensorFlow;
+  // The package's main module would look for the addon inside the package; these two are all that it adds to that.
+  require("@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js");
+  require("@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js");
+  return tf;
 }
 
 // ---- native ----
@@ -85,7 +93,6 @@ const nativeBackend = "tensorflow";
 
 async function openNative(tf: TensorFlow, choice: EngineChoice, threads: number): Promise<string> {
   requireEnvironment(threads);
-  restoreRemovedUtilities();
   const binding = loadBinding(choice);
   if (choice.device === "gpu" && !binding.isUsingGpuDevice()) {
     throw new LockstepError("engine-unavailable", `TensorFlow ${binding.TF_Version} finds no GPU that it can use.`, {
@@ -93,8 +100,6 @@ async function openNative(tf: TensorFlow, choice: EngineChoice, threads: number)
     });
   }
   if (tf.findBackend(nativeBackend) === null) {
-    // The package's main module would look for the addon inside the package; these two are all that it adds to that.
-    require("@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js");
     const backend: NodeBackendModule = require("@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js");
     const node = new backend.NodeJSKernelBackend(binding, "@tensorflow/tfjs-node-gpu");
     withoutStatefulRandom(tf, nativeBackend, node as KernelBackend & OpRunner); // its package does not declare these

@@ -62,7 +62,7 @@ let reportedAtMs = Number.NEGATIVE_INFINITY;
 /** Of the steps since the last report. */
 let timings: StepTiming[] = [];
 
-// Before the job file: once tsx is there, Node reads the source map of every module, and TensorFlow.js' are large.
+// While the main thread finds the run, and before the job file.
 loadTensorFlow();
 const opening = openJob(data.job);
 opening.catch(() => undefined); // `open` says it
