@@ -75,6 +75,8 @@ export class Leadership {
   ends: Done | null = null;
   /** The token under which storage was searched for what earlier leaders have left; 0 before. */
   #tidiedUnder = 0;
+  /** What this worker has written and could not publish, since it was searched last. */
+  readonly #unpublished = new Set<string>();
   #tending: Promise<void> | null = null;
   #again = false;
   #resigned = false;
@@ -270,7 +272,7 @@ export class Leadership {
 
   /** Writes the point's checkpoint and moves the pointers, in one transaction that only the leader can win. */
   async #publish(point: Point, running: Versioned<Running>, state: RunState, token: number): Promise<void> {
-    const { keys, coordination, storage, record, log, newId, clock } = this.#options;
+    const { keys, coordination, record, log, newId, clock } = this.#options;
     const place = { step: point.progress.step, generation: running.value.generation, fencingToken: token };
     const id = checkpointId(record, place, newId());
     const members = running.value.members.map((member) => member.workerId);
@@ -316,16 +318,19 @@ export class Leadership {
       ],
     );
     if (!succeeded) {
+      // It stays: a coordinator may be rebuilding the run from what lies there. What `latest` covers is tidied away later.
       log.warn("a checkpoint was written but not published: somebody else leads or has published", { id });
-      await storage.delete(id);
+      this.#unpublished.add(id);
     } else log.info("published", { id, step: point.progress.step, best: isBest });
     await this.#options.view.refresh();
     if (succeeded) {
       await sweepSaves(this.#options, this.#points, pointer, token);
       const now = this.#options.view.state;
       await pruneCheckpoints(this.#options, now, token);
-      if (this.#tidiedUnder !== token) await removeUnpublished(this.#options, now, token);
+      const isTidy = this.#tidiedUnder === token && this.#unpublished.size === 0;
+      if (!isTidy) await removeUnpublished(this.#options, now, { token, own: this.#unpublished });
       this.#tidiedUnder = token;
+      this.#unpublished.clear();
     }
     this.#again = true;
   }

@@ -87,8 +87,14 @@ export async function removeSetAside(options: PruneOptions, state: Pointers, tok
   await deleteCondemned(options);
 }
 
+/** Whose checkpoints nobody can publish any more: those under an earlier token, and of this leader's `own` those that it has given up. */
+export interface GivenUp {
+  readonly token: number;
+  readonly own?: ReadonlySet<string>;
+}
+
 /**
- * Condemns and deletes what an earlier leader has written and not published, or has not even finished. It cannot publish it any
+ * Condemns and deletes what a leader has written and not published, or has not even finished. An earlier one cannot publish it any
  * more, as its token is not the leader's; and whatever it sent before and is still under way finds the key. Nothing that is whole
  * and beyond `latest` is touched, nor anything of another run, nor what is whole and of another era: storage may know more than an
  * etcd whose data were lost. Only when somebody asks for it, what is of earlier eras goes too.
@@ -96,7 +102,7 @@ export async function removeSetAside(options: PruneOptions, state: Pointers, tok
 export async function removeUnpublished(
   options: PruneOptions,
   state: Pointers | null,
-  token: number,
+  givenUp: GivenUp,
   earlierEras = false,
 ): Promise<void> {
   const { keys, coordination, storage, record } = options;
@@ -104,10 +110,10 @@ export async function removeUnpublished(
   const there = await inStorage(storage);
   const { entries } = await coordination.list(keys.checkpoints);
   const known = new Set(entries.map(({ key }) => idIn(keys, key)));
-  const { unpublished, ofEarlierEras, unfinished } = leftBehind(record, there, known, state, token);
+  const { unpublished, ofEarlierEras, unfinished } = leftBehind(record, there, known, state, givenUp);
   for (const { id } of [...unpublished, ...unfinished, ...(earlierEras ? ofEarlierEras : [])]) {
     const isUnpublished: Condition = { kind: "absent", key: keys.checkpoint(id) };
-    if (!(await condemn(options, id, isUnpublished, state, token))) break;
+    if (!(await condemn(options, id, isUnpublished, state, givenUp.token))) break;
   }
   await deleteCondemned(options);
 }
@@ -124,7 +130,7 @@ export async function inStorage(storage: CheckpointStorage): Promise<InStorage> 
 }
 
 export interface LeftBehind {
-  /** What was written before this token and is covered by `latest`. */
+  /** What nobody can publish any more, and `latest` covers. */
   readonly unpublished: readonly StoredCheckpoint[];
   /** Whole ones from before etcd's data were lost, of which it has no record since: nobody knows what was published. */
   readonly ofEarlierEras: readonly StoredCheckpoint[];
@@ -138,14 +144,14 @@ export function leftBehind(
   { stored, parts }: InStorage,
   known: ReadonlySet<string>,
   { latest: { value: latest }, origin }: WithLatest,
-  token: number,
+  { token, own }: GivenUp,
 ): LeftBehind {
   const unrecorded = stored.filter(
     ({ id, manifest: { job, run } }) => job === record.job && run === String(record.run) && !known.has(id),
   );
-  const unpublished = unrecorded.filter(({ manifest: { era, lineage, step, fencingToken } }) => {
+  const unpublished = unrecorded.filter(({ id, manifest: { era, lineage, step, fencingToken } }) => {
     const isCovered = lineage < latest.lineage || (lineage === latest.lineage && step <= latest.step);
-    return era === latest.era && isCovered && fencingToken < token;
+    return era === latest.era && isCovered && (fencingToken < token || own?.has(id) === true);
   });
   const ofEarlierEras = unrecorded.filter(({ manifest: { era } }) => era < latest.era);
   // Tokens begin anew with each era, and generations do not.

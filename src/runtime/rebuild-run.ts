@@ -156,10 +156,12 @@ export async function rebuildRun(wish: Rebuilding): Promise<Rebuilt> {
   const conditions = [...wish.conditions, ...untouched];
   // All of them, as what etcd does not name is deleted from disks. Without the origin, which comes last, all is begun anew.
   let succeeded = true;
-  while (succeeded && records.length > recordsAtOnce) {
-    succeeded = (await coordination.transact(conditions, records.splice(0, recordsAtOnce))).succeeded;
-  }
-  if (succeeded) succeeded = (await coordination.transact(conditions, [...operations, ...records])).succeeded;
+  // Of each record what was read, too: a leader may condemn meanwhile what it could not publish.
+  const write = async (what: readonly Operation[], others: readonly Operation[] = []) =>
+    (await coordination.transact([...conditions, ...what.map(({ key }) => asRead(key))], [...others, ...what]))
+      .succeeded;
+  while (succeeded && records.length > recordsAtOnce) succeeded = await write(records.splice(0, recordsAtOnce));
+  if (succeeded) succeeded = await write(records, operations);
   const goesOn = latest
     ? `${latest.id}, step ${latest.step}, is the newest that is whole`
     : "no checkpoint can be seen from here";

@@ -55,9 +55,10 @@ test("what an earlier leader has begun goes; what this one is at, what etcd know
   const deleted: string[] = [];
   const manifest = { job: "a-1", run: "2", era: 1, lineage: 1, step: 4, fencingToken: 3 };
   const lost = { id: id(4, 3, 3), manifest };
+  const written = { id: id(6, 7, token), manifest: { ...manifest, era: 2, step: 6, fencingToken: token } };
   const anothers = { id: "a-1-3-step-00000004-g3-t3-aaaa", manifest: { ...manifest, run: "3" } };
   const storage = {
-    list: async () => [lost, anothers],
+    list: async () => [lost, written, anothers],
     unfinished: async () => [known, ...gone, own, "a-1-3-step-00000004-g1-t1-cccc", "photos"],
     async delete(one: string) {
       const entry = await coordination.get(keys.checkpoint(one));
@@ -67,17 +68,21 @@ test("what an earlier leader has begun goes; what this one is at, what etcd know
   } as unknown as CheckpointStorage; // all that is used of it
   const state: Pointers = { latest, best: null, origin: encodeJson(origin) };
   const options = { record, keys, coordination, storage };
-  await removeUnpublished(options, state, token - 1);
+  await removeUnpublished(options, state, { token: token - 1 });
   assert.deepEqual(deleted, [], "who leads no more removes nothing");
-  await removeUnpublished(options, state, token);
+  await removeUnpublished(options, state, { token });
   assert.deepEqual(deleted.sort(), gone.sort());
   deleted.length = 0;
-  await removeUnpublished(options, state, token, true);
+  await removeUnpublished(options, state, { token }, true);
   assert.deepEqual(
     deleted.sort(),
     [...gone, lost.id].sort(),
     "what etcd has lost the record of goes when it is asked for",
   );
+  deleted.length = 0;
+  await removeUnpublished(options, state, { token, own: new Set([written.id]) });
+  const ofItsOwn: readonly string[] = deleted;
+  assert.ok(ofItsOwn.includes(written.id), "of its own a leader knows what it has given up");
   assert.equal((await coordination.list(keys.checkpoints)).entries.length, 1, "nothing stays condemned");
   store.close();
 });
