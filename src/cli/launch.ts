@@ -36,7 +36,7 @@ import {
 } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
 import type { Evaluation } from "./evaluate.ts";
-import { type LocalCertificates, localCertificates } from "./local-certificates.ts";
+import { keepValid, type LocalCertificates, localCertificates } from "./local-certificates.ts";
 import { checkPlace, openStorage } from "./open-storage.ts";
 import { securityOptions } from "./security.ts";
 import { checkpointsOf, openEtcdServer, type Session, type Settings, startSession } from "./session.ts";
@@ -138,6 +138,7 @@ export async function train(
     gpuOf(asked.workers + asked.spares - 1);
     const checked = await check(asked, args, choice.kind, choice.device, say);
     const settings = { ...asked, certificates: await certificatesFor(asked, args) };
+    if (settings.certificates) closing.push(keepValid(settings.certificates, say));
     const etcd = await openEtcdServer(args, settings, say, closing);
     await checkChange(settings, args, checked.engine, choice.device, etcd.endpoints);
     const session = await startSession(args, settings, etcd, { engine: checked.engine, gpuOf }, view, closing);

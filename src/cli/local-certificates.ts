@@ -4,12 +4,15 @@ import { join } from "node:path";
 import { createLog } from "../adapters/system/log.ts";
 import type { RegisteredRun } from "../adapters/system/run-registry.ts";
 import { CertificateFolder } from "../adapters/tls/certificate-folder.ts";
+import type { Subject } from "../adapters/tls/authority.ts";
 import { fileNames } from "../adapters/tls/certificates.ts";
+import { messageOf } from "../core/errors.ts";
 import type { Role } from "../core/identity.ts";
 
 /** Of the authority that is made for a job's folder, and of the certificates that every launch makes anew. */
 const authorityDays = 3650;
 const days = 365;
+const dayMs = 24 * 3600 * 1000;
 
 export interface LocalCertificates {
   /** Of whoever looks after the cluster: the launch itself, and `status`. */
@@ -18,6 +21,11 @@ export interface LocalCertificates {
   readonly etcd: string;
   /** Makes a process' certificates; returns their folder. */
   folderFor(role: Role, name: string): Promise<string>;
+  /**
+   * Makes anew, with new keys, those that are past half of their time; whoever uses their folders takes the new ones as it runs.
+   * Returns the folders. "usage" when the authority is over before they would be.
+   */
+  renew(nowMs: number): Promise<readonly string[]>;
 }
 
 /** Where a job's folder keeps them. */
@@ -43,16 +51,35 @@ export async function localCertificates(
   const authority = isMade
     ? await Authority.open(authorityFolder ?? places.folder)
     : await Authority.init(places.folder, authorityDays);
-  const folderFor = async (role: Role, name: string) => {
-    const folder = join(places.folder, name);
-    const identity = { role, job: role === "operator" ? null : job, name };
-    await writeCertificates(folder, await authority.issue(namesOf({ kind: "process", identity }), days));
+  const renewals = new Map<string, { readonly subject: Subject; readonly dueMs: number }>();
+  const make = async (folder: string, subject: Subject, nowMs: number) => {
+    await writeCertificates(folder, await authority.issue(namesOf(subject), days));
+    renewals.set(folder, { subject, dueMs: nowMs + (days / 2) * dayMs });
     return folder;
   };
-  const etcdNames = namesOf({ kind: "etcd", name: "etcd", hosts: ["localhost", "127.0.0.1", "::1"] });
-  await writeCertificates(places.etcd, await authority.issue(etcdNames, days));
+  const folderFor = (role: Role, name: string) => {
+    const identity = { role, job: role === "operator" ? null : job, name };
+    return make(join(places.folder, name), { kind: "process", identity }, Date.now());
+  };
+  await make(places.etcd, { kind: "etcd", name: "etcd", hosts: ["localhost", "127.0.0.1", "::1"] }, Date.now());
   const operator = await openQuietly(await folderFor("operator", "operator"));
-  return { operator, etcd: places.etcd, folderFor };
+  const renew = async (nowMs: number) => {
+    const due = [...renewals].filter(([, { dueMs }]) => dueMs <= nowMs);
+    for (const [folder, { subject }] of due) await make(folder, subject, nowMs);
+    return due.map(([folder]) => folder);
+  };
+  return { operator, etcd: places.etcd, folderFor, renew };
+}
+
+/** A launch may go on for longer than its certificates are valid: looks every day. Returns what ends that. */
+export function keepValid(certificates: LocalCertificates, say: (line: string) => void): () => Promise<void> {
+  const timer = setInterval(() => {
+    certificates
+      .renew(Date.now())
+      .catch((error: unknown) => say(`Certificates could not be made anew: ${messageOf(error)}`));
+  }, dayMs);
+  timer.unref();
+  return async () => clearInterval(timer);
 }
 
 /** With which the processes of a launch on this machine are asked. */

@@ -8,6 +8,7 @@ import { type Command, parseCommand } from "../../src/cli/command.ts";
 import { certsInit } from "../../src/cli/certs/init.ts";
 import { certsIssue } from "../../src/cli/certs/issue.ts";
 import { certsRotate } from "../../src/cli/certs/rotate.ts";
+import { localCertificates } from "../../src/cli/local-certificates.ts";
 import { checkCoordinator, checkEndpoints, checkListen, checkOwner, openSecurity } from "../../src/cli/security.ts";
 import { worker } from "../../src/cli/worker.ts";
 import type { Log } from "../../src/ports/log.ts";
@@ -122,4 +123,19 @@ test("without certificates only loopback is served and called, unless --insecure
       message: /is that of the worker "a" of the job "digits"; this is the /,
     });
   }
+});
+
+test("a launch that goes on for longer than half of its certificates' time makes them anew, with new keys and the same names", async () => {
+  const launched = await localCertificates(at("job"), "digits", null);
+  const folders = [launched.etcd, launched.operator.folder, await launched.folderFor("worker", "worker-0")];
+  const keys = () => Promise.all(folders.map((folder) => readFile(join(folder, "tls.key"), "utf8")));
+  const names = () => Promise.all(folders.map(async (folder) => (await certificateIn(folder)).subjectAltName));
+  const [keysBefore, namesBefore] = [await keys(), await names()];
+  const dayMs = 24 * 3600 * 1000;
+  assert.deepEqual(await launched.renew(Date.now() + 180 * dayMs), []);
+  assert.deepEqual(await launched.renew(Date.now() + 184 * dayMs), folders);
+  assert.ok((await keys()).every((key, index) => key !== keysBefore[index]));
+  assert.deepEqual(await names(), namesBefore);
+  assert.deepEqual(await launched.renew(Date.now() + 184 * dayMs), [], "until those are as old");
+  launched.operator.close();
 });
