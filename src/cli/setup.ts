@@ -1,7 +1,7 @@
 /** `lockstep setup`: gets the engine and etcd, so that the first launch need not. */
-import { prepareEtcd } from "../adapters/system/etcd-program.ts";
+import { prepareEtcd, prepareRestorer } from "../adapters/system/etcd-program.ts";
 import { prepareEngine, prepareForGpus } from "../adapters/tfjs/prepare-engine.ts";
-import { LockstepError } from "../core/errors.ts";
+import { LockstepError, messageOf } from "../core/errors.ts";
 import type { Arguments, Command } from "./command.ts";
 import { shared, wishOf } from "./common.ts";
 
@@ -42,5 +42,7 @@ async function runSetup(args: Arguments): Promise<number> {
   say(`Engine: ${choice.library} (${choice.kind}, ${choice.device})`);
   const etcd = await prepareEtcd(say);
   say(`etcd: ${etcd.version}, ${etcd.path}`);
+  // Only whoever puts a backup back needs it, so nothing else has to stop without it.
+  say(`For backups of etcd: ${await prepareRestorer(say).catch(messageOf)}`);
   return 0;
 }

@@ -7,16 +7,19 @@ import { after, before, describe, test } from "node:test";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { ClusterStatus } from "../../src/core/status.ts";
 import { undisturbedDigest } from "../fixtures/undisturbed.ts";
-import { DockerCluster, docker, leaderOf, membersOf, ran, whyNoEngine } from "./docker-cluster.ts";
+import { authorityWords, leaderOf, membersOf, ran, root } from "../fixtures/deployed-cluster.ts";
+import { DockerCluster, docker, whyNoEngine } from "./docker-cluster.ts";
 
-const job = fileURLToPath(new URL("../../examples/digits.ts", import.meta.url));
+const job = join(root, "examples/digits.ts");
 /** More than it will train before it is told otherwise. */
 const manyEpochs = "100000";
 const shards = 3;
 const whyNot = await whyNoEngine();
+/** As `.ci/containers` has it: with images of what this machine has, and without what operators do. */
+const isPromiseAlone = process.env.LOCKSTEP_CONTAINERS === "promise";
+const byOperators = { skip: isPromiseAlone ? "LOCKSTEP_CONTAINERS asks for promise 1 alone" : false };
 
 describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false }, () => {
   let cluster: DockerCluster;
@@ -28,9 +31,10 @@ describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false 
     status.state === "training" && membersOf(status).length === members;
 
   before(async () => {
-    const authorities = process.env.NODE_EXTRA_CA_CERTS ?? process.env.PIP_CERT;
-    const built = await ran("deploy/docker/build", authorities ? ["--certificates", authorities] : []);
-    assert.equal(built.code, 0, built.output.slice(-4000));
+    const built = isPromiseAlone
+      ? await ran("test/containers/images-of-here", [])
+      : await ran("deploy/docker/build", authorityWords());
+    assert.equal(built.code, 0, `${built.stdout}${built.stderr}`.slice(-4000));
     cluster = await DockerCluster.open();
   });
   after(async () => {
@@ -47,21 +51,14 @@ describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false 
   }
 
   test("up starts it, with everything in it closed to strangers, and up again changes nothing", async () => {
-    const said = await cluster.script(
-      "up",
-      job,
-      "--workers",
-      "2:3",
-      "--shards",
-      String(shards),
-      "--epochs",
-      manyEpochs,
-    );
+    const images = isPromiseAlone ? ["--image", "lockstep:here", "--etcd-image", "lockstep-etcd:here"] : [];
+    const words = ["--workers", "2:3", "--shards", String(shards), "--epochs", manyEpochs];
+    const said = await cluster.script("up", job, ...words, ...images);
     assert.match(said, /worker-0 worker-1 worker-2/);
     const status = await cluster.when("training with three workers", trains(3));
-    const ids = await docker("ps", "--quiet", "--filter", `label=lockstep.cluster=${cluster.name}`);
+    const ids = await cluster.ps();
     await cluster.script("up", job);
-    assert.equal(await docker("ps", "--quiet", "--filter", `label=lockstep.cluster=${cluster.name}`), ids);
+    assert.equal(await cluster.ps(), ids);
     assert.equal((await cluster.status())?.generation, status.generation);
     for (const node of ["worker-0", "coordinator-0", "etcd-0"]) {
       const facts = JSON.parse(await docker("inspect", cluster.container(node)))[0];
@@ -131,7 +128,7 @@ describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false 
     await cluster.script("restart-node", "etcd-1");
   });
 
-  test("scale down and up, while it trains", async () => {
+  test("scale down and up, while it trains", byOperators, async () => {
     const before = await cluster.when("training", trains(3));
     await cluster.script("scale", "2");
     count("scale-down");
@@ -142,23 +139,27 @@ describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false 
     await goesOn(two, 3);
   });
 
-  test("etcd's backup is put back, what was committed since is found again, and no worker is started again for that", async () => {
-    const workers = ["worker-0", "worker-1", "worker-2"].map((name) => cluster.container(name));
-    const begun = () => docker("container", "inspect", "--format", "{{.State.StartedAt}}", ...workers);
-    const before = await cluster.when("training", trains(3));
-    const begunBefore = await begun();
-    const file = join(tmpdir(), `lockstep-backup-${process.pid}.db`);
-    await cluster.script("etcd-backup", file);
-    await cluster.when("more epochs", ({ epoch }) => epoch > before.epoch + 1);
-    await cluster.script("etcd-restore", file);
-    count("etcd-restored");
-    await rm(file);
-    const after = await cluster.when("training after it", (status) => trains(3)(status) && status.step > before.step);
-    await cluster.when("epochs are committed in it", ({ epoch }) => epoch > after.epoch + 1);
-    assert.equal(await begun(), begunBefore);
-  });
+  test(
+    "etcd's backup is put back, what was committed since is found again, and no worker is started again for that",
+    byOperators,
+    async () => {
+      const workers = ["worker-0", "worker-1", "worker-2"].map((name) => cluster.container(name));
+      const begun = () => docker("container", "inspect", "--format", "{{.State.StartedAt}}", ...workers);
+      const before = await cluster.when("training", trains(3));
+      const begunBefore = await begun();
+      const file = join(tmpdir(), `lockstep-backup-${process.pid}.db`);
+      await cluster.script("etcd-backup", file);
+      await cluster.when("more epochs", ({ epoch }) => epoch > before.epoch + 1);
+      await cluster.script("etcd-restore", file);
+      count("etcd-restored");
+      await rm(file);
+      const after = await cluster.when("training after it", (status) => trains(3)(status) && status.step > before.step);
+      await cluster.when("epochs are committed in it", ({ epoch }) => epoch > after.epoch + 1);
+      assert.equal(await begun(), begunBefore);
+    },
+  );
 
-  test("new certificates, with new keys, reach the processes while they train", async () => {
+  test("new certificates, with new keys, reach the processes while they train", byOperators, async () => {
     const before = await cluster.when("training", trains(3));
     await cluster.script("gen-certs", "--rotate");
     count("rotate");
@@ -172,14 +173,14 @@ describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false 
     const before = await cluster.when("training", trains(3));
     const saved = /step (\d+) is saved/.exec(await cluster.script("down"));
     count("down");
-    assert.equal(await docker("ps", "--all", "--quiet", "--filter", `label=lockstep.cluster=${cluster.name}`), "");
+    assert.equal(await cluster.ps("--all"), "");
     const epochs = Math.ceil(Number(saved?.[1]) / before.stepsPerEpoch) + 3;
     await cluster.script("up", job, "--epochs", String(epochs));
     const end = await cluster.when("the end", ({ state }) => state === "finished", 600_000);
     assert.ok(end.latest!.step > before.step);
     assert.equal(end.epoch, epochs);
     // Nothing restarts for ever: whoever has finished stays, idle and healthy.
-    const workers = (await docker("ps", "--quiet", "--filter", `label=lockstep.cluster=${cluster.name}`)).split("\n");
+    const workers = (await cluster.ps()).split("\n");
     assert.equal(workers.length, 8);
     assert.equal(end.latest!.weightsDigest, await undisturbedDigest(job, shards, epochs));
   });

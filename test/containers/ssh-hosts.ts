@@ -1,14 +1,13 @@
 /** Hosts for a test: containers, each with a systemd, an sshd and an address of its own, and an operator who can log in. */
-import { execFile } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { systemClock } from "../../src/adapters/system/clock.ts";
 import { findProgram } from "../../src/adapters/system/programs.ts";
+import { type Ran, ran, root, sure } from "../fixtures/deployed-cluster.ts";
+import { docker, whyNoEngine } from "./docker-cluster.ts";
 
-export const root = fileURLToPath(new URL("../..", import.meta.url));
 const image = "lockstep-ssh-host:test";
 const bootLimitMs = 60_000;
 /** A folder that all hosts have, as on a network file system. */
@@ -39,42 +38,13 @@ const systemdOptions = [
   ...["--cgroupns", "private", "--tmpfs", "/run:exec", "--tmpfs", "/run/lock", "--env", "container=docker"],
 ];
 
-export interface Outcome {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-export function runProgram(
-  program: string,
-  words: readonly string[],
-  env: NodeJS.ProcessEnv = process.env,
-): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const options = { cwd: root, env, maxBuffer: 50_000_000 };
-    execFile(program, [...words], options, (error, stdout, stderr) => {
-      const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
-      resolve({ code, stdout, stderr });
-    });
-  });
-}
-
-/** Standard output of `docker …words`; throws with what it said. */
-export async function docker(...words: string[]): Promise<string> {
-  const { code, stdout, stderr } = await runProgram("docker", words);
-  if (code !== 0) throw new Error(`docker ${words.slice(0, 3).join(" ")}: ${stderr.trim()}`);
-  return stdout.trim();
-}
-
 /** Why there can be no such hosts on this machine; null if there can. */
 export async function whyNoHosts(): Promise<string | null> {
   for (const program of ["docker", "ssh", "ssh-keygen"]) {
     if (findProgram(program) === null) return `${program} is not on PATH`;
   }
-  const info = await runProgram("docker", ["info"]);
-  if (info.code !== 0) return "no Docker engine answers";
   if (process.getuid?.() !== 0) return "its base image is made by root only (deploy/docker/base)";
-  return null;
+  return whyNoEngine();
 }
 
 export interface Hosts {
@@ -83,7 +53,7 @@ export interface Hosts {
   readonly environment: NodeJS.ProcessEnv;
   address(name: string): string;
   /** Runs a shell line in a host, as root. */
-  sh(name: string, line: string): Promise<Outcome>;
+  sh(name: string, line: string): Promise<Ran>;
   /** A host as good as switched off: all that it runs is gone at once. */
   powerCut(name: string): Promise<void>;
   /** It starts as any machine starts; returns when its systemd has. */
@@ -103,11 +73,11 @@ export async function startHosts(names: readonly string[]): Promise<Hosts> {
   const container = (name: string) => `${network}-${name}`;
   const remove = async () => {
     if (containers.size > 0) await docker("rm", "--force", "--volumes", ...[...containers].map(container));
-    await runProgram("docker", ["network", "rm", network]);
-    await runProgram("docker", ["volume", "rm", network]);
+    await ran("docker", ["network", "rm", network]);
+    await ran("docker", ["volume", "rm", network]);
     await rm(folder, { recursive: true, force: true });
   };
-  const sh = (name: string, line: string) => runProgram("docker", ["exec", container(name), "bash", "-c", line]);
+  const sh = (name: string, line: string) => ran("docker", ["exec", container(name), "bash", "-c", line]);
 
   /** With the address that it has for good: a host that was off comes back where others know it. */
   const start = async (name: string, options: readonly string[], command: readonly string[]) => {
@@ -135,7 +105,7 @@ export async function startHosts(names: readonly string[]): Promise<Hosts> {
     const limitMs = systemClock.monotonicMs() + bootLimitMs;
     for (;;) {
       const { stdout } = await sh(name, "systemctl is-system-running");
-      const ssh = await runProgram("ssh", ["-F", `${folder}/config`, "-o", "BatchMode=yes", `root@${name}`, "true"]);
+      const ssh = await ran("ssh", ["-F", `${folder}/config`, "-o", "BatchMode=yes", `root@${name}`, "true"]);
       if (/^(running|degraded)/.test(stdout) && ssh.code === 0) return;
       if (systemClock.monotonicMs() > limitMs) {
         const log = await docker("logs", "--tail", "20", container(name)).catch(String);
@@ -147,7 +117,7 @@ export async function startHosts(names: readonly string[]): Promise<Hosts> {
 
   let subnet = "";
   try {
-    await run("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", path.join(folder, "key")]);
+    await sure("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", path.join(folder, "key")]);
     await chmod(path.join(folder, "key"), 0o600);
     subnet = await makeNetwork(network);
     for (const name of names) await start(name, [...systemdOptions, "--volume", `${network}:${sharedFolder}`], []);
@@ -176,9 +146,7 @@ export async function startHosts(names: readonly string[]): Promise<Hosts> {
     addWithoutSystemd: async (name) => {
       await start(name, [], ["bash", "-c", "mkdir -p /run/sshd && exec /usr/sbin/sshd -D"]);
       const limitMs = systemClock.monotonicMs() + bootLimitMs;
-      while (
-        (await runProgram("ssh", ["-F", `${folder}/config`, "-o", "BatchMode=yes", `root@${name}`, "true"])).code !== 0
-      ) {
+      while ((await ran("ssh", ["-F", `${folder}/config`, "-o", "BatchMode=yes", `root@${name}`, "true"])).code !== 0) {
         if (systemClock.monotonicMs() > limitMs) throw new Error(`${name} has no sshd that answers`);
         await systemClock.sleep(200);
       }
@@ -186,16 +154,11 @@ export async function startHosts(names: readonly string[]): Promise<Hosts> {
   };
 }
 
-async function run(program: string, words: readonly string[]): Promise<void> {
-  const { code, stderr } = await runProgram(program, words);
-  if (code !== 0) throw new Error(`${program} failed: ${stderr.trim()}`);
-}
-
 /** A network whose addresses nobody else here has; returns the first three numbers of them. */
 async function makeNetwork(name: string): Promise<string> {
   for (let attempt = 1; ; attempt += 1) {
     const subnet = `10.${randomInt(64, 128)}.${randomInt(0, 256)}`;
-    const { code, stderr } = await runProgram("docker", ["network", "create", "--subnet", `${subnet}.0/24`, name]);
+    const { code, stderr } = await ran("docker", ["network", "create", "--subnet", `${subnet}.0/24`, name]);
     if (code === 0) return subnet;
     if (attempt === 5) throw new Error(`No network for the hosts can be made: ${stderr.trim()}`);
   }
@@ -203,11 +166,11 @@ async function makeNetwork(name: string): Promise<string> {
 
 /** Debian as debootstrap makes it here where no image can be pulled, and the Dockerfile beside this file. */
 async function buildImage(): Promise<void> {
-  const base = await runProgram("docker", ["image", "inspect", "lockstep-base:bookworm"]);
-  if (base.code !== 0) await run(path.join(root, "deploy/docker/base"), []);
+  const base = await ran("docker", ["image", "inspect", "lockstep-base:bookworm"]);
+  if (base.code !== 0) await sure(path.join(root, "deploy/docker/base"), []);
   const dockerfile = path.join(root, "test/containers/ssh-host.Dockerfile");
   const context = path.join(root, "test/containers");
-  await run("docker", ["build", "--network", "host", "--file", dockerfile, "--tag", image, context]);
+  await sure("docker", ["build", "--network", "host", "--file", dockerfile, "--tag", image, context]);
 }
 
 /** Resolves with the first value that fits; rejects, with the last one, when none has within the limit. */

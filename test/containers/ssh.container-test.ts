@@ -11,18 +11,9 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { test, type TestContext } from "node:test";
 import type { ClusterStatus } from "../../src/core/status.ts";
-import { findProgram } from "../../src/adapters/system/programs.ts";
 import { exampleJob, finished, startLaunch, testFolder } from "../fixtures/running-launch.ts";
-import {
-  type Hosts,
-  type Outcome,
-  root,
-  runProgram,
-  sharedFolder,
-  startHosts,
-  until,
-  whyNoHosts,
-} from "./ssh-hosts.ts";
+import { membersOf, type Ran, ran, root } from "../fixtures/deployed-cluster.ts";
+import { type Hosts, sharedFolder, startHosts, until, whyNoHosts } from "./ssh-hosts.ts";
 
 /** More than can be trained while it is disturbed; `up` says at the end how many it really is. */
 const manyEpochs = 100_000;
@@ -43,9 +34,9 @@ class Cluster {
     this.#context = context;
   }
 
-  async run(verb: string, ...words: string[]): Promise<Outcome> {
+  async run(verb: string, ...words: string[]): Promise<Ran> {
     const beginMs = performance.now();
-    const outcome = await runProgram(path.join(root, "deploy/scripts", verb), words, this.hosts.environment);
+    const outcome = await ran(path.join(root, "deploy/scripts", verb), words, this.hosts.environment);
     const seconds = ((performance.now() - beginMs) / 1000).toFixed(1);
     this.#context.diagnostic(`${verb} ${words.join(" ")}: exit code ${outcome.code} after ${seconds} s`);
     return outcome;
@@ -62,7 +53,7 @@ class Cluster {
     const tls = path.join(this.hosts.folder, "state/lockstep/clusters/digits/certs/operator");
     for (const name of ["node-a", "node-b"]) {
       const words = ["status", "--json", "--coordinator", `${this.hosts.address(name)}:7070`, "--tls", tls];
-      const { code, stdout } = await runProgram(process.execPath, [path.join(root, "bin/lockstep.mjs"), ...words]);
+      const { code, stdout } = await ran(process.execPath, [path.join(root, "bin/lockstep.mjs"), ...words]);
       if (code === 0) return JSON.parse(stdout) as ClusterStatus; // what `status --json` prints
     }
     return null;
@@ -74,17 +65,10 @@ class Cluster {
       `${workers.join(", ")} train past step ${pastStep}`,
       () => this.status(),
       (status) =>
-        status?.state === "training" && status.step > pastStep + 5 && membersIn(status).join() === workers.join(),
+        status?.state === "training" && status.step > pastStep + 5 && membersOf(status).join() === workers.join(),
     );
     return found!.step;
   }
-}
-
-function membersIn({ processes }: ClusterStatus): string[] {
-  return processes
-    .filter(({ role, rank }) => role === "worker" && rank !== null)
-    .map(({ workerId }) => workerId!.replace(/\.[^.]*$/, ""))
-    .sort();
 }
 
 /** Waits until the run is finished, trains the same on this machine, and compares every bit. */
@@ -280,10 +264,8 @@ test("hosts over ssh train to the bits of an undisturbed launch, through power c
     // The magic number of a bbolt database, in its first page.
     assert.equal(bytes.readUInt32LE(16), 0xed0cdaed);
   });
-  const restorer = ["etcdutl", "etcdctl"].some((name) => findProgram(name) !== null);
   await context.test(
     "etcd-restore puts all members back, one that has lost its disk too, and training goes on in the same processes",
-    { skip: restorer ? false : "neither etcdutl nor etcdctl is on PATH" },
     async () => {
       const lost = await hosts.sh("node-c", "systemctl stop lockstep-etcd && rm -r /var/lib/lockstep/etcd/*");
       assert.equal(lost.code, 0, lost.stderr);

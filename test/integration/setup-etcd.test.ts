@@ -14,6 +14,14 @@ async function prepare(machine: Machine, changes: Record<string, string> = {}): 
   return JSON.parse(stdout) as PrepareReport<EtcdProgram>;
 }
 
+/** Where the program is that makes a member's data of a backup. */
+async function prepareRestorer(machine: Machine): Promise<PrepareReport<string>> {
+  const { stdout, stderr } = await runFixture("prepare-program.ts", ["restorer"], machine.environment);
+  assert.equal(stderr, "");
+  // What the program prints.
+  return JSON.parse(stdout) as PrepareReport<string>;
+}
+
 const saysVersion = (version: string) => `echo "etcd Version: ${version}"; echo "Git SHA: x"`;
 
 test("ETCD_BIN names the program, before everything else and without a word", async (context) => {
@@ -50,6 +58,11 @@ test("an etcd on PATH is used as it is", async (context) => {
   const { result, lines } = await prepare(machine);
   assert.deepEqual(result, { path, version: "3.5.24" });
   assert.deepEqual(lines, []);
+  const { error } = await prepareRestorer(machine);
+  assert.equal(error?.code, "coordination-unavailable");
+  assert.match(error.message, /^There is no etcdutl or etcdctl beside \S+\/etcd, nor on PATH\.$/);
+  const etcdctl = await machine.addScript("etcdctl", "exit 0");
+  assert.equal((await prepareRestorer(machine)).result, etcdctl);
 });
 
 test("where nothing works, the error names every source and why it failed; wrong bytes are not accepted", async (context) => {
@@ -74,6 +87,7 @@ test("Homebrew's bottle is fetched and unpacked, not installed, and found again"
   const folder = join(machine.directory, "bottle", "etcd", "3.6.7", "bin");
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, "etcd"), `#!/bin/sh\n${saysVersion("3.6.7")}\n`, { mode: 0o755 });
+  await writeFile(join(folder, "etcdutl"), "#!/bin/sh\necho etcdutl version: 3.6.7\n", { mode: 0o755 });
   const bottle = join(machine.directory, "etcd.bottle.tar.gz");
   const packed = await runProgram(findProgram("tar") ?? "", [
     "-czf",
@@ -91,8 +105,15 @@ test("Homebrew's bottle is fetched and unpacked, not installed, and found again"
   assert.deepEqual(first.error, null);
   const path = join(machine.cacheHome, "lockstep", "etcd", `homebrew-${process.arch}`, "etcd");
   assert.deepEqual(first.result, { path, version: "3.6.7" });
+  const restorer = await prepareRestorer(machine);
+  assert.equal(
+    restorer.result,
+    join(machine.cacheHome, "lockstep", "etcd-tools", `homebrew-${process.arch}`, "etcdutl"),
+  );
   await machine.addScript("brew", "exit 1");
+  await machine.addScript("etcdctl", "exit 1"); // of another release than the server, perhaps
   assert.deepEqual((await prepare(machine)).result, first.result);
+  assert.equal((await prepareRestorer(machine)).result, restorer.result);
 });
 
 test("Debian's package is fetched and unpacked without touching apt's own state", {

@@ -9,19 +9,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { recoveryFrom } from "../../src/core/log-reading.ts";
 import type { ClusterStatus } from "../../src/core/status.ts";
-import {
-  KubernetesCluster,
-  leaderOf,
-  loadImages,
-  membersOf,
-  nodeProgram,
-  nodes,
-  type Pod,
-  ran,
-  root,
-  whyNoKubernetes,
-} from "./kubernetes-cluster.ts";
+import { leaderOf, membersOf, ran, root } from "../fixtures/deployed-cluster.ts";
 import { undisturbedDigest } from "../fixtures/undisturbed.ts";
+import { KubernetesCluster, loadImages, nodeProgram, nodes, type Pod, whyNoKubernetes } from "./kubernetes-cluster.ts";
 
 const job = join(root, "examples/digits.ts");
 /** More than the faults take on any machine; at the end another start says where the run ends. */

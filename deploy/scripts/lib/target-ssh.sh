@@ -367,21 +367,15 @@ ssh_etcd_backup() {
 }
 
 ssh_etcd_restore() {
-  local node token tool=()
+  local node token tool
   ssh_load
   # The members' new data are made here, so hosts need no tool of etcd's.
-  if command -v etcdutl >/dev/null; then
-    tool=(etcdutl)
-  elif command -v etcdctl >/dev/null; then
-    tool=(env ETCDCTL_API=3 etcdctl)
-  else
-    fail 4 "etcdutl, or etcdctl of etcd 3.4 or 3.5, is missing here, and a backup is made into members' data with it: install it (on Debian: etcd-client)."
-  fi
+  if [ -n "$DRY_RUN" ]; then tool=etcdutl; else tool=$(node "$LOCAL/etcd-restorer.mjs") || exit; fi
   ssh_open
   # One for all members: it is what tells this etcd from the one before.
   token=$CLUSTER-$(date -u +%Y%m%d-%H%M%S)
   for node in $(nodes etcd); do
-    restore_quietly "${tool[@]}" snapshot restore "$FILE" --name "$node" --data-dir "$WORK/restored/$node/data" \
+    restore_quietly env ETCDCTL_API=3 "$tool" snapshot restore "$FILE" --name "$node" --data-dir "$WORK/restored/$node/data" \
       --initial-cluster "$(etcd_cluster)" --initial-cluster-token "$token" \
       --initial-advertise-peer-urls "https://$(url_host "${PLACE[$node]}"):2380" ||
       fail 1 "$FILE could not be made into the data of $node; nothing was changed."

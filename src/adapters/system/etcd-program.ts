@@ -1,14 +1,14 @@
 /**
- * Where an etcd program comes from, in this order: ETCD_BIN; PATH; the cache; the distribution's own package, unpacked
+ * Where etcd's programs come from, in this order: ETCD_BIN; PATH; the cache; the distribution's own package, unpacked
  * into the cache without installing it (Debian and Ubuntu by apt, Homebrew by its bottle); the official release, pinned
  * by its SHA-256. None of it needs root or changes the machine outside the cache.
  */
 import { copyFile, mkdir, readdir, writeFile } from "node:fs/promises";
 import { arch, platform } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { extractTar, extractZip } from "./archives.ts";
-import { buildEntry, type CacheEntry, findEntry } from "./cache.ts";
+import { buildEntry, type CacheEntry, entryDirectory, findEntry } from "./cache.ts";
 import { download } from "./download.ts";
 import { findProgram, isExecutable, runProgram } from "./programs.ts";
 import { type Say, withProgress } from "./progress.ts";
@@ -20,13 +20,20 @@ export interface EtcdProgram {
   readonly version: string;
 }
 
+/** What is fetched: the server, or the program that makes a member's data of a backup. */
+type Part = "server" | "restorer";
+/**
+ * Its executables, the first that there is. etcdutl is there since etcd 3.5, and since 3.6 it alone restores.
+ */
+const executables: Readonly<Record<Part, readonly string[]>> = { server: ["etcd"], restorer: ["etcdutl", "etcdctl"] };
+
 interface Source {
   /** As it is named in messages. */
   readonly title: string;
-  /** The name of its cache entry. */
-  readonly entry: string;
-  /** Puts the executable into the scratch folder and returns its path. */
-  readonly fetch: (scratch: string, say: Say) => Promise<string>;
+  /** The name of its cache entries, below `etcd/` and `etcd-tools/`. */
+  readonly name: string;
+  /** Fetches what has the part, below the scratch folder, and returns the folder of its executables. */
+  readonly fetch: (part: Part, scratch: string, say: Say) => Promise<string>;
 }
 
 const releaseVersion = "3.6.5";
@@ -43,9 +50,9 @@ const releaseAddress = "https://github.com/etcd-io/etcd/releases/download";
 const versionTimeoutMs = 20_000;
 
 const sources: readonly Source[] = [
-  { title: "the Debian package", entry: `etcd/debian-${arch()}`, fetch: fetchFromDebian },
-  { title: "Homebrew's bottle", entry: `etcd/homebrew-${arch()}`, fetch: fetchFromHomebrew },
-  { title: `the release ${releaseVersion}`, entry: `etcd/release-${releaseVersion}-${arch()}`, fetch: fetchRelease },
+  { title: "the Debian package", name: `debian-${arch()}`, fetch: fetchFromDebian },
+  { title: "Homebrew's bottle", name: `homebrew-${arch()}`, fetch: fetchFromHomebrew },
+  { title: `the release ${releaseVersion}`, name: `release-${releaseVersion}-${arch()}`, fetch: fetchRelease },
 ];
 
 /**
@@ -58,7 +65,11 @@ export async function prepareEtcd(say: Say): Promise<EtcdProgram> {
   if (found !== null) return found;
   for (const source of sources) {
     try {
-      return programOf(await buildEntry(source.entry, (directory, scratch) => fill(source, directory, scratch, say)));
+      const fill = async (directory: string, scratch: string) => {
+        const path = await fetchInto(directory, source, "server", scratch, say);
+        return { version: await checkVersion(path) };
+      };
+      return programOf(await buildEntry(`etcd/${source.name}`, fill));
     } catch (error) {
       failures.push(`${source.title}: ${messageOf(error)}`);
     }
@@ -73,6 +84,41 @@ export async function findEtcd(): Promise<EtcdProgram | null> {
   return findWithFailures([]);
 }
 
+/**
+ * The program that makes a member's data of a backup, by `snapshot restore`. First choice is what belongs to the etcd that
+ * `prepareEtcd` gives: beside it, or fetched from the same source earlier; then what is on PATH; then it is fetched.
+ * "coordination-unavailable" if it cannot be had.
+ */
+export async function prepareRestorer(say: Say): Promise<string> {
+  const server = dirname((await prepareEtcd(say)).path);
+  const beside = executableIn(server, "restorer");
+  if (beside !== null) return beside;
+  const source = sources.find(({ name }) => entryDirectory(`etcd/${name}`) === server);
+  const entry = source && (await findEntry(`etcd-tools/${source.name}`));
+  if (entry) return executableIn(entry.directory, "restorer")!; // it was put there
+  const onPath = executables.restorer.map(findProgram).find((path) => path !== null);
+  if (onPath) return onPath;
+  const lacking = `There is no ${executables.restorer.join(" or ")} beside ${server}/etcd, nor on PATH`;
+  const hint = "Install etcdutl, or etcdctl of etcd 3.4 or 3.5 (on Debian: etcd-client).";
+  if (source === undefined) throw new LockstepError("coordination-unavailable", `${lacking}.`, { hint });
+  try {
+    const made = await buildEntry(`etcd-tools/${source.name}`, async (directory, scratch) => {
+      const path = await fetchInto(directory, source, "restorer", scratch, say);
+      const result = await runProgram(path, ["version"], { timeoutMs: versionTimeoutMs });
+      if (!result.succeeded) throw new Error(`${path} does not run: ${result.failure}`);
+      return {};
+    });
+    return executableIn(made.directory, "restorer")!; // it was put there
+  } catch (cause) {
+    const why = `${source.title} gives none: ${messageOf(cause)}`;
+    throw new LockstepError("coordination-unavailable", `${lacking}; ${why}.`, { hint, cause });
+  }
+}
+
+function executableIn(folder: string, part: Part): string | null {
+  return executables[part].map((name) => join(folder, name)).find(isExecutable) ?? null;
+}
+
 async function findWithFailures(failures: string[]): Promise<EtcdProgram | null> {
   const chosen = process.env.ETCD_BIN;
   if (chosen !== undefined && chosen !== "") return checkChosen(chosen);
@@ -83,8 +129,8 @@ async function findWithFailures(failures: string[]): Promise<EtcdProgram | null>
   } catch (error) {
     failures.push(`PATH: ${messageOf(error)}`);
   }
-  for (const { entry } of sources) {
-    const cached = await findEntry(entry);
+  for (const { name } of sources) {
+    const cached = await findEntry(`etcd/${name}`);
     if (cached !== null) return programOf(cached);
   }
   return null;
@@ -119,11 +165,14 @@ async function checkVersion(path: string): Promise<string> {
   return version;
 }
 
-async function fill(source: Source, directory: string, scratch: string, say: Say): Promise<Record<string, string>> {
-  const executable = await source.fetch(scratch, say);
-  const path = join(directory, "etcd");
+/** Puts the part's executable into a folder of the cache; returns its path there. */
+async function fetchInto(directory: string, source: Source, part: Part, scratch: string, say: Say): Promise<string> {
+  const folder = await source.fetch(part, scratch, say);
+  const executable = executableIn(folder, part);
+  if (executable === null) throw new Error(`it holds no ${executables[part].join(" or ")}`);
+  const path = join(directory, basename(executable));
   await copyFile(executable, path);
-  return { version: await checkVersion(path) };
+  return path;
 }
 
 function programOf(entry: CacheEntry): EtcdProgram {
@@ -131,11 +180,12 @@ function programOf(entry: CacheEntry): EtcdProgram {
 }
 
 /** apt with lists, cache and state of its own; it only reads the machine's sources and settings. */
-async function fetchFromDebian(scratch: string, say: Say): Promise<string> {
+async function fetchFromDebian(part: Part, scratch: string, say: Say): Promise<string> {
   const apt = findProgram("apt-get");
   const unpack = findProgram("dpkg-deb");
   if (apt === null || unpack === null) throw new Error(`${apt === null ? "apt-get" : "dpkg-deb"} is not on PATH`);
-  say("Fetching etcd from the Debian package etcd-server, once per user.");
+  const packageName = part === "server" ? "etcd-server" : "etcd-client";
+  say(`Fetching etcd from the Debian package ${packageName}, once per user.`);
   const configuration = join(scratch, "apt.conf");
   await Promise.all(
     ["lists/partial", "archives/partial", "state"].map((folder) => mkdir(join(scratch, folder), { recursive: true })),
@@ -148,12 +198,12 @@ async function fetchFromDebian(scratch: string, say: Say): Promise<string> {
     if (!result.succeeded) throw new Error(`${what} failed: ${result.failure}`);
   };
   await run("apt-get update", ["update"]);
-  await run("apt-get download etcd-server", ["download", "etcd-server"]);
+  await run(`apt-get download ${packageName}`, ["download", packageName]);
   const archive = (await readdir(scratch)).find((name) => name.endsWith(".deb"));
   if (archive === undefined) throw new Error("apt-get download left no package");
   const result = await runProgram(unpack, ["-x", join(scratch, archive), join(scratch, "unpacked")]);
   if (!result.succeeded) throw new Error(`dpkg-deb failed: ${result.failure}`);
-  return join(scratch, "unpacked", "usr", "bin", "etcd");
+  return join(scratch, "unpacked", "usr", "bin");
 }
 
 /** Read after the machine's own settings, so that its hooks, which may clean the machine's caches, do not run. */
@@ -184,7 +234,7 @@ function aptConfiguration(scratch: string): string {
 }
 
 /** Homebrew's ready-made archive, fetched but not installed. */
-async function fetchFromHomebrew(scratch: string, say: Say): Promise<string> {
+async function fetchFromHomebrew(_part: Part, scratch: string, say: Say): Promise<string> {
   const brew = findProgram("brew");
   if (brew === null) throw new Error("brew is not on PATH");
   say("Fetching etcd from Homebrew, once per user.");
@@ -197,10 +247,10 @@ async function fetchFromHomebrew(scratch: string, say: Say): Promise<string> {
   const unpacked = join(scratch, "unpacked");
   await extractTar(where.output.trim(), unpacked);
   const versions = await readdir(join(unpacked, "etcd"));
-  return join(unpacked, "etcd", versions[0] ?? "", "bin", "etcd");
+  return join(unpacked, "etcd", versions[0] ?? "", "bin");
 }
 
-async function fetchRelease(scratch: string, say: Say): Promise<string> {
+async function fetchRelease(part: Part, scratch: string, say: Say): Promise<string> {
   const target = `${platform()}-${{ x64: "amd64", arm64: "arm64" }[arch()] ?? arch()}`;
   const sha256 = releaseSha256[target];
   if (sha256 === undefined) throw new Error(`there is none for ${target}`);
@@ -211,7 +261,8 @@ async function fetchRelease(scratch: string, say: Say): Promise<string> {
   const address = process.env.ETCD_MIRROR || releaseAddress;
   await download(`${address}/v${releaseVersion}/${file}`, { destination, sha256, label: "downloading etcd", say });
   const unpacked = join(scratch, "unpacked");
-  if (file.endsWith(".zip")) await extractZip(destination, unpacked, (path) => path === `${name}/etcd`);
+  if (file.endsWith(".zip"))
+    await extractZip(destination, unpacked, (path) => executables[part].includes(basename(path)));
   else await extractTar(destination, unpacked);
-  return join(unpacked, name, "etcd");
+  return join(unpacked, name);
 }
