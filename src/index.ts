@@ -12,12 +12,23 @@ import type {
   Separator,
   TextSource,
 } from "./core/job.ts";
+import type { MetricName } from "./core/compile.ts";
 import type { LaunchOptions, Run } from "./core/run-events.ts";
 import type { Params, ParamValues } from "./core/settings.ts";
 import type { ImputeWith, MapFunction, Transform, TransformList } from "./core/transform-definition.ts";
 
 export type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
 export type { BestEpoch, Callbacks, EpochEvent, FinishEvent } from "./core/callbacks.ts";
+export type {
+  CustomLoss,
+  LossDefinition,
+  LossName,
+  LossSettings,
+  MetricName,
+  StepContext,
+  StepFunction,
+  StepResult,
+} from "./core/compile.ts";
 export type {
   LaunchOptions,
   Run,
@@ -34,6 +45,7 @@ export { arrow, dataset, parquet, tfrecord } from "./core/format-sources.ts";
 export type { OwnSample, OwnSource, TableSource, Values } from "./core/format-sources.ts";
 export type {
   Clip,
+  CompileDefinition,
   CsvSource,
   DataSource,
   IdxSource,
@@ -42,8 +54,6 @@ export type {
   JsonLinesSource,
   LearningRate,
   LearningRateSchedule,
-  LossName,
-  MetricName,
   NpySource,
   NpzSource,
   OptimizerDefinition,
@@ -198,6 +208,11 @@ export function vocabulary(options: { readonly maximum?: number } = {}): Transfo
  */
 export function oneHot(classes?: number): Transform {
   return classes === undefined ? { kind: "one-hot" } : { kind: "one-hot", classes };
+}
+
+/** The metric "the label's class is among the `k` largest outputs"; it is called `top5Accuracy` for 5. */
+export function topK(k: number): MetricName {
+  return `top${k}Accuracy`;
 }
 
 /** Gives each sample another shape with as many values, as `reshape([8, 8, 1])`. */

@@ -64,7 +64,7 @@ async function runPredict(args: Arguments): Promise<number> {
   const { job, engine, program, preprocessing } = opened;
   const { features, label, columns } = preprocessing;
   const predictor = openPredictor(engine, program.model, features, job.seed);
-  const meaning = meaningOf(label, job.loss, predictor.outputs);
+  const meaning = meaningOf(label, job.loss, predictor.outputs, job.lossSettings.fromLogits);
   const width = sizeOf(features.shape);
   const names =
     columns?.features.map(({ name }) => name!) ?? // only columns with names are remembered

@@ -14,8 +14,9 @@ import {
   wholeNumber,
   wrongField,
 } from "./field-checks.ts";
+import { betterOf } from "./compile.ts";
 import type { EarlyStopping } from "./early-stopping.ts";
-import type { CheckpointRule, Job, MetricName, SaveFrequency } from "./job.ts";
+import type { CheckpointRule, Job, SaveFrequency } from "./job.ts";
 import type { KeepRule } from "./retention.ts";
 import { monitorOf } from "./monitor-validation.ts";
 
@@ -32,14 +33,6 @@ export const checkpointFields = [
 ];
 
 const example = '{ monitor, mode, … }, as in { monitor: "val_loss", mode: "min" }';
-
-/** What "auto" means. A metric that is not here has to be given its mode. */
-const knownModes: Readonly<Record<"loss" | MetricName, "min" | "max" | null>> = {
-  loss: "min",
-  accuracy: "max",
-  meanSquaredError: "min",
-  meanAbsoluteError: "min",
-};
 
 const anyNumber: Range = { words: "a number", contains: () => true };
 
@@ -77,7 +70,7 @@ export function checkpointRule(
 function modeOf(value: unknown, monitor: string): "min" | "max" {
   const mode = optional(value, "checkpoint.mode", oneOf<"min" | "max" | "auto">(["min", "max", "auto"])) ?? "auto";
   if (mode !== "auto") return mode;
-  const known = knownModes[monitor.replace(/^val_/, "") as keyof typeof knownModes]; // of a name that `monitorOf` has let through
+  const known = betterOf(monitor.replace(/^val_/, ""));
   if (known) return known;
   throw wrongField("checkpoint.mode", value, `"min" or "max": nobody knows whether more or less ${monitor} is better`);
 }

@@ -10,7 +10,7 @@ import { splitRule } from "./validation-split.ts";
  * compared by the weights and layers it makes.
  */
 export function jobFields(job: Job): Record<string, string> {
-  const { validation, preprocess, optimizer, clip } = job;
+  const { validation, preprocess, optimizer, clip, loss, lossSettings, classWeight } = job;
   const { monitor, mode } = job.checkpoint;
   return {
     "job.seed": String(job.seed),
@@ -21,7 +21,10 @@ export function jobFields(job: Job): Record<string, string> {
     ...(dependsOnEpochs(optimizer.learningRate) ? { "job.epochs": String(job.epochs) } : {}),
     ...(followsCheckpoint(job) ? { "job.checkpoint": encodeJson({ monitor, mode }) } : {}),
     "job.wire": job.wire,
-    "job.loss": job.loss,
+    // Of a custom one the graph of a step tells.
+    "job.loss": Object.keys(lossSettings).length === 0 ? loss : `${loss} ${encodeJson(lossSettings)}`,
+    // Fields that a job need not have are absent where it has none, as in the records of older versions.
+    ...(classWeight === null ? {} : { "job.classWeight": encodeJson(classWeight) }),
     "job.metrics": job.metrics.join(" "),
     "job.validation": encodeJson(splitRule(validation)),
     "job.preprocess": encodeJson(withTexts(preprocess)),

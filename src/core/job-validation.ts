@@ -3,34 +3,16 @@ import { type Callbacks, callbackNames } from "./callbacks.ts";
 import {
   type Check,
   fieldsOf,
-  finiteNumber,
-  flag,
-  fromZeroToBelowOne,
   isPlainObject,
   joined,
-  listed,
-  notNegative,
   oneOf,
   optional,
-  positive,
   wholeNumber,
-  written,
   wrongField,
 } from "./field-checks.ts";
-import {
-  type Clip,
-  type DataSource,
-  type Job,
-  type JobDefinition,
-  type LossName,
-  lossNames,
-  type MetricName,
-  metricNames,
-  type OptimizerDefinition,
-} from "./job.ts";
+import type { DataSource, Job, JobDefinition } from "./job.ts";
 import { checkpointFields, checkpointRule } from "./checkpoint-validation.ts";
-import { learningRateOf } from "./learning-rate-validation.ts";
-import { nearestName } from "./nearest-name.ts";
+import { classWeight, compileFields, compileSection } from "./compile-validation.ts";
 import { type JobSettings, noSettings, paramsOf, type ParamValues, withFields } from "./settings.ts";
 import { dataSource, testSource, withMissing } from "./source-validation.ts";
 import { hasTransform } from "./transform-definition.ts";
@@ -46,6 +28,7 @@ const jobFields = [
   "validation",
   "model",
   "compile",
+  "classWeight",
   "checkpoint",
   "batchSize",
   "epochs",
@@ -57,7 +40,7 @@ const jobFields = [
 const sectionFields: Readonly<Record<string, readonly string[]>> = {
   preprocess: ["features", "label"],
   validation: validationFields,
-  compile: ["optimizer", "loss", "metrics", "clip"],
+  compile: compileFields,
   checkpoint: checkpointFields,
 };
 
@@ -88,8 +71,8 @@ export function validateJob(exported: unknown, settings: JobSettings = noSetting
   const data = read(written);
   const validation = validationRule(job.validation, data, read);
   const model = modelFunction(job.model, "model");
-  const compile = fieldsOf(job.compile, "compile", sectionFields.compile!, compileExpected, whereItBelongs);
-  const metrics = metricList(compile.metrics, "compile.metrics");
+  const compile = compileSection(job.compile, validation, whereItBelongs);
+  const { metrics } = compile;
   return {
     name,
     seed,
@@ -97,10 +80,8 @@ export function validateJob(exported: unknown, settings: JobSettings = noSetting
     preprocess: { features, label },
     validation,
     model,
-    optimizer: optimizerDefinition(compile.optimizer, "compile.optimizer", { metrics, validation }),
-    clip: optional(compile.clip, "compile.clip", clip) ?? null,
-    loss: oneOf<LossName>(lossNames, tensorFlowNames)(compile.loss, "compile.loss"),
-    metrics,
+    ...compile,
+    classWeight: optional(job.classWeight, "classWeight", classWeight) ?? null,
     checkpoint: checkpointRule(job.checkpoint, { metrics, validation }, whereItBelongs),
     batchSize: wholeNumber(1)(job.batchSize, "batchSize"),
     epochs: wholeNumber(1)(job.epochs, "epochs"),
@@ -134,9 +115,6 @@ function definitionOf(
   if (!isPlainObject(definition)) throw wrongField("What the function of the parameters returns", definition, "a job");
   return { definition, params: values };
 }
-
-const compileExpected =
-  '{ optimizer, loss, metrics }, as in { optimizer: { kind: "adam", learningRate: 0.001 }, loss: "meanSquaredError" }';
 
 /** Where a field that stands in the wrong object should stand. */
 function whereItBelongs(name: string): string | null {
@@ -175,77 +153,3 @@ const callbackFunctions: Check<Callbacks> = (value, path) => {
   }
   return fields as Callbacks; // see modelFunction
 };
-
-type OptimizerKind = OptimizerDefinition["kind"];
-const optimizerKinds: readonly OptimizerKind[] = ["sgd", "rmsprop", "adagrad", "adam"];
-const optimizerFields: Readonly<Record<OptimizerKind, Readonly<Record<string, Check<number | boolean>>>>> = {
-  sgd: { momentum: finiteNumber(fromZeroToBelowOne), nesterov: flag },
-  rmsprop: { rho: finiteNumber(fromZeroToBelowOne), epsilon: finiteNumber(positive) },
-  adagrad: { initialAccumulator: finiteNumber(notNegative), epsilon: finiteNumber(positive) },
-  adam: {
-    beta1: finiteNumber(fromZeroToBelowOne),
-    beta2: finiteNumber(fromZeroToBelowOne),
-    epsilon: finiteNumber(positive),
-    weightDecay: finiteNumber(notNegative),
-  },
-};
-
-function optimizerDefinition(
-  value: unknown,
-  path: string,
-  job: Pick<Job, "metrics" | "validation">,
-): OptimizerDefinition {
-  const expected = '{ kind, learningRate, … }, as in { kind: "adam", learningRate: 0.001 }';
-  if (!isPlainObject(value)) {
-    const kind = typeof value === "string" ? nearestName(value, optimizerKinds) : null;
-    throw wrongField(
-      path,
-      value,
-      expected,
-      kind === null ? undefined : `Write { kind: "${kind}", learningRate: 0.001 }.`,
-    );
-  }
-  const kind = oneOf(optimizerKinds, { adamw: "adam", AdamW: "adam" })(value.kind, joined(path, "kind"));
-  const checks = optimizerFields[kind];
-  const fields = fieldsOf(value, path, ["kind", "learningRate", ...Object.keys(checks)], expected);
-  const learningRate = learningRateOf(fields.learningRate, joined(path, "learningRate"), job);
-  const settings: Record<string, number | boolean> = {};
-  for (const [name, check] of Object.entries(checks)) {
-    const setting = optional(fields[name], joined(path, name), check);
-    if (setting !== undefined) settings[name] = setting;
-  }
-  if (settings.nesterov === true && !settings.momentum) {
-    throw wrongField(joined(path, "momentum"), fields.momentum, "a number above 0 and below 1, since nesterov is true");
-  }
-  // The table above has exactly the optional fields of this kind, each checked for its type.
-  return { kind, learningRate, ...settings } as OptimizerDefinition;
-}
-
-const clip: Check<Clip> = (value, path) => {
-  const fields = fieldsOf(value, path, ["value", "globalNorm"], "{ value } or { globalNorm }, as in { globalNorm: 1 }");
-  const [name, ...others] = (["value", "globalNorm"] as const).filter((name) => fields[name] !== undefined);
-  if (!name || others.length > 0) throw wrongField(path, value, "one of { value } and { globalNorm }");
-  const limit = finiteNumber(positive)(fields[name], joined(path, name));
-  return name === "value" ? { value: limit } : { globalNorm: limit };
-};
-
-/** Names that users of Keras and TensorFlow.js know, for the hint. */
-const tensorFlowNames: Readonly<Record<string, string>> = {
-  mse: "meanSquaredError",
-  MSE: "meanSquaredError",
-  mae: "meanAbsoluteError",
-  MAE: "meanAbsoluteError",
-};
-
-function metricList(value: unknown, path: string): readonly MetricName[] {
-  if (value === undefined) return [];
-  if (!Array.isArray(value)) {
-    const hint = typeof value === "string" ? `Write [${written(value)}].` : undefined;
-    throw wrongField(path, value, `a list of ${listed(metricNames)}`, hint);
-  }
-  return value.map((item, index) => {
-    const name = oneOf<MetricName>(metricNames, tensorFlowNames)(item, `${path}[${index}]`);
-    if (value.indexOf(item) < index) throw wrongField(`${path}[${index}]`, item, "each metric once");
-    return name;
-  });
-}

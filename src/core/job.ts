@@ -1,5 +1,6 @@
 import type * as tfjs from "@tensorflow/tfjs";
 import type { Callbacks } from "./callbacks.ts";
+import type { CustomLoss, LossDefinition, LossName, LossSettings, MetricName, StepFunction } from "./compile.ts";
 import type { EarlyStopping } from "./early-stopping.ts";
 import type { FormatSource } from "./format-sources.ts";
 import type { KeepRule } from "./retention.ts";
@@ -30,13 +31,12 @@ export interface JobDefinition {
   /** 4. The architecture: an ordinary LayersModel, not compiled. `shapes` are one sample's, after pre-processing. */
   readonly model: (tf: TensorFlow, shapes: SampleShapes) => LayersModel;
   /** 5. Compile. */
-  readonly compile: {
-    readonly optimizer: OptimizerDefinition;
-    readonly loss: LossName;
-    readonly metrics?: readonly MetricName[];
-    /** Limits the mean gradient of the global batch before every update. */
-    readonly clip?: Clip;
-  };
+  readonly compile: CompileDefinition;
+  /**
+   * How much the samples of each class count in training: by the class's number after pre-processing, 1 for those that are not
+   * named. "balanced": so that all classes of the training split count the same. Validation does not know of it, as in Keras.
+   */
+  readonly classWeight?: ClassWeight;
   /** 6. Which checkpoint is the best one, when checkpoints are written, and how many are kept. */
   readonly checkpoint?: CheckpointDefinition;
   /** 7. Train. `batchSize` is the global batch: all workers together. */
@@ -58,6 +58,18 @@ export interface JobDefinition {
    */
   readonly callbacks?: Callbacks;
 }
+
+export type CompileDefinition = {
+  readonly optimizer: OptimizerDefinition;
+  /** Limits the mean gradient of the global batch before every update. */
+  readonly clip?: Clip;
+} & (
+  | { readonly loss: LossDefinition; readonly metrics?: readonly MetricName[]; readonly step?: undefined }
+  /** In place of a loss: how a batch becomes the loss of each sample, and the metrics that are listed. */
+  | { readonly step: StepFunction; readonly metrics?: readonly string[]; readonly loss?: undefined }
+);
+
+export type ClassWeight = "balanced" | Readonly<Record<number, number>>;
 
 export interface SampleShapes {
   readonly features: readonly number[];
@@ -266,22 +278,6 @@ export type OptimizerDefinition =
       readonly weightDecay?: number;
     };
 
-export const lossNames = [
-  "categoricalCrossentropy",
-  "sparseCategoricalCrossentropy",
-  "binaryCrossentropy",
-  "meanSquaredError",
-  "meanAbsoluteError",
-] as const;
-export type LossName = (typeof lossNames)[number];
-
-/**
- * "accuracy" is what TensorFlow.js' `compile` makes of it: of single outputs, and of all outputs of binaryCrossentropy,
- * whether they are on the label's side of 0.5; else whether the largest output is the label's class.
- */
-export const metricNames = ["accuracy", "meanSquaredError", "meanAbsoluteError"] as const;
-export type MetricName = (typeof metricNames)[number];
-
 /** What `defineJob` returns of a job with parameters, which `--param NAME=VALUE` gives other values than these. */
 export interface JobWithParams {
   readonly defaults: ParamValues;
@@ -297,9 +293,15 @@ export interface Job {
   readonly validation: ValidationRule | null;
   readonly model: JobDefinition["model"];
   readonly optimizer: OptimizerDefinition;
-  readonly loss: LossName;
-  readonly metrics: readonly MetricName[];
+  readonly loss: LossName | "custom";
+  readonly lossSettings: LossSettings;
+  /** What computes a custom loss: from labels and outputs, or from the batch. */
+  readonly customLoss: CustomLoss | null;
+  readonly step: StepFunction | null;
+  /** Those of `step` have names of their own. */
+  readonly metrics: readonly string[];
   readonly clip: Clip | null;
+  readonly classWeight: ClassWeight | null;
   readonly checkpoint: CheckpointRule;
   readonly batchSize: number;
   readonly epochs: number;

@@ -13,7 +13,8 @@ export interface MemorySizes {
   readonly inUseBytes: number;
   /** Numbers in the state: weights and the optimizer's slots. */
   readonly valueCount: number;
-  readonly weightCount: number;
+  /** Numbers that a step adds up: gradients and statistics. */
+  readonly reducedCount: number;
   readonly trainableCount: number;
   readonly shards: number;
   /** The largest world that the run may have. */
@@ -35,14 +36,14 @@ const stateCopies = maxUncoveredBoundaries + 2;
 const worldsLookedAt = 64;
 
 export function memoryParts(sizes: MemorySizes): readonly MemoryPart[] {
-  const { inUseBytes, valueCount, weightCount, trainableCount, shards, mostWorkers } = sizes;
+  const { inUseBytes, valueCount, reducedCount, trainableCount, shards, mostWorkers } = sizes;
   const rows = Math.max(...worldsUpTo(mostWorkers).map((world) => rowsIn(shards, world)));
   return [
     { what: "in use already", bytes: inUseBytes },
     { what: "for gradients", bytes: gradientCopies * trainableCount * numberBytes },
     {
       what: `for their sums (${formatCount(Math.ceil(rows))} rows)`,
-      bytes: Math.ceil(rows * weightCount) * numberBytes,
+      bytes: Math.ceil(rows * reducedCount) * numberBytes,
     },
     { what: `for copies of the state (${stateCopies})`, bytes: stateCopies * valueCount * numberBytes },
   ];

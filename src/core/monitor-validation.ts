@@ -1,6 +1,7 @@
 /** What a job can monitor, and what to say of a name that it does not compute. */
+import { isMetricName } from "./compile.ts";
 import { listed, wrongField } from "./field-checks.ts";
-import { type Job, metricNames } from "./job.ts";
+import type { Job } from "./job.ts";
 import { nearestName } from "./nearest-name.ts";
 
 /**
@@ -27,7 +28,7 @@ function monitorHint(monitor: unknown, names: readonly string[], job: Pick<Job, 
   if (monitor !== base && job.validation === null && names.includes(base)) {
     return `Add validation: { fraction: 0.2 } to the job, or monitor "${base}".`;
   }
-  if (metricNames.some((name) => name === base) && !names.includes(base)) {
+  if (isMetricName(base) && !names.includes(base)) {
     return `Add "${base}" to compile.metrics${monitor !== base && job.validation === null ? ", and validation: { fraction: 0.2 } to the job" : ""}.`;
   }
   const meant = nearestName(monitor, names);

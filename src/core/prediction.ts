@@ -1,5 +1,5 @@
 /** What the outputs of a model stand for: the label's pre-processing backwards. */
-import type { DecodeLabel, LossName } from "./job.ts";
+import type { DecodeLabel, Job } from "./job.ts";
 import { type FittedTransforms, invertIndex, type Preprocessing } from "./transforms.ts";
 
 export interface OutputMeaning {
@@ -12,8 +12,13 @@ export interface OutputMeaning {
 /** "other" stands for every value that the label's vocabulary does not know. */
 export type LabelValue = number | "other";
 
-/** `outputs`: how many numbers the model makes of one row. */
-export function meaningOf(label: FittedTransforms, loss: LossName, outputs: number): OutputMeaning {
+/** `outputs`: how many numbers the model makes of one row; `fromLogits`: whether they are no probabilities. */
+export function meaningOf(
+  label: FittedTransforms,
+  loss: Job["loss"],
+  outputs: number,
+  fromLogits = false,
+): OutputMeaning {
   const oneHot = label.steps.find((step) => step.kind === "one-hot");
   const isClasses = loss === "sparseCategoricalCrossentropy" || oneHot?.classes === outputs;
   if (isClasses && outputs > 1) {
@@ -22,8 +27,10 @@ export function meaningOf(label: FittedTransforms, loss: LossName, outputs: numb
   }
   if (outputs !== 1) return { classes: null, predict: () => null };
   if (loss === "binaryCrossentropy") {
-    return { classes: null, predict: (row) => inverted(label, halfOf(row[0]!)) };
+    return { classes: null, predict: (row) => inverted(label, sideOf(row[0]!, fromLogits ? 0 : 0.5)) };
   }
+  // Which side of 0 is told by labels of 0 and 1 as well as of −1 and 1.
+  if (loss === "hinge") return { classes: null, predict: () => null };
   return { classes: null, predict: (row) => inverted(label, row[0]!) };
 }
 
@@ -46,9 +53,9 @@ function inverted(label: FittedTransforms, value: number): number | null {
   }
 }
 
-function halfOf(score: number): number {
+function sideOf(score: number, threshold: number): number {
   if (Number.isNaN(score)) return Number.NaN;
-  return score > 0.5 ? 1 : 0;
+  return score > threshold ? 1 : 0;
 }
 
 /** The first of the largest; −1 where one is NaN, since then nothing is the largest. */

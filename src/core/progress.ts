@@ -9,6 +9,7 @@ import type { LearningRate } from "./job.ts";
 import type { Opening } from "./origin.ts";
 import { continueSampling, type LedgerRules, type Sampling } from "./ledger.ts";
 import { plateauAfterEpoch, initialPlateau, learningRateAt, type PlateauState } from "./learning-rate.ts";
+import { metricsOf } from "./metric-sums.ts";
 import type { EpochHistory } from "./status.ts";
 
 export interface Progress extends StatePlace {
@@ -16,7 +17,7 @@ export interface Progress extends StatePlace {
   readonly stepInEpoch: number;
   /** How many samples of the epoch under way have been used: where the next step begins. All of them until it is closed. */
   readonly samples: number;
-  /** Sums over those samples: `totals[name] / samples` is the epoch's running mean. */
+  /** Sums over those samples: what the epoch's running loss and metrics are made of. */
   readonly totals: Readonly<Record<string, number>>;
   readonly history: readonly EpochHistory[];
   readonly best: BestSoFar | null;
@@ -41,8 +42,9 @@ export interface Sums {
   readonly totals: Readonly<Record<string, number>>;
 }
 
+/** The loss and the metrics that these are the sums of. */
 export function means(sums: Sums): Record<string, number> {
-  return Object.fromEntries(Object.entries(sums.totals).map(([name, total]) => [name, total / sums.samples]));
+  return metricsOf(sums.totals, sums.samples);
 }
 
 /** `rules`: what the step's samples follow from. */

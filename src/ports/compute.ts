@@ -35,6 +35,8 @@ export interface ComputeInfo {
   /** The optimizer's slots, and the length of each. */
   readonly slotNames: readonly string[];
   readonly trainableCount: number;
+  /** Numbers of gradients and of statistics: what a reduction adds up in float32. */
+  readonly reducedCount: number;
   /** In what form gradients travel. */
   readonly wire: WireFormat;
   /** Numbers that a reduction carries beside the gradients. */

@@ -3,6 +3,8 @@ import { LockstepError, messageOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Engine, LayersModel, RecordedStep } from "../ports/engine.ts";
 import { checkOutputShape } from "./losses.ts";
+import { checkMetrics } from "./metrics.ts";
+import { freezeStatistics } from "./weight-kinds.ts";
 
 /**
  * A step of the job's model. What fails in it, while it is recorded or run, is the job's to mend and says which step it was; an
@@ -59,16 +61,19 @@ export function buildModel(
       hint: "Return what tf.sequential(…) or tf.model(…) gives.",
     });
   }
-  if (model.inputs.length !== 1 || model.outputs.length !== 1) {
+  const { inputs, outputs } = model;
+  // What a step of the job's own does with the model is its affair.
+  if (job.step === null && (inputs.length !== 1 || outputs.length !== 1)) {
     throw new LockstepError(
       "invalid-job",
-      `The model has ${model.inputs.length} inputs and ${model.outputs.length} outputs; one of each is expected.`,
+      `The model has ${inputs.length} inputs and ${outputs.length} outputs; one of each is expected.`,
+      { hint: "With compile.step in place of compile.loss, a model may have any number of either." },
     );
   }
-  const input = model.inputs[0]!.shape.slice(1);
+  const input = inputs[0]!.shape.slice(1);
   if (
-    input.length !== shapes.features.length ||
-    input.some((size, i) => size !== null && size !== shapes.features[i])
+    job.step === null &&
+    (input.length !== shapes.features.length || input.some((size, i) => size !== null && size !== shapes.features[i]))
   ) {
     throw new LockstepError(
       "invalid-job",
@@ -98,6 +103,10 @@ export function buildModel(
       );
     }
   }
-  checkOutputShape(job, shapes.label, model.outputs[0]!.shape);
+  if (job.step === null) {
+    checkOutputShape(job, shapes.label, outputs[0]!.shape);
+    checkMetrics(job, shapes.label, outputs[0]!.shape.slice(1));
+  }
+  freezeStatistics(model);
   return model;
 }

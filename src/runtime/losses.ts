@@ -1,105 +1,121 @@
-/** Losses and metrics as one value a sample, so that sums over shards are sums over samples. */
+/** Losses as one value a sample, so that sums over shards are sums over samples; and which outputs go with which labels. */
 import type { Tensor, Tensor1D, Tensor2D } from "@tensorflow/tfjs";
 import { LockstepError, unreachable } from "../core/errors.ts";
-import type { Job, LossName, MetricName } from "../core/job.ts";
+import type { LossSettings } from "../core/compile.ts";
+import type { Job } from "../core/job.ts";
 import type { TensorFlow } from "../ports/engine.ts";
 
 /** Keeps logarithms finite where a probability is 0 or 1. */
 const tiny = 1e-7;
 
-/** The loss of each sample, [count]; `label` and `output` are [count, …]. Probabilities in, not logits. */
-export function lossOfSamples(tf: TensorFlow, loss: LossName, given: Tensor, output: Tensor): Tensor1D {
+/** What a loss is computed by. */
+export type LossChoice = Pick<Job, "loss" | "lossSettings" | "customLoss">;
+
+/** The loss of each sample, [count]; `label` and `output` are [count, …]. Probabilities in, unless they are said to be logits. */
+export function lossOfSamples(tf: TensorFlow, chosen: LossChoice, given: Tensor, output: Tensor): Tensor1D {
+  const { loss, lossSettings, customLoss } = chosen;
+  if (loss === "custom") return oneOfEach(customLoss!(tf, given, output), output.shape[0]!, "compile.loss");
   const label = inShapeOf(output, given, loss);
   switch (loss) {
     case "categoricalCrossentropy":
-      return meanOverSample(tf.metrics.categoricalCrossentropy(label, output));
+      return meanOverSample(categorical(tf, label, output, lossSettings));
     case "sparseCategoricalCrossentropy":
-      return meanOverSample(tf.metrics.categoricalCrossentropy(oneHotLabel(tf, label, output), output));
-    case "binaryCrossentropy": {
-      const probability = output.clipByValue(tiny, 1 - tiny);
-      const other = tf.sub(1, probability);
-      return meanOverSample(label.mul(probability.log()).add(tf.sub(1, label).mul(other.log())).neg());
-    }
+      return meanOverSample(categorical(tf, oneHotLabel(tf, label, output), output, lossSettings));
+    case "binaryCrossentropy":
+      return meanOverSample(binary(tf, label, output, lossSettings));
     case "meanSquaredError":
       return meanOverSample(output.sub(label).square());
     case "meanAbsoluteError":
       return meanOverSample(output.sub(label).abs());
+    case "huber": {
+      const { delta = 1 } = lossSettings;
+      const error = output.sub(label).abs();
+      const near = error.minimum(delta);
+      return meanOverSample(near.square().mul(0.5).add(error.sub(near).mul(delta)));
+    }
+    case "logCosh": {
+      // log(cosh(x)) = |x| + log(1 + e^(−2|x|)) − log 2, which overflows nowhere.
+      const error = output.sub(label).abs();
+      return meanOverSample(error.add(error.mul(-2).exp().add(1).log()).sub(Math.LN2));
+    }
+    case "kullbackLeiblerDivergence": {
+      const expected = label.clipByValue(tiny, 1);
+      return meanOverSample(expected.mul(expected.div(output.clipByValue(tiny, 1)).log()).sum(-1));
+    }
+    case "hinge": {
+      const sign = label.greater(0).toFloat().mul(2).sub(1);
+      return meanOverSample(tf.sub(1, sign.mul(output)).relu());
+    }
     default:
       return unreachable(loss);
   }
 }
 
-/** The metric of each sample, [count]. */
-export function metricOfSamples(
-  tf: TensorFlow,
-  metric: MetricName,
-  loss: LossName,
-  label: Tensor,
-  output: Tensor,
-): Tensor1D {
-  switch (metric) {
-    case "accuracy":
-      return meanOverSample(accuracy(tf, loss, inShapeOf(output, label, loss), output));
-    case "meanSquaredError":
-    case "meanAbsoluteError":
-      return lossOfSamples(tf, metric, label, output);
-    default:
-      return unreachable(metric);
-  }
+function categorical(tf: TensorFlow, label: Tensor, output: Tensor, settings: LossSettings): Tensor {
+  const { fromLogits, labelSmoothing } = settings;
+  const classes = output.shape.at(-1)!;
+  const smooth = labelSmoothing ? label.mul(1 - labelSmoothing).add(labelSmoothing / classes) : label;
+  if (fromLogits) return smooth.mul(tf.logSoftmax(output)).sum(-1).neg();
+  return tf.metrics.categoricalCrossentropy(smooth, output);
 }
 
-/**
- * What `compile({ metrics: ["accuracy"] })` of TensorFlow.js makes of the name: single outputs, and all outputs of
- * binaryCrossentropy, are compared as yes or no; of several, the largest is what counts. Keras' "accuracy" goes by the
- * shapes alone, so that the two differ for binaryCrossentropy with several outputs.
- */
-function accuracy(tf: TensorFlow, loss: LossName, label: Tensor, output: Tensor): Tensor {
-  if (loss === "binaryCrossentropy" || output.shape.at(-1) === 1) {
-    return tf.equal(label, output.greater(0.5).toFloat()).toFloat();
+function binary(tf: TensorFlow, label: Tensor, output: Tensor, settings: LossSettings): Tensor {
+  const { fromLogits, labelSmoothing } = settings;
+  const smooth = labelSmoothing ? label.mul(1 - labelSmoothing).add(labelSmoothing / 2) : label;
+  if (fromLogits) {
+    // −z·log σ(x) − (1−z)·log(1−σ(x)), which overflows nowhere.
+    const rest = output.abs().neg().exp().add(1).log();
+    return output.relu().sub(output.mul(smooth)).add(rest);
   }
-  const index = loss === "sparseCategoricalCrossentropy" ? indices(label, output) : label.argMax(-1);
-  return tf.equal(index, output.argMax(-1)).toFloat();
+  const probability = output.clipByValue(tiny, 1 - tiny);
+  const other = tf.sub(1, probability);
+  return smooth.mul(probability.log()).add(tf.sub(1, smooth).mul(other.log())).neg();
+}
+
+/** What a function of the job has given, if it is one number for each sample. */
+export function oneOfEach(values: unknown, count: number, whose: string): Tensor1D {
+  const shape = (values as Tensor | undefined)?.shape;
+  if (Array.isArray(shape) && shape.length === 1 && shape[0] === count) return (values as Tensor1D).toFloat();
+  const has = Array.isArray(shape) ? `a tensor of shape [${shape.join(", ")}]` : "no tensor";
+  throw new LockstepError(
+    "invalid-job",
+    `${whose} gives ${has} for a batch of ${count}; one number for each sample was expected, [${count}].`,
+    { hint: "Take the mean over every dimension but the first: values.reshape([values.shape[0], -1]).mean(1)." },
+  );
 }
 
 /** A label that has as many values as the output, in the output's shape: [n] beside [n, 1] would be spread over [n, n]. */
-function inShapeOf(output: Tensor, label: Tensor, loss: LossName): Tensor {
+export function inShapeOf(output: Tensor, label: Tensor, loss: Job["loss"]): Tensor {
   const fits = loss === "sparseCategoricalCrossentropy" || label.rank === output.rank;
   return fits ? label : label.reshape(output.shape);
 }
 
-function oneHotLabel(tf: TensorFlow, label: Tensor, output: Tensor): Tensor {
+export function oneHotLabel(tf: TensorFlow, label: Tensor, output: Tensor): Tensor {
   // oneHot wants one dimension; its result gets the output's shape back.
   const classes = output.shape[output.shape.length - 1]!;
   return (tf.oneHot(indices(label, output).flatten(), classes) as Tensor2D).toFloat().reshape(output.shape);
 }
 
 /** Class numbers in the output's shape without its last dimension. */
-function indices(label: Tensor, output: Tensor): Tensor {
+export function indices(label: Tensor, output: Tensor): Tensor {
   return label.toInt().reshape(output.shape.slice(0, -1));
 }
 
-function meanOverSample(values: Tensor): Tensor1D {
+export function meanOverSample(values: Tensor): Tensor1D {
   const count = values.shape[0]!;
   return values.shape.length === 1 ? (values as Tensor1D) : (values.reshape([count, -1]).mean(1) as Tensor1D);
 }
 
-/** Refuses a model whose output does not go with the label, before anything starts. */
+/** Refuses a model whose output does not go with the label, before anything starts. A custom loss is asked by being called. */
 export function checkOutputShape(
-  { loss, metrics }: Pick<Job, "loss" | "metrics">,
+  { loss }: Pick<Job, "loss">,
   label: readonly number[],
   output: readonly (number | null)[],
 ): void {
-  const other = metrics.find((metric) => metric !== "accuracy");
-  if (loss === "sparseCategoricalCrossentropy" && other !== undefined) {
-    throw new LockstepError(
-      "invalid-job",
-      `The metric ${other} compares the output with a label of its shape, but ${loss} has class numbers.`,
-      { hint: "Leave the metric out, or use oneHot() and categoricalCrossentropy." },
-    );
-  }
+  if (loss === "custom") return;
   const sample = output.slice(1);
   const classes = sample.at(-1) ?? 1;
-  if (/ategorical/.test(loss) && classes < 2) {
+  if (/ategorical|Divergence/.test(loss) && classes < 2) {
     throw new LockstepError(
       "invalid-job",
       `The model has ${classes} output for ${loss}, which compares at least two classes.`,
@@ -109,8 +125,8 @@ export function checkOutputShape(
     );
   }
   const expected = loss === "sparseCategoricalCrossentropy" ? sample.slice(0, -1) : sample;
-  const labels = label.length === 0 ? 1 : label.reduce((a, b) => a * b);
-  const outputs = expected.reduce<number>((a, b) => a * (b ?? 1), 1);
+  const labels = sizeOf(label);
+  const outputs = sizeOf(expected.map((size) => size ?? 1));
   const sameShape = loss === "sparseCategoricalCrossentropy" || label.length <= 1 || label.join() === sample.join();
   if (labels === outputs && sameShape) return;
   throw new LockstepError(
@@ -118,4 +134,8 @@ export function checkOutputShape(
     `The model's output for one sample has the shape [${sample.join(", ")}], but the label after pre-processing has [${label.join(", ")}], which ${loss} cannot compare.`,
     { hint: "Make the last layer as wide as the label, or change `preprocess.label` or `compile.loss`." },
   );
+}
+
+function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((a, b) => a * b, 1);
 }

@@ -2,12 +2,13 @@
 import { rawColumns } from "../core/columns.ts";
 import { checkColumnUse, mayLack, type UsedColumn, unfilled } from "../core/column-use.ts";
 import { type EachRows, fitTransforms } from "../core/fit-transforms.ts";
-import type { Job } from "../core/job.ts";
+import type { ClassWeight, Job } from "../core/job.ts";
 import type { Range, Split } from "../core/sampler.ts";
 import { splitBy } from "../core/split.ts";
-import { applyTransforms, outputShape, type Preprocessing } from "../core/transforms.ts";
+import { applyTransforms, outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
 import { type SplitRule, splitRule } from "../core/validation-split.ts";
 import type { Dataset, DescribedDataset, Samples } from "../ports/dataset.ts";
+import { classWeights, type WeightsOfLabels } from "./class-weights.ts";
 import type { Batch } from "./training-program.ts";
 
 /** Rows that are read at once while transforms are fitted: bounds the memory, and decides nothing. */
@@ -25,6 +26,7 @@ export class PreparedData {
   readonly preprocessing: Preprocessing;
   readonly #dataset: JobDataset;
   readonly #split: Split;
+  readonly #classWeights: WeightsOfLabels | null;
 
   constructor(dataset: JobDataset, job: Job) {
     this.#dataset = dataset;
@@ -47,6 +49,7 @@ export class PreparedData {
       ...(raw === undefined ? {} : { columns: raw }),
     };
     if (columns !== undefined && mayLack(columns.features)) this.#refuseUnfilled(columns.features);
+    this.#classWeights = job.classWeight && this.#fitClassWeights(job.classWeight, job.loss);
   }
 
   get trainingSamples(): number {
@@ -64,7 +67,8 @@ export class PreparedData {
 
   /** The samples at these positions of the training split. */
   training(positions: Uint32Array): Batch {
-    return this.transform(this.#dataset.read(positions.map((position) => this.#split.training[position]!)));
+    const batch = this.transform(this.#dataset.read(positions.map((position) => this.#split.training[position]!)));
+    return this.#classWeights === null ? batch : { ...batch, weight: this.#classWeights(batch.label, batch.count) };
   }
 
   /** The samples of a range of the validation split. */
@@ -89,6 +93,19 @@ export class PreparedData {
         if (what !== null) throw what;
       });
     }
+  }
+
+  #fitClassWeights(given: ClassWeight, loss: Job["loss"]): WeightsOfLabels {
+    const { label } = this.preprocessing;
+    return classWeights(given, loss, outputShape(label), (use) => {
+      this.#rows(
+        this.#split.training,
+        "label",
+      )((rows) => {
+        const count = rows.length / sizeOf(label.shape);
+        use(applyTransforms(label, rows, count), count);
+      });
+    });
   }
 
   #rows(indices: Uint32Array, column: "features" | "label"): EachRows {

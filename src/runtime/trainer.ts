@@ -9,6 +9,7 @@ import { assert } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import { maxUncoveredBoundaries } from "../core/limits.ts";
+import { lossWeightOf } from "../core/metric-sums.ts";
 import {
   afterEpoch,
   afterStep,
@@ -46,6 +47,7 @@ export type Program = Pick<
   | "valueCount"
   | "weightCount"
   | "trainableCount"
+  | "reducedCount"
   | "sumNames"
   | "load"
   | "save"
@@ -228,9 +230,10 @@ export class Trainer {
     const reducedMs = this.#clock.monotonicMs();
     const sums = this.#sumsOf(this.#reduced);
     const learningRate = rateOf(progress, this.#rules, progress.step);
-    this.#program.update(this.#reduced.values, sums.samples, { number: progress.step + 1, learningRate });
+    const weight = lossWeightOf(sums);
+    this.#program.update(this.#reduced.values, sums.samples, { number: progress.step + 1, learningRate, weight });
     this.#progress = afterStep(progress, sums, this.#sampling);
-    if (this.#gradients && this.#isEpochUsedUp) this.#keepGradient(this.#gradients, sums.samples);
+    if (this.#gradients && this.#isEpochUsedUp) this.#keepGradient(this.#gradients, weight || 1);
     this.#endedMs = this.#clock.monotonicMs();
     const stepMs = this.#endedMs - begun;
     this.#onStep({
@@ -254,10 +257,10 @@ export class Trainer {
   }
 
   /** Training runs ahead of what is published, and so of what is asked for, by a bounded number of epochs. */
-  #keepGradient(gradients: Map<number, Float32Array>, samples: number): void {
+  #keepGradient(gradients: Map<number, Float32Array>, weight: number): void {
     gradients.set(
       this.#now.step,
-      this.#reduced.values.slice(0, this.#program.trainableCount).map((sum) => sum / samples),
+      this.#reduced.values.slice(0, this.#program.trainableCount).map((sum) => sum / weight),
     );
     const [oldest] = gradients.keys();
     if (gradients.size > maxUncoveredBoundaries + 1 && oldest !== undefined) gradients.delete(oldest);
@@ -375,7 +378,7 @@ export class Trainer {
 
   #allocate(): Reduction {
     return {
-      values: floatsIn(this.#memory.allocate(this.#program.weightCount * Float32Array.BYTES_PER_ELEMENT)),
+      values: floatsIn(this.#memory.allocate(this.#program.reducedCount * Float32Array.BYTES_PER_ELEMENT)),
       statistics: doublesIn(this.#memory.allocate(this.statisticsCount * Float64Array.BYTES_PER_ELEMENT)),
     };
   }

@@ -1,8 +1,8 @@
 /**
  * A job's model as steps of the engine: gradients of a shard, validation of a shard, and the update. The engine holds the
  * state; nothing is hidden in the model's variables, so that an engine may run the steps op by op or as recorded graphs.
- * Outside, weights, slots and gradients are one row of float32 each, in the model's order: trainable weights first, then the
- * statistics that layers such as batch normalization keep.
+ * Outside, weights, slots and gradients are one row of float32 each: trainable weights first, then the statistics that layers
+ * such as batch normalization keep, and last what is frozen; each kind in the model's order.
  */
 import type { Tensor, Variable } from "@tensorflow/tfjs";
 import { assert } from "../core/errors.ts";
@@ -13,8 +13,9 @@ import { isAligned } from "../core/row-memory.ts";
 import type { Engine, EngineState, LayersModel, RecordedStep, RecordedUpdate } from "../ports/engine.ts";
 import { readTensor } from "../ports/read-tensor.ts";
 import { buildModel, ofTheModel } from "./build-model.ts";
-import { lossOfSamples, metricOfSamples } from "./losses.ts";
+import { isWeighted, Objective, type BatchTensors } from "./objective.ts";
 import { applyOptimizer, clipped } from "./optimizer-step.ts";
+import { sortedWeights, type WeightKind } from "./weight-kinds.ts";
 import { seeded } from "../ports/seeded.ts";
 
 /** One weight of the model and where it lies in the row. */
@@ -23,7 +24,7 @@ export interface Parameter {
   readonly shape: readonly number[];
   readonly size: number;
   readonly offset: number;
-  readonly trainable: boolean;
+  readonly kind: WeightKind;
 }
 
 /** Samples as the model takes them, after pre-processing. */
@@ -31,18 +32,23 @@ export interface Batch {
   readonly count: number;
   readonly features: Float32Array;
   readonly label: Float32Array;
+  /** How much each sample counts, where the job has weights; left out, each counts 1. */
+  readonly weight?: Float32Array;
 }
 
 export class TrainingProgram {
   readonly engine: Engine;
   readonly model: LayersModel;
   readonly parameters: readonly Parameter[];
-  /** Number of weights, and how many of them are trainable; those come first. */
+  /**
+   * Number of weights; how many of them are trainable, which come first; and how many are trainable or statistics, which is what
+   * the row of gradients has.
+   */
   readonly weightCount: number;
   readonly trainableCount: number;
+  readonly reducedCount: number;
   readonly slotNames: readonly string[];
-  /** What one sample is summed up to, in this order: the loss, then each metric. */
-  readonly sumNames: readonly string[];
+  readonly #objective: Objective;
   readonly #job: Job;
   readonly #shapes: { readonly features: readonly number[]; readonly label: readonly number[] };
   readonly #variables: readonly Variable[];
@@ -66,32 +72,24 @@ export class TrainingProgram {
     this.#job = job;
     this.#shapes = shapes;
     this.model = seeded(new RandomStream(job.seed, "initial-weights"), () => buildModel(engine, job, shapes));
-    // LayerVariable.read() gives the tf.Variable behind it, typed as a tensor.
-    this.#variables = this.model.weights.map((weight) => weight.read() as Variable);
-    const trainable = new Set(this.model.trainableWeights.map((weight) => weight.name));
+    this.#objective = new Objective(engine.tf, job, this.model);
+    const sorted = seeded(new RandomStream(job.seed, "initial-weights", 1), () =>
+      sortedWeights(engine.tf, this.model, () => this.#objective.compute(this.#oneSample(), true)),
+    );
+    this.#variables = sorted.map(({ variable }) => variable);
+    assert(names === null || names.length === sorted.length, "the same job file builds the same model");
     let offset = 0;
-    assert(names === null || names.length === this.model.weights.length, "the same job file builds the same model");
-    this.parameters = this.model.weights.map((weight, i) => {
-      const shape = weight.shape as number[]; // a built model's weights have whole shapes
+    this.parameters = sorted.map(({ name, shape, kind }, i) => {
       const size = shape.reduce((a, b) => a * b, 1);
       offset += size;
-      return {
-        name: names?.[i] ?? weight.name,
-        shape,
-        size,
-        offset: offset - size,
-        trainable: trainable.has(weight.name),
-      };
+      return { name: names?.[i] ?? name, shape, size, offset: offset - size, kind };
     });
+    const countOf = (...kinds: readonly Parameter["kind"][]) =>
+      this.parameters.reduce((sum, { kind, size }) => sum + (kinds.includes(kind) ? size : 0), 0);
     this.weightCount = offset;
-    const firstStatistic = this.parameters.findIndex((parameter) => !parameter.trainable);
-    assert(
-      firstStatistic < 0 || this.parameters.slice(firstStatistic).every((parameter) => !parameter.trainable),
-      "a model lists its trainable weights first",
-    );
-    this.trainableCount = this.parameters.reduce((sum, { trainable, size }) => sum + (trainable ? size : 0), 0);
+    this.trainableCount = countOf("trainable");
+    this.reducedCount = countOf("trainable", "statistic");
     this.slotNames = slotsOf(job.optimizer).map((slot) => slot.name);
-    this.sumNames = ["loss", ...job.metrics];
     const shapesOfSlots = this.slotNames.flatMap(() => this.#trainableParameters.map(({ shape }) => shape));
     this.#state = engine.hold([...this.parameters.map(({ shape }) => shape), ...shapesOfSlots]);
     this.#gradients = ofTheModel(
@@ -104,6 +102,11 @@ export class TrainingProgram {
     );
     this.#update = this.#state.recordUpdate("update", (state, inputs) => this.#updateStep(state, inputs));
     this.load(this.#initialValues());
+  }
+
+  /** What a batch is summed up to: core/metric-sums.ts makes loss and metrics of it. */
+  get sumNames(): readonly string[] {
+    return this.#objective.sumNames;
   }
 
   /** Length of the row that `save` gives: weights, then slots (which only trainable weights have). */
@@ -141,7 +144,7 @@ export class TrainingProgram {
    * the same: sums over samples, as they go into the reduction. Adds `sumNames`' sums in `sums`, from its beginning.
    */
   gradients(batch: Batch, random: RandomStream, row: Float32Array, sums: Float64Array): void {
-    const parts = this.parameters.map((parameter) => partOf(row, parameter));
+    const parts = this.#reduced.map((parameter) => partOf(row, parameter));
     const run = (inputs: readonly Tensor[]) => this.#gradients.run(inputs, parts);
     this.#compute(batch, random, run, ([totals]) => sums.set(totals!.dataSync<"float32">()));
   }
@@ -167,10 +170,14 @@ export class TrainingProgram {
     this.engine.tf.dispose(tensors);
   }
 
-  /** Applies the sums over all shards: the update with this number, from 1. All or nothing. */
-  update(row: Float32Array, samples: number, update: { number: number; learningRate: number }): void {
+  /**
+   * Applies the sums over all shards: the update with this number, from 1. All or nothing.
+   * @param update.weight the sum of the samples' weights, which gradients are divided by; left out, their number
+   */
+  update(row: Float32Array, samples: number, update: { number: number; learningRate: number; weight?: number }): void {
     const rate = rateAt(this.#job.optimizer, update.learningRate, update.number);
-    const inputs = this.#updateInputs(row, samples, rate, update.learningRate);
+    // Of samples that count nothing all sums are 0.
+    const inputs = this.#updateInputs(row, [samples, rate, update.learningRate], update.weight || 1);
     this.#update.run(inputs);
     this.engine.tf.dispose(inputs);
   }
@@ -181,7 +188,7 @@ export class TrainingProgram {
    */
   prepare(counts: { readonly training: readonly number[]; readonly validation: readonly number[] }): void {
     const { tf } = this.engine;
-    const update = this.#updateInputs(new Float32Array(this.weightCount), 1, 0, 0);
+    const update = this.#updateInputs(new Float32Array(this.reducedCount), [1, 0, 0], 1);
     this.#update.prepare(update);
     tf.dispose(update);
     const batches = [
@@ -203,26 +210,45 @@ export class TrainingProgram {
     return { count, features: values(features), label: values(label) };
   }
 
-  #updateInputs(row: Float32Array, samples: number, rate: number, learningRate: number): Tensor[] {
+  /** @param weight only where samples have weights */
+  #updateInputs(row: Float32Array, scalars: readonly number[], weight: number): Tensor[] {
     const { tf } = this.engine;
     const values = (part: Float32Array) => (isAligned(part) ? part : part.slice());
     return [
-      ...this.parameters.map((parameter) => tf.tensor(values(partOf(row, parameter)), [...parameter.shape])),
-      ...[samples, rate, learningRate].map((value) => tf.scalar(value)),
+      ...this.#reduced.map((parameter) => tf.tensor(values(partOf(row, parameter)), [...parameter.shape])),
+      ...[...(isWeighted(this.#job) ? [weight] : []), ...scalars].map((value) => tf.scalar(value)),
     ];
   }
 
-  #batchInputs({ count, features, label }: Batch): Tensor[] {
+  #batchInputs({ count, features, label, weight }: Batch): Tensor[] {
     const { tf } = this.engine;
     return [
       tf.tensor(features, [count, ...this.#shapes.features]),
       tf.tensor(label, [count, ...this.#shapes.label]),
       tf.scalar(count),
+      ...(isWeighted(this.#job) ? this.#weightInputs(weight ?? new Float32Array(count).fill(1)) : []),
     ];
   }
 
+  /** As parts of their sum, so that a step multiplies by it last, and penalties likewise; and the sum. */
+  #weightInputs(weight: Float32Array): Tensor[] {
+    const { tf } = this.engine;
+    const sum = Math.fround(weight.reduce((total, one) => total + one, 0));
+    const parts = sum === 0 ? new Float32Array(weight.length) : weight.map((one) => one / sum);
+    return [tf.tensor(parts, [parts.length]), tf.scalar(sum)];
+  }
+
+  #oneSample(): BatchTensors {
+    return batchOf(this.#batchInputs(this.#emptyBatch(1)));
+  }
+
   get #trainableParameters(): readonly Parameter[] {
-    return this.parameters.filter((parameter) => parameter.trainable);
+    return this.parameters.filter(({ kind }) => kind === "trainable");
+  }
+
+  /** What shards add up: all but what is frozen. */
+  get #reduced(): readonly Parameter[] {
+    return this.parameters.filter(({ kind }) => kind !== "frozen");
   }
 
   #compute(
@@ -242,49 +268,51 @@ export class TrainingProgram {
     }
   }
 
-  /** Inputs: features, label, count. Outputs: a part of the row for each weight, in its shape; the sums. */
-  #gradientStep(state: readonly Tensor[], [features, label, count]: readonly Tensor[]): Tensor[] {
+  /** Inputs: those of a batch. Outputs: a part of the row for each weight that is not frozen, in its shape; the sums. */
+  #gradientStep(state: readonly Tensor[], inputs: readonly Tensor[]): Tensor[] {
     const { tf } = this.engine;
+    const batch = batchOf(inputs);
     this.#assign(state);
-    const trainable = this.#variables.filter((_, i) => this.parameters[i]!.trainable);
-    const sums: Tensor[] = [];
+    const trainable = this.#variables.filter((_, i) => this.parameters[i]!.kind === "trainable");
+    const kept: Tensor[] = [];
     try {
       const { value, grads } = tf.variableGrads(() => {
-        const output = this.model.apply(features!, { training: true }) as Tensor; // one output, one tensor
-        const loss = this.#lossSum(label!, output, count!);
+        const { loss, sums } = this.#objective.compute(batch, true);
         // Nothing else than the loss outlives this function.
-        sums.push(tf.keep(this.#sums(loss, label!, output)));
+        kept.push(tf.keep(sums));
         return loss.asScalar();
       }, trainable);
-      const parts = this.parameters.map((parameter, i) => {
+      const parts = this.#reduced.map(({ kind }, i) => {
         const variable = this.#variables[i]!;
         // A weight that the loss does not depend on has no gradient.
-        return parameter.trainable ? (grads[variable.name] ?? tf.zerosLike(variable)) : variable.mul(count!);
+        return kind === "trainable" ? (grads[variable.name] ?? tf.zerosLike(variable)) : variable.mul(batch.count);
       });
       value.dispose();
       // What is kept no scope disposes of; the clone is this scope's.
-      return [...parts, sums[0]!.clone()];
+      return [...parts, kept[0]!.clone()];
     } finally {
-      tf.dispose(sums);
+      tf.dispose(kept);
     }
   }
 
-  /** Inputs: features, label, count. Output: the sums. */
-  #validationStep(state: readonly Tensor[], [features, label, count]: readonly Tensor[]): Tensor[] {
+  /** Inputs: those of a batch. Output: the sums. */
+  #validationStep(state: readonly Tensor[], inputs: readonly Tensor[]): Tensor[] {
     this.#assign(state);
-    const output = this.model.apply(features!) as Tensor; // one output, one tensor
-    return [this.#sums(this.#lossSum(label!, output, count!), label!, output)];
+    return [this.#objective.compute(batchOf(inputs), false).sums];
   }
 
   /**
-   * Inputs: gradient sums and statistics sums, one a weight; samples, rate, learning rate. Outputs: the state.
+   * Inputs: gradient sums and statistics sums, one a weight that is not frozen; the sum of the samples' weights, if they have any;
+   * samples, rate, learning rate. Outputs: the state.
    */
   #updateStep(state: readonly Tensor[], inputs: readonly Tensor[]): Tensor[] {
     const { engine } = this;
     const { clip, optimizer } = this.#job;
-    const [samples, rate, learningRate] = inputs.slice(this.parameters.length) as [Tensor, Tensor, Tensor];
-    const means = this.parameters.map((_, i) => inputs[i]!.div(samples));
+    const [samples, rate, learningRate] = inputs.slice(-3) as [Tensor, Tensor, Tensor];
     const count = this.#trainableParameters.length;
+    const reduced = this.#reduced.length;
+    const whole = isWeighted(this.#job) ? inputs[reduced]! : samples;
+    const means = this.#reduced.map(({ kind }, i) => inputs[i]!.div(kind === "trainable" ? whole : samples));
     const gradients = clip ? clipped(engine.tf, clip, means.slice(0, count)) : means.slice(0, count);
     const slotsOfWeight = (i: number) =>
       this.slotNames.map((_, slot) => state[this.parameters.length + slot * count + i]!);
@@ -295,23 +323,8 @@ export class TrainingProgram {
       }),
     );
     const slots = this.slotNames.flatMap((_, slot) => updated.map((one) => one.slots[slot]!));
-    return [...updated.map(({ weight }) => weight), ...means.slice(count), ...slots];
-  }
-
-  /** The loss over the shard's samples: the mean of the samples' losses and the penalties, times the count. */
-  #lossSum(label: Tensor, output: Tensor, count: Tensor): Tensor {
-    const penalties = this.model.calculateLosses();
-    const mean = lossOfSamples(this.engine.tf, this.#job.loss, label, output).mean();
-    return penalties.reduce<Tensor>((sum, penalty) => sum.add(penalty), mean).mul(count);
-  }
-
-  #sums(loss: Tensor, label: Tensor, output: Tensor): Tensor {
-    const { tf } = this.engine;
-    const { metrics, loss: name } = this.#job;
-    return tf.stack([
-      loss.asScalar(),
-      ...metrics.map((metric) => metricOfSamples(tf, metric, name, label, output).sum().asScalar()),
-    ]);
+    const frozen = state.slice(reduced, this.parameters.length);
+    return [...updated.map(({ weight }) => weight), ...means.slice(count), ...frozen, ...slots];
   }
 
   #assign(weights: readonly Tensor[]): void {
@@ -333,4 +346,8 @@ export class TrainingProgram {
 
 function partOf(row: Float32Array, { offset, size }: { readonly offset: number; readonly size: number }): Float32Array {
   return row.subarray(offset, offset + size);
+}
+
+function batchOf([features, label, count, each, sum]: readonly Tensor[]): BatchTensors {
+  return { features: features!, label: label!, count: count!, weights: each && sum ? { each, sum } : null };
 }

@@ -18,6 +18,7 @@ import {
   scale,
   standardize,
   text,
+  topK,
   vocabulary,
 } from "../../src/index.ts";
 import { ruleOf } from "../fixtures/checkpoint-rule.ts";
@@ -67,8 +68,12 @@ describe("a valid job", () => {
       model,
       optimizer: { kind: "adam", learningRate: 0.001 },
       loss: "categoricalCrossentropy",
+      lossSettings: {},
+      customLoss: null,
+      step: null,
       metrics: [],
       clip: null,
+      classWeight: null,
       checkpoint: ruleOf({ monitor: "loss", mode: "min" }),
       batchSize: 128,
       epochs: 40,
@@ -112,8 +117,12 @@ describe("a valid job", () => {
       model,
       optimizer: { kind: "sgd", learningRate: 0.1, momentum: 0.9, nesterov: true },
       loss: "categoricalCrossentropy",
+      lossSettings: {},
+      customLoss: null,
+      step: null,
       metrics: ["accuracy"],
       clip: { globalNorm: 1 },
+      classWeight: null,
       checkpoint: ruleOf({ monitor: "val_accuracy", mode: "max" }),
       batchSize: 128,
       epochs: 40,
@@ -127,13 +136,13 @@ describe("a valid job", () => {
   });
 
   it("knows whether more or less is better of every metric it computes", () => {
-    const metrics = ["accuracy", "meanSquaredError", "meanAbsoluteError"];
-    const modes = ["loss", "val_loss", ...metrics, "val_accuracy"].map((monitor) => {
-      const compile = { ...smallest.compile, metrics };
+    const metrics = ["accuracy", "meanSquaredError", "meanAbsoluteError", topK(5), "perplexity", "macroF1", "auc"];
+    const modes = ["loss", "val_loss", ...metrics, "val_rootMeanSquaredError"].map((monitor) => {
+      const compile = { ...smallest.compile, metrics: [...metrics, "rootMeanSquaredError"] };
       const checkpoint = { monitor, mode: "auto" };
       return validateJob({ ...smallest, compile, validation: { fraction: 0.5 }, checkpoint }).checkpoint.mode;
     });
-    assert.deepEqual(modes, ["min", "min", "max", "min", "min", "max"]);
+    assert.deepEqual(modes, ["min", "min", "max", "min", "min", "max", "min", "max", "max", "min"]);
   });
 
   it("keeps best, latest and the one before it by default, and with saveBestOnly not even that one", () => {
@@ -477,6 +486,15 @@ describe("a wrong field is named with its path, its value and what was expected"
     ["compile.loss", undefined, 'compile.loss is missing; expected "categoricalCrossentropy",'],
     ["compile.loss", "mse", 'compile.loss is "mse"; expected', 'Did you mean "meanSquaredError"?'],
     ["compile.loss", "categorical_crossentropy", "compile.loss is", 'Did you mean "categoricalCrossentropy"?'],
+    ["compile.loss", { kind: "huber", delta: 0 }, "compile.loss.delta is 0; expected a number above 0."],
+    ["compile.loss", { kind: "hinge", delta: 1 }, "compile.loss.delta is not a field that compile.loss has."],
+    ["compile.loss", { kind: "binaryCrossentropy", labelSmoothing: 1 }, "compile.loss.labelSmoothing is 1; expected"],
+    ["compile.step", () => null, 'compile.loss is "categoricalCrossentropy"; expected none beside compile.step'],
+    ["compile.metrics", ["top0Accuracy"], 'compile.metrics[0] is "top0Accuracy"; expected'],
+    ["compile.metrics", ["AUC"], 'compile.metrics[0] is "AUC"; expected', 'Did you mean "auc"?'],
+    ["classWeight", {}, 'classWeight is {}; expected "balanced", or a number for each class'],
+    ["classWeight", { spam: 2 }, "classWeight.spam is 2; expected a class's number for its name"],
+    ["classWeight", { 0: -1 }, "classWeight.0 is -1; expected a number, 0 or more."],
     ["compile.metrics", "accuracy", 'compile.metrics is "accuracy"; expected a list of', 'Write ["accuracy"].'],
     ["compile.metrics", ["acc"], 'compile.metrics[0] is "acc"; expected "accuracy",', 'Did you mean "accuracy"?'],
     ["compile.metrics", ["accuracy", "accuracy"], 'compile.metrics[1] is "accuracy"; expected each metric once.'],

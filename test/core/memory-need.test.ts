@@ -6,7 +6,7 @@ import { checkMemory, type MemorySizes, memoryParts, sumOf } from "../../src/cor
 const MB = 1_000_000;
 /** 1 M weights, all of them trained, with Adam's two slots and its two powers. */
 const sizes: MemorySizes = {
-  ...{ inUseBytes: 200 * MB, weightCount: MB, trainableCount: MB, valueCount: 3 * MB },
+  ...{ inUseBytes: 200 * MB, reducedCount: MB, trainableCount: MB, valueCount: 3 * MB },
   ...{ shards: 1, mostWorkers: 1 },
 };
 const bytesOf = (changes: Partial<MemorySizes> = {}) => memoryParts({ ...sizes, ...changes }).map(({ bytes }) => bytes);

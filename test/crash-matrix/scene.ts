@@ -269,6 +269,7 @@ function infoOf(weightCount: number): ComputeInfo {
       fingerprint: { shards: "2" },
       weightCount,
       trainableCount: weightCount,
+      reducedCount: weightCount,
       wire: "float32",
       slotNames: ["m"],
       statisticsCount: 0,

@@ -187,7 +187,7 @@ function lossOf(tf: TensorFlow, job: Job, model: LayersModel, label: Tensor, out
   };
   const penalties = model.calculateLosses();
   return penalties
-    .reduce<Tensor>((sum, penalty) => sum.add(penalty), losses[job.loss](label, output).mean())
+    .reduce<Tensor>((sum, penalty) => sum.add(penalty), losses[job.loss as keyof typeof losses](label, output).mean())
     .asScalar();
 }
 

@@ -199,6 +199,7 @@ async function throughDisk(
     },
     ...{
       weightCount: program.weightCount,
+      reducedCount: program.reducedCount,
       trainableCount: program.trainableCount,
       wire: "float32",
       slotNames: program.slotNames,

@@ -379,7 +379,7 @@ export class Cluster {
       clock: clockOf(world, exchangeActor, origin),
       size: {
         shards: shape.shards,
-        values: program.weightCount,
+        values: program.reducedCount,
         gradients: { count: program.trainableCount, wire: shape.wire },
         statistics: trainer.statisticsCount,
         validates: shape.validationSamples > 0,

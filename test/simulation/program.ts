@@ -44,12 +44,14 @@ export class TinyProgram implements Program {
   readonly sumNames = ["loss", "meanAbsoluteError"];
   readonly weightCount: number;
   readonly trainableCount = weights;
+  readonly reducedCount: number;
   readonly valueCount: number;
   /** Weights, then the books, then the slot. */
   #values: Float32Array;
 
   constructor({ trainingSamples, validationSamples }: JobShape) {
     this.weightCount = weights + trainingSamples + validationSamples;
+    this.reducedCount = this.weightCount;
     this.valueCount = this.weightCount + weights;
     this.#values = new Float32Array(this.valueCount);
     for (let i = 0; i < weights; i++) this.#values[i] = 0.5 - 0.3 * i;
@@ -166,8 +168,10 @@ export function tinyJob(shape: JobShape): Job {
       momentum: 0.9,
     },
     loss: "meanSquaredError",
+    ...{ lossSettings: {}, customLoss: null, step: null },
     metrics: ["meanAbsoluteError"],
     clip: null,
+    classWeight: null,
     checkpoint: checkpointRule(checkpoint, { metrics: ["meanAbsoluteError"], validation }, () => null),
     batchSize: shape.batchSize,
     epochs: shape.epochs,
@@ -188,6 +192,7 @@ export function tinyInfo(shape: JobShape, statisticsCount: number, stepsPerEpoch
     weightCount: weights + samples,
     slotNames: ["velocity"],
     trainableCount: weights,
+    reducedCount: weights + samples,
     wire: shape.wire,
     statisticsCount,
     parameters: [

@@ -163,6 +163,7 @@ function describe(opened: OpenedProgram, trainer: Trainer, shards: number): Comp
     weightCount: program.weightCount,
     slotNames: program.slotNames,
     trainableCount: program.trainableCount,
+    reducedCount: program.reducedCount,
     wire: opened.job.wire,
     statisticsCount,
     parameters: program.parameters.map(({ name, shape, size, offset }) => ({ name, shape, size, offset })),

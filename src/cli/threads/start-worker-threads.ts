@@ -94,7 +94,7 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
         computeThread.call<ComputeInfo>("open", request),
       ]);
       const size: ReductionSize = {
-        ...{ shards, values: info.weightCount, statistics: info.statisticsCount },
+        ...{ shards, values: info.reducedCount, statistics: info.statisticsCount },
         gradients: { count: info.trainableCount, wire: info.wire },
         validates: info.validationSamples > 0,
       };
