@@ -47,7 +47,7 @@ const benchmarks: readonly Benchmark[] = [
   {
     name: "views",
     summary:
-      "samples a second, and processor time for a sample, of clusters with dashboard pages open, metrics scraped and TensorBoard's files written, beside without [--rounds N] [--json FILE]; a round takes 45 seconds, 20 are usual",
+      "samples a second of clusters with dashboard pages open, metrics scraped and TensorBoard's files written, beside without [--rounds N] [--views pages,metrics,tensorboard] [--json FILE]; a round takes 45 seconds, 20 are usual",
     load: () => import("./views.ts"),
   },
 ];

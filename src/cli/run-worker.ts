@@ -183,8 +183,8 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       onStanding: (standing) => {
         http.note(standing.leaseHeld ? null : "its lease is lost");
         reporter.stand(standing);
-        const { workerId, generation } = standing;
-        context.note({ incarnation: incarnationOf(workerId, name), generation });
+        const { workerId, generation, from } = standing;
+        context.note({ incarnation: incarnationOf(workerId, name), generation, ...from });
         metrics?.stood(standing);
         traces?.stood(standing);
       },

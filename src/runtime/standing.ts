@@ -10,6 +10,8 @@ export interface Standing {
   /** Null: it stands by. */
   readonly rank: number | null;
   readonly leaseHeld: boolean;
+  /** Committed steps and completed epochs of the state that it began from; null until it runs. */
+  readonly from: { readonly step: number; readonly epoch: number } | null;
   /** Why the generation was formed. */
   readonly reason: string;
 }
@@ -17,5 +19,12 @@ export interface Standing {
 export function standingOf(workerId: string, generation: Generation, leaseHeld: boolean): Standing {
   const rank = memberIds(generation).indexOf(workerId);
   const { generation: number, kind, members, reason } = generation;
-  return { workerId, generation: number, kind, world: members.length, rank: rank < 0 ? null : rank, leaseHeld, reason };
+  const place = { workerId, generation: number, kind, world: members.length, rank: rank < 0 ? null : rank };
+  return { ...place, leaseHeld, from: beganFrom(generation), reason };
+}
+
+function beganFrom(generation: Generation): Standing["from"] {
+  if (generation.kind === "forming") return null;
+  const { source } = generation;
+  return source.kind === "seed" ? { step: 0, epoch: 0 } : { step: source.state.step, epoch: source.state.epoch };
 }

@@ -61,6 +61,8 @@ test("metrics say what the status says, time every step once, and count a killed
     "its lines say where it is",
   );
   assert.match(String(last.incarnation), /^\w{8}$/);
+  const begun = await command.whenLine("its beginning", (line) => line.message === "training");
+  assert.deepEqual([begun.epoch, begun.step], [0, 0], "and where it began, before its first step");
   await command.whenLine("that it is done", ({ message }) => message === "standing idle");
   const { stdout } = await user().run("status", "--coordinator", String(address), "--json");
   const status = JSON.parse(stdout) as ClusterStatus;

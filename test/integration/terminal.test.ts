@@ -469,6 +469,10 @@ test("what was trained before this launch is one line for people, and an event a
   const byAnother = { epoch: 2, value: 0.85, monitor: "val_accuracy" } as ClusterStatus["best"]; // all that is told of it
   viewOn(changed, "plain").view.earlier(after(3, { best: byAnother }));
   assert.match(changed.text, /val_loss [\d.]+ → 0\.6400, best by val_accuracy 0\.8500 \(epoch 2\);/);
+  const running = new FakeTerminal(1000);
+  const published = { epoch: 1, value: 0.9, monitor: "val_loss" } as ClusterStatus["best"]; // all that is told of it
+  viewOn(running, "plain").view.earlier(after(3, { best: published }));
+  assert.match(running.text, /, best 0\.6200 \(epoch 2\);/, "that of epoch 2 is not published yet");
   const fresh = new FakeTerminal(1000);
   viewOn(fresh, "plain").view.earlier(after(0));
   viewOn(fresh, "plain").view.earlier(after(1));

@@ -69,7 +69,11 @@ export class EpochJournal {
     const course = isOne ? value(last) : `${value(first)} → ${value(last)}`;
     // Before the first best by the metric that decides now, `best` is that of the one that decided before.
     const by = best && best.monitor !== monitor ? ` by ${best.monitor}` : "";
-    const top = best && !isOne ? `, best${by} ${formatValue(best.value)} (epoch ${best.epoch})` : "";
+    // A checkpoint is published a while after its epoch is committed.
+    const kept = by === "" ? history.findLast(({ improved }) => improved) : undefined;
+    const isNewer = best !== null && kept !== undefined && kept.epoch > best.epoch;
+    const newest = isNewer ? { value: kept.metrics[monitor] ?? null, epoch: kept.epoch } : best;
+    const top = newest && !isOne ? `, best${by} ${formatValue(newest.value)} (epoch ${newest.epoch})` : "";
     return `${which} of ${epochs} ${when}: ${monitor} ${course}${top}; \`lockstep checkpoints list\` shows what is kept of ${isOne ? "it" : "them"}.`;
   }
 
