@@ -34,7 +34,7 @@ import type { EpochRecording } from "./epoch-recording.ts";
 import { namingLostBest } from "./lost-best.ts";
 import { type CheckpointIdentity, covers, isStale, nextToPublish, type Point } from "./point.ts";
 import { pointerOf } from "./pointers.ts";
-import { pruneCheckpoints, removeUnpublished } from "./prune.ts";
+import { pruneCheckpoints, removeOwnUnpublished, removeUnpublished } from "./prune.ts";
 import { type RunState, type RunView, asLeader, inEra, readEpoch, unchanged, type Versioned } from "./run-view.ts";
 import { sweep, sweepSaves, sweptAtOnce } from "./sweep.ts";
 
@@ -75,8 +75,8 @@ export class Leadership {
   ends: Done | null = null;
   /** The token under which storage was searched for what earlier leaders have left; 0 before. */
   #tidiedUnder = 0;
-  /** What this worker has written and could not publish, since it was searched last. */
-  readonly #unpublished = new Set<string>();
+  /** What this worker has written and could not publish, by id, until it is condemned. */
+  readonly #unpublished = new Map<string, StatePlace>();
   #tending: Promise<void> | null = null;
   #again = false;
   #resigned = false;
@@ -318,20 +318,18 @@ export class Leadership {
       ],
     );
     if (!succeeded) {
-      // It stays: a coordinator may be rebuilding the run from what lies there. What `latest` covers is tidied away later.
       log.warn("a checkpoint was written but not published: somebody else leads or has published", { id });
-      this.#unpublished.add(id);
+      this.#unpublished.set(id, point.state);
     } else log.info("published", { id, step: point.progress.step, best: isBest });
     await this.#options.view.refresh();
     if (succeeded) {
       await sweepSaves(this.#options, this.#points, pointer, token);
       const now = this.#options.view.state;
       await pruneCheckpoints(this.#options, now, token);
-      const isTidy = this.#tidiedUnder === token && this.#unpublished.size === 0;
-      if (!isTidy) await removeUnpublished(this.#options, now, { token, own: this.#unpublished });
+      if (this.#tidiedUnder !== token) await removeUnpublished(this.#options, now, token);
       this.#tidiedUnder = token;
-      this.#unpublished.clear();
     }
+    await removeOwnUnpublished(this.#options, this.#options.view.state, this.#unpublished);
     this.#again = true;
   }
 

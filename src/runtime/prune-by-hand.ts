@@ -55,7 +55,7 @@ export async function planPrune(
   const read = await readRecords(options);
   const { live, kept } = keptAndLive(options.record, read, pointers);
   const known = new Set([...read.published, ...read.condemned].map(({ id }) => id));
-  const { unpublished, ofEarlierEras, unfinished } = leftBehind(options.record, there, known, pointers, { token });
+  const { unpublished, ofEarlierEras, unfinished } = leftBehind(options.record, there, known, pointers, token);
   const removable = new Set(removableSetAside(read, pointers).map(({ id }) => id));
   const deleted = (id: string, step: number, reason: string): PruneVerdict => ({ id, step, fate: "deleted", reason });
   const verdicts: PruneVerdict[] = [
@@ -115,7 +115,7 @@ export async function pruneByHand(
     }
     const pointers = await readPointers(options);
     await pruneCheckpoints(options, pointers, revision);
-    await removeUnpublished(options, pointers, { token: revision }, earlierEras);
+    await removeUnpublished(options, pointers, revision, earlierEras);
     if (setAside) await removeSetAside(options, pointers, revision);
   } finally {
     await lease.revoke();

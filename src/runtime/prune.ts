@@ -8,10 +8,11 @@ import type { Keys } from "../core/keys.ts";
 import { firstOrigin, type Origin } from "../core/origin.ts";
 import type { CheckpointRecord, JobRecord, PublishedRecord } from "../core/records.ts";
 import { keptCheckpoints } from "../core/retention.ts";
+import { compareStates, type StatePlace } from "../core/state-order.ts";
 import type { CheckpointStorage, StoredCheckpoint } from "../ports/checkpoint-storage.ts";
-import type { Condition, Coordination } from "../ports/coordination.ts";
+import type { Condition, Coordination, Operation } from "../ports/coordination.ts";
 import { readPins } from "./pins.ts";
-import { asLeader, type RunState, unchanged } from "./run-view.ts";
+import { asLeader, inEra, type RunState, unchanged } from "./run-view.ts";
 
 export interface PruneOptions {
   readonly record: JobRecord;
@@ -87,14 +88,8 @@ export async function removeSetAside(options: PruneOptions, state: Pointers, tok
   await deleteCondemned(options);
 }
 
-/** Whose checkpoints nobody can publish any more: those under an earlier token, and of this leader's `own` those that it has given up. */
-export interface GivenUp {
-  readonly token: number;
-  readonly own?: ReadonlySet<string>;
-}
-
 /**
- * Condemns and deletes what a leader has written and not published, or has not even finished. An earlier one cannot publish it any
+ * Condemns and deletes what an earlier leader has written and not published, or has not even finished. It cannot publish it any
  * more, as its token is not the leader's; and whatever it sent before and is still under way finds the key. Nothing that is whole
  * and beyond `latest` is touched, nor anything of another run, nor what is whole and of another era: storage may know more than an
  * etcd whose data were lost. Only when somebody asks for it, what is of earlier eras goes too.
@@ -102,7 +97,7 @@ export interface GivenUp {
 export async function removeUnpublished(
   options: PruneOptions,
   state: Pointers | null,
-  givenUp: GivenUp,
+  token: number,
   earlierEras = false,
 ): Promise<void> {
   const { keys, coordination, storage, record } = options;
@@ -110,10 +105,34 @@ export async function removeUnpublished(
   const there = await inStorage(storage);
   const { entries } = await coordination.list(keys.checkpoints);
   const known = new Set(entries.map(({ key }) => idIn(keys, key)));
-  const { unpublished, ofEarlierEras, unfinished } = leftBehind(record, there, known, state, givenUp);
+  const { unpublished, ofEarlierEras, unfinished } = leftBehind(record, there, known, state, token);
   for (const { id } of [...unpublished, ...unfinished, ...(earlierEras ? ofEarlierEras : [])]) {
     const isUnpublished: Condition = { kind: "absent", key: keys.checkpoint(id) };
-    if (!(await condemn(options, id, isUnpublished, state, givenUp.token))) break;
+    if (!(await condemn(options, id, isUnpublished, state, token))) break;
+  }
+  await deleteCondemned(options);
+}
+
+/**
+ * Condemns and deletes what this worker has written and could not publish, wherever `latest` covers it: nobody else can publish it,
+ * and nobody goes on from it. What is ahead of `latest`, or of another era, stays: a run that etcd lost may be rebuilt from it.
+ * @param own by id; those that are condemned are taken out
+ */
+export async function removeOwnUnpublished(
+  options: PruneOptions,
+  state: Pointers | null,
+  own: Map<string, StatePlace>,
+): Promise<void> {
+  if (own.size === 0 || !hasLatest(state)) return;
+  const { keys, coordination } = options;
+  const latest = state.latest.value;
+  for (const [id, place] of own) {
+    if (place.era !== latest.era || compareStates(latest, place) < 0) continue;
+    const { succeeded } = await coordination.transact(
+      [inEra(keys, state), { kind: "absent", key: keys.checkpoint(id) }, unchanged(keys.latest, state.latest)],
+      [condemnation(keys, id)],
+    );
+    if (succeeded) own.delete(id);
   }
   await deleteCondemned(options);
 }
@@ -130,7 +149,7 @@ export async function inStorage(storage: CheckpointStorage): Promise<InStorage> 
 }
 
 export interface LeftBehind {
-  /** What nobody can publish any more, and `latest` covers. */
+  /** What was written before this token and is covered by `latest`. */
   readonly unpublished: readonly StoredCheckpoint[];
   /** Whole ones from before etcd's data were lost, of which it has no record since: nobody knows what was published. */
   readonly ofEarlierEras: readonly StoredCheckpoint[];
@@ -144,14 +163,14 @@ export function leftBehind(
   { stored, parts }: InStorage,
   known: ReadonlySet<string>,
   { latest: { value: latest }, origin }: WithLatest,
-  { token, own }: GivenUp,
+  token: number,
 ): LeftBehind {
   const unrecorded = stored.filter(
     ({ id, manifest: { job, run } }) => job === record.job && run === String(record.run) && !known.has(id),
   );
-  const unpublished = unrecorded.filter(({ id, manifest: { era, lineage, step, fencingToken } }) => {
+  const unpublished = unrecorded.filter(({ manifest: { era, lineage, step, fencingToken } }) => {
     const isCovered = lineage < latest.lineage || (lineage === latest.lineage && step <= latest.step);
-    return era === latest.era && isCovered && (fencingToken < token || own?.has(id) === true);
+    return era === latest.era && isCovered && fencingToken < token;
   });
   const ofEarlierEras = unrecorded.filter(({ manifest: { era } }) => era < latest.era);
   // Tokens begin anew with each era, and generations do not.
@@ -184,7 +203,6 @@ async function condemn(
   state: Pointers,
   token: number,
 ): Promise<boolean> {
-  const condemned: CheckpointRecord = { state: "condemned" };
   const { succeeded } = await coordination.transact(
     [
       ...asLeader(keys, token, state),
@@ -192,9 +210,17 @@ async function condemn(
       unchanged(keys.latest, state.latest),
       unchanged(keys.best, state.best),
     ],
-    [{ kind: "put", key: keys.checkpoint(id), value: encodeJson(condemned) }],
+    [condemnation(keys, id)],
   );
   return succeeded;
+}
+
+function condemnation(keys: Keys, id: string): Operation {
+  return {
+    kind: "put",
+    key: keys.checkpoint(id),
+    value: encodeJson({ state: "condemned" } satisfies CheckpointRecord),
+  };
 }
 
 /** Only what is condemned is deleted: it can never be published again, so nobody can be too late. */

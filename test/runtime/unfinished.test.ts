@@ -11,7 +11,7 @@ import { firstOrigin } from "../../src/core/origin.ts";
 import type { JobRecord } from "../../src/core/records.ts";
 import type { CheckpointPointer } from "../../src/core/status.ts";
 import type { CheckpointStorage } from "../../src/ports/checkpoint-storage.ts";
-import { removeUnpublished } from "../../src/runtime/prune.ts";
+import { removeOwnUnpublished, removeUnpublished } from "../../src/runtime/prune.ts";
 import type { Pointers } from "../../src/runtime/prune.ts";
 
 const log = createLog({ stream: process.stderr, format: "text", level: "error" });
@@ -68,21 +68,29 @@ test("what an earlier leader has begun goes; what this one is at, what etcd know
   } as unknown as CheckpointStorage; // all that is used of it
   const state: Pointers = { latest, best: null, origin: encodeJson(origin) };
   const options = { record, keys, coordination, storage };
-  await removeUnpublished(options, state, { token: token - 1 });
+  await removeUnpublished(options, state, token - 1);
   assert.deepEqual(deleted, [], "who leads no more removes nothing");
-  await removeUnpublished(options, state, { token });
+  await removeUnpublished(options, state, token);
   assert.deepEqual(deleted.sort(), gone.sort());
   deleted.length = 0;
-  await removeUnpublished(options, state, { token }, true);
+  await removeUnpublished(options, state, token, true);
   assert.deepEqual(
     deleted.sort(),
     [...gone, lost.id].sort(),
     "what etcd has lost the record of goes when it is asked for",
   );
   deleted.length = 0;
-  await removeUnpublished(options, state, { token, own: new Set([written.id]) });
-  const ofItsOwn: readonly string[] = deleted;
-  assert.ok(ofItsOwn.includes(written.id), "of its own a leader knows what it has given up");
+  const givenUp = new Map([
+    [written.id, { lineage: 1, era: 2, step: 6, epoch: 1 }],
+    ["ahead", { lineage: 1, era: 2, step: 9, epoch: 2 }],
+    ["of-another-era", { lineage: 1, era: 1, step: 4, epoch: 1 }],
+  ]);
+  await removeOwnUnpublished(options, state, givenUp);
+  assert.deepEqual(
+    [deleted, [...givenUp.keys()]],
+    [[written.id], ["ahead", "of-another-era"]],
+    "what may be gone on from stays",
+  );
   assert.equal((await coordination.list(keys.checkpoints)).entries.length, 1, "nothing stays condemned");
   store.close();
 });

@@ -55,6 +55,8 @@ export interface Seen {
   readonly hung: Set<string>;
   /** Ids that have reported a copy. */
   readonly copies: Set<string>;
+  /** Which process wrote which checkpoint. */
+  readonly writers: Map<string, string>;
   /** The epochs whose boundaries were published, in order. */
   readonly published: number[];
   readonly eras: SeenEras;
@@ -131,7 +133,7 @@ export function checkWrite(seen: Seen, write: StoreWrite): void {
         // Whoever pins writes the record as it is.
         if (change.value === seen.store.get(change.key)) break;
         if (isSetAside(change.value)) checkSetAside(seen, change, write.author);
-        else checkFence(seen, write, name);
+        else if (!isOwnUnpublished(seen, change, write)) checkFence(seen, write, name);
         checkCheckpoint(seen, change, write);
         break;
       case "pins":
@@ -377,6 +379,12 @@ function checkFence({ store, owners, fail }: Seen, write: StoreWrite, name: stri
   const leader = store.get(keys.leader);
   const holder = leader ? owners.get(decodeJson<LeaderRecord>(leader).workerId) : undefined;
   if (holder !== write.author) fail("P4", `${write.author} wrote ${name}, and the leader is ${holder ?? "nobody"}`);
+}
+
+/** R8: without leading, a worker condemns what it has written itself and nobody has published. */
+function isOwnUnpublished({ store, writers }: Seen, { key, value }: StoreChange, { author }: StoreWrite): boolean {
+  if (value === null || store.has(key) || decodeJson<CheckpointRecord>(value).state !== "condemned") return false;
+  return writers.get(key.slice(keys.checkpoints.length)) === author;
 }
 
 /** What lies ahead of where an era begins is committed again in it. */

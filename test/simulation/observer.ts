@@ -69,8 +69,6 @@ export class Observer {
   /** Told of every moment, with the process it belongs to. */
   onMoment: (moment: Moment, process: string) => void = () => {};
   #stopWasAsked = false;
-  /** Who wrote which checkpoint. */
-  readonly #writers = new Map<string, string>();
   readonly #trace: Trace;
   readonly #seen: Seen;
 
@@ -98,6 +96,7 @@ export class Observer {
       flips: [],
       hung: new Set(),
       copies: new Set(),
+      writers: new Map(),
       published: [],
       hasOtherShards: false,
       eras: {
@@ -230,7 +229,7 @@ export class Observer {
 
   writing(process: string, id: string): void {
     this.#trace.note(process, `writes ${id}`);
-    this.#writers.set(id, process);
+    this.#seen.writers.set(id, process);
     this.onMoment("writing", process);
   }
 
@@ -252,8 +251,7 @@ export class Observer {
     const pins = pinsOf(this.#seen, id);
     if (pins.length > 0) this.#fail("R8", `${process} deletes ${id}, which has the pin ${short(pins[0]!)}`);
     const state = store.get(keys.checkpoint(id));
-    // Its own, which could not be published, a leader may take away at once.
-    if (!state && this.#seen.disk?.wholeOf(id) && this.#writers.get(id) !== process) {
+    if (!state && this.#seen.disk?.wholeOf(id)) {
       this.#fail("R8", `${process} deletes ${id}, which nobody condemned`);
     }
     if (state && (JSON.parse(state) as { state: string }).state !== "condemned") {
@@ -278,7 +276,7 @@ export class Observer {
     const manifest = disk?.manifestOf(id);
     const isBehind =
       latest !== undefined && manifest && compareStates(manifest, decodeJson<CheckpointPointer>(latest)) <= 0;
-    if (state === "condemned" || (state === null && (isBehind || this.#writers.get(id) === process))) return;
+    if (state === "condemned" || (state === null && (isBehind || this.#seen.writers.get(id) === process))) return;
     this.#fail("R8", `${process} deletes its copy of ${id}, which is ${state ?? "ahead of latest"}`);
   }
 
