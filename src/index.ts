@@ -2,6 +2,7 @@
 import type { LoadedCheckpoint, LoadIntoModel } from "./adapters/fs/load-checkpoint.ts";
 import type { TableColumns } from "./core/columns.ts";
 import type {
+  BytePairTokens,
   CsvSource,
   IdxSource,
   JobDefinition,
@@ -44,6 +45,7 @@ export { LockstepError } from "./core/errors.ts";
 export { arrow, dataset, parquet, tfrecord } from "./core/format-sources.ts";
 export type { OwnSample, OwnSource, TableSource, Values } from "./core/format-sources.ts";
 export type {
+  BytePairTokens,
   Clip,
   CompileDefinition,
   CsvSource,
@@ -111,12 +113,22 @@ export function csv(
  * units (shape [window]); its label is the character after them (shape []). No window reaches into the next file.
  * @param paths relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
  * @param options.stride distance between the beginnings of two windows
+ * @param options.tokens what a window consists of, in place of characters: `bytePair({ size: 512 })`
  */
 export function text(
   paths: string | readonly string[],
-  options: { readonly window: number; readonly stride: number },
+  options: { readonly window: number; readonly stride: number; readonly tokens?: BytePairTokens },
 ): TextSource {
   return { kind: "text", paths: typeof paths === "string" ? [paths] : paths, ...options };
+}
+
+/**
+ * Byte-pair encoding for `text`: the pieces that are most frequent in the training part of the text, the 256 bytes among them. They are
+ * learned once, the same ones everywhere, and stored in every checkpoint.
+ * @param options.size so many pieces at most, 257 to 65,536
+ */
+export function bytePair(options: { readonly size: number }): BytePairTokens {
+  return { kind: "byte-pair", ...options };
 }
 
 /**

@@ -4,7 +4,7 @@ import { openDataset } from "../adapters/data/open-dataset.ts";
 import { memoryLimit } from "../adapters/system/memory.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
-import { dictionariesOf } from "../core/columns.ts";
+import { knownOf } from "../core/columns.ts";
 import { CheckpointError } from "../core/manifest.ts";
 import { LockstepError } from "../core/errors.ts";
 import { checkMemory, memorySentence } from "../core/memory-need.ts";
@@ -89,6 +89,8 @@ async function runCheck(args: Arguments): Promise<number> {
     });
     if (content) contentToSnapshot(content, program);
   }
+  // What an error of measurements would make of classes is nothing to say.
+  const lacking = /rossentropy$/.test(job.loss) ? data.lackingClasses() : null;
   const steps = stepsPerEpoch(data.trainingSamples, job.batchSize);
   const lines = [
     ...notices,
@@ -98,6 +100,7 @@ async function runCheck(args: Arguments): Promise<number> {
         : ` Steps run one op at a time, and not as a graph: ${engine.description.notRecorded}.`
     }`,
     memorySentence(memory),
+    ...(lacking === null ? [] : [lacking]),
   ];
   const checked: Checked & { event: string } = {
     event: "checked",
@@ -110,8 +113,7 @@ async function runCheck(args: Arguments): Promise<number> {
   return 0;
 
   async function checkTest(): Promise<void> {
-    const dictionaries = dictionariesOf(data.preprocessing.columns);
-    const test = await openDataset(job.test!, dataDirectory, { dictionaries });
+    const test = await openDataset(job.test!, dataDirectory, knownOf(data.preprocessing.columns));
     const difference = shapeDifference(test, data.preprocessing);
     if (difference === null) return;
     const { what, has, wants } = difference;

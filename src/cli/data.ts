@@ -3,7 +3,7 @@ import { openDataset } from "../adapters/data/open-dataset.ts";
 import { openJobData } from "../adapters/data/open-job-data.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { dataText } from "../adapters/terminal/data-table.ts";
-import { dictionariesOf, rawColumns } from "../core/columns.ts";
+import { knownOf, rawColumns } from "../core/columns.ts";
 import { type DataColumn, DataSummary } from "../core/data-summary.ts";
 import type { DataSource, Job } from "../core/job.ts";
 import { sizeOf } from "../core/transforms.ts";
@@ -31,10 +31,9 @@ async function runData(args: Arguments): Promise<number> {
   const { job, directory } = await loadJob(args.argument, settingsOf(args));
   const folder = dataDirectoryOf(args, directory);
   const data = await openJobData(job, folder);
-  const dictionaries = dictionariesOf(rawColumns(data.columns.features, data.columns.label));
+  const known = knownOf(rawColumns(data.columns.features, data.columns.label));
   const training = reportOf(job.data, data, job);
-  const test =
-    job.test && reportOf(job.test, await openDataset(job.test, folder, { dictionaries }), { ...job, validation: null });
+  const test = job.test && reportOf(job.test, await openDataset(job.test, folder, known), { ...job, validation: null });
   const report = { job: job.name, data: training, test };
   process.stdout.write(args.flag("json") ? `${JSON.stringify(report)}\n` : `${dataText(report)}\n`);
   return 0;
@@ -83,7 +82,7 @@ function shown(values: Float32Array, columns: readonly DataColumn[]): ShownValue
     at += own.length;
     if (type === "category") return own.map((code) => textOf(code, texts));
     const there = own.filter((value) => !Number.isNaN(value));
-    if (type === "words") return there.map((code) => textOf(code, texts));
+    if (type === "words" || type === "piece") return there.map((code) => textOf(code, texts));
     if (type === "characters") return [String.fromCharCode(...there)];
     return own.map((value) => (Number.isNaN(value) ? null : value));
   });

@@ -2,11 +2,11 @@
 import { existsSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
-import { type Dictionaries, dictionariesOf } from "../core/columns.ts";
+import { type Known, knownOf } from "../core/columns.ts";
 import { LockstepError } from "../core/errors.ts";
 import type { DataSource, Job } from "../core/job.ts";
 import { encodeJson } from "../core/json.ts";
-import { labelDecoder } from "../core/prediction.ts";
+import { labelDecoder, textEncoder } from "../core/prediction.ts";
 import { RandomStream } from "../core/random.ts";
 import { sourceFrom } from "../core/source-validation.ts";
 import { applyTransforms, outputShape, type Preprocessing, shapeDifference, sizeOf } from "../core/transforms.ts";
@@ -78,7 +78,7 @@ async function runEvaluate(args: Arguments): Promise<number> {
     useCheckpoint(opened, content);
     const settings = { seed: job.seed, shards, batchSize: job.batchSize };
     const preprocessing = preprocessingFor(job, content);
-    const dataset = await open!(dictionariesOf(preprocessing.columns));
+    const dataset = await open!(knownOf(preprocessing.columns));
     test[id] = evaluateDataset(program, fitting(preprocessing, dataset, id), dataset, settings);
   }
   const evaluation: Evaluation = { test, report };
@@ -116,15 +116,15 @@ function testData(args: Arguments, job: Job, jobDirectory: string): OpenTest | n
   return openedOnce(source, jobDirectory);
 }
 
-/** Reads the data as a checkpoint reads it, whose dictionaries these are. */
-type OpenTest = (dictionaries: Dictionaries) => Promise<Dataset>;
+/** Reads the data as a checkpoint reads it, which knows this of its training data. */
+type OpenTest = (known: Known) => Promise<Dataset>;
 
 /** Checkpoints of one run have the same dictionaries. */
 function openedOnce(source: DataSource, directory: string): OpenTest {
   const opened = new Map<string, Promise<Dataset>>();
-  return (dictionaries) => {
-    const key = encodeJson(dictionaries);
-    const dataset = opened.get(key) ?? openDataset(source, directory, { dictionaries });
+  return (known) => {
+    const key = encodeJson(known);
+    const dataset = opened.get(key) ?? openDataset(source, directory, known);
     opened.set(key, dataset);
     return dataset;
   };
@@ -162,6 +162,7 @@ async function reportOf({ engine, job, program, preprocessing }: OpenedCheckpoin
         }
         return tf.tensor(applyTransforms(features, values, rows.length), [rows.length, ...outputShape(features)]);
       },
+      encodeText: textEncoder(preprocessing.columns),
       decodeLabel: labelDecoder(preprocessing),
     }),
   );

@@ -111,6 +111,7 @@ export async function openProgram(
   const { job: written, data, sourceDigest } = await (opening ?? openJob(request));
   const job = { ...written, epochs: request.epochs ?? written.epochs };
   const first = await openWith(request.choice, null);
+  if (job.loss === "sparseCategoricalCrossentropy") data.checkClasses(first.program.outputs);
   const missing = ofTheJob(() => probe(first));
   if (missing === null) return first;
   if (!request.mayFallBack || request.choice.kind !== "wasm") {

@@ -4,7 +4,7 @@ import { rename, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { Writable } from "node:stream";
 import { featureNames, isJsonLines, readRows } from "../adapters/data/rows.ts";
-import { dictionariesOf, type RawColumn } from "../core/columns.ts";
+import { knownOf, type RawColumn, type RawColumns } from "../core/columns.ts";
 import { LockstepError, messageOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { float32Text, type LabelValue, meaningOf, type OutputMeaning } from "../core/prediction.ts";
@@ -66,9 +66,7 @@ async function runPredict(args: Arguments): Promise<number> {
   const predictor = openPredictor(engine, program.model, features, job.seed);
   const meaning = meaningOf(label, job.loss, predictor.outputs, job.lossSettings.fromLogits);
   const width = sizeOf(features.shape);
-  const names =
-    columns?.features.map(({ name }) => name!) ?? // only columns with names are remembered
-    (await featureNames(job.data, width, dataBeside(dirname(resolve(jobFile)))));
+  const names = columnNames(columns) ?? (await featureNames(job.data, width, dataBeside(dirname(resolve(jobFile)))));
   if (names === null && job.data.kind === "csv" && !isJsonLines(file)) {
     say("The training data is not at hand, so columns are taken in the order of the file.");
   }
@@ -80,7 +78,7 @@ async function runPredict(args: Arguments): Promise<number> {
   await writing(output, async (stream) => {
     for await (const { count, values } of readRows(
       resolve(file),
-      { source: job.data, width, names, dictionaries: dictionariesOf(columns) },
+      { source: job.data, width, names, known: knownOf(columns) },
       batchRows,
       onUnused,
     )) {
@@ -99,6 +97,12 @@ async function runPredict(args: Arguments): Promise<number> {
   }
   if (output !== undefined) say(`${plural(rows, "row")} predicted with ${ids[0]}, in ${resolve(output)}.`);
   return 0;
+}
+
+/** Null where the file has no names, or nobody remembers them. */
+function columnNames(columns: RawColumns | undefined): readonly string[] | null {
+  const names = columns?.features.flatMap(({ name }) => name ?? []);
+  return names !== undefined && names.length === columns?.features.length ? names : null;
 }
 
 function strangeRows(outputs: Float32Array, count: number): number {

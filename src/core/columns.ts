@@ -3,6 +3,8 @@
  * is its code in the column's dictionary, which is all its texts in the order of their code units; a text is codes of its words
  * or characters. What is not in the dictionary has the code −1; NaN is what is missing, and the room behind a text's end.
  */
+import type { Merges } from "./byte-pair.ts";
+
 export type ColumnKind = "number" | "category" | TextKind;
 
 /** A text as so many codes, of its words or of its UTF-16 code units: what is longer is cut, what is shorter is filled up. */
@@ -35,6 +37,14 @@ export interface RawColumn {
   readonly shape: readonly number[];
   /** The dictionary: the text of each code. */
   readonly texts?: readonly string[];
+  /** Of a text in pieces: how its characters became them. */
+  readonly merges?: Merges;
+}
+
+/** What other data is read with, so that it has the same codes. */
+export interface Known {
+  readonly dictionaries: Dictionaries;
+  readonly merges?: Merges;
 }
 
 /** Dictionaries by the names of their columns. */
@@ -49,13 +59,14 @@ export function kindOf({ columns = {} }: TableColumns, name: string): ColumnKind
   return Object.hasOwn(columns, name) ? columns[name]! : "number";
 }
 
-/** The dictionaries of a checkpoint; none where all its columns are numbers. */
-export function dictionariesOf(columns: RawColumns | undefined): Dictionaries {
-  if (columns === undefined) return {};
+/** What a checkpoint knows of its training data; nothing where all its columns are numbers. */
+export function knownOf(columns: RawColumns | undefined): Known {
+  if (columns === undefined) return { dictionaries: {} };
   const known = [...columns.features, columns.label].flatMap(({ name, texts }) =>
     name === null || texts === undefined ? [] : [[name, texts] as const],
   );
-  return Object.fromEntries(known);
+  const merges = columns.features[0]?.merges;
+  return { dictionaries: Object.fromEntries(known), ...(merges === undefined ? {} : { merges }) };
 }
 
 /** What has to be remembered of columns; undefined where they are nothing but numbers. */
@@ -65,11 +76,14 @@ export function rawColumns(features: readonly RawColumn[], label: RawColumn): Ra
 }
 
 /** Whether a column's raw values are codes of a table that is not in the file. */
-export function isText({ type, name }: RawColumn): boolean {
+export function isText({ type, name, merges }: RawColumn): boolean {
+  if (merges !== undefined) return true;
   return name !== null && (type === "category" || type === "words" || type === "characters");
 }
 
-function remembered({ name, type, shape, texts }: RawColumn): RawColumn {
+function remembered({ name, type, shape, texts, merges }: RawColumn): RawColumn {
+  // The texts of pieces follow from the merges.
+  if (merges !== undefined) return { name, type, shape, merges };
   return { name, type, shape, ...(texts === undefined ? {} : { texts }) };
 }
 

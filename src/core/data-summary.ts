@@ -1,4 +1,5 @@
 /** What a set of samples has in it, for people: the range and mean of each column, how many samples each class has. */
+import type { Merges } from "./byte-pair.ts";
 import { sizeOf } from "./transforms.ts";
 
 /** Numbers of a sample that belong together: a column of a table, or a whole image. */
@@ -10,6 +11,8 @@ export interface DataColumn {
   readonly shape: readonly number[];
   /** A dictionary: the text of each code. */
   readonly texts?: readonly string[];
+  /** Of a text in pieces. */
+  readonly merges?: Merges;
   /** How many values are missing, and where the first of them is; left out where none is. */
   readonly missing?: { readonly count: number; readonly first: string };
 }

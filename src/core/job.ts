@@ -84,6 +84,8 @@ export interface ReportContext {
   readonly random: () => number;
   /** Raw feature values of samples, row after row, as the model's input: the job's own pre-processing. */
   readonly encodeFeatures: (rows: readonly (readonly number[])[]) => tfjs.Tensor;
+  /** A text as raw feature values, of any length: its characters, or its pieces where the job's text has `tokens`. */
+  readonly encodeText: (text: string) => number[];
   /** The raw label value that an output index stands for: the label's pre-processing backwards. */
   readonly decodeLabel: DecodeLabel;
 }
@@ -120,6 +122,15 @@ export interface TextSource {
   readonly window: number;
   /** Distance between the beginnings of two windows. */
   readonly stride: number;
+  /** What a window consists of, in place of characters: pieces that are frequent in the training part of the text. */
+  readonly tokens?: BytePairTokens;
+}
+
+/** Byte-pair encoding. */
+export interface BytePairTokens {
+  readonly kind: "byte-pair";
+  /** So many pieces at most, 257 to 65,536; 256 of them are the bytes. */
+  readonly size: number;
 }
 
 /**

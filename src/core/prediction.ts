@@ -1,4 +1,6 @@
 /** What the outputs of a model stand for: the label's pre-processing backwards. */
+import { PieceEncoder } from "./byte-pair.ts";
+import type { RawColumns } from "./columns.ts";
 import type { DecodeLabel, Job } from "./job.ts";
 import { type FittedTransforms, invertIndex, type Preprocessing } from "./transforms.ts";
 
@@ -41,6 +43,14 @@ export function labelDecoder({ label, columns }: Preprocessing): DecodeLabel {
     return columns?.label.texts?.[raw] ?? raw;
   };
   return decode as DecodeLabel; // whoever calls it knows what the label is
+}
+
+/** A text as raw feature values: its characters, as UTF-16 code units, or its pieces. */
+export function textEncoder(columns: RawColumns | undefined): (text: string) => number[] {
+  const merges = columns?.features[0]?.merges;
+  if (merges === undefined) return (text) => Array.from({ length: text.length }, (_, i) => text.charCodeAt(i));
+  const encoder = new PieceEncoder(merges);
+  return (text) => [...encoder.encode(new TextEncoder().encode(text))];
 }
 
 /** Null for what stands for no value, as the 0 of a vocabulary does, and for NaN. */

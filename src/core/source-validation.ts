@@ -16,11 +16,11 @@ import {
 import { formatFields, formatSource, formatsExpected } from "./format-validation.ts";
 import type { ColumnKind, TableColumns } from "./columns.ts";
 import { encodeJson } from "./json.ts";
-import { type DataSource, separators } from "./job.ts";
+import { type BytePairTokens, type DataSource, separators } from "./job.ts";
 
 const sourceFields = {
   csv: ["kind", "path", "label", "separator", "columns", "missing", "ignore"],
-  text: ["kind", "paths", "window", "stride"],
+  text: ["kind", "paths", "window", "stride", "tokens"],
   idx: ["kind", "features", "labels", "channels"],
   npy: ["kind", "features", "label"],
   npz: ["kind", "path", "features", "label"],
@@ -54,13 +54,16 @@ export const dataSource: Check<DataSource> = (value, path) => {
         ...(ignore === undefined ? {} : { ignore }),
       };
     }
-    case "text":
+    case "text": {
+      const tokens = optional(source.tokens, joined(path, "tokens"), bytePairTokens);
       return {
         kind,
         paths: pathList(source.paths, joined(path, "paths")),
         window: wholeNumber(1)(source.window, joined(path, "window")),
         stride: wholeNumber(1)(source.stride, joined(path, "stride")),
+        ...(tokens === undefined ? {} : { tokens }),
       };
+    }
     case "idx": {
       const channels = optional(source.channels, joined(path, "channels"), flag) ?? false;
       return { kind, features: text("features", aFile), labels: text("labels", aFile), channels };
@@ -148,6 +151,12 @@ export function withMissing(source: DataSource): DataSource {
   return source.missing === undefined ? { ...source, missing: [""] } : source;
 }
 
+const bytePairTokens: Check<BytePairTokens> = (value, path) => {
+  const fields = fieldsOf(value, path, ["kind", "size"], "bytePair({ size: 512 })");
+  const kind = oneOf(["byte-pair"] as const)(fields.kind, joined(path, "kind"));
+  return { kind, size: wholeNumber(257, 65_536)(fields.size, joined(path, "size")) };
+};
+
 const aFile = "the path of a file";
 const anArray = "the name of an array in the file";
 
@@ -173,6 +182,12 @@ export function testSource(value: unknown, path: string, data: DataSource): Data
   if (test.kind !== data.kind) throw wrongField(`${path}.kind`, test.kind, `${listed([data.kind])}, as in data`);
   if (test.kind === "text" && data.kind === "text" && test.window !== data.window) {
     throw wrongField(`${path}.window`, test.window, `${data.window}, as in data`);
+  }
+  if (test.kind === "text" && data.kind === "text") {
+    if (test.tokens !== undefined && encodeJson(test.tokens) !== encodeJson(data.tokens ?? null)) {
+      throw wrongField(`${path}.tokens`, test.tokens, "the same as in data, or nothing");
+    }
+    return { ...test, ...(data.tokens === undefined ? {} : { tokens: data.tokens }) };
   }
   if (test.kind === "csv" && data.kind === "csv") {
     const ignore = test.ignore ?? data.ignore;

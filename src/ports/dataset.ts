@@ -1,3 +1,4 @@
+import type { Merges } from "../core/byte-pair.ts";
 import type { Dictionaries } from "../core/columns.ts";
 import type { DataColumn } from "../core/data-summary.ts";
 
@@ -28,6 +29,10 @@ export interface DescribedDataset extends Dataset {
 export interface OpenOptions {
   /** Of the data that a model was trained with: its categories and words have the same codes in other data. */
   readonly dictionaries?: Dictionaries;
+  /** Of text in pieces: those of the training data. */
+  readonly merges?: Merges;
+  /** The part of the text, from its beginning, that pieces are learned from: 1 where it is left out. */
+  readonly learnFraction?: number;
   /** A column whose equal values make a group. */
   readonly group?: string;
   /** What takes more is read from disk when a step needs it, where the format allows it. Decides no bits. */

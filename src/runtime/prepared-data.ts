@@ -1,4 +1,5 @@
 /** A job's samples as its model takes them: split, pre-processed (fitted on the training split alone), by position. */
+import { ClassCounts, checkClasses } from "../core/class-check.ts";
 import { rawColumns } from "../core/columns.ts";
 import { checkColumnUse, mayLack, type UsedColumn, unfilled } from "../core/column-use.ts";
 import { type EachRows, fitTransforms } from "../core/fit-transforms.ts";
@@ -79,6 +80,31 @@ export class PreparedData {
   /** Samples of any dataset with the same columns, for instance the test data. */
   transform(samples: Samples): Batch {
     return preprocess(this.preprocessing, samples);
+  }
+
+  /** Throws "invalid-data" where a label is none of so many classes, which the loss takes it for. */
+  checkClasses(classes: number): void {
+    for (const part of [this.#split.training, this.#split.validation]) {
+      this.#rows(
+        part,
+        "label",
+      )((rows) => {
+        const { label } = this.preprocessing;
+        checkClasses(applyTransforms(label, rows, rows.length / sizeOf(label.shape)), classes);
+      });
+    }
+  }
+
+  /** A sentence on classes that only training or only validation has; null where there are none, or labels are no classes. */
+  lackingClasses(): string | null {
+    if (this.validationSamples === 0 || sizeOf(this.#dataset.label.shape) !== 1) return null;
+    const { type, texts } = this.#dataset.columns?.label ?? {};
+    if (type === "character" || type === "piece") return null; // most of a language is rare
+    const counts = new ClassCounts();
+    for (const part of ["training", "validation"] as const) {
+      this.#rows(this.#split[part], "label")((labels) => counts.add(part, labels));
+    }
+    return counts.lacking((label) => texts?.[label] ?? String(label));
   }
 
   /** What is missing, and nothing fills in, would make every weight NaN. */

@@ -109,6 +109,11 @@ export class TrainingProgram {
     return this.#objective.sumNames;
   }
 
+  /** Of the last dimension of the model's output: the classes of a label that is one. */
+  get outputs(): number {
+    return this.model.outputs[0]?.shape.at(-1) ?? 1;
+  }
+
   /** Length of the row that `save` gives: weights, then slots (which only trainable weights have). */
   get valueCount(): number {
     return this.weightCount + this.slotNames.length * this.trainableCount;

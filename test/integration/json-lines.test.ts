@@ -38,7 +38,7 @@ test("records to predict are read like those of training, without the label", as
   const file = path.join(folder, "new.jsonl");
   await writeFile(file, '{"b":true,"a":[[1,2],[3,4]]}\n[1,2,3,4,5]\n');
   const source = jsonLines({ path: "f", features: ["a", "b"], label: "y" });
-  const rows = readRows(file, { source, width: 5, names: null, dictionaries: {} }, 8, () => assert.fail());
+  const rows = readRows(file, { source, width: 5, names: null, known: { dictionaries: {} } }, 8, () => assert.fail());
   const { value } = await rows.next();
   assert.deepEqual(value, { count: 2, values: Float32Array.of(1, 2, 3, 4, 1, 1, 2, 3, 4, 5) });
 });

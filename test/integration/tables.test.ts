@@ -259,10 +259,38 @@ test("validation from other files, and by groups of a column that is no feature"
   assert.equal(new Set([...held].map((value) => value % 5)).size, 2);
 });
 
+test("labels outside the classes are refused before training, and a class that one part of the split lacks is named", async () => {
+  const rows = "age,city,text,y\n1,Bonn,,cat\n2,Bonn,,dog\n3,Bonn,,emu\n";
+  const held = (from: number, to: number) =>
+    prepared(rows, { preprocess: { features }, validation: { rows: [from, to] } });
+  const { data } = await held(2, 3);
+  data.checkClasses(3);
+  assert.throws(
+    () => data.checkClasses(2),
+    refused(
+      "invalid-data",
+      /^A label is 2 after pre-processing, and the model has the classes 0 to 1/,
+      /3 units or more/,
+    ),
+  );
+  assert.match(
+    data.lackingClasses()!,
+    /^No validation sample is of 2 classes \("cat" and "dog"\), .*validation\.stratify/,
+  );
+  const all = `${rows}4,Bonn,,cat\n5,Bonn,,dog\n`;
+  const other = await prepared(all, { preprocess: { features }, validation: { rows: [2, 5] } });
+  assert.match(other.data.lackingClasses()!, /^No training sample is of the class "emu", which the model cannot learn/);
+  const even = await prepared(all.replace("3,Bonn,,emu\n", ""), {
+    preprocess: { features },
+    validation: { rows: [2, 4] },
+  });
+  assert.equal(even.data.lackingClasses(), null);
+});
+
 test("rows to predict are read with the same dictionary, by name, in CSV and JSON lines, records over several lines too", async () => {
   const dictionaries = { city: ["Bonn", "Rome"], text: ["good", "no"] };
   const expected = {
-    ...{ source: csv("f", options), width: 5, names: ["age", "city", "text"], dictionaries },
+    ...{ source: csv("f", options), width: 5, names: ["age", "city", "text"], known: { dictionaries } },
   };
   const files = {
     "new.csv": 'city,extra,text,age\r\nRome,1,"no\r\ngood",5\r\nOslo,2,,NA\r\n',

@@ -27,7 +27,7 @@ export async function openDataset(
     case "csv":
       return openCsv(source, baseDirectory, options);
     case "text":
-      return openText(source, baseDirectory);
+      return openText(source, baseDirectory, options);
     case "idx":
       return openIdx(source, baseDirectory);
     case "npy":

@@ -1,6 +1,6 @@
 /** All that a job trains and validates on, as one dataset: the files of its `data`, and after them those of its validation, if it has some. */
 import { createHash } from "node:crypto";
-import { dictionariesOf, rawColumns } from "../../core/columns.ts";
+import { knownOf, rawColumns } from "../../core/columns.ts";
 import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { DataSource, Job } from "../../core/job.ts";
@@ -19,9 +19,14 @@ export async function openJobData(
   baseDirectory: string,
 ): Promise<JobData> {
   const group = validation !== null && "by" in validation && validation.by === "group" ? validation.column : undefined;
-  const own = await openDataset(data, baseDirectory, group === undefined ? {} : { group });
+  // Pieces are learned from what is before the end that validates; of other splits, windows of both parts overlap.
+  const isEnd = validation !== null && "take" in validation && validation.take === "last";
+  const own = await openDataset(data, baseDirectory, {
+    ...(group === undefined ? {} : { group }),
+    ...(isEnd ? { learnFraction: 1 - validation.fraction } : {}),
+  });
   if (validation === null || !isOtherFiles(validation)) return { ...own, own: own.length };
-  const options = { dictionaries: dictionariesOf(rawColumns(own.columns.features, own.columns.label)) };
+  const options = knownOf(rawColumns(own.columns.features, own.columns.label));
   const others: DescribedDataset[] = [];
   for (const source of await validationSources(data, validation, baseDirectory)) {
     const other = await openDataset(source, baseDirectory, options);

@@ -1,6 +1,7 @@
 /** Rows of raw feature values from a file, a piece at a time, for a model that is used and not trained. */
 import { extname } from "node:path";
-import { type Dictionaries, kindOf, type TableColumns } from "../../core/columns.ts";
+import { PieceEncoder } from "../../core/byte-pair.ts";
+import { type Dictionaries, type Known, kindOf, type TableColumns } from "../../core/columns.ts";
 import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import type { DataSource, Separator } from "../../core/job.ts";
@@ -27,7 +28,7 @@ export interface ExpectedRows {
   /** The features' names in the order of training; null where nobody knows them. */
   readonly names: readonly string[] | null;
   /** Of the training data. */
-  readonly dictionaries: Dictionaries;
+  readonly known: Known;
 }
 
 const jsonExtensions = [".jsonl", ".ndjson", ".json"];
@@ -123,7 +124,7 @@ type RowParser = (line: string, file: string, index: number, row: Float32Array) 
 function csvParser(
   file: string,
   header: string,
-  { source, width, names, dictionaries }: ExpectedRows,
+  { source, width, names, known }: ExpectedRows,
   onUnused: (columns: readonly string[]) => void,
 ): RowParser {
   const separator = separatorOf(source);
@@ -132,7 +133,7 @@ function csvParser(
   const ignored: readonly string[] = source.kind === "csv" ? (source.ignore ?? []) : [];
   const others = columns.flatMap((name, at) => (name === label || ignored.includes(name) ? [] : [at]));
   const order = names === null ? inOrder() : names.map((name) => byName(name));
-  const readers = order.map((at) => readerOf(source, columns[at]!, dictionaries));
+  const readers = order.map((at) => readerOf(source, columns[at]!, known.dictionaries));
   const has = readers.reduce((sum, reader) => sum + reader.width, 0);
   if (has !== width) {
     throw new LockstepError("invalid-data", `${file} has ${has} values a row; the model takes ${width}.`);
@@ -178,7 +179,9 @@ function csvParser(
   }
 }
 
-function jsonParser({ source, width, names, dictionaries }: ExpectedRows): RowParser {
+function jsonParser({ source, width, names, known }: ExpectedRows): RowParser {
+  const { dictionaries, merges } = known;
+  const encoder = merges === undefined ? null : new PieceEncoder(merges);
   const readFeatures = source.kind === "json-lines" ? featuresReader(source, dictionaries) : null;
   const readers = names?.map((name) => readerOf(source, name, dictionaries)) ?? null;
   return (line, file, index, row) => {
@@ -192,12 +195,15 @@ function jsonParser({ source, width, names, dictionaries }: ExpectedRows): RowPa
   };
 
   function takeText(text: string, where: string, row: Float32Array): void {
-    if (text.length < width) {
-      throw new LockstepError("invalid-data", `${where} has ${text.length} characters; the model takes ${width}.`, {
-        hint: "Give longer texts: the last characters of each are used.",
+    const values =
+      encoder?.encode(Buffer.from(text)) ?? Array.from({ length: text.length }, (_, i) => text.charCodeAt(i));
+    if (values.length < width) {
+      const what = encoder === null ? "characters" : "pieces";
+      throw new LockstepError("invalid-data", `${where} has ${values.length} ${what}; the model takes ${width}.`, {
+        hint: `Give longer texts: the last ${what} of each are used.`,
       });
     }
-    for (let i = 0; i < width; i++) row[i] = text.charCodeAt(text.length - width + i);
+    row.set(values.slice(values.length - width));
   }
 
   function takeList(list: readonly unknown[], where: string, row: Float32Array): void {

@@ -3,38 +3,76 @@
  * a window is copied out of it when it is asked for.
  */
 import { createHash } from "node:crypto";
+import { learnMerges, type Merges, PieceEncoder, pieceTexts } from "../../core/byte-pair.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { TextSource } from "../../core/job.ts";
-import type { DescribedDataset, Samples } from "../../ports/dataset.ts";
+import type { DescribedDataset, OpenOptions, Samples } from "../../ports/dataset.ts";
 import { expandPaths } from "./expand-paths.ts";
 import { readDataFile } from "./read-file.ts";
 import { firstInvalidByte } from "./utf8.ts";
 
-export async function openText(source: TextSource, baseDirectory: string): Promise<DescribedDataset> {
+export async function openText(
+  source: TextSource,
+  baseDirectory: string,
+  options: OpenOptions = {},
+): Promise<DescribedDataset> {
   const files = await expandPaths(source.paths, baseDirectory);
-  const { window, stride } = source;
-  const hash = createHash("sha256").update(`${JSON.stringify({ kind: "text", window, stride })}\n`);
-  const texts: Uint16Array[] = [];
+  const { window, stride, tokens } = source;
+  const learnFraction = tokens === undefined ? undefined : options.learnFraction;
+  const settings = JSON.stringify({ kind: "text", window, stride, tokens, learnFraction });
+  const hash = createHash("sha256").update(`${settings}\n`);
+  const characters: Uint16Array[] = [];
   for (const file of files) {
     const bytes = await readDataFile(file);
     hash.update(`${bytes.length}\n`).update(bytes); // the lengths tell where one file ends: windows end there too
-    texts.push(codeUnits(file, bytes));
+    characters.push(codeUnits(file, bytes));
   }
+  const merges = tokens && (options.merges ?? learnMerges(beginningOf(characters, learnFraction ?? 1), tokens.size));
+  const texts = merges === undefined ? characters : inPieces(characters, merges);
   const firsts = firstSamples(texts, window, stride);
   const length = firsts.at(-1)!;
-  if (length === 0) throw tooShort(files, texts, window);
+  if (length === 0) throw tooShort(files, texts, window, merges === undefined ? "character" : "piece");
   return {
     length,
     digest: `sha256:${hash.digest("hex")}`,
     features: { shape: [window] },
     label: { shape: [] },
     files,
-    columns: {
-      features: [{ name: null, type: "character", shape: [window] }],
-      label: { name: null, type: "character", shape: [] },
-    },
+    columns: columnsOf(window, merges),
     read: (indices) => readWindows(indices, texts, firsts, window, stride),
   };
+}
+
+function columnsOf(window: number, merges: Merges | undefined): DescribedDataset["columns"] {
+  const [features, label] = [
+    { name: null, shape: [window] },
+    { name: null, shape: [] },
+  ];
+  if (merges === undefined) {
+    return { features: [{ ...features, type: "character" }], label: { ...label, type: "character" } };
+  }
+  const texts = pieceTexts(merges);
+  return { features: [{ ...features, type: "piece", texts, merges }], label: { ...label, type: "piece", texts } };
+}
+
+/** The first texts, of as many characters as that part of all; the last of them may be cut. */
+function beginningOf(texts: readonly Uint16Array[], fraction: number): Uint8Array[] {
+  let left = Math.round(texts.reduce((sum, { length }) => sum + length, 0) * fraction);
+  return texts.map((text) => {
+    const own = text.subarray(0, left);
+    left -= own.length;
+    return utf8Of(own);
+  });
+}
+
+function inPieces(texts: readonly Uint16Array[], merges: Merges): Uint16Array[] {
+  const encoder = new PieceEncoder(merges);
+  return texts.map((text) => encoder.encode(utf8Of(text)));
+}
+
+/** A character whose second half was cut off is "�". */
+function utf8Of(units: Uint16Array): Uint8Array {
+  return Buffer.from(Buffer.from(units.buffer, units.byteOffset, units.byteLength).toString("utf16le"));
 }
 
 function codeUnits(file: string, bytes: Buffer): Uint16Array {
@@ -105,13 +143,18 @@ function fileOf(index: number, firsts: readonly number[]): number {
   return low;
 }
 
-function tooShort(files: readonly string[], texts: readonly Uint16Array[], window: number): LockstepError {
+function tooShort(
+  files: readonly string[],
+  texts: readonly Uint16Array[],
+  window: number,
+  unit: "character" | "piece",
+): LockstepError {
   const longest = Math.max(...texts.map((text) => text.length));
   const what =
     files.length === 1 ? `${files[0]} has ${longest}` : `The longest of ${files.length} text files has ${longest}`;
   return new LockstepError(
     "invalid-data",
-    `${what} characters; a window of ${window} and the character after it need ${window + 1}.`,
+    `${what} ${unit}s; a window of ${window} and the ${unit} after it need ${window + 1}.`,
     { hint: "Give longer texts, or a smaller window." },
   );
 }

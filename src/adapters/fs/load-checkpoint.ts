@@ -5,7 +5,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { LockstepError } from "../../core/errors.ts";
 import type { DecodeLabel } from "../../core/job.ts";
 import { isPlainName, parseManifest } from "../../core/manifest.ts";
-import { labelDecoder } from "../../core/prediction.ts";
+import { labelDecoder, textEncoder } from "../../core/prediction.ts";
 import { applyTransforms, outputShape, type Preprocessing, sizeOf } from "../../core/transforms.ts";
 import type { CheckpointContent, CheckpointStorage, NamedTensor } from "../../ports/checkpoint-storage.ts";
 import type { LayersModel, TensorFlow } from "../../ports/engine.ts";
@@ -21,6 +21,8 @@ export interface LoadedCheckpoint {
   readonly weights: readonly NamedTensor[];
   /** Rows of raw values, as the training data has them, as the model's input: the checkpoint's pre-processing. */
   encodeFeatures(rows: readonly (readonly number[])[]): { readonly values: Float32Array; readonly shape: number[] };
+  /** A text as raw values, of any length: its characters, or its pieces where the job's text has `tokens`. */
+  encodeText(text: string): number[];
   /** The value of the label that an output index stands for; `decodeLabel<string>(i)` of a category. */
   readonly decodeLabel: DecodeLabel;
 }
@@ -42,6 +44,7 @@ export async function loadCheckpointFolder(folder: string, into: LoadIntoModel |
     manifest,
     // Without the optimizer's, whose memory they lie in, and which threads share.
     weights: weights.map(({ name, shape, values }) => ({ name, shape, values: values.slice() })),
+    encodeText: textEncoder(preprocessing.columns),
     decodeLabel: labelDecoder(preprocessing),
     encodeFeatures(rows) {
       const width = sizeOf(features.shape);

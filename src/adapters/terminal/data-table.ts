@@ -66,7 +66,9 @@ function ranges({ type, minimum, maximum, mean }: ColumnSummary): string[] {
   return [float32Text(minimum), float32Text(maximum), formatValue(mean)];
 }
 
-const textTypes = ["character", "characters", "category", "words"];
+const textTypes = ["character", "characters", "category", "words", "piece"];
+
+const nounOf: Readonly<Record<string, string>> = { category: "different text", piece: "piece" };
 
 /** How often each category, and each word, is there; a label's are counted as its classes. */
 function textCounts({ features }: DataReport): string {
@@ -74,7 +76,7 @@ function textCounts({ features }: DataReport): string {
     if (texts === undefined) return [];
     const shown = texts.most.slice(0, mostValues).map(({ text, count }) => `${written(text)} ${formatCount(count)}`);
     if (texts.distinct > shown.length) shown.push("…");
-    const what = plural(texts.distinct, type === "category" ? "different text" : "different word");
+    const what = plural(texts.distinct, nounOf[type] ?? "different word");
     return [wrapList(`${printable(name ?? "–")}: ${what}: `, shown)];
   });
   return lines.join("\n");

@@ -1,0 +1,193 @@
+/**
+ * Byte-pair encoding (Gage, 1994; of words, Sennrich et al., 2016): a text as numbers of pieces that are frequent in it. It begins with
+ * the 256 bytes; the two neighbours that are most often beside each other become one piece, again and again. No piece reaches over the
+ * beginning of a word, so that each distinct word is looked at once, however often it is there.
+ */
+
+/** The two pieces that the piece 256 + i consists of. */
+export type Merges = readonly (readonly [left: number, right: number])[];
+
+export const byteCount = 256;
+
+/** A word with the space before it, a run of other spaces, or of other characters. In bytes: letters beyond ASCII are two and more. */
+const isLetter = (byte: number) => byte >= 128 || (byte >= 97 && byte <= 122) || (byte >= 65 && byte <= 90);
+const isDigit = (byte: number) => byte >= 48 && byte <= 57;
+const isSpace = (byte: number) => byte === 32 || (byte >= 9 && byte <= 13);
+const space = 32;
+
+const kinds = [isLetter, isDigit, isSpace] as const;
+const kindOf = (byte: number) => kinds.findIndex((is) => is(byte));
+
+/** Where the word ends that begins here. */
+export function wordEnd(bytes: Uint8Array, begin: number): number {
+  let at = begin;
+  // One space belongs to the word after it.
+  if (bytes[at] === space && at + 1 < bytes.length && !isSpace(bytes[at + 1]!)) at++;
+  const kind = kindOf(bytes[at]!);
+  at++;
+  while (at < bytes.length && kindOf(bytes[at]!) === kind) {
+    // The last of several spaces is the next word's.
+    if (bytes[at] === space && at + 1 < bytes.length && !isSpace(bytes[at + 1]!)) break;
+    at++;
+  }
+  return at;
+}
+
+/** A pair as one number, whose order is that of its pieces. */
+const pairRange = 2 ** 20;
+const pairOf = (left: number, right: number) => left * pairRange + right;
+
+/**
+ * Learns so many pieces that there are `size` at most, the bytes included: fewer, where no pair is there twice. Of pairs that are
+ * equally frequent, the one of smaller numbers comes first: a function of the texts alone.
+ */
+export function learnMerges(texts: readonly Uint8Array[], size: number): Merges {
+  const learner = new PairCounts(wordsIn(texts));
+  const merges: [number, number][] = [];
+  while (byteCount + merges.length < size) {
+    const best = learner.best();
+    if (best === null) break;
+    const pair: [number, number] = [Math.floor(best / pairRange), best % pairRange];
+    learner.merge(best, byteCount + merges.length);
+    merges.push(pair);
+  }
+  return merges;
+}
+
+interface CountedWord {
+  pieces: number[];
+  count: number;
+}
+
+function wordsIn(texts: readonly Uint8Array[]): CountedWord[] {
+  const words = new Map<string, CountedWord>();
+  for (const bytes of texts) {
+    for (let begin = 0; begin < bytes.length; ) {
+      const end = wordEnd(bytes, begin);
+      const key = String.fromCharCode(...bytes.subarray(begin, Math.min(end, begin + longestWord)));
+      begin = Math.min(end, begin + longestWord);
+      const known = words.get(key);
+      if (known) known.count++;
+      else words.set(key, { pieces: Array.from(key, (byte) => byte.charCodeAt(0)), count: 1 });
+    }
+  }
+  return [...words.values()];
+}
+
+/** A longer one is cut: no word that occurs twice is as long. */
+const longestWord = 256;
+
+/** How often each pair of neighbours is there, and in which words. */
+class PairCounts {
+  readonly #words: readonly CountedWord[];
+  readonly #counts = new Map<number, number>();
+  readonly #places = new Map<number, Set<number>>();
+
+  constructor(words: readonly CountedWord[]) {
+    this.#words = words;
+    for (const [index, word] of words.entries()) this.#add(index, word, 1);
+  }
+
+  best(): number | null {
+    let best: number | null = null;
+    let most = 1;
+    for (const [pair, count] of this.#counts) {
+      if (count > most || (count === most && best !== null && pair < best)) [best, most] = [pair, count];
+    }
+    return best;
+  }
+
+  merge(pair: number, into: number): void {
+    const [left, right] = [Math.floor(pair / pairRange), pair % pairRange];
+    for (const index of [...(this.#places.get(pair) ?? [])]) {
+      const word = this.#words[index]!;
+      this.#add(index, word, -1);
+      word.pieces = merged(word.pieces, left, right, into);
+      this.#add(index, word, 1);
+    }
+    this.#counts.delete(pair);
+    this.#places.delete(pair);
+  }
+
+  #add(index: number, { pieces, count }: CountedWord, sign: 1 | -1): void {
+    for (let i = 0; i + 1 < pieces.length; i++) {
+      const pair = pairOf(pieces[i]!, pieces[i + 1]!);
+      const now = (this.#counts.get(pair) ?? 0) + sign * count;
+      if (now > 0) this.#counts.set(pair, now);
+      else this.#counts.delete(pair);
+      const places = this.#places.get(pair) ?? new Set();
+      if (sign > 0) places.add(index);
+      this.#places.set(pair, places);
+    }
+  }
+}
+
+function merged(pieces: readonly number[], left: number, right: number, into: number): number[] {
+  const result: number[] = [];
+  for (let i = 0; i < pieces.length; i++) {
+    const isPair = pieces[i] === left && pieces[i + 1] === right;
+    result.push(isPair ? into : pieces[i]!);
+    if (isPair) i++;
+  }
+  return result;
+}
+
+/** Encodes texts by the same merges; remembers the words that it has met. */
+export class PieceEncoder {
+  readonly #merges: Merges;
+  readonly #ranks: ReadonlyMap<number, number>;
+  readonly #known = new Map<string, Uint16Array>();
+
+  constructor(merges: Merges) {
+    this.#merges = merges;
+    this.#ranks = new Map(merges.map(([left, right], i) => [pairOf(left, right), byteCount + i]));
+  }
+
+  /** Numbers of pieces. */
+  encode(bytes: Uint8Array): Uint16Array {
+    const result = new Uint16Array(bytes.length); // never more pieces than bytes
+    let length = 0;
+    for (let begin = 0; begin < bytes.length; ) {
+      const end = Math.min(wordEnd(bytes, begin), begin + longestWord);
+      const pieces = this.#word(String.fromCharCode(...bytes.subarray(begin, end)));
+      result.set(pieces, length);
+      length += pieces.length;
+      begin = end;
+    }
+    return result.slice(0, length);
+  }
+
+  #word(word: string): Uint16Array {
+    const known = this.#known.get(word);
+    if (known !== undefined) return known;
+    let pieces = Array.from(word, (byte) => byte.charCodeAt(0));
+    for (;;) {
+      // The pair that was learned first.
+      let first = Number.POSITIVE_INFINITY;
+      for (let i = 0; i + 1 < pieces.length; i++) {
+        first = Math.min(first, this.#ranks.get(pairOf(pieces[i]!, pieces[i + 1]!)) ?? first);
+      }
+      if (!Number.isFinite(first)) break;
+      const [left, right] = this.#merges[first - byteCount]!;
+      pieces = merged(pieces, left, right, first);
+    }
+    const encoded = Uint16Array.from(pieces);
+    if (this.#known.size < mostRemembered) this.#known.set(word, encoded);
+    return encoded;
+  }
+}
+
+const mostRemembered = 1_000_000;
+
+/** The bytes of every piece. */
+export function pieceBytes(merges: Merges): readonly Uint8Array[] {
+  const pieces = Array.from({ length: byteCount }, (_, byte) => Uint8Array.of(byte));
+  for (const [left, right] of merges) pieces.push(Uint8Array.of(...pieces[left]!, ...pieces[right]!));
+  return pieces;
+}
+
+/** The text of every piece; what is no whole character in it is "�". */
+export function pieceTexts(merges: Merges): readonly string[] {
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  return pieceBytes(merges).map((bytes) => decoder.decode(bytes));
+}

@@ -1,0 +1,58 @@
+/** Labels as classes: looked at before training, where a wrong one would be a loss of NaN, or an epoch's worth of surprise. */
+import { LockstepError } from "./errors.ts";
+import { listed } from "./field-checks.ts";
+
+/** With more values than these, a label is a measurement and no class. */
+const mostClasses = 256;
+
+/** Throws "invalid-data" for a label, after pre-processing, that is none of the model's classes, 0 to `classes` − 1. */
+export function checkClasses(labels: Float32Array, classes: number): void {
+  const wrong = labels.find((label) => !(label >= 0 && label < classes && Number.isInteger(label)));
+  if (wrong === undefined) return;
+  const isWhole = Number.isInteger(wrong) && wrong >= 0;
+  throw new LockstepError(
+    "invalid-data",
+    `A label is ${wrong} after pre-processing, and the model has the classes 0 to ${classes - 1}.`,
+    {
+      hint: isWhole
+        ? `Give the last layer ${wrong + 1} units or more, or put vocabulary() into preprocess.label.`
+        : "Put vocabulary() into preprocess.label, which numbers the distinct values.",
+    },
+  );
+}
+
+function quoted(name: string): string {
+  return JSON.stringify(name);
+}
+
+/** How often each class is in both parts of the split. */
+export class ClassCounts {
+  /** Null once there are too many for classes. */
+  #counts: Map<number, { training: number; validation: number }> | null = new Map();
+
+  add(part: "training" | "validation", labels: Float32Array): void {
+    for (const label of labels) {
+      if (this.#counts === null) return;
+      const counts = this.#counts.get(label) ?? { training: 0, validation: 0 };
+      counts[part]++;
+      this.#counts.set(label, counts);
+      if (this.#counts.size > mostClasses) this.#counts = null;
+    }
+  }
+
+  /** What is to be said of classes that one part of the split lacks; null where it is nothing. */
+  lacking(nameOf: (label: number) => string): string | null {
+    const classes = [...(this.#counts ?? [])].sort(([a], [b]) => a - b);
+    for (const [part, what, hint] of [
+      ["validation", "of which val_ metrics say nothing", "validation.stratify draws from every class"],
+      ["training", "which the model cannot learn", "validation.stratify leaves some of every class"],
+    ] as const) {
+      const names = classes.filter(([, counts]) => counts[part] === 0).map(([label]) => nameOf(label));
+      if (names.length === 0) continue;
+      const shown = names.length > 5 ? `${names.slice(0, 4).map(quoted).join(", ")}, …` : listed(names, "and");
+      const which = names.length === 1 ? `the class ${shown}` : `${names.length} classes (${shown})`;
+      return `No ${part} sample is of ${which}, ${what}; ${hint}.`;
+    }
+    return null;
+  }
+}
