@@ -11,6 +11,7 @@ import { checkMemory, memorySentence } from "../core/memory-need.ts";
 import { formatCount } from "../core/number-format.ts";
 import { stepsPerEpoch } from "../core/sampler.ts";
 import { shapeDifference } from "../core/transforms.ts";
+import { fitSentence } from "../runtime/begin-with.ts";
 import { contentToSnapshot } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
 import { applyEnvironment, dataDirectoryOf, processLog, settingsOf, shared, wishOf } from "./common.ts";
@@ -99,6 +100,7 @@ async function runCheck(args: Arguments): Promise<number> {
         ? ""
         : ` Steps run one op at a time, and not as a graph: ${engine.description.notRecorded}.`
     }`,
+    ...(program.fit === null ? [] : [fitSentence(job.initialWeights!, program.fit)]),
     memorySentence(memory),
     ...(lacking === null ? [] : [lacking]),
   ];

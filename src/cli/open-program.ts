@@ -1,6 +1,7 @@
 /** Job file, data, engine and model, opened as every process that computes needs them. */
 import { createHash } from "node:crypto";
 import { openJobData } from "../adapters/data/open-job-data.ts";
+import { type InitialWeights, readInitialWeights } from "../adapters/fs/initial-weights.ts";
 import { describeJobError } from "../adapters/job-file/failure.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { memoryInUse } from "../adapters/system/memory.ts";
@@ -49,6 +50,8 @@ export interface OpenedJob {
   readonly data: PreparedData;
   /** "sha256:…" over the job file's text and that of what it imports. */
   readonly sourceDigest: string;
+  /** Null where all weights are drawn. */
+  readonly initialWeights: InitialWeights | null;
 }
 
 /** A job's model for samples that are pre-processed as a checkpoint says. */
@@ -69,7 +72,9 @@ export interface OpenedProgram extends OpenedJob {
 export async function openJob({ jobPath, settings, dataDirectory }: JobRequest): Promise<OpenedJob> {
   const { job, digest: sourceDigest } = await loadJob(jobPath, settings);
   const data = new PreparedData(await openJobData(job, dataDirectory), job);
-  return { job, data, sourceDigest };
+  const initialWeights =
+    job.initialWeights === null ? null : await readInitialWeights(job.initialWeights, dataDirectory);
+  return { job, data, sourceDigest, initialWeights };
 }
 
 /** Opens what can evaluate and predict: it needs no training data, since a checkpoint knows what was learned from it. */
@@ -108,7 +113,7 @@ export async function openProgram(
   opening: Promise<OpenedJob> | null = null,
 ): Promise<OpenedProgram> {
   loadTensorFlow();
-  const { job: written, data, sourceDigest } = await (opening ?? openJob(request));
+  const { job: written, data, initialWeights, sourceDigest } = await (opening ?? openJob(request));
   const job = { ...written, epochs: request.epochs ?? written.epochs };
   const first = await openWith(request.choice, null);
   if (job.loss === "sparseCategoricalCrossentropy") data.checkClasses(first.program.outputs);
@@ -124,8 +129,8 @@ export async function openProgram(
 
   async function openWith(choice: EngineChoice, built: TrainingProgram | null): Promise<OpenedProgram> {
     const engine = await openEngine(choice, { threads: request.threads });
-    const program = ofTheJob(() => new TrainingProgram(engine, job, data.shapes, namesIn(built)));
-    return { job, data, engine, program, sourceDigest, choice };
+    const program = ofTheJob(() => new TrainingProgram(engine, job, data.shapes, namesIn(built), initialWeights));
+    return { job, data, initialWeights, engine, program, sourceDigest, choice };
   }
 
   /** Errors of the model name the job file, and the line where it was. */
@@ -180,6 +185,7 @@ export function fingerprintOf(opened: OpenedProgram, shards: number): Fingerprin
   const native = kind === "native";
   return {
     ...jobFields(job),
+    ...(opened.initialWeights === null ? {} : { "job.initialWeights": opened.initialWeights.digest }),
     "job.graph": graph,
     "data.digest": data.digest,
     "data.preprocessing": `sha256:${createHash("sha256").update(encodeJson(data.preprocessing)).digest("hex")}`,

@@ -3,6 +3,7 @@ import { type Callbacks, callbackNames } from "./callbacks.ts";
 import {
   type Check,
   fieldsOf,
+  filledText,
   isPlainObject,
   joined,
   oneOf,
@@ -27,6 +28,7 @@ const jobFields = [
   "preprocess",
   "validation",
   "model",
+  "initialWeights",
   "compile",
   "classWeight",
   "checkpoint",
@@ -80,6 +82,7 @@ export function validateJob(exported: unknown, settings: JobSettings = noSetting
     preprocess: { features, label },
     validation,
     model,
+    initialWeights: optional(job.initialWeights, "initialWeights", filledText("a path")) ?? null,
     ...compile,
     classWeight: optional(job.classWeight, "classWeight", classWeight) ?? null,
     checkpoint: checkpointRule(job.checkpoint, { metrics, validation }, whereItBelongs),

@@ -30,6 +30,11 @@ export interface JobDefinition {
   readonly validation?: ValidationSplit;
   /** 4. The architecture: an ordinary LayersModel, not compiled. `shapes` are one sample's, after pre-processing. */
   readonly model: (tf: TensorFlow, shapes: SampleShapes) => LayersModel;
+  /**
+   * Weights to begin with instead of drawn ones, by name: a checkpoint's folder, a `model.json` of TensorFlow.js or a safetensors
+   * file. Paths as those of the data. What the file does not have is drawn.
+   */
+  readonly initialWeights?: string;
   /** 5. Compile. */
   readonly compile: CompileDefinition;
   /**
@@ -303,6 +308,7 @@ export interface Job {
   readonly preprocess: { readonly features: readonly Transform[]; readonly label: readonly Transform[] };
   readonly validation: ValidationRule | null;
   readonly model: JobDefinition["model"];
+  readonly initialWeights: string | null;
   readonly optimizer: OptimizerDefinition;
   readonly loss: LossName | "custom";
   readonly lossSettings: LossSettings;

@@ -12,6 +12,7 @@ import { RandomStream } from "../core/random.ts";
 import { isAligned } from "../core/row-memory.ts";
 import type { Engine, EngineState, LayersModel, RecordedStep, RecordedUpdate } from "../ports/engine.ts";
 import { readTensor } from "../ports/read-tensor.ts";
+import { type Beginning, beginWith, type Fit } from "./begin-with.ts";
 import { buildModel, ofTheModel } from "./build-model.ts";
 import { isWeighted, Objective, type BatchTensors } from "./objective.ts";
 import { applyOptimizer, clipped } from "./optimizer-step.ts";
@@ -48,6 +49,8 @@ export class TrainingProgram {
   readonly trainableCount: number;
   readonly reducedCount: number;
   readonly slotNames: readonly string[];
+  /** What of the given weights it has begun with; null where all were drawn. */
+  readonly fit: Fit | null;
   readonly #objective: Objective;
   readonly #job: Job;
   readonly #shapes: { readonly features: readonly number[]; readonly label: readonly number[] };
@@ -61,12 +64,14 @@ export class TrainingProgram {
   /**
    * @param names of the parameters, in their order, where this thread has built the model before: layers without a name are counted,
    * and what is built again would be called otherwise in its checkpoints
+   * @param beginning weights that take the place of drawn ones
    */
   constructor(
     engine: Engine,
     job: Job,
     shapes: { features: readonly number[]; label: readonly number[] },
     names: readonly string[] | null = null,
+    beginning: Beginning | null = null,
   ) {
     this.engine = engine;
     this.#job = job;
@@ -101,7 +106,9 @@ export class TrainingProgram {
       this.#state.record("validation", (state, inputs) => this.#validationStep(state, inputs)),
     );
     this.#update = this.#state.recordUpdate("update", (state, inputs) => this.#updateStep(state, inputs));
-    this.load(this.#initialValues());
+    const values = this.#initialValues();
+    this.fit = beginning && beginWith(beginning, this.parameters, ({ offset }, given) => values.set(given, offset));
+    this.load(values);
   }
 
   /** What a batch is summed up to: core/metric-sums.ts makes loss and metrics of it. */

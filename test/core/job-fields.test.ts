@@ -17,6 +17,7 @@ const job: Job = {
   optimizer: { kind: "adam", learningRate: 0.1 },
   loss: "meanSquaredError",
   lossSettings: {},
+  initialWeights: null,
   customLoss: null,
   step: null,
   metrics: ["accuracy"],
@@ -46,6 +47,8 @@ const changes: Readonly<Record<keyof Job, readonly [Partial<Job>, string | null]
   optimizer: [{ optimizer: { kind: "adam", learningRate: 0.2 } }, "job.optimizer"],
   loss: [{ loss: "meanAbsoluteError" }, "job.loss"],
   lossSettings: [{ lossSettings: { labelSmoothing: 0.1 } }, "job.loss"],
+  // Its digest is compared once it is read, as the data's.
+  initialWeights: [{ initialWeights: "base.safetensors" }, null],
   // The graph of a step tells of both.
   customLoss: [{ customLoss: () => assert.fail() }, null],
   step: [{ step: () => assert.fail() }, null],

@@ -168,7 +168,7 @@ export function tinyJob(shape: JobShape): Job {
       momentum: 0.9,
     },
     loss: "meanSquaredError",
-    ...{ lossSettings: {}, customLoss: null, step: null },
+    ...{ lossSettings: {}, initialWeights: null, customLoss: null, step: null },
     metrics: ["meanAbsoluteError"],
     clip: null,
     classWeight: null,

@@ -1,0 +1,103 @@
+/** Weights that a job begins with: a checkpoint's, those of a TensorFlow.js model, or a safetensors file's. */
+import { createHash } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { LockstepError, messageOf } from "../../core/errors.ts";
+import { dataSizeBytes, decodeHeader, decodeHeaderSize, lengthSizeBytes } from "../../core/safetensors.ts";
+import type { NamedTensor } from "../../ports/checkpoint-storage.ts";
+import { isS3Location } from "../s3/location.ts";
+import { loadCheckpointFolder } from "./load-checkpoint.ts";
+
+export interface InitialWeights {
+  /** As the job file names it. */
+  readonly path: string;
+  /** "sha256:…" over names, shapes and values, in whatever form they came. */
+  readonly digest: string;
+  readonly tensors: readonly NamedTensor[];
+}
+
+/** @param baseDirectory where a relative path leads from: the data's */
+export async function readInitialWeights(path: string, baseDirectory: string): Promise<InitialWeights> {
+  const place = isS3Location(path) ? path : resolve(baseDirectory, path);
+  const tensors = [...(await readTensors(place))].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const hash = createHash("sha256");
+  for (const { name, shape, values } of tensors) {
+    hash.update(`${JSON.stringify([name, shape])}\n`);
+    hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  }
+  return { path, digest: `sha256:${hash.digest("hex")}`, tensors };
+}
+
+async function readTensors(place: string): Promise<readonly NamedTensor[]> {
+  if (isS3Location(place)) return (await loadCheckpointFolder(place, null)).weights;
+  const found = await stat(place).catch(() => null);
+  if (!found) {
+    throw new LockstepError("invalid-data", `initialWeights: there is no ${place}.`, {
+      hint: "Paths are relative to --data; without it, to the folder data beside the job file, or to the job file's own.",
+    });
+  }
+  if (found.isDirectory()) return (await loadCheckpointFolder(place, null)).weights;
+  if (/\.(h5|hdf5|keras)$/i.test(place)) {
+    throw new LockstepError("invalid-data", `initialWeights: ${place} is in a form of Keras' own, which is not read.`, {
+      hint: "Save the weights as safetensors in Python, named as this model's, or convert the model with tensorflowjs_converter and name its model.json.",
+    });
+  }
+  try {
+    return /\.json$/i.test(place) ? await ofModelJson(place) : ofSafetensors(await readFile(place));
+  } catch (cause) {
+    throw new LockstepError("invalid-data", `initialWeights: ${place} cannot be read: ${messageOf(cause)}`, {
+      hint: "Expected are a checkpoint's folder, a model.json of TensorFlow.js, or a safetensors file of float32.",
+      cause,
+    });
+  }
+}
+
+function ofSafetensors(file: Uint8Array): readonly NamedTensor[] {
+  const headerSize = decodeHeaderSize(file, file.length);
+  const begin = lengthSizeBytes + headerSize;
+  const { tensors } = decodeHeader(file.subarray(lengthSizeBytes, begin), file.length - begin);
+  return tensors.map(({ name, shape, beginBytes, endBytes }) => ({
+    name,
+    shape,
+    values: floatsOf(file.subarray(begin + beginBytes, begin + endBytes)),
+  }));
+}
+
+interface ModelJson {
+  readonly weightsManifest?: readonly {
+    readonly paths: readonly string[];
+    readonly weights: readonly {
+      readonly name: string;
+      readonly shape: readonly number[];
+      readonly dtype: string;
+      readonly quantization?: unknown;
+    }[];
+  }[];
+}
+
+async function ofModelJson(place: string): Promise<readonly NamedTensor[]> {
+  const { weightsManifest } = JSON.parse(await readFile(place, "utf8")) as ModelJson; // as far as it is one
+  if (!Array.isArray(weightsManifest)) throw new Error("it has no weightsManifest.");
+  const tensors: NamedTensor[] = [];
+  for (const { paths, weights } of weightsManifest as NonNullable<ModelJson["weightsManifest"]>) {
+    const parts = await Promise.all(paths.map((path) => readFile(resolve(dirname(place), path))));
+    const bytes = Buffer.concat(parts);
+    let at = 0;
+    for (const { name, shape, dtype, quantization } of weights) {
+      if (dtype !== "float32" || quantization !== undefined) {
+        throw new Error(`its weight ${name} is ${quantization ? "quantized" : dtype}, and no float32.`);
+      }
+      const end = at + dataSizeBytes(shape);
+      if (end > bytes.length) throw new Error(`${paths.join(", ")} end before the weight ${name} does.`);
+      tensors.push({ name, shape, values: floatsOf(bytes.subarray(at, end)) });
+      at = end;
+    }
+    if (at !== bytes.length) throw new Error(`${paths.join(", ")} have ${bytes.length} bytes for ${at} of weights.`);
+  }
+  return tensors;
+}
+
+/** A copy, since bytes in a file lie at any place. */
+function floatsOf(bytes: Uint8Array): Float32Array {
+  return new Float32Array(new Uint8Array(bytes).buffer);
+}

@@ -1,0 +1,115 @@
+/** A job that begins with given weights, freezes them, weighs its classes and has a loss of its own: check and launches. */
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { test } from "node:test";
+import { exportTensors } from "../../src/adapters/fs/export-tensors.ts";
+import { readInitialWeights } from "../../src/adapters/fs/initial-weights.ts";
+import { LockstepError } from "../../src/core/errors.ts";
+import { type Line, useUser } from "../fixtures/cli.ts";
+import { testFolder } from "../fixtures/running-launch.ts";
+import { smallData } from "../fixtures/small-job.ts";
+
+const user = useUser();
+
+const base = [
+  { name: "base/kernel", shape: [6, 4], values: Float32Array.from({ length: 24 }, (_, i) => Math.sin(i + 1)) },
+  { name: "base/bias", shape: [4], values: Float32Array.of(0.1, 0.2, 0.3, 0.4) },
+  { name: "old-head/bias", shape: [2], values: Float32Array.of(1, 2) },
+];
+
+/** As TensorFlow.js saves a model, with two shards. */
+async function writeModelJson(folder: string, tensors: typeof base): Promise<void> {
+  const weights = tensors.map(({ name, shape }) => ({ name, shape, dtype: "float32" }));
+  const bytes = Buffer.concat(tensors.map(({ values }) => new Uint8Array(values.buffer)));
+  await writeFile(`${folder}/one.bin`, bytes.subarray(0, 50));
+  await writeFile(`${folder}/two.bin`, bytes.subarray(50));
+  const weightsManifest = [{ paths: ["one.bin", "two.bin"], weights }];
+  await writeFile(`${folder}/model.json`, JSON.stringify({ format: "layers-model", weightsManifest }));
+}
+
+test("weights to begin with have one digest in whatever form they come, and what cannot be read is named", async (context) => {
+  const folder = await testFolder(context);
+  await exportTensors(`${folder}/base.safetensors`, base, {});
+  await writeModelJson(folder, base);
+  const [one, other] = await Promise.all(
+    ["base.safetensors", "model.json"].map((path) => readInitialWeights(path, folder)),
+  );
+  assert.equal(one!.digest, other!.digest);
+  assert.deepEqual(one!.tensors, other!.tensors);
+  assert.deepEqual(new Set(one!.tensors), new Set(base));
+  const changed = base.map((tensor, i) =>
+    i === 1 ? { ...tensor, values: Float32Array.of(0.1, 0.2, 0.3, 0.5) } : tensor,
+  );
+  await exportTensors(`${folder}/changed.safetensors`, changed, {});
+  assert.notEqual((await readInitialWeights("changed.safetensors", folder)).digest, one!.digest);
+
+  await writeFile(`${folder}/two.bin`, new Uint8Array(3));
+  await writeFile(`${folder}/broken.safetensors`, new Uint8Array(20));
+  await writeFile(`${folder}/model.keras`, "");
+  for (const [path, problem] of [
+    ["none", /there is no .*none\./],
+    ["model.json", /model\.json cannot be read: one\.bin, two\.bin end before the weight base\/kernel does/],
+    ["broken.safetensors", /broken\.safetensors cannot be read/],
+    ["model.keras", /in a form of Keras' own/],
+  ] as const) {
+    await assert.rejects(readInitialWeights(path, folder), (error) => {
+      assert.ok(error instanceof LockstepError && error.code === "invalid-data");
+      assert.match(error.message, problem);
+      return true;
+    });
+  }
+});
+
+const job = (units: number) => `import { csv, defineJob, oneHot, topK } from "lockstep";
+export default defineJob({
+  name: "transfer",
+  seed: 3,
+  data: csv("small.csv", { label: "class" }),
+  preprocess: { label: oneHot(3) },
+  validation: { fraction: 0.2 },
+  model: (tf, { features }) => {
+    const base = tf.layers.dense({ units: ${units}, activation: "relu", inputShape: [...features], name: "base", trainable: false });
+    return tf.sequential({ layers: [base, tf.layers.dense({ units: 3, activation: "softmax", name: "head" })] });
+  },
+  initialWeights: "base.safetensors",
+  classWeight: "balanced",
+  compile: {
+    optimizer: { kind: "adam", learningRate: 0.01 },
+    loss: (tf, labels, predictions) => predictions.sub(labels).abs().pow(1.5).mean(-1),
+    metrics: ["macroF1", topK(2)],
+  },
+  checkpoint: { monitor: "val_macroF1" },
+  batchSize: 8,
+  epochs: 2,
+});
+`;
+
+test("promise 1: frozen given weights, weighed classes, a loss of its own: one and two workers give the same bits", {
+  timeout: 240_000,
+}, async () => {
+  await writeFile(user().at("small.csv"), smallData(60));
+  await exportTensors(user().at("base.safetensors"), base, {});
+  await writeFile(user().at("transfer.ts"), job(4));
+  await writeFile(user().at("wider.ts"), job(5));
+  const checked = await user().run("check", user().at("transfer.ts"));
+  assert.match(
+    checked.stdout,
+    /Initial weights: 2 of 4 from base\.safetensors; drawn from the seed: head\/kernel, head\/bias; in it and not in the model: old-head\/bias\./,
+    checked.stderr,
+  );
+  const wider = await user().run("check", user().at("wider.ts"));
+  assert.match(wider.stderr, /base\.safetensors has \[6, 4\] for base\/kernel, where the model has \[6, 5\]/);
+  const ends: Line[] = [];
+  for (const workers of ["1", "2"]) {
+    const words = ["--workers", workers, "--shards", "2", "--json", "--directory", user().at(`runs-${workers}`)];
+    const outcome = await user().run("launch", user().at("transfer.ts"), ...words);
+    assert.equal(outcome.code, 0, outcome.stderr);
+    ends.push(JSON.parse(outcome.stdout.trim().split("\n").at(-1)!) as Line);
+  }
+  const [alone, together] = ends;
+  assert.ok(alone!.weightsDigest, JSON.stringify(alone));
+  assert.equal(together!.weightsDigest, alone!.weightsDigest);
+  assert.deepEqual(together!.history, alone!.history);
+  const [first] = alone!.history as Record<string, number>[];
+  for (const name of ["loss", "macroF1", "val_macroF1", "top2Accuracy"]) assert.ok(Number.isFinite(first![name]), name);
+});
