@@ -216,7 +216,7 @@ export function vocabulary(options: { readonly maximum?: number } = {}): Transfo
 
 /**
  * Adds a last dimension with a 1 at the value's index.
- * @param classes the values are 0 to classes − 1; left out, `vocabulary()` must come before
+ * @param classes the values are 0 to classes − 1; left out, `vocabulary()` must come before, or the column be a category
  */
 export function oneHot(classes?: number): Transform {
   return classes === undefined ? { kind: "one-hot" } : { kind: "one-hot", classes };

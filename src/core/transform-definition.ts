@@ -16,7 +16,7 @@ export type Transform =
    * so many of them have a rank, the most frequent ones, and of two that are equally frequent the smaller one.
    */
   | { readonly kind: "vocabulary"; readonly maximum?: number }
-  /** Adds a last dimension with a 1 at the value's index. `classes` is known after `vocabulary`, else must be given. */
+  /** Adds a last dimension with a 1 at the value's index. `classes` is known after `vocabulary` and of a category, else must be given. */
   | { readonly kind: "one-hot"; readonly classes?: number }
   /** Gives each sample another shape with as many values. */
   | { readonly kind: "reshape"; readonly shape: readonly number[] }
