@@ -3,10 +3,12 @@ import { builtModule } from "./build.mjs";
 
 export const {
   arrow,
+  cifar,
   csv,
   dataset,
   defineJob,
   idx,
+  images,
   jsonLines,
   launch,
   loadCheckpoint,

@@ -42,8 +42,8 @@ export type { RunResult } from "./core/run-result.ts";
 export type { CheckpointPointer, ClusterState, ClusterStatus } from "./core/status.ts";
 export type { ColumnKind, TableColumns, TextKind } from "./core/columns.ts";
 export { LockstepError } from "./core/errors.ts";
-export { arrow, dataset, parquet, tfrecord } from "./core/format-sources.ts";
-export type { OwnSample, OwnSource, TableSource, Values } from "./core/format-sources.ts";
+export { arrow, cifar, dataset, images, parquet, tfrecord } from "./core/format-sources.ts";
+export type { CifarSource, ImagesSource, OwnSample, OwnSource, TableSource, Values } from "./core/format-sources.ts";
 export type {
   BytePairTokens,
   Clip,

@@ -33,7 +33,27 @@ export interface TableSource {
   readonly label: string;
 }
 
-export type FormatSource = OwnSource | TableSource;
+/** A folder with a folder of pictures for each class. */
+export interface ImagesSource {
+  readonly kind: "images";
+  /** The folder, or with "*" in its last part the classes' folders themselves. */
+  readonly path: string;
+  /** Height and width that all pictures get. */
+  readonly size: readonly [number, number];
+  /** 1: shades of grey, 3: red, green and blue, 4: and how opaque. */
+  readonly channels: 1 | 3 | 4;
+}
+
+/** CIFAR's binary files. */
+export interface CifarSource {
+  readonly kind: "cifar";
+  /** A file, or several: "*" in its last part stands for any characters. */
+  readonly path: string;
+  /** 10: CIFAR-10. 100 and 20: the fine and the coarse labels of CIFAR-100. */
+  readonly classes: 10 | 20 | 100;
+}
+
+export type FormatSource = OwnSource | TableSource | ImagesSource | CifarSource;
 
 /**
  * One's own samples: `dataset({ name: "waves", length: 1000, get: (i) => ({ features: wave(i), label: i % 2 }) })`.
@@ -65,4 +85,28 @@ export function arrow(path: string, options: NamedColumns): TableSource {
 /** Features of the `tf.train.Example`s in TFRecord files, plain or gzip: lists of floats or whole numbers; otherwise as `parquet`. */
 export function tfrecord(path: string, options: NamedColumns): TableSource {
   return { kind: "tfrecord", path, ...options };
+}
+
+/**
+ * Pictures (PNG and JPEG) in folders, one folder a class: `images("flowers", { size: [32, 32] })`. Features are numbers from 0 to 255 in the
+ * shape [height, width, channels]; the label is the place of the folder's name among all of them, sorted, from 0.
+ * @param path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
+ * @param options.size height and width: pictures of another size are stretched to it
+ * @param options.channels 1, 3 (default) or 4
+ */
+export function images(
+  path: string,
+  options: { readonly size: readonly [number, number]; readonly channels?: 1 | 3 | 4 },
+): ImagesSource {
+  return { kind: "images", path, channels: 3, ...options };
+}
+
+/**
+ * CIFAR-10 and CIFAR-100 in their binary form: `cifar("cifar-10-batches-bin/data_batch_*.bin", { classes: 10 })`. Features are numbers from
+ * 0 to 255 in the shape [32, 32, 3].
+ * @param path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
+ * @param options.classes 10; of CIFAR-100 100, or 20 for the coarse labels
+ */
+export function cifar(path: string, options: { readonly classes: 10 | 20 | 100 }): CifarSource {
+  return { kind: "cifar", path, ...options };
 }

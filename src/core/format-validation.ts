@@ -8,9 +8,11 @@ export const formatFields = {
   parquet: ["kind", "path", "features", "label"],
   arrow: ["kind", "path", "features", "label"],
   tfrecord: ["kind", "path", "features", "label"],
+  images: ["kind", "path", "size", "channels"],
+  cifar: ["kind", "path", "classes"],
 } as const satisfies Readonly<Record<FormatSource["kind"], readonly string[]>>;
 
-export const formatsExpected = "dataset({ … }), parquet(…), arrow(…) or tfrecord(…)";
+export const formatsExpected = "dataset({ … }), parquet(…), arrow(…), tfrecord(…), images(…) or cifar(…)";
 
 /** More samples than these could not be counted in 32 bits, as orders of samples are. */
 const mostSamples = 2 ** 32 - 1;
@@ -43,9 +45,36 @@ export function formatSource(kind: FormatSource["kind"], value: unknown, path: s
       if (labelAt >= 0) throw wrongField(`${at("features")}[${labelAt}]`, label, "other columns than the label");
       return { kind, path: filledText("the path of a file")(source.path, at("path")), features, label };
     }
+    case "images": {
+      const { size } = source;
+      if (!Array.isArray(size) || size.length !== 2) throw wrongField(at("size"), size, "[height, width], as [32, 32]");
+      const [height, width] = size.map((edge, i) => wholeNumber(1, mostEdge)(edge, `${at("size")}[${i}]`));
+      const channels = optional(source.channels, at("channels"), oneNumber([1, 3, 4])) ?? 3;
+      return {
+        kind,
+        path: filledText("the path of a folder")(source.path, at("path")),
+        size: [height!, width!],
+        channels,
+      };
+    }
+    case "cifar": {
+      const classes = oneNumber([10, 20, 100])(source.classes, at("classes"));
+      return { kind, path: filledText("the path of a file")(source.path, at("path")), classes };
+    }
     default:
       return unreachable(kind);
   }
+}
+
+/** Height and width of a picture. */
+const mostEdge = 16_384;
+
+function oneNumber<const N extends number>(numbers: readonly N[]): Check<N> {
+  return (value, path) => {
+    const found = numbers.find((number) => number === value);
+    if (found !== undefined) return found;
+    throw wrongField(path, value, `${numbers.slice(0, -1).join(", ")} or ${numbers.at(-1)}`);
+  };
 }
 
 const sampleFunction: Check<OwnSource["get"]> = (value, path) => {

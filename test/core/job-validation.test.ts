@@ -225,7 +225,7 @@ describe("a wrong field is named with its path, its value and what was expected"
     [
       "data.kind",
       "tsv",
-      'data.kind is "tsv"; expected "csv", "text", "idx", "npy", "npz", "json-lines", "dataset", "parquet", "arrow" or "tfrecord".',
+      'data.kind is "tsv"; expected "csv", "text", "idx", "npy", "npz", "json-lines", "dataset", "parquet", "arrow", "tfrecord", "images" or "cifar".',
       'Did you mean "csv"?',
     ],
     ["data.path", "", 'data.path is ""; expected the path of a file.'],

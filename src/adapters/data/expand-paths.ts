@@ -16,7 +16,13 @@ export async function expandPaths(paths: readonly string[], baseDirectory: strin
   return files;
 }
 
-async function matches(written: string, located: string): Promise<string[]> {
+/** The same of folders. */
+export async function matchingFolders(written: string, baseDirectory: string): Promise<string[]> {
+  const located = locate(written, baseDirectory);
+  return written.includes("*") ? matches(written, located, "folder") : [located];
+}
+
+async function matches(written: string, located: string, what: "file" | "folder" = "file"): Promise<string[]> {
   const folder = path.dirname(located);
   const name = path.basename(located);
   if (folder.includes("*")) {
@@ -25,22 +31,24 @@ async function matches(written: string, located: string): Promise<string[]> {
     });
   }
   const pattern = new RegExp(`^${name.split("*").map(literally).join(".*")}$`, "s");
-  const names = await filesIn(folder, written);
+  const names = await namesIn(folder, written, what);
   const found = names.filter((file) => pattern.test(file) && (name.startsWith(".") || !file.startsWith(".")));
   if (found.length === 0) {
-    throw new LockstepError("invalid-data", `No file matches ${written} (looked in ${folder}).`);
+    throw new LockstepError("invalid-data", `No ${what} matches ${written} (looked in ${folder}).`);
   }
   return found.sort().map((file) => path.join(folder, file));
 }
 
-async function filesIn(folder: string, written: string): Promise<string[]> {
+async function namesIn(folder: string, written: string, what: "file" | "folder"): Promise<string[]> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });
-    return entries.filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
+    return entries
+      .filter((entry) => (what === "file" ? !entry.isDirectory() : !entry.isFile()))
+      .map((entry) => entry.name);
   } catch (cause) {
     const isMissing = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
     const reason = isMissing ? `there is no folder ${folder}` : messageOf(cause);
-    throw new LockstepError("invalid-data", `No file matches ${written}: ${reason}.`, {
+    throw new LockstepError("invalid-data", `No ${what} matches ${written}: ${reason}.`, {
       hint: "A relative path starts at --data DIR; without it, at the folder data beside the job file, or at the job file's own.",
       cause,
     });

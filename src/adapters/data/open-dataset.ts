@@ -1,9 +1,11 @@
 import { unreachable } from "../../core/errors.ts";
 import type { DataSource } from "../../core/job.ts";
 import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
+import { openCifar } from "./cifar.ts";
 import { openCsv } from "./csv.ts";
 import { expandPaths } from "./expand-paths.ts";
 import { openIdx } from "./idx.ts";
+import { openImages } from "./images.ts";
 import { openJsonLines } from "./json-lines.ts";
 import { openNpy } from "./npy.ts";
 import { openNpz } from "./npz.ts";
@@ -23,6 +25,7 @@ export async function openDataset(
   baseDirectory: string,
   options: OpenOptions = {},
 ): Promise<DescribedDataset> {
+  const { memoryBytes = defaultMemoryBytes } = options;
   switch (source.kind) {
     case "csv":
       return openCsv(source, baseDirectory, options);
@@ -41,11 +44,11 @@ export async function openDataset(
     case "parquet":
     case "arrow":
     case "tfrecord":
-      return openTable(
-        source,
-        await expandPaths([source.path], baseDirectory),
-        options.memoryBytes ?? defaultMemoryBytes,
-      );
+      return openTable(source, await expandPaths([source.path], baseDirectory), memoryBytes);
+    case "images":
+      return openImages(source, baseDirectory, memoryBytes);
+    case "cifar":
+      return openCifar(source, await expandPaths([source.path], baseDirectory), memoryBytes);
     default:
       return unreachable(source);
   }
