@@ -42,6 +42,8 @@ export type { RunResult } from "./core/run-result.ts";
 export type { CheckpointPointer, ClusterState, ClusterStatus } from "./core/status.ts";
 export type { ColumnKind, TableColumns, TextKind } from "./core/columns.ts";
 export { LockstepError } from "./core/errors.ts";
+export { crop, flip, jitter } from "./core/augmentation.ts";
+export type { Augmentation } from "./core/augmentation.ts";
 export { arrow, cifar, dataset, images, parquet, tfrecord } from "./core/format-sources.ts";
 export type { CifarSource, ImagesSource, OwnSample, OwnSource, TableSource, Values } from "./core/format-sources.ts";
 export type {

@@ -27,6 +27,8 @@ export function jobFields(job: Job): Record<string, string> {
     ...(classWeight === null ? {} : { "job.classWeight": encodeJson(classWeight) }),
     "job.metrics": job.metrics.join(" "),
     "job.validation": encodeJson(splitRule(validation)),
+    // What there was no word for before is not compared with runs from then.
+    ...(job.augment.length === 0 ? {} : { "job.augment": encodeJson(job.augment) }),
     "job.preprocess": encodeJson(withTexts(preprocess)),
     // Those that no field shows, as the size of a layer, are told by their names.
     ...(job.params === null ? {} : { "job.params": encodeJson(job.params) }),

@@ -1,5 +1,6 @@
 /** Checks a job file's default export, field by field, before anything starts, and fills in the defaults. */
 import { type Callbacks, callbackNames } from "./callbacks.ts";
+import { augmentationList } from "./augmentation.ts";
 import {
   type Check,
   fieldsOf,
@@ -26,6 +27,7 @@ const jobFields = [
   "seed",
   "data",
   "preprocess",
+  "augment",
   "validation",
   "model",
   "initialWeights",
@@ -80,6 +82,7 @@ export function validateJob(exported: unknown, settings: JobSettings = noSetting
     seed,
     data,
     preprocess: { features, label },
+    augment: optional(job.augment, "augment", augmentationList) ?? [],
     validation,
     model,
     initialWeights: optional(job.initialWeights, "initialWeights", filledText("a path")) ?? null,

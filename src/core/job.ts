@@ -1,5 +1,6 @@
 import type * as tfjs from "@tensorflow/tfjs";
 import type { Callbacks } from "./callbacks.ts";
+import type { Augmentation } from "./augmentation.ts";
 import type { CustomLoss, LossDefinition, LossName, LossSettings, MetricName, StepFunction } from "./compile.ts";
 import type { EarlyStopping } from "./early-stopping.ts";
 import type { FormatSource } from "./format-sources.ts";
@@ -26,6 +27,8 @@ export interface JobDefinition {
   readonly data: DataSource;
   /** 2. Pre-process: transforms applied in order. Fitted ones are fitted on the training split only. */
   readonly preprocess?: { readonly features?: TransformList; readonly label?: TransformList };
+  /** Changes images of training batches at random, before they are pre-processed: the same ones whatever happens to workers. */
+  readonly augment?: readonly Augmentation[];
   /** 3. Split off validation data. Left out: no validation, and no `val_…` metrics. */
   readonly validation?: ValidationSplit;
   /** 4. The architecture: an ordinary LayersModel, not compiled. `shapes` are one sample's, after pre-processing. */
@@ -306,6 +309,7 @@ export interface Job {
   readonly seed: number;
   readonly data: DataSource;
   readonly preprocess: { readonly features: readonly Transform[]; readonly label: readonly Transform[] };
+  readonly augment: readonly Augmentation[];
   readonly validation: ValidationRule | null;
   readonly model: JobDefinition["model"];
   readonly initialWeights: string | null;

@@ -21,6 +21,7 @@ export const purposes = {
   evaluation: 7,
   "job-file": 8,
   recording: 9,
+  augmentation: 10,
 } as const;
 export type Purpose = keyof typeof purposes;
 

@@ -1,4 +1,5 @@
 /** A job's samples as its model takes them: split, pre-processed (fitted on the training split alone), by position. */
+import { type Augmentation, augment, checkAugmentation } from "../core/augmentation.ts";
 import { ClassCounts, checkClasses } from "../core/class-check.ts";
 import { rawColumns } from "../core/columns.ts";
 import { checkColumnUse, mayLack, type UsedColumn, unfilled } from "../core/column-use.ts";
@@ -28,10 +29,15 @@ export class PreparedData {
   readonly #dataset: JobDataset;
   readonly #split: Split;
   readonly #classWeights: WeightsOfLabels | null;
+  readonly #seed: number;
+  readonly #augmentations: readonly Augmentation[];
 
   constructor(dataset: JobDataset, job: Job) {
     this.#dataset = dataset;
     this.digest = dataset.digest;
+    this.#seed = job.seed;
+    this.#augmentations = job.augment;
+    checkAugmentation(job.augment, dataset.features.shape);
     this.#split = splitDataset(dataset, job.seed, splitRule(job.validation));
     const { columns } = dataset;
     if (columns !== undefined) checkColumnUse(columns, job.preprocess);
@@ -66,9 +72,17 @@ export class PreparedData {
     return { features: outputShape(this.preprocessing.features), label: outputShape(this.preprocessing.label) };
   }
 
-  /** The samples at these positions of the training split. */
-  training(positions: Uint32Array): Batch {
-    const batch = this.transform(this.#dataset.read(positions.map((position) => this.#split.training[position]!)));
+  /** The samples at these positions of the training split, as they are in this epoch (from 0): augmentation differs from epoch to epoch. */
+  training(positions: Uint32Array, epoch = 0): Batch {
+    const indices = positions.map((position) => this.#split.training[position]!);
+    const samples = this.#dataset.read(indices);
+    const { shape } = this.#dataset.features;
+    const width = sizeOf(shape);
+    for (let i = 0; i < indices.length && this.#augmentations.length > 0; i++) {
+      const image = samples.features.subarray(i * width, (i + 1) * width);
+      augment(this.#augmentations, image, shape, { seed: this.#seed, epoch, index: indices[i]! });
+    }
+    const batch = this.transform(samples);
     return this.#classWeights === null ? batch : { ...batch, weight: this.#classWeights(batch.label, batch.count) };
   }
 

@@ -276,7 +276,8 @@ export class Trainer {
     const range = shardRange(batch, this.#shards, shard);
     if (range.begin === range.end) return false;
     const begun = this.#clock.monotonicMs();
-    const samples = this.#data.training(this.#positions(progress.epoch).subarray(range.begin, range.end));
+    const positions = this.#positions(progress.epoch).subarray(range.begin, range.end);
+    const samples = this.#data.training(positions, progress.epoch);
     this.#inputMs += this.#clock.monotonicMs() - begun;
     const random = new RandomStream(this.#job.seed, "step", progress.step, shard);
     this.#program.gradients(samples, random, into.values, into.statistics.subarray(sumsAt));

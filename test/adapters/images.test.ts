@@ -57,8 +57,14 @@ test("pictures have Pillow's pixels, classes the sorted names of their folders, 
     assert.deepEqual(Array.from(opaque.filter((_, i) => i % 4 !== 3)), expected[name], name);
   }
   const all = await openDataset(images("pictures/*", { size: [16, 16] }), fixtures);
-  assert.deepEqual(all.columns.label, { name: null, type: "category", shape: [], texts: ["rose", "tulip"] });
+  assert.deepEqual(all.columns.label, { name: "class", type: "category", shape: [], texts: ["rose", "tulip"] });
   assert.deepEqual(Array.from(all.read([0, 1, 2, 3, 4, 5]).label), [0, 0, 0, 0, 1, 1]);
+  // A model that was trained with more classes keeps its own numbers for them.
+  const dictionaries = { class: ["daisy", "rose", "tulip"] };
+  const other = await openDataset(images("pictures", { size: [2, 2] }), fixtures, { dictionaries });
+  assert.deepEqual(Array.from(other.read([0, 4]).label), [1, 2]);
+  const unknown = openDataset(images("pictures", { size: [2, 2] }), fixtures, { dictionaries: { class: ["rose"] } });
+  await assert.rejects(unknown, /has the class "tulip", which the model was not trained with; expected "rose"\./);
   // Decoders of JPEG may differ by little in each pixel.
   const jpeg = all.read([names.indexOf("f.jpg")]).features;
   const apart = jpeg.map((value, i) => Math.abs(value - expected["f.jpg"]![i]!));

@@ -10,6 +10,7 @@ const job: Job = {
   seed: 1,
   data: { kind: "csv", path: "a.csv", label: "y" },
   preprocess: { features: [{ kind: "scale", factor: 2 }], label: [] },
+  augment: [{ kind: "crop", padding: 1 }],
   validation: { fraction: 0.2, take: "random" },
   model: () => {
     throw new Error("is not called");
@@ -41,6 +42,7 @@ const changes: Readonly<Record<keyof Job, readonly [Partial<Job>, string | null]
   // The data's digest is compared once it is read; its path may differ from node to node.
   data: [{ data: { kind: "csv", path: "b.csv", label: "y" } }, null],
   preprocess: [{ preprocess: { features: [{ kind: "scale", factor: 3 }], label: [] } }, "job.preprocess"],
+  augment: [{ augment: [{ kind: "flip", direction: "vertical" }] }, "job.augment"],
   validation: [{ validation: { fraction: 0.2, take: "last" } }, "job.validation"],
   // Functions cannot be compared as text; the layers that they make are.
   model: [{ model: () => assert.fail() }, null],
@@ -78,6 +80,10 @@ for (const [field, [change, shownBy]] of Object.entries(changes)) {
     );
   });
 }
+
+test("a job that augments nothing has the fields that it had before there was such a thing", () => {
+  assert.ok(!("job.augment" in jobFields({ ...job, augment: [] })));
+});
 
 test("settings written in another order are the same settings", () => {
   const optimizer = { beta1: 0.8, learningRate: 0.1, kind: "adam" } as const;

@@ -14,6 +14,7 @@ import type { ComputeInfo } from "../../src/ports/compute.ts";
 import type { Dataset } from "../../src/ports/dataset.ts";
 import type { StateSnapshot } from "../../src/ports/transport.ts";
 import { evaluate } from "../../src/runtime/evaluation.ts";
+import { crop, flip, jitter } from "../../src/index.ts";
 import { PreparedData } from "../../src/runtime/prepared-data.ts";
 import { contentToSnapshot, digestOf, snapshotToContent, stateName, weightsDigestOf } from "../../src/runtime/state.ts";
 import { TrainingProgram } from "../../src/runtime/training-program.ts";
@@ -44,6 +45,20 @@ const examples: readonly Example[] = [
             tf.layers.conv2d({ filters: 4, kernelSize: 3, activation: "relu", inputShape: [...features] }),
             tf.layers.maxPooling2d({ poolSize: 2 }),
             tf.layers.flatten(),
+            tf.layers.dense({ units: 3, activation: "softmax" }),
+          ],
+        }),
+    }),
+  },
+  {
+    name: "augmented images",
+    dataset: (samples) => ({ ...points(samples, 64), features: { shape: [8, 8, 1] } }),
+    job: pointsJob({
+      augment: [flip("horizontal"), crop({ padding: 2 }), jitter({ brightness: 0.2, contrast: 0.2, range: [-2, 2] })],
+      model: (tf, { features }) =>
+        tf.sequential({
+          layers: [
+            tf.layers.flatten({ inputShape: [...features] }),
             tf.layers.dense({ units: 3, activation: "softmax" }),
           ],
         }),

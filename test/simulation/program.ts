@@ -158,6 +158,7 @@ export function tinyJob(shape: JobShape): Job {
     seed: shape.seed,
     data: { kind: "csv", path: "none.csv", label: "none" },
     preprocess: { features: [], label: [] },
+    augment: [],
     validation,
     model: () => {
       throw new Error("a simulated job has no model");

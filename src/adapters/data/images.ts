@@ -9,8 +9,9 @@ import { availableParallelism } from "node:os";
 import path from "node:path";
 import type { SharpConstructor } from "sharp";
 import { LockstepError, messageOf } from "../../core/errors.ts";
+import { listed } from "../../core/field-checks.ts";
 import type { ImagesSource } from "../../core/format-sources.ts";
-import type { DescribedDataset } from "../../ports/dataset.ts";
+import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
 import { sha256Of } from "./array-dataset.ts";
 import { keepRows } from "./data-cache.ts";
 import { matchingFolders } from "./expand-paths.ts";
@@ -21,6 +22,9 @@ const extensions = [".png", ".jpg", ".jpeg"];
 /** From so many pictures on, decoding takes long enough to be done once for all processes. */
 const manyPictures = 512;
 
+/** The column of the classes' names, in a checkpoint's dictionaries. */
+const labelName = "class";
+
 interface Picture {
   readonly file: string;
   readonly label: number;
@@ -29,11 +33,11 @@ interface Picture {
 export async function openImages(
   source: ImagesSource,
   baseDirectory: string,
-  memoryBytes: number,
+  { memoryBytes, dictionaries }: Required<Pick<OpenOptions, "memoryBytes">> & Pick<OpenOptions, "dictionaries">,
 ): Promise<DescribedDataset> {
   const { size, channels } = source;
   const folders = await matchingFolders(source.path, baseDirectory);
-  const { classes, pictures } = await listPictures(folders, source.path);
+  const { classes, pictures } = await listPictures(folders, source.path, dictionaries?.[labelName] ?? null);
   const { default: sharp } = await import("sharp");
   const rowBytes = size[0] * size[1] * channels;
   const hashes: string[] = [];
@@ -67,7 +71,7 @@ export async function openImages(
     files: folders,
     columns: {
       features: [{ name: null, type: "uint8", shape: form.features.shape }],
-      label: { name: null, type: "category", shape: [], texts: classes },
+      label: { name: labelName, type: "category", shape: [], texts: classes },
     },
     read: sampleReader(form, (index, features, label) => {
       kept.rows.read(index, row);
@@ -77,24 +81,38 @@ export async function openImages(
   };
 }
 
-/** By class, and in it by name, both in the order of code units: the same on every machine. */
+/**
+ * By class, and in it by name, both in the order of code units: the same on every machine.
+ * @param known the classes that a model was trained with; null where it is trained with these
+ */
 async function listPictures(
   folders: readonly string[],
   written: string,
-): Promise<{ classes: string[]; pictures: Picture[] }> {
+  known: readonly string[] | null,
+): Promise<{ classes: readonly string[]; pictures: Picture[] }> {
   const found = written.includes("*") ? folders : await foldersIn(folders[0]!); // one path is one folder
-  const classes = found.map((folder) => path.basename(folder)).sort();
-  if (classes.length < 2) {
+  const names = found.map((folder) => path.basename(folder)).sort();
+  const classes = known ?? names;
+  const strange = names.find((name) => !classes.includes(name));
+  if (strange !== undefined) {
     throw new LockstepError(
       "invalid-data",
-      `${written} has ${classes.length === 0 ? "no folder" : `one folder, "${classes[0]}"`}; expected one for each class, with its pictures.`,
+      `${written} has the class "${strange}", which the model was not trained with; expected ${listed(classes.slice(0, 12))}.`,
+      { hint: "Name the folder as the training data does, or leave it out." },
+    );
+  }
+  if (names.length < (known === null ? 2 : 1)) {
+    throw new LockstepError(
+      "invalid-data",
+      `${written} has ${names.length === 0 ? "no folder" : `one folder, "${names[0]}"`}; expected one for each class, with its pictures.`,
       { hint: "Put the pictures of each class into a folder with the class's name." },
     );
   }
-  const twice = classes.find((name, i) => classes[i + 1] === name);
+  const twice = names.find((name, i) => names[i + 1] === name);
   if (twice !== undefined) throw new LockstepError("invalid-data", `${written} matches two folders "${twice}".`);
   const pictures: Picture[] = [];
-  for (const [label, name] of classes.entries()) {
+  for (const name of names) {
+    const label = classes.indexOf(name);
     const folder = found.find((one) => path.basename(one) === name)!; // the names are theirs
     const files = (await filesIn(folder)).filter((file) => !file.startsWith(".")).sort();
     if (files.length === 0) {

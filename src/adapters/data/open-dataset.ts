@@ -46,7 +46,7 @@ export async function openDataset(
     case "tfrecord":
       return openTable(source, await expandPaths([source.path], baseDirectory), memoryBytes);
     case "images":
-      return openImages(source, baseDirectory, memoryBytes);
+      return openImages(source, baseDirectory, { ...options, memoryBytes });
     case "cifar":
       return openCifar(source, await expandPaths([source.path], baseDirectory), memoryBytes);
     default:
