@@ -1,6 +1,7 @@
 /** `lockstep check`: everything that can be known before training, found out without starting anything. */
 import { dirname, resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
+import { systemClock } from "../adapters/system/clock.ts";
 import { memoryLimit } from "../adapters/system/memory.ts";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
@@ -8,20 +9,24 @@ import { knownOf } from "../core/columns.ts";
 import { CheckpointError } from "../core/manifest.ts";
 import { LockstepError } from "../core/errors.ts";
 import { checkMemory, memorySentence } from "../core/memory-need.ts";
-import { formatCount } from "../core/number-format.ts";
+import { type LayerSummary, modelSummary } from "../core/model-summary.ts";
+import { formatCount, formatValue } from "../core/number-format.ts";
 import { stepsPerEpoch } from "../core/sampler.ts";
+import { settingsText } from "../core/settings.ts";
+import { plural } from "../core/summary-table.ts";
 import { shapeDifference } from "../core/transforms.ts";
 import { fitSentence } from "../runtime/begin-with.ts";
+import { type TrialStep, trialSteps } from "../runtime/trial-steps.ts";
 import { contentToSnapshot } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
 import { applyEnvironment, dataDirectoryOf, processLog, settingsOf, shared, wishOf } from "./common.ts";
 import type { Checked } from "./launch.ts";
-import { memoryOf, openProgram } from "./open-program.ts";
+import { memoryOf, type OpenedProgram, openProgram } from "./open-program.ts";
 import { openPlace } from "./open-storage.ts";
 
 export const check: Command = {
   name: "check",
-  summary: "Check a job: open its data, its model and the engine, and take one gradient.",
+  summary: "Check a job: open its data, its model and the engine, and train two steps; starts nothing, keeps nothing.",
   argument: { name: "JOB.ts", help: "the job file" },
   options: {
     set: shared.set,
@@ -37,6 +42,28 @@ export const check: Command = {
   },
   run: runCheck,
 };
+
+function layersOf({ program: { model } }: OpenedProgram): readonly LayerSummary[] {
+  const sizeOf = (weights: readonly { readonly shape: readonly (number | null)[] }[]) =>
+    weights.reduce((sum, { shape }) => sum + shape.reduce<number>((product, size) => product * (size ?? 1), 1), 0);
+  return model.layers.map((layer) => ({
+    name: layer.name,
+    kind: layer.getClassName(),
+    // Of several outputs it is a list of shapes.
+    outputShape: [layer.outputShape].flat().some(Array.isArray)
+      ? (layer.outputShape as (number | null)[][])[0]!
+      : (layer.outputShape as (number | null)[]),
+    weights: sizeOf(layer.weights),
+    trainable: sizeOf(layer.trainableWeights),
+  }));
+}
+
+function trialSentence(steps: readonly TrialStep[]): string {
+  const last = steps.at(-1)!; // there is one: see trialSteps
+  const values = Object.entries(last.metrics).map(([name, value]) => `${name} ${formatValue(value)}`);
+  const took = steps.map(({ stepMs }) => `${stepMs.toFixed(stepMs < 10 ? 1 : 0)} ms`).join(" and ");
+  return `Trained ${plural(steps.length, "step")} here, in ${took} alone on one thread: ${values.join(", ")}. Nothing is kept of it.`;
+}
 
 async function runCheck(args: Arguments): Promise<number> {
   const say = (line: string) => process.stderr.write(`${line}\n`);
@@ -110,8 +137,14 @@ async function runCheck(args: Arguments): Promise<number> {
     trainingSamples: data.trainingSamples,
     lines,
   };
-  if (process.send) process.send(checked);
-  else for (const line of lines) process.stdout.write(`${line}\n`);
+  if (process.send) {
+    process.send(checked);
+    return 0;
+  }
+  const told = settingsText(job.settings);
+  const head = [`${job.name}${told === null ? "" : ` with ${told}`}`, ...modelSummary(layersOf(opened)), ""];
+  for (const line of [...head, ...lines]) process.stdout.write(`${line}\n`);
+  process.stdout.write(`${trialSentence(await trialSteps({ program, job, data, shards, clock: systemClock }, 2))}\n`);
   return 0;
 
   async function checkTest(): Promise<void> {

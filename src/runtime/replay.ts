@@ -18,7 +18,7 @@ export interface Compared {
 }
 
 /** One worker has the whole tree: its partial sum is the sum over all shards. */
-const alone: Reducer = {
+export const alone: Reducer = {
   async reduce(_round: Round, own: readonly Contribution[], into: Reduction): Promise<"reduced"> {
     const sum = own[0]?.sum;
     assert(own.length === 1 && sum !== null && sum !== undefined, "one worker holds the whole tree, with samples");
