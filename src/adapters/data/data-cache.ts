@@ -78,8 +78,8 @@ export async function keepRows(
     if (inMemory !== null) return inMemory;
     throw new LockstepError(
       "invalid-data",
-      `${name} takes more memory than --data-memory allows, and cannot be decoded into the cache: ${messageOf(error)}`,
-      { hint: "Let XDG_CACHE_HOME name a folder with room for it, or give more with --data-memory.", cause: error },
+      `${name} decodes to more than the ${memoryBytes} bytes that may be in memory, and cannot be decoded into the cache: ${messageOf(error)}`,
+      { hint: "Let XDG_CACHE_HOME name a folder with room for it, where this user may write.", cause: error },
     );
   }
 }
