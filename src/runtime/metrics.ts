@@ -133,7 +133,7 @@ function histogram(tf: TensorFlow, yes: Tensor, probability: Tensor): Tensor {
     .sub(1)
     .clipByValue(0, aucBuckets - 1);
   const counted = tf.oneHot(bucket.toInt() as Parameters<TensorFlow["oneHot"]>[0], aucBuckets).toFloat();
-  const positive = counted.mul(yes.flatten().expandDims(1)).sum(0);
+  const positive = counted.mul(yes.reshape([-1, 1])).sum(0);
   return tf.concat([positive, counted.sum(0).sub(positive)]);
 }
 
