@@ -48,7 +48,7 @@ export function addPlainly(into: Place, left: Place, right: Place, count: number
 }
 
 /** Multiples of it are where an engine wants what it computes with in place. */
-const alignmentBytes = 64;
+export const alignmentBytes = 64;
 const alignedBuffers = new WeakSet<ArrayBufferLike>();
 
 /** Says of memory that it begins at such a multiple in the process, which JavaScript does not tell. */
@@ -56,7 +56,15 @@ export function noteAligned(buffer: ArrayBufferLike): void {
   alignedBuffers.add(buffer);
 }
 
+/**
+ * Whether these numbers lie at such a multiple from where their memory begins. That is so in every process or in none, whatever
+ * memory it has got: how something is computed, and so to which bits, may depend on this, and not on `isAligned`.
+ */
+export function isAtMultiple({ byteOffset }: ArrayBufferView): boolean {
+  return byteOffset % alignmentBytes === 0;
+}
+
 /** Whether an engine can read and write these numbers where they lie. */
-export function isAligned({ buffer, byteOffset }: ArrayBufferView): boolean {
-  return byteOffset % alignmentBytes === 0 && alignedBuffers.has(buffer);
+export function isAligned(numbers: ArrayBufferView): boolean {
+  return isAtMultiple(numbers) && alignedBuffers.has(numbers.buffer);
 }
