@@ -140,9 +140,12 @@ test("hosts over ssh train to the bits of an undisturbed launch, through power c
     const before = await cluster.status();
     await cluster.do("up");
     const after = await cluster.status();
-    const processes = (status: ClusterStatus | null) =>
-      status!.processes.filter(({ role }) => role === "worker").map(({ workerId }) => workerId);
-    assert.deepEqual(processes(after), processes(before), "all workers are those that were there");
+    const workers = (status: ClusterStatus | null) =>
+      status!.processes
+        .filter(({ role }) => role === "worker")
+        .map(({ workerId }) => workerId)
+        .sort();
+    assert.deepEqual(workers(after), workers(before), "all workers are those that were there");
   });
 
   await context.test(

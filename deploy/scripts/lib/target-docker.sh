@@ -109,8 +109,6 @@ docker_up() {
 
 docker_workers() { # COUNT
   local i node
-  make_certificates "$1"
-  docker_install_certificates
   for ((i = 0; i < $1; i++)); do ensure worker "$i"; done
   for node in $(containers worker); do
     [ "${node#worker-}" -lt "$1" ] || docker_remove "$node"
@@ -122,7 +120,7 @@ docker_remove() { # NODE: asked to leave in order first
 }
 
 docker_next_commands() {
-  say "The cluster $CLUSTER is up: $(containers | tr '\n' ' ')"
+  [ -n "$DRY_RUN" ] || say "The cluster $CLUSTER is up: $(containers | tr '\n' ' ')"
   suggest_commands
 }
 
@@ -163,6 +161,8 @@ docker_scale() {
   for key in job data workers shards epochs checkpoints; do
     declare -g "${key^^}=$(remembered "$key")"
   done
+  make_certificates "$COUNT"
+  docker_install_certificates
   docker_workers "$COUNT"
 }
 
