@@ -1,6 +1,6 @@
 /** `deploy/scripts/up --target k8s` against a kubectl that renders as the real one does, and only writes down what else it is told. */
 import assert from "node:assert/strict";
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -163,11 +163,13 @@ esac
   test("data that no ConfigMap holds is refused with what to do", limit, async () => {
     const data = join(home, "data");
     await mkdir(data, { recursive: true });
-    await writeFile(join(data, "big.csv"), Buffer.alloc(1_000_001));
+    const [header, ...rows] = (await readFile(join(root, "examples/data", "optdigits.tra"), "utf8")).trim().split("\n");
+    await writeFile(join(data, "optdigits.tra"), [header, ...rows, ...rows].join("\n"));
+    await copyFile(join(root, "examples/data", "optdigits.tes"), join(data, "optdigits.tes"));
     const ran = await script("up", "--target", "k8s", "--name", "digits", job, "--data", data);
     assert.match(
       ran.failure,
-      /are 1000001 bytes, and a ConfigMap holds a million; use an overlay with the component data-volume/,
+      /The job's data in \S+ are 1\d{6} bytes, and a ConfigMap holds a million; use an overlay with the component data-volume/,
     );
   });
 });

@@ -48,13 +48,14 @@ k8s_check() {
   check_image etcd-image registry.k8s.io/etcd
   OVERLAY=$(overlay_folder)
   RENDERED=$(kubectl kustomize "$OVERLAY") || fail 2 "The overlay $OVERLAY cannot be rendered; what kubectl said is above."
-  local bytes names
+  local bytes names file
   if has_map data; then
-    names=$(find "$DATA" -maxdepth 1 -type f -printf '%f\n' | grep -vE '^[A-Za-z0-9._-]+$' || true)
+    JOB_DATA=$(data_of_job) || exit
+    names=$(grep -vE '^[A-Za-z0-9._-]+$' <<<"$JOB_DATA" || true)
     [ -z "$names" ] || fail 2 "In $DATA there is \"$(head -n 1 <<<"$names")\"; a ConfigMap has letters, digits, dots and dashes in names."
-    bytes=$(find "$DATA" -maxdepth 1 -type f -exec cat {} + | wc -c)
+    bytes=$(while read -r file; do [ -z "$file" ] || cat "$DATA/$file"; done <<<"$JOB_DATA" | wc -c)
     [ "$bytes" -le 1000000 ] ||
-      fail 2 "The data in $DATA are $bytes bytes, and a ConfigMap holds a million; use an overlay with the component data-volume."
+      fail 2 "The job's data in $DATA are $bytes bytes, and a ConfigMap holds a million; use an overlay with the component data-volume."
   fi
   # Whoever trains would be left with the state of before.
   if [ "$RESUME" != auto ] && [ -z "$DRY_RUN" ] && k8s_operator status --json 2>/dev/null | grep -qE '"state":"(forming|training|paused|stopping)"'; then
@@ -64,6 +65,15 @@ k8s_check() {
   [ "$bytes" -le 1000000 ] || fail 2 "The job file $JOB is $bytes bytes, and a ConfigMap holds a million."
 }
 
+# The files that the job trains and tests with, below DATA: others may lie beside them.
+data_of_job() {
+  local said
+  said=$(lockstep data "$JOB" --data "$DATA" --json) || exit
+  node -e '
+    const { data, test } = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
+    const files = [...(data.files ?? []), ...(test?.files ?? [])].map((file) => require("node:path").relative(process.argv[1], file));
+    console.log([...new Set(files)].sort().join("\n"));' "$(realpath "$DATA")" <<<"$said"
+}
 # Whether the overlay has a ConfigMap of this name, before or after kustomize added a hash.
 has_map() {
   awk -v name="$1" '/^---$/ { map = 0 } /^kind: ConfigMap$/ { map = 1 } map && $1 == "name:" && $2 ~ "^" name "(-[a-z0-9]+)?$" { found = 1 }
@@ -115,9 +125,10 @@ k8s_kustomization() {
     run rm -rf "$KUSTOMIZATION/inner/data"
     maps+=("  - name: data" "    behavior: replace" "    files:")
     while IFS= read -r file; do
+      [ -n "$file" ] || continue
       write_file "$KUSTOMIZATION/inner/data/$file" <"$DATA/$file"
       maps+=("      - data/$file")
-    done < <(find "$DATA" -maxdepth 1 -type f -printf '%f\n' | sort)
+    done <<<"$JOB_DATA"
   fi
   # One worker alone has nobody who could keep a copy.
   local literals=("START=$START" "WORKERS=$WORKERS" "SHARDS=$SHARDS" "EPOCHS=$EPOCHS" "RESUME=$RESUME" "ALLOW_CHANGE=$ALLOW_CHANGE")
