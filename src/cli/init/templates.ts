@@ -66,6 +66,25 @@ names), and put them as they are into \`data/\`.`,
     packages: [],
   },
   {
+    name: "cifar",
+    summary: "CIFAR-10's photographs, a residual network, with augmentation; brings no data",
+    job: "cifar.ts",
+    data: [],
+    about: `The data is not here yet: get "CIFAR-10 binary version" where it is published, and put its \`.bin\` files into \`data/\`.`,
+    packages: [],
+  },
+  {
+    name: "transfer",
+    summary: "a new last layer on the frozen ones of another model",
+    job: "transfer.ts",
+    data: ["optdigits.tra", "optdigits.tes"],
+    about: `The job begins with the weights of the template \`digits\`: train that first, and name one of its checkpoints with
+\`--param base=FOLDER\`.
+
+${digitsData}`,
+    packages: [],
+  },
+  {
     name: "declarations",
     summary: "a character model that learns to write TypeScript; two minutes",
     job: "declarations.ts",
