@@ -12,7 +12,7 @@ import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { exitCodes, LockstepError, messageOf } from "../core/errors.ts";
 import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
 import { decodeJson } from "../core/json.ts";
-import { type Keys, keysOf, runKey } from "../core/keys.ts";
+import type { Keys } from "../core/keys.ts";
 import type { CoordinatorRecord, JobRecord } from "../core/records.ts";
 import { areSameSettings, hasNone, type JobSettings, noSettings, settingsWords } from "../core/settings.ts";
 import type { CheckpointPointer } from "../core/status.ts";
@@ -37,7 +37,7 @@ import {
   settingsOf,
   wishOf,
 } from "./common.ts";
-import { connectEtcd } from "./connect-etcd.ts";
+import { findCurrentRun } from "./find-current-run.ts";
 import { openHttp } from "./http.ts";
 import { patientReader, workerMetrics } from "./metrics.ts";
 import { checkShared, openForWriting } from "./open-storage.ts";
@@ -81,7 +81,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
   const http = await openHttp(args, security, log);
   const local = await openForWriting(checkpoints, log);
   const choice = await prepareEngine(wishOf(args), (line) => log.info(line));
-  const { record, keys, budget, coordination } = await findRun(endpoints, jobName, log, security);
+  const { record, keys, budget, coordination } = await findCurrentRun(endpoints, jobName, log, security);
   context.note({ run: record.run });
   let own: OwnCheckpoints | null = null;
   let traces: WorkerTraces | null = null;
@@ -293,55 +293,6 @@ async function checkFit(
   // One that cannot be read, or is deleted meanwhile, is the business of whoever takes the state.
   const content = await storage.load(decodeJson<CheckpointPointer>(latest.value).id).catch(() => null);
   if (content) contentToSnapshot(content, info);
-}
-
-interface FoundRun {
-  readonly record: JobRecord;
-  readonly keys: Keys;
-  readonly budget: FailureBudget;
-  readonly coordination: Coordination;
-}
-
-/** The run that the job trains, with a connection to etcd for it; waits until a coordinator has written down what it is. */
-async function findRun(
-  endpoints: readonly string[],
-  job: string,
-  log: Log,
-  { certificates }: ProcessSecurity,
-): Promise<FoundRun> {
-  // The budget that holds here is in what is looked for.
-  const usual = failureBudget();
-  const coordination = connectEtcd(endpoints, usual, log, certificates);
-  try {
-    for (let said = false; ; said = true) {
-      const run = await askTwice(() => coordination.get(runKey(job)), log);
-      const keys = run && keysOf(job, Number(run.value));
-      const entry = keys && (await coordination.get(keys.record));
-      if (keys && entry) {
-        const record = decodeJson<JobRecord>(entry.value);
-        if (record.budgetMs === usual.budgetMs) return { record, keys, budget: usual, coordination };
-        await coordination.close();
-        const budget = failureBudget(record.budgetMs);
-        return { record, keys, budget, coordination: connectEtcd(endpoints, budget, log, certificates) };
-      }
-      if (!said) log.info("waiting for a coordinator", { job });
-      await systemClock.sleep(usual.pollMs / 4);
-    }
-  } catch (error) {
-    await coordination.close();
-    throw error;
-  }
-}
-
-/** A process that has just been started loads so much that it may be its own fault when an answer does not come in time. */
-async function askTwice<T>(ask: () => Promise<T>, log: Log): Promise<T> {
-  try {
-    return await ask();
-  } catch (error) {
-    if (!(error instanceof LockstepError) || error.code !== "coordination-unavailable") throw error;
-    log.debug("etcd did not answer in time and is asked again", { error: messageOf(error) });
-    return ask();
-  }
 }
 
 /** Tells the coordinator how far this worker is, a few times a second; nothing depends on it. */
