@@ -32,8 +32,10 @@ export async function isStartedAnew(
 ): Promise<boolean> {
   const entry = await coordination.get(keys.record);
   const now = entry ? decodeJson<JobRecord>(entry.value).start : known.start;
-  if (now !== known.start) log.info("the run was started anew while this worker was opened", { start: now });
-  return now !== known.start;
+  // A lower one is of a run that was rebuilt from its checkpoints, and goes on as it was.
+  const isAnew = now > known.start;
+  if (isAnew) log.info("the run was started anew while this worker was opened", { start: now });
+  return isAnew;
 }
 
 async function isOpen(coordination: Coordination, job: string): Promise<boolean> {
