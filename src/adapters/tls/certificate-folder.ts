@@ -12,6 +12,8 @@ import { type CertificateTexts, type Certificates, checkCertificates, readTexts 
 const lookEveryMs = 10_000;
 /** Files that were found halfway are looked at again so soon. */
 const lookAgainMs = 500;
+/** What is wrong for so long is not just being written. */
+const staysMs = 400;
 /** At the start somebody waits. */
 const readAgainMs = 100;
 /** So much of a certificate's time may pass before it is said that its end is near. */
@@ -29,8 +31,8 @@ export class CertificateFolder {
   #looking: Promise<void> | null = null;
   /** Asked for while a look was under way, which may have begun too early. */
   #isAskedAgain = false;
-  /** What was found wrong at the last look. */
-  #wrong: string | null = null;
+  /** What was found wrong at the last look, and since when. */
+  #wrong: { readonly why: string; readonly sinceMs: number } | null = null;
   #told: string | null = null;
   #isWarned = false;
   #isClosed = false;
@@ -106,13 +108,14 @@ export class CertificateFolder {
       this.#wait(lookEveryMs);
     } catch (error) {
       const wrong = messageOf(error);
-      // Once is no evidence: one of the files may just be written.
-      if (wrong === this.#wrong && wrong !== this.#told) {
+      const nowMs = performance.now();
+      if (wrong !== this.#wrong?.why) this.#wrong = { why: wrong, sinceMs: nowMs };
+      // Not at once, however often it is looked: one of the files may just be written.
+      if (nowMs - this.#wrong.sinceMs >= staysMs && wrong !== this.#told) {
         this.#told = wrong;
         this.#notices.warn("new certificates are not taken, the ones of before stay", { why: wrong });
       }
       this.#wait(wrong === this.#told ? lookEveryMs : lookAgainMs);
-      this.#wrong = wrong;
     }
   }
 
