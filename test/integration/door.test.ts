@@ -129,7 +129,8 @@ async function launchAndKill(name: string, job: string, ...more: string[]): Prom
   await cluster.whenLine("its first epoch", ({ event }) => event === "epoch");
   const { processes } = await statusOf(name);
   assert.deepEqual(processes.filter(({ role }) => role === "worker").length, 2);
-  for (const { pid } of processes) process.kill(pid!, "SIGKILL");
+  // The launch first: it would start the others again.
+  for (const pid of [cluster.pid, ...processes.map((one) => one.pid!)]) process.kill(pid, "SIGKILL");
   assert.equal((await cluster.exited).code, null);
 }
 
