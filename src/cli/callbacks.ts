@@ -1,6 +1,7 @@
 /** A coordinator's part in a job file's callbacks: a thread for them, and what there is to tell. */
 import { systemClock } from "../adapters/system/clock.ts";
-import { startThread } from "../adapters/system/thread.ts";
+import { type RunningThread, startThread } from "../adapters/system/thread.ts";
+import type { CallbackCall } from "../core/callbacks.ts";
 import type { Job } from "../core/job.ts";
 import type { Keys } from "../core/keys.ts";
 import type { Coordination } from "../ports/coordination.ts";
@@ -23,7 +24,8 @@ export interface CallbackPlace {
 }
 
 export interface RunningCallbacks {
-  close(): Promise<void>;
+  /** Waits so long at most for calls that are left. */
+  close(limitMs?: number): Promise<void>;
 }
 
 /** Null: the job has none. */
@@ -31,10 +33,20 @@ export function startCallbacks({ job, jobPath, active, log, ...place }: Callback
   const { callbacks } = job;
   if (callbacks === null) return null;
   const data: CallbackThreadData = { jobPath, settings: job.settings };
-  const thread = startThread(new URL("./threads/callback-thread.ts", import.meta.url), data, {}, (error) =>
-    log.warn("the callbacks' thread ended, and no more of them are called", { error: error.message }),
-  );
-  thread.unref();
+  /** Null: what a callback has left behind, as a promise that nobody waits for, has ended it. */
+  let thread: RunningThread | null = null;
+  const start = () => {
+    const started = startThread(new URL("./threads/callback-thread.ts", import.meta.url), data, {}, (error) => {
+      thread = null;
+      log.warn("the callbacks' thread ended; the next call has another one", { error: error.message });
+    });
+    started.unref();
+    return started;
+  };
+  const callOnce = (call: Pick<CallbackCall, "name" | "event">) => {
+    thread ??= start();
+    return thread.call<void>("call", call);
+  };
   const teller = new CallbackTeller({
     ...place,
     log,
@@ -47,13 +59,20 @@ export function startCallbacks({ job, jobPath, active, log, ...place }: Callback
     },
     // What the job file lacks is told by nobody's hearing it.
     call: async ({ name, event }) => {
-      if (callbacks[name]) await thread.call("call", { name, event });
+      if (!callbacks[name]) return;
+      try {
+        await callOnce({ name, event });
+      } catch (error) {
+        if (thread !== null) throw error;
+        // It may have ended before this call came to it. One that ends the thread each time is not called for ever.
+        await callOnce({ name, event });
+      }
     },
   });
   return {
-    async close() {
-      await teller.close(lastCallsMs);
-      await thread.stop();
+    async close(limitMs = lastCallsMs) {
+      await teller.close(limitMs);
+      await thread?.stop();
     },
   };
 }

@@ -6,6 +6,7 @@ import type { Keys } from "../core/keys.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Coordination } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
+import { unchanged } from "./run-view.ts";
 
 export interface CallbackTellerOptions {
   readonly coordination: Coordination;
@@ -23,8 +24,9 @@ export class CallbackTeller {
   readonly #options: CallbackTellerOptions;
   readonly #closed = new AbortController();
   readonly #running: Promise<void>;
-  /** What this process has told, also where etcd could not be told of it. */
+  /** What this process has told, also where etcd could not be told of it; and its key as it was read or written last. */
   #told: Told | null = null;
+  #key: { readonly modRevision: number } | null = null;
   #hasAsked = false;
 
   constructor(options: CallbackTellerOptions) {
@@ -67,6 +69,7 @@ export class CallbackTeller {
       if (!this.#hasAsked) {
         const entry = await coordination.get(keys.told);
         this.#told = entry ? decodeJson<Told>(entry.value) : null;
+        this.#key = entry;
         this.#hasAsked = true;
       }
       const next = nextCall(this.#told, run);
@@ -78,7 +81,13 @@ export class CallbackTeller {
         log.warn(`the callback ${name} failed`, { epoch: event.epoch, error: messageOf(error) });
       }
       this.#told = next.told;
-      await coordination.transact([], [{ kind: "put", key: keys.told, value: encodeJson(next.told) }]);
+      // Another one may tell already, while this one's last reading says that it is still the active one.
+      const { succeeded, revision } = await coordination.transact(
+        [unchanged(keys.told, this.#key)],
+        [{ kind: "put", key: keys.told, value: encodeJson(next.told) }],
+      );
+      if (succeeded) this.#key = { modRevision: revision };
+      else this.#hasAsked = false;
     }
   }
 }
