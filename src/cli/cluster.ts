@@ -8,6 +8,8 @@ import { type Child, startChild } from "./child.ts";
 export const defaultMaxRestarts = 5;
 const firstPauseMs = 250;
 const longestPauseMs = 30_000;
+/** A process that is asked to leave is killed after this. */
+const leaveMs = 30_000;
 /** A process that ran for so long was well. */
 const wellMs = 60_000;
 
@@ -97,7 +99,8 @@ export class LocalCluster {
     const keeping = this.#kept.get(name);
     if (!keeping) return;
     keeping.dismissal.abort();
-    if (this.#members.get(name)?.exit === null) this.#members.get(name)!.kill("SIGTERM");
+    const child = this.#members.get(name);
+    if (child?.exit === null) void child.stop(leaveMs);
     await keeping.over;
   }
 
@@ -177,7 +180,7 @@ export class LocalCluster {
     });
     this.#members.set(name, child);
     onStart?.(child);
-    if (keeping.dismissal.signal.aborted) child.kill("SIGTERM");
+    if (keeping.dismissal.signal.aborted) void child.stop(leaveMs);
     return child;
   }
 

@@ -22,7 +22,8 @@ export class Workforce {
   /** One change after the other: who leaves has left before another of its name is started. */
   #adapting: Promise<void> = Promise.resolve();
   #known: Wishes | null = null;
-  readonly #starting = new Set<number>();
+  /** Of those whose words are being found, the ends of that. */
+  readonly #starting = new Map<number, Promise<void>>();
 
   constructor(options: WorkforceOptions) {
     this.#options = options;
@@ -41,7 +42,7 @@ export class Workforce {
   }
 
   start(): void {
-    for (let index = 0; index < this.size; index++) this.#start(index);
+    for (let index = 0; index < this.size; index++) void this.#start(index);
   }
 
   /** Called with every status; does what is new in the wishes. */
@@ -66,6 +67,7 @@ export class Workforce {
   async #adapt(): Promise<void> {
     const { cluster, onChange } = this.#options;
     const isTooMany = (name: string) => (indexOf(name) ?? -1) >= this.size;
+    await Promise.all(this.#starting.values());
     await Promise.all(
       cluster
         .names()
@@ -76,8 +78,9 @@ export class Workforce {
     // As many as are asked for by now.
     for (let index = 0; index < this.size; index++) {
       const name = nameOf(index);
-      if (!cluster.isKept(name) && !this.#known?.drained.includes(name)) this.#start(index);
+      if (!cluster.isKept(name) && !this.#known?.drained.includes(name)) void this.#start(index);
     }
+    await Promise.all(this.#starting.values());
     this.#adapted = this.#workers;
     onChange();
   }
@@ -92,19 +95,23 @@ export class Workforce {
     const isOver = exit.code === 0 || exit.code === exitCodes["start-again"] || cluster.isGivenUp(name);
     if (!isOver) return;
     say(`${name} is started again, as was asked for.`);
-    this.#start(index);
+    await this.#start(index);
   }
 
-  #start(index: number): void {
+  /** Resolves when it is started, or cannot be. */
+  #start(index: number): Promise<void> {
     const { cluster, wordsOf, say } = this.#options;
-    if (this.#starting.has(index)) return;
-    this.#starting.add(index);
-    wordsOf(index)
+    const starting = this.#starting.get(index);
+    if (starting) return starting;
+    const started = wordsOf(index)
       .then((words) => {
-        if (!cluster.isEnding) cluster.launch(nameOf(index), words);
+        // Fewer may be wanted by now.
+        if (!cluster.isEnding && index < this.size) cluster.launch(nameOf(index), words);
       })
       .catch((error: unknown) => say(`${nameOf(index)} cannot be started: ${messageOf(error)}`))
       .finally(() => this.#starting.delete(index));
+    this.#starting.set(index, started);
+    return started;
   }
 }
 
