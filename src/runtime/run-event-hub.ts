@@ -7,10 +7,16 @@ interface Reader {
   readonly reject: (error: unknown) => void;
 }
 
+/** One loop: events that nobody has asked for yet, or those who have asked for one that has not come. */
+interface Iteration {
+  readonly waiting: RunEvent[];
+  readonly readers: Reader[];
+}
+
 /** Hands events on to listeners and to whoever iterates, each of whom has all of them from when it began. */
 export class RunEventHub implements AsyncIterable<RunEvent> {
   readonly #listeners = new Map<RunEventType, Set<(event: never) => void>>();
-  readonly #iterators = new Set<{ readonly waiting: RunEvent[]; reader: Reader | null }>();
+  readonly #iterators = new Set<Iteration>();
   #end: { readonly error: LockstepError | null } | null = null;
 
   on<Type extends RunEventType>(type: Type, listener: (event: RunEventOf<Type>) => void): () => void {
@@ -21,27 +27,36 @@ export class RunEventHub implements AsyncIterable<RunEvent> {
 
   tell(event: RunEvent): void {
     // The listeners of a type take its events: see `on`.
-    for (const listener of [...(this.#listeners.get(event.type) ?? [])]) listener(event as never);
-    for (const iterator of this.#iterators) {
-      if (iterator.reader) iterator.reader.resolve({ done: false, value: event });
-      else iterator.waiting.push(event);
-      iterator.reader = null;
+    for (const listener of [...(this.#listeners.get(event.type) ?? [])]) {
+      try {
+        listener(event as never);
+      } catch (error) {
+        // It is the program's own, and uncaught there; whoever tells has a cluster to see to.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+    for (const { waiting, readers } of this.#iterators) {
+      const reader = readers.shift();
+      if (reader) reader.resolve({ done: false, value: event });
+      else waiting.push(event);
     }
   }
 
   /** Nothing follows; whoever iterates meets the error, where there is one. */
   end(error: LockstepError | null): void {
     this.#end = { error };
-    for (const { reader } of this.#iterators) this.#finish(reader);
+    for (const { readers } of this.#iterators) for (const reader of readers.splice(0)) this.#finish(reader);
   }
 
-  #finish(reader: Reader | null): void {
-    if (this.#end?.error) reader?.reject(this.#end.error);
-    else reader?.resolve({ done: true, value: undefined });
+  #finish(reader: Reader): void {
+    if (this.#end?.error) reader.reject(this.#end.error);
+    else reader.resolve({ done: true, value: undefined });
   }
 
   [Symbol.asyncIterator](): AsyncIterator<RunEvent> {
-    const iterator: { readonly waiting: RunEvent[]; reader: Reader | null } = { waiting: [], reader: null };
+    const iterator: Iteration = { waiting: [], readers: [] };
     this.#iterators.add(iterator);
     return {
       next: () =>
@@ -49,7 +64,7 @@ export class RunEventHub implements AsyncIterable<RunEvent> {
           const value = iterator.waiting.shift();
           if (value) resolve({ done: false, value });
           else if (this.#end) this.#finish({ resolve, reject });
-          else iterator.reader = { resolve, reject };
+          else iterator.readers.push({ resolve, reject });
         }),
       return: () => {
         this.#iterators.delete(iterator);
