@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import { loadJob } from "../../adapters/job-file/load-job.ts";
 import { checkpointsTable, listCheckpoints } from "../../core/checkpoint-list.ts";
 import { LockstepError } from "../../core/errors.ts";
+import { settingsIn } from "../../core/settings.ts";
 import type { Arguments, Command } from "../command.ts";
 import { shared } from "../common.ts";
 import {
@@ -65,6 +66,10 @@ async function runList(args: Arguments): Promise<number> {
 async function monitorOf(found: FoundCheckpoints, jobFile: string | null): Promise<string> {
   const monitor = monitorIn(found);
   if (monitor !== null) return monitor;
-  if (jobFile !== null) return (await loadJob(jobFile, found.etcd?.record.settings)).job.checkpoint.monitor;
+  if (jobFile !== null) {
+    const fingerprint = found.stored.at(-1)?.manifest.fingerprint;
+    const settings = found.etcd?.record.settings ?? (fingerprint && settingsIn(fingerprint));
+    return (await loadJob(jobFile, settings)).job.checkpoint.monitor;
+  }
   return found.stored.some(({ manifest }) => manifest.metrics && "val_loss" in manifest.metrics) ? "val_loss" : "loss";
 }
