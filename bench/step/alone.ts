@@ -47,7 +47,7 @@ async function bare({ program, job, data }: OpenedProgram): Promise<number[]> {
   return Array.from({ length: steps }, (_, step) => {
     const begun = performance.now();
     program.gradients(batch, new RandomStream(job.seed, "step", step, 0), row, sums);
-    program.update(row, count, { number: step + 1, learningRate: 1e-3 });
+    program.update(row, count, { number: step + 1, learningRate: 1e-3, weight: count });
     return performance.now() - begun;
   });
 }

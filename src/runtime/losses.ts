@@ -90,7 +90,7 @@ export function inShapeOf(output: Tensor, label: Tensor, loss: Job["loss"]): Ten
   return fits ? label : label.reshape(output.shape);
 }
 
-export function oneHotLabel(tf: TensorFlow, label: Tensor, output: Tensor): Tensor {
+function oneHotLabel(tf: TensorFlow, label: Tensor, output: Tensor): Tensor {
   // oneHot wants one dimension; its result gets the output's shape back.
   const classes = output.shape[output.shape.length - 1]!;
   return (tf.oneHot(indices(label, output).flatten(), classes) as Tensor2D).toFloat().reshape(output.shape);

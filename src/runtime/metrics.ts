@@ -139,18 +139,13 @@ function histogram(tf: TensorFlow, yes: Tensor, probability: Tensor): Tensor {
 
 /** Refuses a metric that does not go with the loss, the label and the model's output; all shapes are one sample's. */
 export function checkMetrics(
-  { loss, lossSettings, metrics }: Pick<Job, "loss" | "lossSettings" | "metrics">,
+  { loss, metrics }: Pick<Job, "loss" | "metrics">,
   label: readonly number[],
   output: readonly (number | null)[],
 ): void {
   const sparse = isSparse(loss, [1, ...label], [1, ...output]);
   for (const metric of metrics) {
-    const problem = problemOf(metric, {
-      loss,
-      sparse,
-      classes: output.at(-1) ?? 1,
-      logits: lossSettings.fromLogits === true,
-    });
+    const problem = problemOf(metric, { loss, sparse, classes: output.at(-1) ?? 1 });
     if (problem === null) continue;
     throw new LockstepError("invalid-job", `The metric ${metric} ${problem[0]}.`, { hint: problem[1] });
   }
@@ -161,11 +156,10 @@ interface Outputs {
   /** Whether labels are class numbers. */
   readonly sparse: boolean;
   readonly classes: number;
-  readonly logits: boolean;
 }
 
 /** What is in the way of a metric, and what to do. */
-function problemOf(metric: string, { loss, sparse, classes, logits }: Outputs): readonly [string, string] | null {
+function problemOf(metric: string, { loss, sparse, classes }: Outputs): readonly [string, string] | null {
   const oneHotHint = "Leave the metric out, or use oneHot() and categoricalCrossentropy.";
   if (metric === "accuracy") return null;
   if (metric === "perplexity") {
@@ -175,7 +169,7 @@ function problemOf(metric: string, { loss, sparse, classes, logits }: Outputs): 
       "Use it with categoricalCrossentropy or sparseCategoricalCrossentropy.",
     ];
   }
-  if (ofClasses(metric)) return problemOfClasses(metric, { loss, sparse, classes, logits });
+  if (ofClasses(metric)) return problemOfClasses(metric, { loss, sparse, classes });
   if (sparse) {
     return [
       `compares the output with a label of its shape, but ${loss} has class numbers`,

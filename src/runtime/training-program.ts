@@ -184,9 +184,9 @@ export class TrainingProgram {
 
   /**
    * Applies the sums over all shards: the update with this number, from 1. All or nothing.
-   * @param update.weight the sum of the samples' weights, which gradients are divided by; left out, their number
+   * @param update.weight the sum of the samples' weights, which gradients are divided by where a job weighs classes; else their number
    */
-  update(row: Float32Array, samples: number, update: { number: number; learningRate: number; weight?: number }): void {
+  update(row: Float32Array, samples: number, update: { number: number; learningRate: number; weight: number }): void {
     const rate = rateAt(this.#job.optimizer, update.learningRate, update.number);
     // Of samples that count nothing all sums are 0.
     const inputs = this.#updateInputs(row, [samples, rate, update.learningRate], update.weight || 1);

@@ -255,7 +255,7 @@ test("losses are Keras' formulas, one number a sample", async () => {
 test("a metric that does not go with loss, label or outputs is refused with what to use", () => {
   const refused = (metric: string, loss: LossChoice["loss"], label: readonly number[], output: readonly number[]) => {
     try {
-      checkMetrics({ loss, lossSettings: {}, metrics: [metric] }, label, output);
+      checkMetrics({ loss, metrics: [metric] }, label, output);
     } catch (error) {
       assert.ok(error instanceof LockstepError && error.code === "invalid-job");
       return `${error.message} ${error.hint}`;

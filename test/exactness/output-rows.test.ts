@@ -53,7 +53,7 @@ for (const [name, changes] of [
           Object.assign(backend, { readSync });
         }
         gradients.push(row.slice());
-        program.update(row, 8, { number: step + 1, learningRate: 0.01 });
+        program.update(row, 8, { number: step + 1, learningRate: 0.01, weight: 8 });
         assert.deepEqual(row, gradients.at(-1), "an update leaves its sums as they are");
       }
       const parts = program.parameters.map(({ offset }) => row.subarray(offset));

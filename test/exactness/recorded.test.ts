@@ -55,7 +55,7 @@ async function train(job: Job, { prepares = false, fresh = false, steps = 12 } =
     const count = step % 4 === 3 ? 3 : 10;
     const batch = data.training(Uint32Array.from({ length: count }, (_, i) => (step * 10 + i) % data.trainingSamples));
     program.gradients(batch, new RandomStream(1, "step", step), row, sums);
-    program.update(row, count, { number: step + 1, learningRate: 0.01 });
+    program.update(row, count, { number: step + 1, learningRate: 0.01, weight: count });
     losses.push(sums[0]! / count);
     if (step % 5 !== 4) continue;
     program.validate(data.validation({ begin: 0, end: 5 }), new RandomStream(1, "validation", step), sums);
@@ -118,7 +118,7 @@ for (const [what, act, reason] of [
     const row = new Float32Array(program.weightCount);
     const sums = new Float64Array(program.sumNames.length);
     program.gradients(data.training(Uint32Array.of(0, 1, 2)), new RandomStream(1, "step"), row, sums);
-    program.update(row, 3, { number: 1, learningRate: 0.01 });
+    program.update(row, 3, { number: 1, learningRate: 0.01, weight: 3 });
     assert.ok(row.some((value) => value !== 0) && Number.isFinite(sums[0]));
   });
 }
@@ -254,7 +254,7 @@ test("a temporary folder that is not there is said, and the state is as it was o
   const steps = (program: TrainingProgram, count: number) => {
     const batch = data.training(Uint32Array.from({ length: count }, (_, i) => i));
     program.gradients(batch, new RandomStream(1, "step", count), row.subarray(0, program.weightCount), sums);
-    program.update(row.subarray(0, program.weightCount), count, { number: 1, learningRate: 0.01 });
+    program.update(row.subarray(0, program.weightCount), count, { number: 1, learningRate: 0.01, weight: count });
   };
   const undisturbed = new TrainingProgram(engine, job, data.shapes);
   for (const count of [3, 4]) steps(undisturbed, count);
