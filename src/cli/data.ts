@@ -1,7 +1,9 @@
 /** `lockstep data`: what was read from a job's data files. */
+import { resolve } from "node:path";
 import { openDataset } from "../adapters/data/open-dataset.ts";
 import { openJobData } from "../adapters/data/open-job-data.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
+import { isS3Location } from "../adapters/s3/location.ts";
 import { dataText } from "../adapters/terminal/data-table.ts";
 import { knownOf, rawColumns } from "../core/columns.ts";
 import { type DataColumn, DataSummary } from "../core/data-summary.ts";
@@ -34,7 +36,9 @@ async function runData(args: Arguments): Promise<number> {
   const known = knownOf(rawColumns(data.columns.features, data.columns.label));
   const training = reportOf(job.data, data, job);
   const test = job.test && reportOf(job.test, await openDataset(job.test, folder, known), { ...job, validation: null });
-  const report = { job: job.name, data: training, test };
+  const weights = job.initialWeights;
+  const initialWeights = weights === null || isS3Location(weights) ? weights : resolve(folder, weights);
+  const report = { job: job.name, data: training, test, initialWeights };
   process.stdout.write(args.flag("json") ? `${JSON.stringify(report)}\n` : `${dataText(report)}\n`);
   return 0;
 }

@@ -172,4 +172,30 @@ esac
       /The job's data in \S+ are 1\d{6} bytes, and a ConfigMap holds a million; use an overlay with the component data-volume/,
     );
   });
+
+  test(
+    "weights that the job begins with go with its data; folders and shards are refused with what to do",
+    limit,
+    async () => {
+      const data = join(home, "weights");
+      await mkdir(data);
+      for (const name of ["optdigits.tra", "optdigits.tes"])
+        await copyFile(join(root, "examples/data", name), join(data, name));
+      for (const name of ["base.safetensors", "model.json"]) await writeFile(join(data, name), "{}");
+      const text = await readFile(job, "utf8");
+      const beginning = async (weights: string) => {
+        await writeFile(join(home, "job.ts"), text.replace("seed: 7,", `seed: 7, initialWeights: "${weights}",`));
+        const words = ["--target", "k8s", "--name", "weights", "--image", "example.org:5000/lockstep:1.2", "--dry-run"];
+        return script("up", join(home, "job.ts"), "--data", data, ...words);
+      };
+      const whole = await beginning("base.safetensors");
+      assert.ok(whole.succeeded, whole.failure);
+      assert.match(whole.output, /data\/base\.safetensors/);
+      const shards = await beginning("model.json");
+      assert.match(shards.failure, /begins with \S+model\.json, whose shards a ConfigMap does not get; .*data-volume/);
+      await mkdir(join(data, "folder"));
+      const folder = await beginning("folder");
+      assert.match(folder.failure, /reads \S+folder, which is a folder, and a ConfigMap holds files; .*data-volume/);
+    },
+  );
 });

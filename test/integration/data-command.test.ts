@@ -27,7 +27,7 @@ test("data tells of files, types, ranges, classes and the split, as JSON and for
   const { code, stdout, stderr } = await user().run("data", job, "--json");
   assert.deepEqual([code, stderr], [0, ""]);
   const { data, ...others } = JSON.parse(stdout) as { data: Record<string, unknown> };
-  assert.deepEqual(others, { job: "shown", test: null });
+  assert.deepEqual(others, { job: "shown", test: null, initialWeights: null });
   assert.match(String(data.digest), /^sha256:[0-9a-f]{64}$/);
   assert.deepEqual(data, {
     format: "idx",

@@ -53,6 +53,10 @@ k8s_check() {
     JOB_DATA=$(data_of_job) || exit
     names=$(grep -vE '^[A-Za-z0-9._-]+$' <<<"$JOB_DATA" || true)
     [ -z "$names" ] || fail 2 "In $DATA there is \"$(head -n 1 <<<"$names")\"; a ConfigMap has letters, digits, dots and dashes in names."
+    while read -r file; do
+      [ -z "$file" ] || [ -f "$DATA/$file" ] ||
+        fail 2 "The job reads $DATA/$file, which is a folder, and a ConfigMap holds files; use an overlay with the component data-volume."
+    done <<<"$JOB_DATA"
     bytes=$(while read -r file; do [ -z "$file" ] || cat "$DATA/$file"; done <<<"$JOB_DATA" | wc -c)
     [ "$bytes" -le 1000000 ] ||
       fail 2 "The job's data in $DATA are $bytes bytes, and a ConfigMap holds a million; use an overlay with the component data-volume."
@@ -65,14 +69,20 @@ k8s_check() {
   [ "$bytes" -le 1000000 ] || fail 2 "The job file $JOB is $bytes bytes, and a ConfigMap holds a million."
 }
 
-# The files that the job trains and tests with, below DATA: others may lie beside them.
+# The files that the job trains and tests with, and begins with, below DATA: others may lie beside them.
 data_of_job() {
   local said
   said=$(lockstep data "$JOB" --data "$DATA" --json) || exit
   node -e '
-    const { data, test } = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
-    const files = [...(data.files ?? []), ...(test?.files ?? [])].map((file) => require("node:path").relative(process.argv[1], file));
-    console.log([...new Set(files)].sort().join("\n"));' "$(realpath "$DATA")" <<<"$said"
+    const { data, test, initialWeights } = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
+    const weights = initialWeights === null || initialWeights.startsWith("s3://") ? [] : [initialWeights];
+    if (/\.json$/i.test(weights[0] ?? "")) {
+      console.error(`up: The job begins with ${weights[0]}, whose shards a ConfigMap does not get; use an overlay with the component data-volume.`);
+      process.exit(2);
+    }
+    const files = [...(data.files ?? []), ...(test?.files ?? []), ...weights];
+    const names = files.map((file) => require("node:path").relative(process.argv[1], file));
+    console.log([...new Set(names)].sort().join("\n"));' "$(realpath "$DATA")" <<<"$said"
 }
 # Whether the overlay has a ConfigMap of this name, before or after kustomize added a hash.
 has_map() {
