@@ -306,6 +306,44 @@ test("rows to predict are read with the same dictionary, by name, in CSV and JSO
   }
 });
 
+test("a row of JSON has one meaning, as a list or as a record, of a job that reads CSV or JSON lines", async () => {
+  const dictionaries = { city: ["7", "Rome", "true"] };
+  const table = { label: "y", columns: { city: "category" }, missing: ["NA"] } as const;
+  const names = ["age", "city"];
+  const sources = [csv("f", table), jsonLines({ path: "f", features: names, ...table })];
+  const cells: [age: unknown, city: unknown, values: number[]][] = [
+    [true, "Rome", [1, 1]],
+    ["NA", 7, [none, 0]],
+    [null, true, [none, 2]],
+    [5, "NA", [5, none]],
+    [5, "Oslo", [5, -1]],
+  ];
+  await writeFile(
+    path.join(folder, "one.jsonl"),
+    cells
+      .flatMap(([age, city]) => [[age, city], { city, age }])
+      .map((row) => JSON.stringify(row))
+      .join("\n"),
+  );
+  for (const source of sources) {
+    const expected = { source, width: 2, names, known: { dictionaries } };
+    const { value } = await readRows(path.join(folder, "one.jsonl"), expected, 16, () => assert.fail()).next();
+    assert.deepEqual(
+      [...value!.values],
+      cells.flatMap(([, , values]) => [...values, ...values]),
+      source.kind,
+    );
+  }
+});
+
+test("a text of which no dictionary is known is −1 in rows to predict, whatever form they have", async () => {
+  const source = jsonLines({ path: "f", features: ["city"], label: "y", columns: { city: "category" } });
+  await writeFile(path.join(folder, "unknown.jsonl"), '{"city":"Rome"}\n["Bonn"]\n{"city":"Oslo"}\n');
+  const expected = { source, width: 1, names: ["city"], known: { dictionaries: {} } };
+  const { value } = await readRows(path.join(folder, "unknown.jsonl"), expected, 8, () => assert.fail()).next();
+  assert.deepEqual([...value!.values], [-1, -1, -1]);
+});
+
 test("CSV is read as Python's csv module reads it: quotes, separators, line breaks and all characters", async (context) => {
   const python = findProgram("python3");
   if (python === null) return context.skip("there is no python3 on PATH");

@@ -119,16 +119,20 @@ function fieldsFor(
   first: object,
   where: string,
 ): readonly Field[] {
+  const missing = source.missing ?? null;
   return names.map((name) => {
-    const kind = kindOf(source, name);
-    const missing = source.missing ?? null;
-    const value = Object.hasOwn(first, name) || missing === null || isLabel ? fieldOf(first, name, where) : null;
-    const shape = kind === "number" ? shapeIn(value, `${where}, "${name}"`) : [];
-    if (shape.length > 0) return { name, shape, reader: null };
     const texts = Object.hasOwn(known, name) ? known[name]! : null;
-    const reader = new ColumnReader({ name, kind, missing, known: texts, isLabel });
-    return { name, shape: reader.shape, reader };
+    const reader = new ColumnReader({ name, kind: kindOf(source, name), missing, known: texts, isLabel });
+    return fieldIn(first, reader, where);
   });
+}
+
+/** A list of numbers has the shape that it has in this object; what is none is for the reader. */
+function fieldIn(object: object, reader: ColumnReader, where: string): Field {
+  const { name, kind } = reader;
+  const value = Object.hasOwn(object, name) || !reader.mayBeMissing ? fieldOf(object, name, where) : null;
+  const shape = kind === "number" ? shapeIn(value, `${where}, "${name}"`) : [];
+  return shape.length > 0 ? { name, shape, reader: null } : { name, shape: reader.shape, reader };
 }
 
 function readFields(
@@ -145,14 +149,23 @@ function readFields(
     at =
       reader === null
         ? put(value, shape, 0, values, at, `${where()}, "${name}"`)
-        : readOne(value, reader, values, at, where);
+        : readOne(value, reader, values, at, where, () => `${where()}, "${name}"`);
   }
 }
 
-/** Texts as they are; of a category, numbers and booleans by their JSON. */
-function readOne(value: unknown, reader: ColumnReader, values: Float32Array, at: number, where: () => string): number {
+/**
+ * Reads a JSON value as one of a column, whoever writes it, and returns where the next one goes. Texts as they are; of a category, numbers
+ * and booleans by their JSON. `here`: the value's place, for messages; `where`: its line.
+ */
+export function readOne(
+  value: unknown,
+  reader: ColumnReader,
+  values: Float32Array,
+  at: number,
+  where: () => string,
+  here: () => string,
+): number {
   const { name, kind, width } = reader;
-  const here = () => `${where()}, "${name}"`;
   if (value === null && reader.mayBeMissing) reader.readMissing(values, at, here);
   else if (kind === "number") {
     if (typeof value === "string" && reader.isMissing(value)) reader.readMissing(values, at, here);
@@ -218,7 +231,7 @@ function put(
 }
 
 /** `name`: the field's, where it is a number by itself. */
-function numberOf(value: unknown, where: string, name: string | null): number {
+export function numberOf(value: unknown, where: string, name: string | null): number {
   const number =
     typeof value === "boolean" ? Number(value) : typeof value === "number" ? Math.fround(value) : Number.NaN;
   if (Number.isFinite(number)) return number;
@@ -232,10 +245,10 @@ function numberOf(value: unknown, where: string, name: string | null): number {
   });
 }
 
-/** Reads the features of single objects in the same way, for a model that is used. `known`: the training data's dictionaries. */
-export function featuresReader(source: JsonLinesSource, known: Dictionaries) {
+/** Reads the features of single objects in the same way, for a model that is used. `readers`: of the features, for all of the objects. */
+export function featuresReader(readers: readonly ColumnReader[]) {
   return (object: object, width: number, into: Float32Array, where: string): void => {
-    const fields = fieldsFor(source, source.features, false, known, object, where);
+    const fields = readers.map((reader) => fieldIn(object, reader, where));
     const has = fields.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
     if (has !== width) {
       throw new LockstepError("invalid-data", `${where} has ${has} values; the model takes ${width}.`);

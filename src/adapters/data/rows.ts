@@ -10,7 +10,7 @@ import { place } from "./byte-lines.ts";
 import { ColumnReader } from "./column-reader.ts";
 import { ragged } from "./csv.ts";
 import { cellNumber, splitRow } from "./csv-row.ts";
-import { featuresReader } from "./json-lines.ts";
+import { featuresReader, numberOf, readOne } from "./json-lines.ts";
 import { linesOf } from "./lines.ts";
 import { locate } from "./read-file.ts";
 import { recordsOf } from "./records.ts";
@@ -182,8 +182,9 @@ function csvParser(
 function jsonParser({ source, width, names, known }: ExpectedRows): RowParser {
   const { dictionaries, merges } = known;
   const encoder = merges === undefined ? null : new PieceEncoder(merges);
-  const readFeatures = source.kind === "json-lines" ? featuresReader(source, dictionaries) : null;
-  const readers = names?.map((name) => readerOf(source, name, dictionaries)) ?? null;
+  const readersOf = (names: readonly string[]) => names.map((name) => readerOf(source, name, dictionaries));
+  const readFeatures = source.kind === "json-lines" ? featuresReader(readersOf(source.features)) : null;
+  const readers = names === null ? null : readersOf(names);
   return (line, file, index, row) => {
     const where = place(file, index);
     const value = parsed(line, where);
@@ -215,9 +216,17 @@ function jsonParser({ source, width, names, known }: ExpectedRows): RowParser {
     for (const [i, value] of list.entries()) {
       const place = `${where}, value ${i + 1}`;
       const reader = readers?.[i];
-      if (reader === undefined) row[i] = number(value, place);
-      else readValue(value, reader, row, begin, where, place);
-      begin += reader?.width ?? 1;
+      if (reader === undefined) row[begin++] = numberOf(value, place, null);
+      else {
+        begin = readOne(
+          value,
+          reader,
+          row,
+          begin,
+          () => where,
+          () => place,
+        );
+      }
     }
   }
 
@@ -244,24 +253,17 @@ function jsonParser({ source, width, names, known }: ExpectedRows): RowParser {
           ...(meant ? { hint: `Is "${meant}" meant?` } : {}),
         });
       }
-      readValue(Reflect.get(record, name), reader, row, begin, where, `${where}, "${name}"`);
-      begin += reader.width;
+      const value: unknown = Reflect.get(record, name);
+      begin = readOne(
+        value,
+        reader,
+        row,
+        begin,
+        () => where,
+        () => `${where}, "${name}"`,
+      );
     }
   }
-}
-
-function readValue(
-  value: unknown,
-  reader: ColumnReader,
-  row: Float32Array,
-  at: number,
-  where: string,
-  place: string,
-): void {
-  if (typeof value === "string" && reader.kind !== "number") reader.readText(value, row, at, () => where);
-  else if (value === null && reader.mayBeMissing) reader.readMissing(row, at, () => where);
-  else if (reader.kind === "number") row[at] = number(value, place);
-  else throw new LockstepError("invalid-data", `${place} is ${shortened(JSON.stringify(value))}; expected a text.`);
 }
 
 function parsed(line: string, where: string): unknown {
@@ -273,12 +275,6 @@ function parsed(line: string, where: string): unknown {
       cause,
     });
   }
-}
-
-function number(value: unknown, where: string): number {
-  const number = typeof value === "number" ? Math.fround(value) : Number.NaN;
-  if (Number.isFinite(number)) return number;
-  throw new LockstepError("invalid-data", `${where} is ${shortened(JSON.stringify(value))}; expected a finite number.`);
 }
 
 function shortened(text: string): string {
