@@ -13,14 +13,17 @@ import { checkColumns, columnPiece, type NamedColumns, noNumbers, type TablePiec
 
 const headerBytes = 12;
 const footerBytes = 4;
-/** Records that become one piece. */
+/** Records that become one piece; fewer where they have many numbers. */
 const pieceRecords = 1024;
+/** Numbers after which a piece ends with its record. */
+const pieceValues = 1 << 20;
 
 export async function* tfrecordPieces(source: ByteSource, named: NamedColumns): AsyncGenerator<TablePiece> {
   const columns = [...named.features, named.label];
   let firstRow = 0;
   let types: readonly string[] | null = null;
   let rows: (readonly unknown[])[] = [];
+  let valueCount = 0;
   const piece = (types: readonly string[]): TablePiece => ({
     count: rows.length,
     columns: columns.map((column, i) =>
@@ -39,26 +42,33 @@ export async function* tfrecordPieces(source: ByteSource, named: NamedColumns): 
     types ??= values.map(({ type }) => type);
     // A list of one is a number, as FixedLenFeature([]) reads it.
     rows.push(values.map(({ numbers }) => (numbers.length === 1 ? numbers[0] : numbers)));
-    if (rows.length < pieceRecords) continue;
+    for (const { numbers } of values) valueCount += numbers.length;
+    if (rows.length < pieceRecords && valueCount < pieceValues) continue;
     yield piece(types);
     firstRow += rows.length;
-    rows = [];
+    [rows, valueCount] = [[], 0];
   }
   if (rows.length > 0) yield piece(types!); // there was a record
 }
 
 /** The records, each with its checksums verified; plain or gzip. */
 async function* recordsOf(source: ByteSource): AsyncGenerator<Uint8Array> {
-  let kept: Uint8Array = new Uint8Array(0);
+  // A long record comes in many parts, which are put together once, when it is whole.
+  let parts: Uint8Array[] = [];
+  let size = 0;
+  let wanted = headerBytes;
   let number = 0;
-  for await (const piece of unpacked(source)) {
-    kept = kept.length === 0 ? piece : Buffer.concat([kept, piece]);
+  for await (const part of unpacked(source)) {
+    parts.push(part);
+    size += part.length;
+    if (size < wanted) continue;
+    const kept = parts.length === 1 ? part : Buffer.concat(parts, size);
     let at = 0;
     for (;;) {
       const length = recordLength(source.name, kept.subarray(at), number);
-      if (length === null) break;
+      wanted = headerBytes + (length === null ? 0 : length + footerBytes);
+      if (length === null || at + wanted > kept.length) break;
       const end = at + headerBytes + length;
-      if (end + footerBytes > kept.length) break;
       const data = kept.subarray(at + headerBytes, end);
       if (new DataView(kept.buffer, kept.byteOffset + end).getUint32(0, true) !== maskedCrc32c(data)) {
         throw damaged(source.name, `record ${number} is not what its checksum says`);
@@ -67,9 +77,10 @@ async function* recordsOf(source: ByteSource): AsyncGenerator<Uint8Array> {
       number++;
       at = end + footerBytes;
     }
-    kept = kept.subarray(at);
+    size = kept.length - at;
+    parts = size === 0 ? [] : [kept.subarray(at)];
   }
-  if (kept.length > 0) throw damaged(source.name, `it ends within record ${number}`);
+  if (size > 0) throw damaged(source.name, `it ends within record ${number}`);
 }
 
 /** Null where the header is not there yet. Its checksum comes first: a wrong length would lead anywhere. */
@@ -149,27 +160,13 @@ function floatsIn(list: Uint8Array): number[] {
 
 function integersIn(list: Uint8Array): number[] {
   const numbers: number[] = [];
-  // Numbers that stand alone are read again from their bytes: as float64 they would lose digits, and their sign.
-  for (const { number, value } of fieldsOf(list)) {
-    if (number !== 1) continue;
-    if (typeof value === "number") numbers.push(...varintsIn(varintOf(value)));
-    else numbers.push(...varintsIn(value));
-  }
+  // One that stands alone is read from its bytes too: as float64 it would lose digits, and its sign.
+  for (const { number, bytes } of fieldsOf(list)) if (number === 1) readVarints(bytes, numbers);
   return numbers;
 }
 
-function varintOf(value: number): Uint8Array {
-  if (value >= 2 ** 53) throw new RangeError("a whole number of a list that is not packed is too large");
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
-  bytes.push(rest);
-  return Uint8Array.from(bytes);
-}
-
-/** Numbers of 64 bits with a sign, each in groups of seven bits. */
-function varintsIn(bytes: Uint8Array): number[] {
-  const numbers: number[] = [];
+/** Adds numbers of 64 bits with a sign, each in groups of seven bits. */
+function readVarints(bytes: Uint8Array, into: number[]): void {
   let value = 0n;
   let shift = 0n;
   for (const byte of bytes) {
@@ -177,12 +174,11 @@ function varintsIn(bytes: Uint8Array): number[] {
     shift += 7n;
     if (shift > 70n) throw new RangeError("a whole number has no end");
     if (byte >= 128) continue;
-    numbers.push(roundable(BigInt.asIntN(64, value)));
+    into.push(roundable(BigInt.asIntN(64, value)));
     value = 0n;
     shift = 0n;
   }
   if (shift !== 0n) throw new RangeError("a whole number has no end");
-  return numbers;
 }
 
 function missing(where: string): LockstepError {

@@ -51,6 +51,8 @@ export class MessageWriter {
 export interface Field {
   readonly number: number;
   readonly value: number | Uint8Array;
+  /** The value as it is in the message: of a whole number, which may have more digits than `value`, its groups of seven bits. */
+  readonly bytes: Uint8Array;
 }
 
 /** The fields of a message. Throws a RangeError or TypeError where the bytes are none. */
@@ -73,11 +75,14 @@ export function* fieldsOf(message: Uint8Array): Generator<Field> {
   while (at < message.length) {
     const key = integer();
     const [number, type] = [Math.floor(key / 8), key % 8];
-    if (type === varint) yield { number, value: integer() };
-    else if (type === fixed64) yield { number, value: bytes(8) };
-    else if (type === delimited) yield { number, value: bytes(integer()) };
-    else if (type === fixed32) yield { number, value: bytes(4) };
+    const begin = at;
+    let value: number | Uint8Array;
+    if (type === varint) value = integer();
+    else if (type === fixed64) value = bytes(8);
+    else if (type === delimited) value = bytes(integer());
+    else if (type === fixed32) value = bytes(4);
     else throw new TypeError(`a message has a field of type ${type}`);
+    yield { number, value, bytes: typeof value === "number" ? message.subarray(begin, at) : value };
   }
 }
 
