@@ -84,6 +84,21 @@ test("the same table as JSON lines gives the same rows, with null and fields tha
   assert.throws(() => read([{ ...lines[0], y: null }]), refused("invalid-data", /"y" is null; expected a text/));
 });
 
+test("what `missing` names has no words and no characters either, in CSV and in JSON lines", () => {
+  for (const kind of ["words", "characters"] as const) {
+    const table = { label: "y", columns: { a: { kind, length: 2 } }, missing: ["NA"] } as const;
+    const [text] = allOf(fromCsv("a,y\nb,0\n", table)).features;
+    const lines = Buffer.from('{"a":"b","y":0}\n{"a":"NA","y":1}\n{"a":null,"y":1}');
+    for (const data of [
+      fromCsv("a,y\nb,0\nNA,1\nNA,1\n", table),
+      decodeJsonLines("f", lines, jsonLines({ path: "f", features: ["a"], ...table })),
+    ]) {
+      assert.deepEqual(allOf(data).features, [text, none, none, none, none, none]);
+      if (kind === "words") assert.deepEqual(data.columns.features[0]!.texts, ["b"]);
+    }
+  }
+});
+
 test("characters are code units, cut and filled up; ignored columns are no features; a single text keeps its shape", () => {
   const text = { kind: "characters", length: 2 } as const;
   const data = fromCsv("id,a,y\nx,→éz,1\ny,b,2\n", { columns: { a: text }, ignore: ["id"] });
@@ -159,7 +174,11 @@ test("what does not fit a table is refused with file, line and column, and what 
   const many = Array.from({ length: 65_537 }, (_, i) => `k${i},1`).join("\n");
   assert.throws(
     () => fromCsv(`a,y\n${many}`, { columns: { a: "category" } }),
-    refused("invalid-data", /line 65538, column "a" has the 65537st distinct text/, /ignore/),
+    refused(
+      "invalid-data",
+      /line 65538, column "a" has more than 65536 distinct texts; a category has 65536 at most/,
+      /ignore/,
+    ),
   );
 });
 

@@ -45,8 +45,8 @@ export class ColumnReader {
 
   /** A cell of text. `place`: the line, for messages. */
   readText(text: string, into: Float32Array, at: number, place: () => string): void {
-    if (typeof this.kind === "object") this.#readWords(text, into, at, place);
-    else if (this.isMissing(text)) this.readMissing(into, at, place);
+    if (this.isMissing(text)) this.readMissing(into, at, place);
+    else if (typeof this.kind === "object") this.#readWords(text, into, at, place);
     else if (this.kind === "category") into[at] = this.#codeOf(text, place);
     else {
       const value = cellNumber(text);
@@ -112,7 +112,7 @@ export class ColumnReader {
     }
     if (this.#dictionary!.size > mostCategories) {
       throw tooMany(
-        `${place()}, column "${name}" has the ${mostCategories + 1}st distinct text; a category has ${mostCategories} at most.`,
+        `${place()}, column "${name}" has more than ${mostCategories} distinct texts; a category has ${mostCategories} at most.`,
       );
     }
     return code;
@@ -128,7 +128,7 @@ export class ColumnReader {
     for (let i = 0; i < Math.min(words.length, this.width); i++) into[at + i] = this.#dictionary.codeOf(words[i]!);
     if (this.#dictionary.size > mostWords) {
       throw tooMany(
-        `${place()}, column "${this.name}" has the ${mostWords + 1}st distinct word; ${mostWords} were expected at most.`,
+        `${place()}, column "${this.name}" has more than ${mostWords} distinct words; ${mostWords} were expected at most.`,
       );
     }
   }
