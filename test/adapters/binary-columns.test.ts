@@ -90,8 +90,10 @@ test("blocks of LZ4 that repeat what earlier ones held are unpacked", async () =
 
 test("TFRecord files have the numbers that TensorFlow reads, plain and as gzip", async () => {
   const expected = await values("records.json");
+  const digests = new Set<string>();
   for (const file of ["plain.tfrecord", "gzip.tfrecord.gz"]) {
     const data = await openDataset(tfrecord(file, { features: ["pixels", "count"], label: "class" }), folder);
+    digests.add(data.digest);
     assert.deepEqual(data.columns.features, [
       { name: "pixels", type: "float32", shape: [6] },
       { name: "count", type: "int64", shape: [] },
@@ -109,6 +111,7 @@ test("TFRecord files have the numbers that TensorFlow reads, plain and as gzip",
     assert.match(await wrong("name"), /record 0, column "name" holds bytes; expected numbers\./);
     assert.match(await wrong("clas"), /has no column "clas"; .* \| Did you mean "class"\?/);
   }
+  assert.equal(digests.size, 1, "gzip is no part of the digest");
 });
 
 test("several files are one set of samples, in the order of their names, with a digest of its own", async () => {

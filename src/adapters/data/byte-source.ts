@@ -61,9 +61,9 @@ export async function* piecesOf(source: ByteSource, begin = 0): AsyncGenerator<U
 }
 
 /** In hexadecimal. */
-export async function sha256OfSource(source: ByteSource): Promise<string> {
+export async function sha256OfPieces(pieces: AsyncIterable<Uint8Array>): Promise<string> {
   const hash = createHash("sha256");
-  for await (const piece of piecesOf(source)) hash.update(piece);
+  for await (const piece of pieces) hash.update(piece);
   return hash.digest("hex");
 }
 

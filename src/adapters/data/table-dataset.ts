@@ -7,12 +7,12 @@ import { encodeJson } from "../../core/json.ts";
 import { sizeOf } from "../../core/transforms.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
 import { arrowPieces } from "./arrow.ts";
-import { type ByteSource, sha256OfSource, withFile } from "./byte-source.ts";
+import { type ByteSource, piecesOf, sha256OfPieces, withFile } from "./byte-source.ts";
 import { keepRows, type RowProducer } from "./data-cache.ts";
 import { parquetPieces } from "./parquet.ts";
 import { sampleReader } from "./sample-reader.ts";
 import type { NamedColumns, TablePiece } from "./table-columns.ts";
-import { tfrecordPieces } from "./tfrecord.ts";
+import { tfrecordPieces, unpacked } from "./tfrecord.ts";
 
 const decoders: Readonly<
   Record<TableSource["kind"], (source: ByteSource, named: NamedColumns) => AsyncIterable<TablePiece>>
@@ -30,8 +30,10 @@ export async function openTable(
   memoryBytes: number,
 ): Promise<DescribedDataset> {
   const { kind, features, label } = source;
+  // Gzip around the whole file is no part of the data.
+  const bytesOf = kind === "tfrecord" ? unpacked : piecesOf;
   const hashes: string[] = [];
-  for (const file of files) hashes.push(await withFile(file, sha256OfSource));
+  for (const file of files) hashes.push(await withFile(file, (bytes) => sha256OfPieces(bytesOf(bytes))));
   const key = { kind, features, label, sha256: hashes };
   const first = await firstColumns(source, files);
   const width = widthOf(first);

@@ -94,7 +94,8 @@ function recordLength(file: string, bytes: Uint8Array, number: number): number |
   });
 }
 
-async function* unpacked(source: ByteSource): AsyncGenerator<Uint8Array> {
+/** The bytes of the records: a file's, or what gzip made them of. */
+export async function* unpacked(source: ByteSource): AsyncGenerator<Uint8Array> {
   const [first, second] = await source.read(0, 2);
   if (first !== 0x1f || second !== 0x8b) return yield* piecesOf(source);
   const gunzip = createGunzip();
