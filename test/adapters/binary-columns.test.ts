@@ -8,6 +8,7 @@ import { arrowPieces } from "../../src/adapters/data/arrow.ts";
 import { type ByteSource, bytesInMemory } from "../../src/adapters/data/byte-source.ts";
 import { openDataset } from "../../src/adapters/data/open-dataset.ts";
 import { parquetPieces } from "../../src/adapters/data/parquet.ts";
+import { decoderVersions } from "../../src/adapters/data/table-dataset.ts";
 import type { NamedColumns, TablePiece } from "../../src/adapters/data/table-columns.ts";
 import { tfrecordPieces } from "../../src/adapters/data/tfrecord.ts";
 import { LockstepError } from "../../src/core/errors.ts";
@@ -112,6 +113,11 @@ test("TFRecord files have the numbers that TensorFlow reads, plain and as gzip",
     assert.match(await wrong("clas"), /has no column "clas"; .* \| Did you mean "class"\?/);
   }
   assert.equal(digests.size, 1, "gzip is no part of the digest");
+});
+
+test("rows in the cache are found by the versions of the packages that decoded them", async () => {
+  const { dependencies } = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8"));
+  for (const [name, version] of Object.entries(decoderVersions)) assert.equal(dependencies[name], version, name);
 });
 
 test("several files are one set of samples, in the order of their names, with a digest of its own", async () => {

@@ -1,10 +1,12 @@
 /** Pictures and CIFAR records: compared with Pillow (test/fixtures/formats/reference.py), and with records written here. */
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { openDataset } from "../../src/adapters/data/open-dataset.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { cifar, type DataSource, images } from "../../src/index.ts";
@@ -88,6 +90,46 @@ test("pixels are the same from memory, from the cache and a second time from the
   await copyFile(path.join(root, "rose", "c.png"), path.join(root, "tulip", "7.png"));
   const other = await openDataset(source, folder, { memoryBytes: 0 });
   assert.notEqual(other.digest, first.digest);
+});
+
+test("pixels in the cache that are not those that were written are decoded anew", async () => {
+  await cp(path.join(folder, "many"), path.join(folder, "damaged"), { recursive: true });
+  const source = images("damaged", { size: [7, 7] });
+  const cache = path.join(folder, "cache", "lockstep", "data");
+  const earlier = await readdir(cache);
+  const first = await openDataset(source, folder);
+  const [entry] = (await readdir(cache)).filter((name) => !earlier.includes(name));
+  const rows = path.join(cache, entry!, "rows");
+  const bytes = await readFile(rows);
+  bytes[1000]! ^= 1;
+  await writeFile(rows, bytes);
+  const again = await openDataset(source, folder);
+  const indices = Array.from({ length: first.length }, (_, i) => i);
+  assert.deepEqual(again.read(indices), first.read(indices));
+  assert.notDeepEqual(await readFile(rows), bytes);
+});
+
+test("a picture that changes while it is read is refused: its pixels would be kept as another's", async () => {
+  const named = (folderName: string, name: string) => path.join(folder, "pipes", folderName, name);
+  const [one, two] = [named("a", "1.png"), named("b", "2.png")];
+  for (const pipe of [one, two]) {
+    await mkdir(path.dirname(pipe), { recursive: true });
+    await promisify(execFile)("mkfifo", [pipe]);
+  }
+  const opening = errorOf(images("pipes", { size: [2, 2] }));
+  const [before, after] = await Promise.all(
+    ["b.png", "c.png"].map((name) => readFile(path.join(fixtures, "pictures", "rose", name))),
+  );
+  // Each is read twice, one after the other the first time: when the second is opened, the first has been read.
+  for (const [pipe, bytes] of [
+    [one, before],
+    [two, before],
+    [one, after],
+    [two, before],
+  ] as const) {
+    await writeFile(pipe, bytes!);
+  }
+  assert.equal(await opening, "pipes/a/1.png was changed while the pictures were read.");
 });
 
 test("what is no picture is refused with its name, a damaged one too", async (context) => {

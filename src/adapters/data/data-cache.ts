@@ -1,6 +1,8 @@
 /**
  * Decoded samples in the per-user cache, by what they were decoded from: made once, whole or not there, and shared by all
- * processes. The ones that were used least recently go when all together take too much.
+ * processes. The ones that were used least recently go when all together take too much. Rows that are read into memory are compared
+ * with what was written. Those that stay in their file are not: that would read all of it at every start, up to 64 GiB, for
+ * rows that the system's own checks cover as they do any file's.
  */
 import { createHash } from "node:crypto";
 import { createWriteStream } from "node:fs";
@@ -10,26 +12,31 @@ import { finished } from "node:stream/promises";
 import { once } from "node:events";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { buildEntry, type CacheEntry, entryDirectory, findEntry, folderSizeBytes } from "../system/cache.ts";
+import { withFile } from "./byte-source.ts";
 import { FileRows, MemoryRows, type RowStore } from "./row-store.ts";
 
 /** What decoded samples may take of the cache, all together. */
 const mostCacheBytes = 64 * 2 ** 30;
+/** Raised by whoever changes what lockstep's own code makes of the same bytes: rows that were decoded before are no longer found. */
+const decoding = 1;
 const kind = "data";
 const rowsName = "rows";
+/** Read from an entry at once, or one row that is larger. */
+const readBytes = 1 << 20;
 
-/** The rows of a data set, and what else is known of it, as text. */
-export interface KeptRows {
+/** The rows of a data set, and the hash of all of them, in hexadecimal. */
+interface KeptRows {
   readonly rows: RowStore;
-  readonly facts: Readonly<Record<string, string>>;
+  readonly sha256: string;
 }
 
-/** A decoder's product: rows as they come, of one length, and at the end facts. */
-export type RowProducer = (add: (rows: Uint8Array) => void | Promise<void>) => Promise<{ facts: KeptRows["facts"] }>;
+/** A decoder: gives rows as they come, of one length. */
+export type RowProducer = (add: (rows: Uint8Array) => void | Promise<void>) => Promise<void>;
 
 /** Thrown by `add` to end a decoder whose rows are too many for memory. */
 class TooMany extends Error {}
 
-export interface KeepOptions {
+interface KeepOptions {
   /** Rows that take more are in the cache, and read from there. */
   readonly memoryBytes: number;
   /** Whether they are worth a place in the cache also where memory would do: decoding takes long. */
@@ -39,7 +46,8 @@ export interface KeepOptions {
 }
 
 /**
- * The rows that `produce` makes; from the cache, where `key` has been decoded before. `key` names all that decides them.
+ * The rows that `produce` makes; from the cache, where `key` has been decoded before. `key` names all that decides them,
+ * but for lockstep's own code.
  * A cache that cannot be written to is no error while memory suffices.
  */
 export async function keepRows(
@@ -48,9 +56,13 @@ export async function keepRows(
   produce: RowProducer,
   { memoryBytes, isCostly, name }: KeepOptions,
 ): Promise<KeptRows> {
-  const entry = `${kind}/${createHash("sha256").update(JSON.stringify(key)).digest("hex")}`;
+  const entry = `${kind}/${createHash("sha256")
+    .update(JSON.stringify({ ...key, decoding }))
+    .digest("hex")}`;
   const found = await findEntry(entry);
-  if (found) return opened(found, rowBytes, memoryBytes);
+  const kept = found && (await opened(found, rowBytes, memoryBytes));
+  if (kept !== null) return kept;
+  if (found !== null) await rm(found.directory, { recursive: true, force: true }).catch(() => undefined);
   if (!isCostly) {
     const inMemory = await produceInMemory(rowBytes, produce, memoryBytes);
     if (inMemory !== null) return inMemory;
@@ -60,18 +72,22 @@ export async function keepRows(
       const stream = createWriteStream(join(directory, rowsName), { flush: true });
       const failed = finished(stream);
       failed.catch(() => undefined); // said below
+      const hash = createHash("sha256");
       let count = 0;
-      const { facts } = await produce(async (rows) => {
+      await produce(async (rows) => {
         count += rows.length / rowBytes;
+        hash.update(rows);
         // A copy: whoever made the rows may use their memory again.
         if (!stream.write(rows.slice())) await Promise.race([once(stream, "drain"), failed]);
       });
       stream.end();
       await failed;
-      return { ...facts, count: String(count) };
+      return { count: String(count), sha256: hash.digest("hex") };
     });
     await sweep(entry);
-    return await opened(built, rowBytes, memoryBytes);
+    const made = await opened(built, rowBytes, memoryBytes);
+    if (made === null) throw new Error(`${built.directory} is not what was written to it`);
+    return made;
   } catch (error) {
     if (error instanceof LockstepError) throw error;
     const inMemory = isCostly ? await produceInMemory(rowBytes, produce, memoryBytes) : null;
@@ -86,31 +102,44 @@ export async function keepRows(
 
 async function produceInMemory(rowBytes: number, produce: RowProducer, memoryBytes: number): Promise<KeptRows | null> {
   const rows = new MemoryRows(rowBytes);
+  const hash = createHash("sha256");
   try {
-    const { facts } = await produce((more) => {
+    await produce((more) => {
       if (rows.sizeBytes + more.length > memoryBytes) throw new TooMany();
       rows.append(more);
+      hash.update(more);
     });
-    return { rows, facts };
+    return { rows, sha256: hash.digest("hex") };
   } catch (error) {
     if (error instanceof TooMany) return null;
     throw error;
   }
 }
 
-async function opened({ directory, facts }: CacheEntry, rowBytes: number, memoryBytes: number): Promise<KeptRows> {
-  const { count, ...others } = facts;
-  const file = new FileRows(join(directory, rowsName), rowBytes, Number(count));
+/** Null where the rows are not those that were written. */
+async function opened(
+  { directory, facts }: CacheEntry,
+  rowBytes: number,
+  memoryBytes: number,
+): Promise<KeptRows | null> {
+  const { count, sha256 } = facts;
+  if (sha256 === undefined) return null;
+  const file = join(directory, rowsName);
   const now = new Date();
   await utimes(directory, now, now).catch(() => undefined); // it is used
-  if (file.count * rowBytes > memoryBytes) return { rows: file, facts: others };
+  const sizeBytes = Number(count) * rowBytes;
+  if (sizeBytes > memoryBytes) return { rows: new FileRows(file, rowBytes, Number(count)), sha256 };
   const rows = new MemoryRows(rowBytes);
-  const row = new Uint8Array(rowBytes);
-  for (let i = 0; i < file.count; i++) {
-    file.read(i, row);
-    rows.append(row);
-  }
-  return { rows, facts: others };
+  const hash = createHash("sha256");
+  await withFile(file, async (source) => {
+    const stepBytes = rowBytes * Math.max(1, Math.floor(readBytes / rowBytes));
+    for (let at = 0; at < sizeBytes; at += stepBytes) {
+      const read = await source.read(at, Math.min(at + stepBytes, sizeBytes));
+      rows.append(read);
+      hash.update(read);
+    }
+  });
+  return hash.digest("hex") === sha256 ? { rows, sha256 } : null;
 }
 
 /** A process that reads an entry goes on reading it when it is swept. */

@@ -47,22 +47,22 @@ export async function openImages(
     key,
     rowBytes,
     async (add) => {
-      const hash = createHash("sha256");
       const atOnce = 2 * availableParallelism();
       for (let begin = 0; begin < pictures.length; begin += atOnce) {
         const batch = pictures.slice(begin, begin + atOnce);
+        const decoded = batch.map(async ({ file }, i) => {
+          const bytes = await readBytes(file);
+          if (sha256Of(bytes) !== hashes[begin + i]) throw changed(file);
+          return decode(sharp, file, bytes, source);
+        });
         // In their order, however long each takes.
-        for (const pixels of await Promise.all(batch.map(({ file }) => decode(sharp, file, source)))) {
-          hash.update(pixels);
-          await add(pixels);
-        }
+        for (const pixels of await Promise.all(decoded)) await add(pixels);
       }
-      return { facts: { sha256: hash.digest("hex") } };
     },
     { memoryBytes, isCostly: pictures.length >= manyPictures, name: folders[0]! }, // no pattern matches nothing
   );
   const labels = pictures.map(({ label }) => label);
-  const settings = { kind: "images", size, channels, classes, labels, sha256: kept.facts.sha256 };
+  const settings = { kind: "images", size, channels, classes, labels, sha256: kept.sha256 };
   const row = new Uint8Array(rowBytes);
   const form = { length: pictures.length, features: { shape: [...size, channels] }, label: { shape: [] } };
   return {
@@ -155,13 +155,20 @@ async function filesIn(folder: string): Promise<string[]> {
   }
 }
 
+/** Pixels are kept by the hash of what they were decoded from, so it has to be that. */
+function changed(file: string): LockstepError {
+  return new LockstepError("invalid-data", `${file} was changed while the pictures were read.`, {
+    hint: "Start again, and leave data files alone meanwhile.",
+  });
+}
+
 /** Pixels in rows, each with its channels together, one byte each. */
 async function decode(
   sharp: SharpConstructor,
   file: string,
+  bytes: Buffer,
   { size: [height, width], channels }: Pick<ImagesSource, "size" | "channels">,
 ): Promise<Uint8Array> {
-  const bytes = await readBytes(file);
   const isPng = bytes.subarray(0, 8).equals(Buffer.from("\x89PNG\r\n\x1a\n", "latin1"));
   if (!isPng && !bytes.subarray(0, 3).equals(Buffer.from([0xff, 0xd8, 0xff]))) {
     throw new LockstepError("invalid-data", `${file} is neither a PNG nor a JPEG file, whatever its name says.`, {
