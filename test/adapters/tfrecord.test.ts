@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { bytesInMemory } from "../../src/adapters/data/byte-source.ts";
 import { tfrecordPieces } from "../../src/adapters/data/tfrecord.ts";
 import { MessageWriter } from "../../src/adapters/tensorboard/protobuf.ts";
 import { encodeRecord } from "../../src/adapters/tensorboard/records.ts";
+import { bytesInMemory } from "../fixtures/byte-source.ts";
 
 const [floatList, int64List] = [2, 3];
 

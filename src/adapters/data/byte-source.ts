@@ -1,4 +1,4 @@
-/** Bytes that are read from any place on: a file's, however large it is, or some in memory. */
+/** Bytes that are read from any place on: a file's, however large it is. */
 import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { LockstepError, messageOf } from "../../core/errors.ts";
@@ -10,10 +10,6 @@ export interface ByteSource {
   readonly sizeBytes: number;
   /** Those from `begin` to before `end`, in memory of their own; fewer where the source ends before. */
   read(begin: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
-}
-
-export function bytesInMemory(name: string, bytes: Uint8Array): ByteSource {
-  return { name, sizeBytes: bytes.length, read: async (begin, end) => bytes.slice(begin, end) };
 }
 
 /** Opens a file for as long as `use` runs; what keeps it from being read is an "invalid-data" error. */

@@ -1,5 +1,5 @@
-/** Parquet, read by hyparquet, one row group at a time. */
-import type { Compressors, FileMetaData, SchemaTree } from "hyparquet";
+/** Parquet, read with hyparquet, one row group at a time. */
+import type { ColumnMetaData, FileMetaData, RowGroup, SchemaTree } from "hyparquet";
 import { LockstepError } from "../../core/errors.ts";
 import { type ByteSource, damaged, decoding } from "./byte-source.ts";
 import { checkColumns, columnPiece, type NamedColumns, noNumbers, type TablePiece } from "./table-columns.ts";
@@ -7,38 +7,45 @@ import { checkColumns, columnPiece, type NamedColumns, noNumbers, type TablePiec
 const packings = ["UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW", "BROTLI"];
 
 export async function* parquetPieces(source: ByteSource, named: NamedColumns): AsyncGenerator<TablePiece> {
-  const { parquetMetadataAsync, parquetSchema, parquetScan } = await import("hyparquet");
-  const { compressors } = await import("hyparquet-compressors");
+  const { parquetMetadataAsync, parquetSchema } = await import("hyparquet");
+  const { readColumn } = await import("./parquet-column.ts");
   const file = {
     byteLength: source.sizeBytes,
     slice: async (begin: number, end = source.sizeBytes) => (await source.read(begin, end)).buffer,
   };
   await checkMagic(source);
   const columns = [...named.features, named.label];
-  const { metadata, types, scan } = await decoding(source, async () => {
-    const metadata = await parquetMetadataAsync(file);
+  const { metadata, schema, types } = await decoding(source, async () => {
+    // What a file says of maps, hyparquet may look for without end.
+    const metadata = await parquetMetadataAsync(file, { geoparquet: false });
     const schema = parquetSchema(metadata);
-    const names = schema.children.map(({ element }) => element.name);
+    const names = schema.children.map(({ element: { name } }) => {
+      if (typeof name === "string") return name;
+      throw new RangeError("a column has no name");
+    });
     checkColumns(source.name, names, named);
     checkPacking(source.name, metadata);
     const types = columns.map((column) => elementType(source.name, column, schema.children[names.indexOf(column)]!));
-    return { metadata, types, scan: await parquetScan({ file, metadata, columns, compressors: exact(compressors) }) };
+    return { metadata, schema, types };
   });
-  const rows = Number(metadata.num_rows);
   let read = 0;
-  for (const { rowStart, rowEnd } of scan.ranges) {
+  for (const group of metadata.row_groups) {
+    const count = Number(group.num_rows);
+    if (count === 0) continue;
     yield await decoding(source, async () => {
-      const count = rowEnd - rowStart;
       const pieces = [];
       for (const [i, column] of columns.entries()) {
-        const values = await scan.readColumn({ column, rowStart, rowEnd });
-        if (values.length !== count) throw new RangeError(`column "${column}" ends after ${values.length} rows`);
-        pieces.push(columnPiece({ file: source.name, column, type: types[i]! }, values, rowStart));
+        const chunk = chunkOf(group, column);
+        const values = readColumn(await bytesOf(source, chunk), chunk, schema);
+        if (values.length !== count)
+          throw new RangeError(`column "${column}" has ${values.length} rows in place of ${count}`);
+        pieces.push(columnPiece({ file: source.name, column, type: types[i]! }, values, read));
       }
-      read += count;
       return { count, columns: pieces };
     });
+    read += count;
   }
+  const rows = Number(metadata.num_rows);
   if (read !== rows) throw damaged(source.name, `it says that it has ${rows} rows, and has ${read}`);
 }
 
@@ -69,19 +76,18 @@ function checkPacking(file: string, { row_groups: groups }: FileMetaData): void 
   }
 }
 
-/** What is unpacked has to be as long as the page says. */
-function exact(compressors: Compressors): Compressors {
-  return Object.fromEntries(
-    Object.entries(compressors).map(([name, unpack]) => [
-      name,
-      (input: Uint8Array, length: number) => {
-        const output = unpack!(input, length);
-        if (output.length !== length)
-          throw new RangeError(`a page unpacks to ${output.length} bytes and not ${length}`);
-        return output;
-      },
-    ]),
-  );
+/** Of a list that is the chunk of its numbers: elementType lets no columns in that have several. */
+function chunkOf({ columns }: RowGroup, column: string): ColumnMetaData {
+  const chunk = columns.find(({ meta_data: chunk }) => chunk?.path_in_schema[0] === column)?.meta_data;
+  if (chunk === undefined) throw new RangeError(`a row group has no column "${column}"`);
+  return chunk;
+}
+
+async function bytesOf(source: ByteSource, chunk: ColumnMetaData): Promise<Uint8Array> {
+  const begin = Number(chunk.dictionary_page_offset || chunk.data_page_offset); // 0 is no dictionary
+  const end = begin + Number(chunk.total_compressed_size);
+  if (begin >= 0 && begin <= end && end <= source.sizeBytes) return source.read(begin, end);
+  throw new RangeError(`a column is in the bytes ${begin} to ${end}, and there are ${source.sizeBytes}`);
 }
 
 /** The type of a column's numbers, as "int64", also inside lists. Throws where it holds no numbers. */
