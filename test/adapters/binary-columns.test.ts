@@ -48,7 +48,7 @@ async function errorOf(opening: Promise<unknown>): Promise<string> {
 
 test("every column of Parquet and Arrow files has the numbers that pyarrow reads, packed in any way", async () => {
   const expected = await values("columns.json");
-  const files = (await readdir(folder)).filter((name) => /^(?!wide).*\.(parquet|arrows?)$/.test(name));
+  const files = (await readdir(folder)).filter((name) => /^(?!other).*\.(parquet|arrows?)$/.test(name));
   assert.equal(files.length, 12);
   for (const file of files) {
     const of = file.endsWith(".parquet") ? parquet : arrow;
@@ -84,10 +84,51 @@ test("every column of Parquet and Arrow files has the numbers that pyarrow reads
 });
 
 test("blocks of LZ4 that repeat what earlier ones held are unpacked", async () => {
-  const data = await openDataset(arrow("wide.arrow", { features: ["x"], label: "y" }), folder);
+  const data = await openDataset(arrow("other-wide.arrow", { features: ["x"], label: "y" }), folder);
   assert.equal(data.length, 40_000);
   const { features } = data.read([0, 999, 1000, 39_999]);
   assert.deepEqual(Array.from(features), [0, 999, 0, 999]);
+});
+
+test("lists of entries of a dictionary have the entries", async () => {
+  const data = await openDataset(arrow("other-codes.arrow", { features: ["x"], label: "y" }), folder);
+  assert.deepEqual([...data.read([0, 1, 2]).features], [3.5, 0.25, 3.5, 7, 7, 0.25]);
+});
+
+test("decimals are scaled, also where only the newer words of Parquet say that they are some", async () => {
+  const bytes = await readFile(path.join(folder, "other-decimals.pq"));
+  // The older words, with the newer ones behind them, and the length of what is at the file's end.
+  const at = bytes.indexOf("25 0a 15 04 15 18 2c 5c 15 04".replaceAll(" ", ""), "hex");
+  const newer = Buffer.concat([bytes.subarray(0, at), Buffer.of(0x6c), bytes.subarray(at + 7)]);
+  newer.writeUInt32LE(newer.readUInt32LE(newer.length - 8) - 6, newer.length - 8);
+  for (const file of [bytes, newer]) {
+    const { value } = await parquetPieces(bytesInMemory("a", file), { features: ["money"], label: "y" }).next();
+    assert.deepEqual(value!.columns[0], {
+      name: "money",
+      type: "decimal",
+      shape: [],
+      values: Float32Array.of(-1.5, 0, 12345.67),
+    });
+  }
+});
+
+test("a column that is read has to be packed by what is known, and in this file; others need not", async () => {
+  const whole = await readFile(path.join(folder, "none.parquet"));
+  const described = (name: string) =>
+    whole.indexOf(Buffer.from(`\x19\x18${String.fromCharCode(name.length)}${name}\x15`));
+  const read = (bytes: Uint8Array, feature: string) =>
+    parquetPieces(bytesInMemory("a", bytes), { features: [feature], label: "i64" }).next();
+  const packed = Buffer.from(whole);
+  packed[described("name") + 8] = 6; // LZO
+  assert.equal((await read(packed, "f32")).value?.count, 8);
+  packed[described("f32") + 7] = 6;
+  assert.match(await errorOf(read(packed, "f32")), /a is packed by LZO; expected Snappy/);
+  // A name of another file, "a", before what is known of the column.
+  const at = whole.lastIndexOf("26001c", described("f32"), "hex");
+  const elsewhere = Buffer.concat([whole.subarray(0, at), Buffer.from("18016116", "hex"), whole.subarray(at + 1)]);
+  elsewhere.writeUInt32LE(elsewhere.readUInt32LE(elsewhere.length - 8) + 3, elsewhere.length - 8);
+  assert.match(await errorOf(read(elsewhere, "f32")), /column "f32" is in another file, which is not read/);
+  assert.equal((await read(elsewhere, "f64")).value?.count, 8);
 });
 
 test("TFRecord files have the numbers that TensorFlow reads, plain and as gzip", async () => {

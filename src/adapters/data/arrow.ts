@@ -38,8 +38,11 @@ export async function* arrowPieces(source: ByteSource, named: NamedColumns): Asy
       if (fields === null) throw new RangeError("it has rows before it says what columns they have");
       if (kind === dictionaryBatch) {
         const id = header.size(0);
-        const field = fields.find((one) => one.dictionary?.id === id && wanted.has(one.name));
-        if (field === undefined) return null;
+        const field = fieldOfDictionary(
+          id,
+          fields.filter(({ name }) => wanted.has(name)),
+        );
+        if (field === null) return null;
         if (header.uint8(2) !== 0) throw new RangeError(`dictionary ${id} comes in parts, which is not read`);
         const data = header.table(1);
         if (data === null) throw new RangeError(`dictionary ${id} has no entries`);
@@ -77,6 +80,15 @@ function fieldsOf(file: string, header: FlatTable, named: NamedColumns): readonl
 
 function fieldNamed(fields: readonly ArrowField[], column: string): ArrowField {
   return fields.find(({ name }) => name === column)!; // checkColumns has found it
+}
+
+/** Whose values the dictionary's entries are: a column, or what is in its lists. */
+function fieldOfDictionary(id: number, fields: readonly ArrowField[]): ArrowField | null {
+  for (const field of fields) {
+    const found = field.dictionary?.id === id ? field : fieldOfDictionary(id, field.children);
+    if (found !== null) return found;
+  }
+  return null;
 }
 
 /** All messages in their order, up to the mark of the stream's end, or its end. */

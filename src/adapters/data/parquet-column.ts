@@ -10,6 +10,7 @@ import type {
   DecodedArray,
   Encoding,
   PageHeader,
+  SchemaElement,
   SchemaTree,
 } from "hyparquet";
 import { alpDecode } from "hyparquet/src/alp.js";
@@ -59,7 +60,7 @@ export function readColumn(bytes: Uint8Array, chunk: ColumnMetaData, schema: Sch
     pathInSchema: chunk.path_in_schema,
     type: chunk.type,
     codec: chunk.codec,
-    element: schemaPath.at(-1)!.element, // the root is there
+    element: scaled(schemaPath.at(-1)!.element), // the root is there
     schemaPath,
     parsers: DEFAULT_PARSERS,
     mostRepeated: getMaxRepetitionLevel(schemaPath),
@@ -99,6 +100,12 @@ export function readColumn(bytes: Uint8Array, chunk: ColumnMetaData, schema: Sch
   const columns = new Map([[chunk.path_in_schema.join("."), values]]);
   assembleNested(columns, top, DEFAULT_PARSERS);
   return columns.get(top.path.join(".")) ?? [];
+}
+
+/** hyparquet scales decimals where a file says in the older words of Parquet that they are some; it need not. */
+function scaled(element: SchemaElement): SchemaElement {
+  const { logical_type: logical } = element;
+  return logical?.type === "DECIMAL" ? { ...element, converted_type: "DECIMAL", scale: logical.scale } : element;
 }
 
 function readDictionary(packed: Uint8Array, header: PageHeader, column: Column): DecodedArray {

@@ -1,5 +1,5 @@
 /** Parquet, read with hyparquet, one row group at a time. */
-import type { ColumnMetaData, FileMetaData, RowGroup, SchemaTree } from "hyparquet";
+import type { ColumnMetaData, RowGroup, SchemaTree } from "hyparquet";
 import { LockstepError } from "../../core/errors.ts";
 import { type ByteSource, damaged, decoding } from "./byte-source.ts";
 import { checkColumns, columnPiece, type NamedColumns, noNumbers, type TablePiece } from "./table-columns.ts";
@@ -24,7 +24,6 @@ export async function* parquetPieces(source: ByteSource, named: NamedColumns): A
       throw new RangeError("a column has no name");
     });
     checkColumns(source.name, names, named);
-    checkPacking(source.name, metadata);
     const types = columns.map((column) => elementType(source.name, column, schema.children[names.indexOf(column)]!));
     return { metadata, schema, types };
   });
@@ -36,6 +35,7 @@ export async function* parquetPieces(source: ByteSource, named: NamedColumns): A
       const pieces = [];
       for (const [i, column] of columns.entries()) {
         const chunk = chunkOf(group, column);
+        checkPacking(source.name, chunk);
         const values = readColumn(await bytesOf(source, chunk), chunk, schema);
         if (values.length !== count)
           throw new RangeError(`column "${column}" has ${values.length} rows in place of ${count}`);
@@ -61,26 +61,19 @@ async function checkMagic(source: ByteSource): Promise<void> {
   });
 }
 
-function checkPacking(file: string, { row_groups: groups }: FileMetaData): void {
-  for (const { columns } of groups) {
-    for (const { meta_data: chunk } of columns) {
-      if (chunk === undefined || packings.includes(chunk.codec)) continue;
-      throw new LockstepError(
-        "invalid-data",
-        `${file} is packed by ${chunk.codec}; expected Snappy, gzip, zstd or LZ4.`,
-        {
-          hint: 'Write it anew, as write_table(table, file, compression="zstd").',
-        },
-      );
-    }
-  }
+function checkPacking(file: string, { codec }: ColumnMetaData): void {
+  if (packings.includes(codec)) return;
+  throw new LockstepError("invalid-data", `${file} is packed by ${codec}; expected Snappy, gzip, zstd or LZ4.`, {
+    hint: 'Write it anew, as write_table(table, file, compression="zstd").',
+  });
 }
 
 /** Of a list that is the chunk of its numbers: elementType lets no columns in that have several. */
 function chunkOf({ columns }: RowGroup, column: string): ColumnMetaData {
-  const chunk = columns.find(({ meta_data: chunk }) => chunk?.path_in_schema[0] === column)?.meta_data;
-  if (chunk === undefined) throw new RangeError(`a row group has no column "${column}"`);
-  return chunk;
+  const found = columns.find(({ meta_data: chunk }) => chunk?.path_in_schema[0] === column);
+  if (found?.meta_data === undefined) throw new RangeError(`a row group has no column "${column}"`);
+  if (found.file_path) throw new RangeError(`column "${column}" is in another file, which is not read`);
+  return found.meta_data;
 }
 
 async function bytesOf(source: ByteSource, chunk: ColumnMetaData): Promise<Uint8Array> {
