@@ -1,6 +1,7 @@
 /** Samples from a function: what it may give, and what of it decides the digest. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { openJobData } from "../../src/adapters/data/open-job-data.ts";
 import { openOwnSamples, samplesHashed } from "../../src/adapters/data/own-samples.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { dataset, type OwnSample, type OwnSource } from "../../src/index.ts";
@@ -48,6 +49,15 @@ test("what is no sample is refused, with its index and place", () => {
       message,
     );
   }
+});
+
+test("validation data of another shape is refused by what it is: it has no file", async () => {
+  const of = (width: number) =>
+    dataset({ name: "mine", length: 2, get: () => ({ features: Array.from({ length: width }, () => 1), label: 0 }) });
+  await assert.rejects(
+    openJobData({ data: of(2), validation: { by: "data", data: of(3) } }, "."),
+    /^LockstepError: The validation data has 3 features a sample, the training data 2\./,
+  );
 });
 
 test("the digest follows the samples that are looked at, the settings and the version", () => {

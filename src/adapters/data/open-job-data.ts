@@ -51,9 +51,10 @@ function refuseOtherShape(own: DescribedDataset, other: DescribedDataset): void 
   const names = ({ columns }: DescribedDataset) => columns.features.map(({ name }) => name).join("\n");
   if (difference === null && names(own) === names(other)) return;
   const { what, has, wants } = difference ?? { what: "columns", has: "other", wants: "others, or in another order" };
+  const [file] = other.files; // samples of the job file's own have none
   throw new LockstepError(
     "invalid-data",
-    `The validation file ${other.files[0]} has ${has} ${what} a sample, the training data ${wants}.`,
+    `The validation ${file === undefined ? "data" : `file ${file}`} has ${has} ${what} a sample, the training data ${wants}.`,
     { hint: "Both need the same columns." },
   );
 }
