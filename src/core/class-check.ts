@@ -25,10 +25,16 @@ function quoted(name: string): string {
   return JSON.stringify(name);
 }
 
+type Counts = { training: number; validation: number };
+
 /** How often each class is in both parts of the split. */
 export class ClassCounts {
-  /** Null once there are too many for classes. */
-  #counts: Map<number, { training: number; validation: number }> | null = new Map();
+  #counts: Map<number, Counts> | null = new Map();
+
+  /** By label, ascending; null once there are too many for classes. */
+  get all(): readonly (readonly [label: number, counts: Readonly<Counts>])[] | null {
+    return this.#counts && [...this.#counts].sort(([a], [b]) => a - b);
+  }
 
   add(part: "training" | "validation", labels: Float32Array): void {
     for (const label of labels) {
@@ -42,7 +48,7 @@ export class ClassCounts {
 
   /** What is to be said of classes that one part of the split lacks; null where it is nothing. */
   lacking(nameOf: (label: number) => string): string | null {
-    const classes = [...(this.#counts ?? [])].sort(([a], [b]) => a - b);
+    const classes = this.all ?? [];
     for (const [part, what, hint] of [
       ["validation", "of which val_ metrics say nothing", "validation.stratify draws from every class"],
       ["training", "which the model cannot learn", "validation.stratify leaves some of every class"],

@@ -1,5 +1,6 @@
 /** What a set of samples has in it, for people: the range and mean of each column, how many samples each class has. */
 import type { Merges } from "./byte-pair.ts";
+import { ClassCounts } from "./class-check.ts";
 import { sizeOf } from "./transforms.ts";
 
 /** Numbers of a sample that belong together: a column of a table, or a whole image. */
@@ -41,9 +42,6 @@ export interface ClassCount {
   readonly validation: number;
 }
 
-/** With more values than these, a label is a measurement and no class. */
-export const mostClasses = 256;
-
 /** Texts of a column that are counted for people. */
 export const mostTexts = 32;
 
@@ -52,8 +50,8 @@ export class DataSummary {
   readonly #features: readonly ColumnSums[];
   readonly #label: ColumnSums;
   readonly #featuresWidth: number;
-  /** Null once the label is no class. */
-  #classes: Map<number, { training: number; validation: number }> | null;
+  /** Null where a label is several numbers. */
+  readonly #classes: ClassCounts | null;
 
   constructor(features: readonly DataColumn[], label: DataColumn) {
     let at = 0;
@@ -64,7 +62,7 @@ export class DataSummary {
     });
     this.#featuresWidth = at;
     this.#label = new ColumnSums(label, 0);
-    this.#classes = sizeOf(label.shape) === 1 ? new Map() : null;
+    this.#classes = sizeOf(label.shape) === 1 ? new ClassCounts() : null;
   }
 
   /** `count` samples of one part of the split, row after row. */
@@ -73,8 +71,8 @@ export class DataSummary {
     for (let row = 0; row < count; row++) {
       for (const sums of this.#features) sums.add(features, row * this.#featuresWidth);
       this.#label.add(label, row * labelWidth);
-      if (this.#classes !== null) this.#count(part, label[row]!);
     }
+    this.#classes?.add(part, label.subarray(0, count));
   }
 
   get features(): readonly ColumnSummary[] {
@@ -87,18 +85,9 @@ export class DataSummary {
 
   /** By value, ascending; null where the label has too many values, or several in each sample. */
   get classes(): readonly ClassCount[] | null {
-    if (this.#classes === null) return null;
     const { texts } = this.#label.column;
-    return [...this.#classes]
-      .map(([value, counts]) => ({ value, ...(texts === undefined ? {} : { text: texts[value] ?? "?" }), ...counts }))
-      .sort((a, b) => a.value - b.value);
-  }
-
-  #count(part: "training" | "validation", value: number): void {
-    const counts = this.#classes!.get(value) ?? { training: 0, validation: 0 };
-    counts[part]++;
-    this.#classes!.set(value, counts);
-    if (this.#classes!.size > mostClasses) this.#classes = null;
+    const textOf = (value: number) => (texts === undefined ? {} : { text: texts[value] ?? "?" });
+    return this.#classes?.all?.map(([value, counts]) => ({ value, ...textOf(value), ...counts })) ?? null;
   }
 }
 

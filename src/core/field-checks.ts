@@ -58,6 +58,28 @@ export function filledText(what: string): Check<string> {
   };
 }
 
+/** One or more names, all different; `what` they are of, in one word. */
+export function nameList(what: string): Check<readonly string[]> {
+  return (value, path) => {
+    const example = typeof value === "string" ? `Write [${written(value)}].` : undefined;
+    if (!Array.isArray(value) || value.length === 0) {
+      throw wrongField(path, value, `a list of one or more names of ${what}s`, example);
+    }
+    return value.map((item, index) => {
+      if (value.indexOf(item) < index) throw wrongField(`${path}[${index}]`, item, `each ${what} once`);
+      return filledText(`the name of a ${what}`)(item, `${path}[${index}]`);
+    });
+  };
+}
+
+/** The shape of one sample's values; `expected` says how it is written. */
+export function shapeOf(expected: string): Check<readonly number[]> {
+  return (value, path) => {
+    if (!Array.isArray(value)) throw wrongField(path, value, expected);
+    return value.map((size, index) => wholeNumber(1)(size, `${path}[${index}]`));
+  };
+}
+
 /** One of a closed set of names; `aliases` maps other tools' names to ours, for the hint only. */
 export function oneOf<Name extends string>(
   names: readonly Name[],

@@ -1,5 +1,15 @@
 /** Checks what a job file writes of the sources in format-sources.ts, field by field. */
-import { type Check, fieldsOf, filledText, joined, optional, wholeNumber, wrongField } from "./field-checks.ts";
+import {
+  type Check,
+  fieldsOf,
+  filledText,
+  joined,
+  nameList,
+  optional,
+  shapeOf,
+  wholeNumber,
+  wrongField,
+} from "./field-checks.ts";
 import { unreachable } from "./errors.ts";
 import type { FormatSource, OwnSource } from "./format-sources.ts";
 
@@ -40,7 +50,7 @@ export function formatSource(kind: FormatSource["kind"], value: unknown, path: s
     case "arrow":
     case "tfrecord": {
       const label = filledText("the name of the column to predict")(source.label, at("label"));
-      const features = nameList(source.features, at("features"));
+      const features = nameList("column")(source.features, at("features"));
       const labelAt = features.indexOf(label);
       if (labelAt >= 0) throw wrongField(`${at("features")}[${labelAt}]`, label, "other columns than the label");
       return { kind, path: filledText("the path of a file")(source.path, at("path")), features, label };
@@ -82,18 +92,4 @@ const sampleFunction: Check<OwnSource["get"]> = (value, path) => {
   throw wrongField(path, value, "a function that gives { features, label } of an index");
 };
 
-const nameList: Check<readonly string[]> = (value, path) => {
-  const example = typeof value === "string" ? `Write ["${value}"].` : undefined;
-  if (!Array.isArray(value) || value.length === 0) {
-    throw wrongField(path, value, "a list of one or more names of columns", example);
-  }
-  return value.map((item, index) => {
-    if (value.indexOf(item) < index) throw wrongField(`${path}[${index}]`, item, "each column once");
-    return filledText("the name of a column")(item, `${path}[${index}]`);
-  });
-};
-
-const shape: Check<readonly number[]> = (value, path) => {
-  if (!Array.isArray(value)) throw wrongField(path, value, "the shape of one sample, as [28, 28]");
-  return value.map((size, index) => wholeNumber(1)(size, `${path}[${index}]`));
-};
+const shape = shapeOf("the shape of one sample, as [28, 28]");

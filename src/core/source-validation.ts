@@ -7,6 +7,7 @@ import {
   isPlainObject,
   joined,
   listed,
+  nameList,
   oneOf,
   optional,
   wholeNumber,
@@ -45,7 +46,7 @@ export const dataSource: Check<DataSource> = (value, path) => {
     case "csv": {
       const label = text("label", "the header of the column to predict");
       const separator = optional(source.separator, joined(path, "separator"), oneOf(separators));
-      const ignore = optional(source.ignore, joined(path, "ignore"), nameList);
+      const ignore = optional(source.ignore, joined(path, "ignore"), nameList("field"));
       return {
         ...{ kind, path: text("path", aFile), label },
         // A comma that is written is one that is left out: the same data.
@@ -74,7 +75,7 @@ export const dataSource: Check<DataSource> = (value, path) => {
       return { kind, path: text("path", aFile), features: text("features", anArray), label: text("label", anArray) };
     case "json-lines": {
       const label = text("label", "the name of the field to predict");
-      const features = nameList(source.features, joined(path, "features"));
+      const features = nameList("field")(source.features, joined(path, "features"));
       const at = features.indexOf(label);
       if (at >= 0) throw wrongField(`${joined(path, "features")}[${at}]`, label, "other fields than the label");
       const table = tableColumns(source, path, label, features, []);
@@ -159,17 +160,6 @@ const bytePairTokens: Check<BytePairTokens> = (value, path) => {
 
 const aFile = "the path of a file";
 const anArray = "the name of an array in the file";
-
-const nameList: Check<readonly string[]> = (value, path) => {
-  const example = typeof value === "string" ? `Write [${written(value)}].` : undefined;
-  if (!Array.isArray(value) || value.length === 0) {
-    throw wrongField(path, value, "a list of one or more names of fields", example);
-  }
-  return value.map((item, index) => {
-    if (value.indexOf(item) < index) throw wrongField(`${path}[${index}]`, item, "each field once");
-    return filledText("the name of a field")(item, `${path}[${index}]`);
-  });
-};
 
 const pathList: Check<readonly string[]> = (value, path) => {
   if (!Array.isArray(value) || value.length === 0) throw wrongField(path, value, "a list of one or more paths");

@@ -10,6 +10,7 @@ import {
   oneOf,
   optional,
   type Range,
+  shapeOf,
   wholeNumber,
   wrongField,
 } from "./field-checks.ts";
@@ -141,7 +142,4 @@ const byColumn: Check<Readonly<Record<string, readonly Transform[]>>> = (value, 
   return Object.fromEntries(Object.entries(value).map(([name, list]) => [name, part(list, joined(path, name))]));
 };
 
-const shapeList: Check<readonly number[]> = (value, path) => {
-  if (!Array.isArray(value)) throw wrongField(path, value, "a list of sizes, as [8, 8, 1]");
-  return value.map((size, index) => wholeNumber(1)(size, `${path}[${index}]`));
-};
+const shapeList = shapeOf("a list of sizes, as [8, 8, 1]");

@@ -1,6 +1,6 @@
 /** ZIP archives, as far as NumPy writes them: stored or deflated entries, found by the directory at the archive's end. */
 import { inflateRawSync } from "node:zlib";
-import { LockstepError } from "../../core/errors.ts";
+import { LockstepError, messageOf } from "../../core/errors.ts";
 import {
   contentOffset,
   deflated,
@@ -12,6 +12,7 @@ import {
   stored,
   type ZipEntry,
 } from "../system/zip-format.ts";
+import { damaged } from "./byte-source.ts";
 
 export function zipEntries(file: string, bytes: Uint8Array): readonly ZipEntry[] {
   const place = directoryPlace(bytes);
@@ -63,15 +64,8 @@ function inflated(file: string, packed: Uint8Array, { name, sizeBytes }: ZipEntr
     // No more than the directory promises is ever unpacked; one byte at least, as zlib wants it.
     return inflateRawSync(packed, { maxOutputLength: Math.max(1, sizeBytes) });
   } catch (cause) {
-    throw damaged(file, `"${name}" cannot be unpacked (${cause instanceof Error ? cause.message : cause})`, cause);
+    throw damaged(file, `"${name}" cannot be unpacked (${messageOf(cause)})`, cause);
   }
-}
-
-function damaged(file: string, how: string, cause?: unknown): LockstepError {
-  return new LockstepError("invalid-data", `${file} is damaged: ${how}.`, {
-    hint: "It may be cut off: get it again.",
-    ...(cause === undefined ? {} : { cause }),
-  });
 }
 
 const checksums = Uint32Array.from({ length: 256 }, (_, byte) => {

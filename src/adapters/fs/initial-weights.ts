@@ -7,6 +7,7 @@ import { dataSizeBytes, decodeHeader, decodeHeaderSize, lengthSizeBytes } from "
 import type { NamedTensor } from "../../ports/checkpoint-storage.ts";
 import { isS3Location } from "../s3/location.ts";
 import { loadCheckpointFolder } from "./load-checkpoint.ts";
+import { tensorsAt } from "./tensor-file.ts";
 
 export interface InitialWeights {
   /** As the job file names it. */
@@ -56,11 +57,7 @@ function ofSafetensors(file: Uint8Array): readonly NamedTensor[] {
   const headerSize = decodeHeaderSize(file, file.length);
   const begin = lengthSizeBytes + headerSize;
   const { tensors } = decodeHeader(file.subarray(lengthSizeBytes, begin), file.length - begin);
-  return tensors.map(({ name, shape, beginBytes, endBytes }) => ({
-    name,
-    shape,
-    values: floatsOf(file.subarray(begin + beginBytes, begin + endBytes)),
-  }));
+  return tensorsAt(tensors, floatsOf(file.subarray(begin)).buffer, 0);
 }
 
 interface ModelJson {
@@ -98,6 +95,6 @@ async function ofModelJson(place: string): Promise<readonly NamedTensor[]> {
 }
 
 /** A copy, since bytes in a file lie at any place. */
-function floatsOf(bytes: Uint8Array): Float32Array {
+function floatsOf(bytes: Uint8Array): Float32Array<ArrayBuffer> {
   return new Float32Array(new Uint8Array(bytes).buffer);
 }

@@ -5,6 +5,7 @@ import {
   decodeHeaderSize,
   encodeHeader,
   lengthSizeBytes,
+  type TensorLayout,
 } from "../../core/safetensors.ts";
 import { sharedMemory } from "../../core/shared-memory.ts";
 import type { NamedTensor } from "../../ports/checkpoint-storage.ts";
@@ -70,10 +71,7 @@ export async function readTensors(
     const layouts = decodeHeader(header, dataBytes).tensors;
     const { buffer, beginBytes: begin } = place(dataBytes);
     data = new Uint8Array(buffer, begin, dataBytes);
-    tensors = layouts.map(({ name, shape, beginBytes, endBytes }) => {
-      const count = (endBytes - beginBytes) / Float32Array.BYTES_PER_ELEMENT;
-      return { name, shape, values: new Float32Array(buffer, begin + beginBytes, count) };
-    });
+    tensors = tensorsAt(layouts, buffer, begin);
   } catch (error) {
     // Read on: whether the file is damaged or only not understood is for the hash to say.
     await reader.skipTo(sizeBytes);
@@ -83,6 +81,18 @@ export async function readTensors(
   }
   await reader.fill([data]);
   return () => tensors;
+}
+
+/** The tensors whose data begin at this place of the memory, a boundary of four bytes. */
+export function tensorsAt(
+  layouts: readonly TensorLayout[],
+  buffer: ArrayBuffer | SharedArrayBuffer,
+  begin: number,
+): readonly NamedTensor[] {
+  return layouts.map(({ name, shape, beginBytes, endBytes }) => {
+    const count = (endBytes - beginBytes) / Float32Array.BYTES_PER_ELEMENT;
+    return { name, shape, values: new Float32Array(buffer, begin + beginBytes, count) };
+  });
 }
 
 /** The bytes of the numbers as they lie in memory; no copy, and no number is looked at, so that NaNs keep their bits. */
