@@ -9,21 +9,32 @@ export interface RowMemory {
   allocate(sizeBytes: number): Uint8Array;
   /** into[i] = left[i] + right[i], for `count` numbers from each place on. `into` may be one of the others, at its place. */
   add(into: Place, left: Place, right: Place, count: number): void;
+  /** The same of numbers that may have travelled: each sum is rounded to the form, and written down in 16 bits too where that is wanted. */
+  addRounded(wire: ShortFormat, sum: RoundedSum, left: ArrivedPlace, right: ArrivedPlace, count: number): void;
   /** As in wire.ts. */
   roundTo(wire: ShortFormat, row: Float32Array): void;
   pack(wire: ShortFormat, into: Uint16Array, from: Float32Array): void;
   unpack(wire: ShortFormat, into: Float32Array, from: Uint16Array): void;
 }
 
-export interface Place {
-  readonly row: Float32Array;
+export interface Place<Row extends Float32Array | Uint16Array = Float32Array> {
+  readonly row: Row;
   readonly at: number;
+}
+
+/** Among numbers of float32, or such as travelled in 16 bits each. */
+export type ArrivedPlace = Place<Float32Array | Uint16Array>;
+
+export interface RoundedSum {
+  readonly into: Place;
+  readonly packed: Place<Uint16Array> | null;
 }
 
 /** Any memory, and plain arithmetic. */
 export const plainMemory: RowMemory = {
   allocate: (sizeBytes) => new Uint8Array(new SharedArrayBuffer(sizeBytes)),
   add: addPlainly,
+  addRounded: addRoundedPlainly,
   ...{ roundTo, pack, unpack },
 };
 
@@ -45,6 +56,26 @@ export function addPlainly(into: Place, left: Place, right: Place, count: number
   const a = left.row.subarray(left.at, left.at + count);
   const b = right.row.subarray(right.at, right.at + count);
   for (let i = 0; i < count; i++) sum[i] = a[i]! + b[i]!;
+}
+
+export function addRoundedPlainly(
+  wire: ShortFormat,
+  { into, packed }: RoundedSum,
+  left: ArrivedPlace,
+  right: ArrivedPlace,
+  count: number,
+): void {
+  addPlainly(into, floatsAt(wire, left, count), floatsAt(wire, right, count), count);
+  const sums = into.row.subarray(into.at, into.at + count);
+  roundTo(wire, sums);
+  if (packed) pack(wire, packed.row.subarray(packed.at, packed.at + count), sums);
+}
+
+function floatsAt(wire: ShortFormat, { row, at }: ArrivedPlace, count: number): Place {
+  if (row instanceof Float32Array) return { row, at };
+  const floats = new Float32Array(count);
+  unpack(wire, floats, row.subarray(at, at + count));
+  return { row: floats, at: 0 };
 }
 
 /** Multiples of it are where an engine wants what it computes with in place. */

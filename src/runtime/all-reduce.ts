@@ -310,9 +310,10 @@ export class AllReduce {
       return partial ? rows.push(partial) - 1 : "absent";
     });
     assert(program !== null, "a batch has at least one sample");
-    runSum(program, rows, total, this.#memory, bucket.kind);
+    const packed = isShort(bucket.kind) ? this.#packed(bucket, totalsKey(bucket.index), chunk) : null;
+    runSum(program, rows, { numbers: total, packed: packed && shortsIn(packed) }, this.#memory, bucket.kind);
     partials.clear();
-    const payload = this.#payload(bucket, totalsKey(bucket.index), chunk, total);
+    const payload = packed ?? bytesIn(total);
     this.#streams.sendAll(...this.#message("total", pending.round, bucket, root, payload));
     this.#countTotal(bucket, this.#membership.rank);
   }

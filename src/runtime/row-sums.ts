@@ -13,21 +13,28 @@ const blockLength = 4096;
 /** Rows for what is in between, by memory. Used only while a sum is carried out. */
 const temporaries = new WeakMap<RowMemory, Float32Array[]>();
 
+/** Where a sum goes: the numbers, and where they travel in 16 bits, those too. */
+export interface Target {
+  readonly numbers: Numbers;
+  readonly packed: Uint16Array | null;
+}
+
 /** Puts the program's sum over `rows` into `target`. All of them have one length and the form's kind; a sum is rounded as the form says. */
 export function runSum(
   program: SumProgram,
   rows: readonly Arrived[],
-  target: Numbers,
+  { numbers, packed }: Target,
   memory: RowMemory,
   form: WireFormat | "float64",
 ): void {
   const { result } = program;
   // As the form says, see `rowOf` and `numbersOf`.
-  if (form === "float64") sumStatistics(program, rows as readonly Float64Array[], target as Float64Array);
-  else if (isShort(form))
-    sumShort(program, rows as readonly (Float32Array | Uint16Array)[], target as Float32Array, memory, form);
-  else if (result.kind === "given") target.set(rows[result.index]!);
-  else sumValues(program, rows as readonly Float32Array[], target as Float32Array, memory);
+  if (form === "float64") sumStatistics(program, rows as readonly Float64Array[], numbers as Float64Array);
+  else if (isShort(form)) {
+    const target = { numbers: numbers as Float32Array, packed };
+    sumShort(program, rows as readonly (Float32Array | Uint16Array)[], target, memory, form);
+  } else if (result.kind === "given") numbers.set(rows[result.index]!);
+  else sumValues(program, rows as readonly Float32Array[], numbers as Float32Array, memory);
 }
 
 function sumValues(program: SumProgram, rows: readonly Float32Array[], target: Float32Array, memory: RowMemory): void {
@@ -46,33 +53,35 @@ function sumValues(program: SumProgram, rows: readonly Float32Array[], target: F
   }
 }
 
-/** Rows that travelled are read block by block, and every sum is rounded while it is in the cache. */
+/** Every number is read and written once where there is one addition; what is in between of more of them stays in the cache. */
 function sumShort(
   { additions, temporaries, result }: SumProgram,
   rows: readonly (Float32Array | Uint16Array)[],
-  target: Float32Array,
+  { numbers, packed }: { readonly numbers: Float32Array; readonly packed: Uint16Array | null },
   memory: RowMemory,
   form: ShortFormat,
 ): void {
-  const between = temporariesOf(memory, temporaries + rows.length);
-  for (let at = 0; at < target.length; at += blockLength) {
-    const count = Math.min(blockLength, target.length - at);
-    const place = ({ kind, index }: Operand) => {
-      if (kind === "temporary") return { row: between[index]!, at: 0 };
-      const row = rows[index]!;
-      if (row instanceof Float32Array) return { row, at };
-      const read = between[temporaries + index]!;
-      memory.unpack(form, read.subarray(0, count), row.subarray(at, at + count));
-      return { row: read, at: 0 };
-    };
+  if (result.kind === "given") {
+    // Rounded already: it is one shard's, or a sum of a worker's own.
+    const row = rows[result.index]!;
+    if (row instanceof Float32Array) numbers.set(row);
+    else memory.unpack(form, numbers, row);
+    if (packed) memory.pack(form, packed, numbers);
+    return;
+  }
+  const between = temporariesOf(memory, temporaries);
+  const step = additions.length === 1 ? numbers.length : blockLength;
+  for (let at = 0; at < numbers.length; at += step) {
+    const count = Math.min(step, numbers.length - at);
+    const place = ({ kind, index }: Operand) =>
+      kind === "given" ? { row: rows[index]!, at } : { row: between[index]!, at: 0 };
     additions.forEach(({ into, left, right }, i) => {
-      const sum = i === additions.length - 1 ? { row: target, at } : place(into);
-      memory.add(sum, place(left), place(right), count);
-      memory.roundTo(form, sum.row.subarray(sum.at, sum.at + count));
+      const isLast = i === additions.length - 1;
+      const sum = isLast
+        ? { into: { row: numbers, at }, packed: packed && { row: packed, at } }
+        : { into: { row: between[into.index]!, at: 0 }, packed: null };
+      memory.addRounded(form, sum, place(left), place(right), count);
     });
-    if (result.kind === "temporary") continue;
-    const only = place(result);
-    target.set(only.row.subarray(only.at, only.at + count), at);
   }
 }
 

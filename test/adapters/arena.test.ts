@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Arena, arenaMemory } from "../../src/adapters/wasm/arena.ts";
 import { RandomStream } from "../../src/core/random.ts";
-import { plainMemory } from "../../src/core/row-memory.ts";
+import { plainMemory, type RowMemory } from "../../src/core/row-memory.ts";
 
 const arena = new Arena(arenaMemory()!);
 const rowOf = (values: ArrayLike<number>): Float32Array => {
@@ -72,12 +72,13 @@ test("exactly as many numbers are added as are asked for, from any place on", ()
 });
 
 test("numbers are rounded, packed and unpacked with and without SIMD alike, from any place on", () => {
-  const bits = pairs.flat();
+  const all = pairs.flat();
   for (const wire of ["bfloat16", "float16"] as const) {
     for (const [at, count] of [
-      [0, bits.length],
+      [0, all.length],
       ...[0, 1, 3].flatMap((begin) => Array.from({ length: 20 }, (_, length) => [begin, length] as const)),
     ] as const) {
+      const bits = all.slice(0, Math.max(count, 64));
       const expected = floats(bits);
       plainMemory.roundTo(wire, expected.subarray(at, at + count));
       const row = rowOf(floats(bits));
@@ -93,6 +94,63 @@ test("numbers are rounded, packed and unpacked with and without SIMD alike, from
       arena.unpack(wire, read.subarray(at, at + count), packed.subarray(at, at + count));
       plainMemory.unpack(wire, plainlyRead.subarray(at, at + count), packed.subarray(at, at + count));
       assertSame(read, plainlyRead, `${wire} unpacked`);
+    }
+  }
+});
+
+test("sums of numbers that travelled are rounded and packed with and without SIMD alike, from any place on", () => {
+  const wire = "bfloat16";
+  const shortsIn = (memory: RowMemory, values: Float32Array) => {
+    const bytes = memory.allocate(2 * values.length);
+    const row = new Uint16Array(bytes.buffer, bytes.byteOffset, values.length);
+    plainMemory.pack(wire, row, values);
+    return row;
+  };
+  const rounded = (side: 0 | 1) => {
+    const row = floats(pairs.map((pair) => pair[side]));
+    plainMemory.roundTo(wire, row);
+    return row;
+  };
+  const [left, right] = [rounded(0), rounded(1)];
+  const forms = {
+    float: (memory: RowMemory, values: Float32Array) => (memory === arena ? rowOf(values) : values),
+    short: shortsIn,
+  };
+  const parts = [
+    [0, pairs.length],
+    ...[0, 1, 3].flatMap((at) => [7, 8, 9, 40].map((count) => [at, count] as const)),
+  ] as const;
+  for (const leftForm of ["float", "short"] as const) {
+    for (const rightForm of ["float", "short"] as const) {
+      for (const packs of [true, false]) {
+        for (const [at, count] of parts) {
+          const length = Math.max(count, 64);
+          const results = [plainMemory, arena].map((memory) => {
+            const into = forms.float(memory, new Float32Array(length).fill(-1));
+            const packed = packs ? shortsIn(memory, new Float32Array(length).fill(-1)) : null;
+            const place = { row: forms[leftForm](memory, left.subarray(0, length)), at };
+            const other = { row: forms[rightForm](memory, right.subarray(0, length)), at };
+            memory.addRounded(
+              wire,
+              { into: { row: into, at }, packed: packed && { row: packed, at } },
+              place,
+              other,
+              count,
+            );
+            return { into, packed };
+          });
+          const [plainly, atOnce] = results as [(typeof results)[0], (typeof results)[0]];
+          const what = `${leftForm} and ${rightForm}, ${count} from ${at}`;
+          assertSame(atOnce.into, plainly.into, what);
+          if (!packs) continue;
+          const read = [plainly, atOnce].map(({ packed }) => {
+            const numbers = new Float32Array(length);
+            plainMemory.unpack(wire, numbers, new Uint16Array(packed!));
+            return numbers;
+          });
+          assertSame(read[1]!, read[0]!, `${what}, packed`);
+        }
+      }
     }
   }
 });

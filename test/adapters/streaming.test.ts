@@ -1,6 +1,7 @@
 /** This project's own gRPC streams, each end against grpc-js or Node's HTTP/2: what is spoken is the protocol, not a dialect. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { constants, createServer as createHttp2Server, type ServerHttp2Stream } from "node:http2";
 import { type AddressInfo, connect, createServer, type Server as NetServer, type Socket } from "node:net";
 import { test } from "node:test";
@@ -16,6 +17,7 @@ import { type CallEnd, StreamingClient } from "../../src/adapters/grpc/client.ts
 import { type Handler, type ServerCall, StreamingServer } from "../../src/adapters/grpc/server.ts";
 import { messagePrefix } from "../../src/adapters/grpc/messages.ts";
 import { encodeFrame, FrameReader, flag, frameType } from "../../src/adapters/http2/frames.ts";
+import { nearName } from "../../src/adapters/tls/near.ts";
 import { plainText } from "../../src/adapters/tls/security.ts";
 import { hostAndPort } from "../../src/core/addresses.ts";
 import { RandomStream } from "../../src/core/random.ts";
@@ -327,4 +329,75 @@ test("who sends nonsense, asks for too much, or never begins is cut off and coun
   assert.deepEqual((await received(client, 0)).end, { kind: "ended" });
   client.close();
   await Promise.all([patient.server.close(), hasty.server.close()]);
+});
+
+/** Connections by the shorter way to a server, as the system knows them. */
+function nearConnections(address: string): number {
+  const connected = "03";
+  const lines = readFileSync("/proc/net/unix", "utf8").split("\n");
+  const name = `@${nearName(address)!.slice(1)}`;
+  return lines.filter((line) => line.endsWith(name) && line.split(" ")[5] === connected).length;
+}
+
+test("two ends on one machine talk by the shorter way, and by TCP where a proxy stands between", {
+  skip: process.platform !== "linux" && "only Linux has sockets without files",
+}, async () => {
+  const { server, address } = await serving((call) => {
+    for (const message of messages) call.send(new Uint8Array(0), message);
+    call.end();
+  });
+  const { port } = hostAndPort(address);
+  const proxied: Socket[] = [];
+  const proxy = createServer((socket) => {
+    const onward = connect({ host: "127.0.0.1", port });
+    proxied.push(socket, onward);
+    socket.pipe(onward).pipe(socket);
+  }).listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  const proxyAddress = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  for (const [at, near] of [
+    [address, 1],
+    [proxyAddress, 0],
+  ] as const) {
+    const client = new StreamingClient(at, silenceMs, null, anyPeer);
+    const { got, end } = await received(client, 0);
+    assert.equal(end.kind, "ended");
+    for (const [i, message] of got.entries()) assert.ok(message.equals(messages[i]!), `message ${i}`);
+    assert.equal(nearConnections(address), near, at);
+    client.close();
+  }
+  assert.equal(proxied.length, 2);
+  for (const socket of proxied) socket.destroy();
+  proxy.close();
+  await server.close();
+  assert.equal(nearConnections(address), 0);
+});
+
+test("a client that is closed before it is connected leaves no connection", async () => {
+  const { server, address } = await serving((call) => call.end());
+  const client = new StreamingClient(address, silenceMs, null, anyPeer);
+  const ended = received(client, 0);
+  client.close();
+  assert.deepEqual((await ended).end, { kind: "broken", reason: "this connection was closed" });
+  const next = new StreamingClient(address, silenceMs, null, anyPeer);
+  await received(next, 0);
+  if (process.platform === "linux") assert.equal(nearConnections(address), 1, "of the next one");
+  next.close();
+  await server.close();
+});
+
+test("a server does not come up where somebody else would be asked in its place", {
+  skip: process.platform !== "linux" && "only Linux has sockets without files",
+}, async () => {
+  const free = createServer().listen(0, "127.0.0.1");
+  await once(free, "listening");
+  const address = `127.0.0.1:${(free.address() as AddressInfo).port}`;
+  const squatter = createServer().listen({ path: nearName(address)! });
+  await once(squatter, "listening");
+  free.close();
+  await once(free, "close");
+  const server = new StreamingServer(silenceMs, new Map(), plainText(), anyPeer);
+  await assert.rejects(server.listen(address), { code: "address-unavailable" });
+  squatter.close();
+  await server.close();
 });

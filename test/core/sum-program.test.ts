@@ -3,8 +3,9 @@ import { test } from "node:test";
 import { Arena, arenaMemory } from "../../src/adapters/wasm/arena.ts";
 import { RandomStream } from "../../src/core/random.ts";
 import { sumTree } from "../../src/core/reduce-tree.ts";
-import { plainMemory } from "../../src/core/row-memory.ts";
+import { plainMemory, shortsIn } from "../../src/core/row-memory.ts";
 import { sumProgram } from "../../src/core/sum-program.ts";
+import { roundTo } from "../../src/core/wire.ts";
 import { type Numbers, runSum } from "../../src/runtime/row-sums.ts";
 
 const random = new RandomStream(7, "report");
@@ -42,9 +43,48 @@ test("block by block, with and without SIMD, a sum has the bits of the tree: eve
           return row ? given.push(row) - 1 : "absent";
         })!;
         const sum = rowIn(memory, length);
-        runSum(program, given, sum, memory, "float32");
+        runSum(program, given, { numbers: sum, packed: null }, memory, "float32");
         for (let i = 0; i < length; i++) {
           if (!Object.is(sum[i], expectedAt(rows, i, Math.fround))) assert.fail(`${shards} shards, number ${i}`);
+        }
+      }
+    }
+  }
+});
+
+test("in a form of 16 bits every sum is rounded, and travels as it was rounded, whatever has travelled before", () => {
+  for (const form of ["bfloat16", "float16"] as const) {
+    const rounded = (value: number) => {
+      const one = Float32Array.of(value);
+      roundTo(form, one);
+      return one[0]!;
+    };
+    for (let shards = 1; shards <= 5; shards++) {
+      for (const length of [1, 17, 4097]) {
+        for (const memory of [plainMemory, arena]) {
+          const rows = Array.from({ length: shards }, () => {
+            const row = rowIn(memory, length);
+            for (let i = 0; i < length; i++) row[i] = rounded((random.nextFloat() - 0.5) * 2 ** random.nextBelow(9));
+            return row;
+          });
+          const given = rows.map((row, i) => {
+            if (i % 2 === 0) return row;
+            const packed = shortsIn(memory.allocate(2 * length));
+            memory.pack(form, packed, row);
+            return packed;
+          });
+          const program = sumProgram({ begin: 0, end: shards }, ({ begin, end }) =>
+            end - begin > 1 ? "descend" : begin,
+          )!;
+          const [numbers, packed] = [rowIn(memory, length), shortsIn(memory.allocate(2 * length))];
+          runSum(program, given, { numbers, packed }, memory, form);
+          const read = new Float32Array(length);
+          plainMemory.unpack(form, read, packed);
+          assert.deepEqual(read, Float32Array.from(numbers), "what travels is what stays");
+          for (let i = 0; i < length; i++) {
+            if (!Object.is(numbers[i], expectedAt(rows, i, rounded)))
+              assert.fail(`${form}, ${shards} shards, number ${i}`);
+          }
         }
       }
     }
@@ -55,7 +95,7 @@ test("statistics are summed in the same order, in float64", () => {
   const rows = Array.from({ length: 7 }, () => Float64Array.from({ length: 5 }, () => random.nextFloat() / 3));
   const program = sumProgram({ begin: 0, end: 7 }, ({ begin, end }) => (end - begin > 1 ? "descend" : begin))!;
   const sum = new Float64Array(5);
-  runSum(program, rows, sum, plainMemory, "float64");
+  runSum(program, rows, { numbers: sum, packed: null }, plainMemory, "float64");
   sum.forEach((value, i) => {
     assert.ok(
       Object.is(
@@ -76,6 +116,6 @@ test("nothing is the sum of nothing, and one row alone is passed on as it is", (
     end - begin > 1 ? "descend" : begin === 0 ? 0 : "absent",
   )!;
   const sum = new Float32Array(3).fill(1);
-  runSum(program, [row], sum, plainMemory, "float32");
+  runSum(program, [row], { numbers: sum, packed: null }, plainMemory, "float32");
   assert.deepEqual(sum, row);
 });

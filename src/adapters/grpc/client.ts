@@ -4,7 +4,7 @@ import { Http2Connection } from "../http2/connection.ts";
 import type { Headers } from "../http2/hpack.ts";
 import type { Http2Stream } from "../http2/stream.ts";
 import type { CertificateFolder } from "../tls/certificate-folder.ts";
-import { dial } from "../tls/dial.ts";
+import { dialNear } from "../tls/dial.ts";
 import { type MessageEvents, MessageReader, messagePrefix } from "./messages.ts";
 import { status } from "./services.ts";
 import { Traffic } from "./traffic.ts";
@@ -55,9 +55,10 @@ export class StreamingClient {
       onReady: () => tell(true),
       onClosed: () => tell(false),
     });
-    const socket = dial(address, certificates, peers, this.#connection.onread);
-    traffic.follow(socket);
-    this.#connection.attach(socket);
+    dialNear(address, certificates, peers, this.#connection.onread, (socket) => {
+      traffic.follow(socket);
+      this.#connection.attach(socket);
+    });
   }
 
   get isClosed(): boolean {

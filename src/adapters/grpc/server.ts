@@ -155,7 +155,8 @@ export class StreamingServer {
 
   #connected(socket: Socket, peer: Identity | null): void {
     // Looked at now: a socket that is gone does not know any more.
-    const from = peer === null ? `${socket.remoteAddress}` : `${described(peer)} at ${socket.remoteAddress}`;
+    const at = socket.remoteAddress ?? "this machine";
+    const from = peer === null ? at : `${described(peer)} at ${at}`;
     const refused = (kind: RefusalKind, detail: string) => this.#refusals.note({ kind, from, detail });
     const connection = new Http2Connection({
       isServer: true,

@@ -73,6 +73,8 @@ export class Http2Connection {
   readonly #windowBytes: number;
   readonly #keepalive: Keepalive;
   #socket: Socket | null = null;
+  /** What is to be said first, while it is not known by which socket. */
+  #early: (() => void)[] = [];
   /** Where the socket reads to now, if that is where the bytes are wanted. */
   #direct: Uint8Array | null = null;
   #prefaceLeft: number;
@@ -120,6 +122,7 @@ export class Http2Connection {
 
   /** Talks over a socket, which may still be connecting. Without `onread` the bytes are copied to where they are wanted. */
   attach(socket: Socket): void {
+    if (this.#closedWhy !== null) return void socket.destroy();
     this.#socket = socket;
     socket.setNoDelay(true);
     socket.on("data", (bytes: Buffer) => this.#received(() => this.#feed(bytes)));
@@ -139,6 +142,7 @@ export class Http2Connection {
       ),
     );
     if (this.#windowBytes > defaultWindowBytes) this.#widen(0, this.#windowBytes - defaultWindowBytes);
+    for (const say of this.#early.splice(0)) say();
     this.#keepalive.start();
   }
 
@@ -381,7 +385,8 @@ export class Http2Connection {
   /** What is written in one turn leaves together. `sent` is not called for what has not left. */
   #write(bytes: Uint8Array, sent?: () => void): void {
     const socket = this.#socket;
-    if (!socket || this.#closedWhy !== null) return;
+    if (this.#closedWhy !== null) return;
+    if (!socket) return void this.#early.push(() => this.#write(bytes, sent));
     if (!this.#isCorked) {
       this.#isCorked = true;
       socket.cork();

@@ -5,6 +5,7 @@ import { credentials as grpc, type ChannelCredentials } from "@grpc/grpc-js";
 import { hostAndPort } from "../../core/addresses.ts";
 import { identityIn, type PeerRule, whyNot } from "../../core/identity.ts";
 import type { CertificateFolder } from "./certificate-folder.ts";
+import { nearName } from "./near.ts";
 
 /** The oldest TLS that is spoken. */
 export const minVersion = "TLSv1.3";
@@ -27,6 +28,29 @@ export function dial(
     if (socket.alpnProtocol !== "h2") socket.destroy(new Error("it does not speak HTTP/2 over TLS"));
   });
   return socket;
+}
+
+/**
+ * The same by the shorter way where there is one (near.ts). A proxy, or a server that is none of this project's, has none: nobody
+ * answers there, and the port is asked.
+ */
+export function dialNear(
+  address: string,
+  certificates: CertificateFolder | null,
+  peers: PeerRule,
+  onread: TcpSocketConnectOpts["onread"],
+  then: (socket: Socket) => void,
+): void {
+  const path = certificates === null ? nearName(address) : null;
+  if (path === null) return void then(dial(address, certificates, peers, onread));
+  const failed = () => then(dial(address, certificates, peers, onread));
+  // Node takes `onread` here too, which its types do not say.
+  const socket = connect({ path, onread } as TcpSocketConnectOpts & { path: string });
+  socket.once("error", failed);
+  socket.once("connect", () => {
+    socket.off("error", failed);
+    then(socket);
+  });
 }
 
 /** The same for a client of grpc-js: with the certificates as they are now. */

@@ -3,7 +3,7 @@
  * authority that is trusted, which names somebody who may come here. Whoever has not got so far costs little and keeps nobody
  * out: of those, only a number is open at a time, each for a while, and the oldest has to go for the next.
  */
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, type ListenOptions, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from "node:tls";
 import { constants } from "node:crypto";
 import { hostAndPort } from "../../core/addresses.ts";
@@ -13,6 +13,7 @@ import type { Refusal, RefusalKind, Refusals } from "../../core/refusals.ts";
 import { encodeGoodbye } from "../http2/frames.ts";
 import type { CertificateFolder } from "./certificate-folder.ts";
 import { minVersion, protocols } from "./dial.ts";
+import { nearName } from "./near.ts";
 
 export interface ListenerOptions {
   /** Null: in plain text, for everybody. */
@@ -34,45 +35,52 @@ const maxConnections = 4096;
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #server: Server;
+  /** The shorter way (near.ts). */
+  readonly #near: Server | null;
   /** Oldest first, by their remote address and port. */
   readonly #strangers = new Map<string, Socket>();
 
   constructor(options: ListenerOptions) {
     this.#options = options;
     const { certificates } = options;
-    if (certificates === null) this.#server = createServer((socket) => options.onConnection(socket, null));
-    else {
+    this.#near = null;
+    if (certificates === null) {
+      this.#server = createServer((socket) => options.onConnection(socket, null));
+      this.#near = createServer((socket) => options.onConnection(socket, null));
+    } else {
       const server = this.#secureServer(certificates);
       certificates.onChange(() => server.setSecureContext(contextOf(certificates)));
       this.#server = server;
     }
-    this.#server.maxConnections = maxConnections;
-    this.#server.on("drop", (from) =>
-      this.#note("too many connections", from?.remoteAddress, `${maxConnections} are open`),
-    );
+    for (const server of [this.#server, ...(this.#near ? [this.#near] : [])]) {
+      server.maxConnections = maxConnections;
+      server.on("drop", (from) =>
+        this.#note("too many connections", from?.remoteAddress, `${maxConnections} are open`),
+      );
+    }
   }
 
   /** Listens on "host:port" (port 0: any free one); returns the address with the port that was bound. */
-  listen(address: string): Promise<string> {
+  async listen(address: string): Promise<string> {
     const { host, port } = hostAndPort(address);
-    return new Promise((resolve, reject) => {
-      const failed = (error: unknown) => reject(listenError(address, error));
-      this.#server.once("error", failed);
-      this.#server.listen({ host, port }, () => {
-        this.#server.off("error", failed);
-        const bound = this.#server.address();
-        // A server that listens by host and port has an address with a port.
-        const boundPort = typeof bound === "object" && bound ? bound.port : port;
-        resolve(`${address.slice(0, address.lastIndexOf(":"))}:${boundPort}`);
-      });
-    });
+    try {
+      await listening(this.#server, { host, port });
+      const bound = this.#server.address();
+      // A server that listens by host and port has an address with a port.
+      const boundPort = typeof bound === "object" && bound ? bound.port : port;
+      const boundAddress = `${address.slice(0, address.lastIndexOf(":"))}:${boundPort}`;
+      const path = this.#near && nearName(boundAddress);
+      if (this.#near && path) await listening(this.#near, { path });
+      return boundAddress;
+    } catch (error) {
+      throw listenError(address, error);
+    }
   }
 
   /** Takes no more; who was handed over is left to whom it was handed to. */
-  close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  async close(): Promise<void> {
     for (const socket of this.#strangers.values()) socket.destroy();
-    return closed;
+    await Promise.all([closed(this.#server), this.#near && closed(this.#near)]);
   }
 
   #secureServer(certificates: CertificateFolder): TlsServer {
@@ -183,6 +191,20 @@ function contextOf(certificates: CertificateFolder) {
     // A session that is taken up again would not be looked at again: a certificate may be over, or its authority be gone.
     secureOptions: constants.SSL_OP_NO_TICKET,
   };
+}
+
+function listening(server: Server, where: ListenOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(where, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+function closed(server: Server): Promise<void> {
+  return new Promise((resolve) => void server.close(() => resolve()));
 }
 
 function nameOf({ remoteAddress, remotePort }: Socket): string {

@@ -2,7 +2,15 @@
  * Rows in one shared memory of WebAssembly's: the threads of a worker fill, send, receive and add them where they lie. Each
  * thread has an arena of its own over the same memory. Rows that do not fit any more lie elsewhere, and are added plainly.
  */
-import { addPlainly, noteAligned, type Place, type RowMemory } from "../../core/row-memory.ts";
+import {
+  addPlainly,
+  addRoundedPlainly,
+  type ArrivedPlace,
+  noteAligned,
+  type Place,
+  type RoundedSum,
+  type RowMemory,
+} from "../../core/row-memory.ts";
 import { pack, roundTo, type ShortFormat, unpack } from "../../core/wire.ts";
 import { type Additions, additionsIn, maxPages } from "./additions.ts";
 import { shortenedAtOnce, type Shortening, shorteningIn } from "./shortening.ts";
@@ -84,6 +92,28 @@ export class Arena implements RowMemory {
     if (!isHere(into) || !isHere(left) || !isHere(right)) return void addPlainly(into, left, right, count);
     const address = ({ row, at }: Place) => row.byteOffset + 4 * at;
     this.#additions.add(address(into), address(left), address(right), count);
+  }
+
+  addRounded(wire: ShortFormat, sum: RoundedSum, left: ArrivedPlace, right: ArrivedPlace, count: number): void {
+    const { into, packed } = sum;
+    const isHere =
+      wire === "bfloat16" && [into, left, right, packed ?? into].every(({ row }) => this.#seen.has(row.buffer));
+    const done = isHere ? count - (count % shortenedAtOnce) : 0;
+    if (done > 0) {
+      const isShort = (place: ArrivedPlace) => place.row instanceof Uint16Array;
+      const address = ({ row, at }: ArrivedPlace) => row.byteOffset + row.BYTES_PER_ELEMENT * at;
+      const kind = `${isShort(left) ? "short" : "float"}${isShort(right) ? "Short" : "Float"}` as const;
+      this.#shortening.sums[kind](address(into), packed ? address(packed) : 0, address(left), address(right), done);
+    }
+    if (done === count) return;
+    const rest = <T extends Float32Array | Uint16Array>({ row, at }: Place<T>) => ({ row, at: at + done });
+    addRoundedPlainly(
+      wire,
+      { into: rest(into), packed: packed && rest(packed) },
+      rest(left),
+      rest(right),
+      count - done,
+    );
   }
 
   roundTo(wire: ShortFormat, row: Float32Array): void {
