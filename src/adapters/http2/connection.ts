@@ -6,6 +6,7 @@
 import type { Socket } from "node:net";
 import { messageOf } from "../../core/errors.ts";
 import {
+  cancelCode,
   defaultFrameBytes,
   encodeFrame,
   encodeHeaderFrames,
@@ -19,6 +20,7 @@ import {
   mostFrameBytes,
   numberIn,
   refuseFrame,
+  resetReason,
   setting,
   settingsIn,
   unpadded,
@@ -50,7 +52,6 @@ const mostHeldBytes = 2 * socketBytes + 2 ** 20;
 const maxStreams = 64;
 /** Of one header block. */
 const maxBlockBytes = 65_536;
-const cancelCode = 8;
 
 export interface ConnectionOptions {
   readonly isServer: boolean;
@@ -397,8 +398,4 @@ export class Http2Connection {
     }
     socket.write(bytes, sent && ((error) => (error ? undefined : sent())));
   }
-}
-
-function resetReason(code: number): string {
-  return code === cancelCode || code === 0 ? "it was cancelled" : `it was reset with code ${code}`;
 }

@@ -19,6 +19,7 @@ export const mostFrameBytes = 2 ** 24 - 1;
 const mostOtherBytes = 65_536;
 /** Of a peer's last words; who needs more has something else in mind. */
 const mostGoodbyeBytes = 200;
+export const cancelCode = 8;
 const inadequateSecurityCode = 12;
 
 export function writeFrameHeader(into: Uint8Array, type: number, flags: number, stream: number, length: number): void {
@@ -80,6 +81,11 @@ export function encodeNumber(type: number, stream: number, value: number): Uint8
 export function numberIn(payload: Uint8Array): number {
   if (payload.byteLength !== 4) refuseFrame(`${payload.byteLength} bytes instead of 4`);
   return new DataView(payload.buffer, payload.byteOffset).getUint32(0);
+}
+
+/** Why the other side cut a stream off. */
+export function resetReason(code: number): string {
+  return code === cancelCode || code === 0 ? "it was cancelled" : `it was reset with code ${code}`;
 }
 
 /** Ends a connection before it has begun, and says why: what a server says first, and its last word. */
