@@ -46,7 +46,7 @@ function found(address: string, certificates: CertificateFolder | null, run: Reg
 }
 
 /** "usage": none is running on this machine, or several, or not that one. */
-export async function findJob(name: string | undefined): Promise<RegisteredRun> {
+async function findJob(name: string | undefined): Promise<RegisteredRun> {
   const running = await runningJobs();
   if (name !== undefined) {
     const found = running.find((run) => run.job === name);

@@ -119,7 +119,7 @@ async function jobNameIn(directory: string): Promise<string | null> {
 }
 
 /** Of a run that is trained, what its coordinator says; else what the newest checkpoint remembers, or etcd. */
-export async function readHistory(place: RunPlace): Promise<RunHistory> {
+async function readHistory(place: RunPlace): Promise<RunHistory> {
   if (place.launch && place.isRunning) return fromCoordinator(place.launch);
   return (await fromCheckpoints(place)) ?? fromEtcd(place);
 }

@@ -7,7 +7,7 @@
 /** The two pieces that the piece 256 + i consists of. */
 export type Merges = readonly (readonly [left: number, right: number])[];
 
-export const byteCount = 256;
+const byteCount = 256;
 
 /** A word with the space before it, a run of other spaces, or of other characters. In bytes: letters beyond ASCII are two and more. */
 const isLetter = (byte: number) => byte >= 128 || (byte >= 97 && byte <= 122) || (byte >= 65 && byte <= 90);

@@ -139,7 +139,7 @@ export function movesBest(
 }
 
 /** What a best was of, for somebody who knows what it is of now. */
-export function describeBest(before: BestOf, now: BestOf): string {
+function describeBest(before: BestOf, now: BestOf): string {
   if (before.monitor === now.monitor && before.mode === now.mode) return `${before.monitor} on other data`;
   return `${before.monitor} (${before.mode})`;
 }

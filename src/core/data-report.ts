@@ -2,7 +2,7 @@ import type { ClassCount, ColumnSummary } from "./data-summary.ts";
 import type { DataSource } from "./job.ts";
 
 /** Null is what is missing. */
-export interface ShownSample {
+interface ShownSample {
   readonly features: readonly ShownValue[];
   readonly label: readonly ShownValue[];
 }

@@ -29,7 +29,7 @@ export interface ColumnSummary extends Pick<DataColumn, "name" | "type" | "shape
   readonly texts?: { readonly distinct: number; readonly most: readonly TextCount[] };
 }
 
-export interface TextCount {
+interface TextCount {
   readonly text: string;
   readonly count: number;
 }
@@ -43,7 +43,7 @@ export interface ClassCount {
 }
 
 /** Texts of a column that are counted for people. */
-export const mostTexts = 32;
+const mostTexts = 32;
 
 /** Adds up samples, piece by piece. */
 export class DataSummary {

@@ -49,8 +49,7 @@ const sectionFields: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What a job may be called, in words: the name becomes a folder, a part of etcd keys and a Kubernetes label. */
-export const jobNameRule =
-  'up to 63 letters, digits, "-", "_" and ".", the first and the last of them a letter or a digit';
+const jobNameRule = 'up to 63 letters, digits, "-", "_" and ".", the first and the last of them a letter or a digit';
 
 export function isJobName(name: string): boolean {
   return /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(name);

@@ -11,7 +11,7 @@ const WEYL_1 = 0xbb67ae85;
 const ROUNDS = 10;
 
 /** What a stream's numbers are for; part of the counter, so that purposes never share numbers. */
-export const purposes = {
+const purposes = {
   "initial-weights": 1,
   split: 2,
   shuffle: 3,

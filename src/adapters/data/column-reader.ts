@@ -6,7 +6,7 @@ import { cellNumber, isBlank } from "./csv-row.ts";
 import { Dictionary } from "./dictionary.ts";
 import { notANumber } from "./not-a-number.ts";
 
-export interface ColumnSettings {
+interface ColumnSettings {
   readonly name: string;
   readonly kind: ColumnKind;
   /** How a missing value is written; null where none may be missing. */

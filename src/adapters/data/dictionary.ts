@@ -1,7 +1,7 @@
 /** The texts of a column, and a number for each. */
 
 /** The code of what is not in a dictionary that is known already. */
-export const unknownCode = -1;
+const unknownCode = -1;
 
 /**
  * Either the dictionary of another file, which nothing is added to; or one that is collected while a file is read, whose codes are known

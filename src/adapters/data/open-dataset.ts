@@ -14,7 +14,7 @@ import { openTable } from "./table-dataset.ts";
 import { openText } from "./text.ts";
 
 /** What the numbers of one set of samples may take of a process's memory, unless it is told otherwise. */
-export const defaultMemoryBytes = 2 ** 31;
+const defaultMemoryBytes = 2 ** 31;
 
 /**
  * Reads a job's data into memory. Relative paths start at `baseDirectory`. Everything wrong with the files is an

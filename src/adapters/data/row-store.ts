@@ -7,7 +7,6 @@ import { assert, LockstepError } from "../../core/errors.ts";
 
 export interface RowStore {
   readonly count: number;
-  readonly rowBytes: number;
   /** `into` is as long as a row. */
   read(row: number, into: Uint8Array): void;
 }
@@ -16,13 +15,13 @@ const blockBytes = 1 << 22;
 
 /** Rows in memory, in blocks, so that adding some never copies the others. */
 export class MemoryRows implements RowStore {
-  readonly rowBytes: number;
+  readonly #rowBytes: number;
   readonly #rowsInBlock: number;
   readonly #blocks: Uint8Array[] = [];
   #count = 0;
 
   constructor(rowBytes: number) {
-    this.rowBytes = rowBytes;
+    this.#rowBytes = rowBytes;
     this.#rowsInBlock = Math.max(1, Math.floor(blockBytes / rowBytes));
   }
 
@@ -31,55 +30,53 @@ export class MemoryRows implements RowStore {
   }
 
   get sizeBytes(): number {
-    return this.#count * this.rowBytes;
+    return this.#count * this.#rowBytes;
   }
 
   /** Whole rows, one after the other. */
   append(rows: Uint8Array): void {
-    assert(rows.length % this.rowBytes === 0, "rows are added whole");
+    assert(rows.length % this.#rowBytes === 0, "rows are added whole");
     for (let at = 0; at < rows.length; ) {
       const inBlock = this.#count % this.#rowsInBlock;
-      if (inBlock === 0) this.#blocks.push(new Uint8Array(this.#rowsInBlock * this.rowBytes));
-      const room = (this.#rowsInBlock - inBlock) * this.rowBytes;
+      if (inBlock === 0) this.#blocks.push(new Uint8Array(this.#rowsInBlock * this.#rowBytes));
+      const room = (this.#rowsInBlock - inBlock) * this.#rowBytes;
       const part = rows.subarray(at, at + room);
-      this.#blocks.at(-1)!.set(part, inBlock * this.rowBytes); // there is a block with room
-      this.#count += part.length / this.rowBytes;
+      this.#blocks.at(-1)!.set(part, inBlock * this.#rowBytes); // there is a block with room
+      this.#count += part.length / this.#rowBytes;
       at += part.length;
     }
   }
 
   read(row: number, into: Uint8Array): void {
     checkRow(row, this.#count);
-    const begin = (row % this.#rowsInBlock) * this.rowBytes;
-    into.set(this.#blocks[Math.floor(row / this.#rowsInBlock)]!.subarray(begin, begin + this.rowBytes));
+    const begin = (row % this.#rowsInBlock) * this.#rowBytes;
+    into.set(this.#blocks[Math.floor(row / this.#rowsInBlock)]!.subarray(begin, begin + this.#rowBytes));
   }
 }
 
 // Whoever has let go of the rows cannot read them any more, so the file may be closed.
 const closing = new FinalizationRegistry<number>(closeSync);
 
-/** Rows of a file that nobody changes while it is open; the first one begins at `offsetBytes`. */
+/** Rows of a file that nobody changes while it is open. */
 export class FileRows implements RowStore {
   readonly count: number;
-  readonly rowBytes: number;
+  readonly #rowBytes: number;
   readonly #file: string;
-  readonly #offsetBytes: number;
   readonly #descriptor: number;
 
-  constructor(file: string, rowBytes: number, count: number, offsetBytes = 0) {
+  constructor(file: string, rowBytes: number, count: number) {
     this.#file = file;
-    this.rowBytes = rowBytes;
+    this.#rowBytes = rowBytes;
     this.count = count;
-    this.#offsetBytes = offsetBytes;
     this.#descriptor = openSync(file, "r");
     closing.register(this, this.#descriptor);
   }
 
   read(row: number, into: Uint8Array): void {
     checkRow(row, this.count);
-    for (let filled = 0; filled < this.rowBytes; ) {
-      const place = this.#offsetBytes + row * this.rowBytes + filled;
-      const read = readSync(this.#descriptor, into, filled, this.rowBytes - filled, place);
+    for (let filled = 0; filled < this.#rowBytes; ) {
+      const place = row * this.#rowBytes + filled;
+      const read = readSync(this.#descriptor, into, filled, this.#rowBytes - filled, place);
       if (read === 0) {
         throw new LockstepError(
           "invalid-data",

@@ -21,7 +21,7 @@ export interface Rows {
   readonly values: Float32Array;
 }
 
-export interface ExpectedRows {
+interface ExpectedRows {
   readonly source: DataSource;
   /** How many values a row has. */
   readonly width: number;

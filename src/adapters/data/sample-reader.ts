@@ -4,7 +4,7 @@ import { sizeOf } from "../../core/transforms.ts";
 import type { ColumnShape, Dataset } from "../../ports/dataset.ts";
 
 /** Writes one sample, row-major, in its place. */
-export type WriteSample = (index: number, features: Float32Array, label: Float32Array) => void;
+type WriteSample = (index: number, features: Float32Array, label: Float32Array) => void;
 
 export function sampleReader(
   { length, features, label }: { readonly length: number; readonly features: ColumnShape; readonly label: ColumnShape },

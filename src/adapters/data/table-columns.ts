@@ -6,7 +6,7 @@ import { sizeOf } from "../../core/transforms.ts";
 import { roundable } from "./number-array.ts";
 
 /** Some rows of one column. */
-export interface ColumnPiece {
+interface ColumnPiece {
   readonly name: string;
   /** Of the numbers in the file. */
   readonly type: string;

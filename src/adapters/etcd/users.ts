@@ -10,7 +10,7 @@ import { prefixRange } from "./requests.ts";
 
 const superuser = "root";
 
-export function roleOf(job: string): string {
+function roleOf(job: string): string {
   return `lockstep-${job}`;
 }
 

@@ -24,8 +24,8 @@ import { corruptFile, interpreting } from "./storage-errors.ts";
 import { type Place, placesInOneRow, readTensors, tensorParts } from "./tensor-file.ts";
 
 export const manifestName = "manifest.json";
-export const weightsName = "weights.safetensors";
-export const optimizerName = "optimizer.safetensors";
+const weightsName = "weights.safetensors";
+const optimizerName = "optimizer.safetensors";
 export const stateName = "state.json";
 export const contentNames = [weightsName, optimizerName, stateName];
 

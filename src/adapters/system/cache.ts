@@ -83,7 +83,7 @@ export async function buildEntry(
 }
 
 /** Runs `work` with a fresh folder in the cache, and removes it (and its `-scratch`) whatever happens. */
-export async function withStaging<T>(work: (directory: string) => Promise<T>): Promise<T> {
+async function withStaging<T>(work: (directory: string) => Promise<T>): Promise<T> {
   const stagingRoot = join(cacheDirectory(), "staging");
   const directory = join(stagingRoot, `${hostname()}~${process.pid}~${randomUUID().slice(0, 8)}`);
   await mkdir(directory, { recursive: true }).catch((error: unknown) => {
