@@ -14,19 +14,16 @@ export interface ByteSource {
 
 /** Opens a file for as long as `use` runs; what keeps it from being read is an "invalid-data" error. */
 export async function withFile<T>(file: string, use: (source: ByteSource) => Promise<T>): Promise<T> {
-  let handle: FileHandle | null = null;
+  const handle = await reading(file, () => open(file));
   try {
-    handle = await open(file);
     return await use(await sourceOf(file, handle));
-  } catch (error) {
-    throw error instanceof LockstepError ? error : unreadable(file, error);
   } finally {
-    await handle?.close();
+    await handle.close();
   }
 }
 
 async function sourceOf(file: string, handle: FileHandle): Promise<ByteSource> {
-  const status = await handle.stat();
+  const status = await reading(file, () => handle.stat());
   if (status.isDirectory()) throw new LockstepError("invalid-data", `${file} is a folder; expected a data file.`);
   return {
     name: file,
@@ -35,13 +32,23 @@ async function sourceOf(file: string, handle: FileHandle): Promise<ByteSource> {
       const bytes = new Uint8Array(Math.max(0, Math.min(end, status.size) - begin));
       let filled = 0;
       while (filled < bytes.length) {
-        const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, begin + filled);
+        const rest = bytes.subarray(filled);
+        const { bytesRead } = await reading(file, () => handle.read(rest, 0, rest.length, begin + filled));
         if (bytesRead === 0) return bytes.subarray(0, filled);
         filled += bytesRead;
       }
       return bytes;
     },
   };
+}
+
+/** Only the system's errors: whoever reads a file may have others. */
+async function reading<T>(file: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    throw unreadable(file, error);
+  }
 }
 
 const pieceBytes = 1 << 20;
