@@ -13,6 +13,8 @@ export interface Dataset {
   readonly label: ColumnShape;
   /** Copies the given samples, in the given order. */
   read(indices: ArrayLike<number>): Samples;
+  /** Copies their labels alone, which needs no features. */
+  labels(indices: ArrayLike<number>): Float32Array;
 }
 
 /** A dataset that was read from files, and what they say about it. */

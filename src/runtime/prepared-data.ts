@@ -151,7 +151,8 @@ export class PreparedData {
   #rows(indices: Uint32Array, column: "features" | "label"): EachRows {
     return (use) => {
       for (let begin = 0; begin < indices.length; begin += fitRows) {
-        use(this.#dataset.read(indices.subarray(begin, begin + fitRows))[column]);
+        const some = indices.subarray(begin, begin + fitRows);
+        use(column === "label" ? this.#dataset.labels(some) : this.#dataset.read(some).features);
       }
     };
   }
@@ -169,12 +170,12 @@ export function splitDataset(dataset: JobDataset, seed: number, rule: SplitRule 
 }
 
 /** The label of every sample; null where it is several numbers. */
-export function labelsOf(dataset: Dataset): Float32Array | null {
+function labelsOf(dataset: Dataset): Float32Array | null {
   if (dataset.label.shape.some((size) => size > 1)) return null;
   const labels = new Float32Array(dataset.length);
   for (let begin = 0; begin < labels.length; begin += fitRows) {
     const indices = Uint32Array.from({ length: Math.min(fitRows, labels.length - begin) }, (_, i) => begin + i);
-    labels.set(dataset.read(indices).label, begin);
+    labels.set(dataset.labels(indices), begin);
   }
   return labels;
 }

@@ -55,6 +55,7 @@ export function arrayDataset(
       features: rows(features.array, sizeOf(row), indices),
       label: rows(label.array, sizeOf(labelShape), indices),
     }),
+    labels: (indices) => rows(label.array, sizeOf(labelShape), indices),
   };
 }
 

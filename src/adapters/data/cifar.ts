@@ -63,6 +63,12 @@ export async function openCifar(
   // The files that come first are in memory as far as it goes; the others are read when a step needs them.
   const rows = [memory, ...stores].filter(({ count }) => count > 0);
   const record = new Uint8Array(recordBytes);
+  const read = (index: number, into: Uint8Array, begin?: number) => {
+    let row = index;
+    let store = 0;
+    while (row >= rows[store]!.count) row -= rows[store++]!.count; // only what there is is asked for
+    rows[store]!.read(row, into, begin);
+  };
   const form = {
     length: rows.reduce((sum, { count }) => sum + count, 0),
     features: { shape: [32, 32, colours] },
@@ -76,17 +82,21 @@ export async function openCifar(
       features: [{ name: null, type: "uint8", shape: form.features.shape }],
       label: { name: null, type: "uint8", shape: [] },
     },
-    read: sampleReader(form, (index, features, label) => {
-      let row = index;
-      let store = 0;
-      while (row >= rows[store]!.count) row -= rows[store++]!.count; // the reader asks only for what there is
-      rows[store]!.read(row, record);
-      label[0] = record[labelAt]!;
-      for (let pixel = 0; pixel < pixels; pixel++) {
-        for (let colour = 0; colour < colours; colour++) {
-          features[pixel * colours + colour] = record[labels + colour * pixels + pixel]!;
+    ...sampleReader(form, {
+      sample(index, features, label) {
+        read(index, record);
+        label[0] = record[labelAt]!;
+        for (let pixel = 0; pixel < pixels; pixel++) {
+          for (let colour = 0; colour < colours; colour++) {
+            features[pixel * colours + colour] = record[labels + colour * pixels + pixel]!;
+          }
         }
-      }
+      },
+      label(index, label) {
+        const byte = record.subarray(0, 1);
+        read(index, byte, labelAt);
+        label[0] = byte[0]!;
+      },
     }),
   };
 }

@@ -40,6 +40,7 @@ export function decodeCsv(file: string, bytes: Buffer, source: CsvSource, option
       features: rowsOf(features, width, label.length, indices),
       label: rowsOf(label, 1, label.length, indices),
     }),
+    labels: (indices) => rowsOf(label, 1, label.length, indices),
   };
 }
 

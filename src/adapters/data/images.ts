@@ -73,10 +73,15 @@ export async function openImages(
       features: [{ name: null, type: "uint8", shape: form.features.shape }],
       label: { name: labelName, type: "category", shape: [], texts: classes },
     },
-    read: sampleReader(form, (index, features, label) => {
-      kept.rows.read(index, row);
-      features.set(row);
-      label[0] = labels[index]!;
+    ...sampleReader(form, {
+      sample(index, features, label) {
+        kept.rows.read(index, row);
+        features.set(row);
+        this.label(index, label);
+      },
+      label(index, label) {
+        label[0] = labels[index]!;
+      },
     }),
   };
 }

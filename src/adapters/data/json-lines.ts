@@ -93,6 +93,7 @@ export function decodeJsonLines(
       features: rowsOf(features.values, features.width, lines.length, indices),
       label: rowsOf(label.values, label.width, lines.length, indices),
     }),
+    labels: (indices) => rowsOf(label.values, label.width, lines.length, indices),
   };
 }
 

@@ -7,7 +7,7 @@ import type { DataSource, Job } from "../../core/job.ts";
 import { sourceFrom } from "../../core/source-validation.ts";
 import { shapeDifference } from "../../core/transforms.ts";
 import { isOtherFiles, type ValidationRule } from "../../core/validation-split.ts";
-import type { DescribedDataset, Samples } from "../../ports/dataset.ts";
+import type { DescribedDataset } from "../../ports/dataset.ts";
 import { expandPaths } from "./expand-paths.ts";
 import { openDataset } from "./open-dataset.ts";
 
@@ -83,7 +83,15 @@ function joined(own: DescribedDataset, others: readonly DescribedDataset[]): Job
       ),
       label: own.columns.label,
     },
-    read: (indices) => readOf(parts, begins, indices),
+    read: (indices) => {
+      const pieces = piecesOf(parts, begins, indices, (part, own) => part.read(own));
+      return {
+        count: indices.length,
+        features: concatenated(pieces.map(({ features }) => features)),
+        label: concatenated(pieces.map(({ label }) => label)),
+      };
+    },
+    labels: (indices) => concatenated(piecesOf(parts, begins, indices, (part, own) => part.labels(own))),
   };
 }
 
@@ -93,10 +101,15 @@ function withMissing(column: DataColumn, others: readonly DataColumn[]): DataCol
   return { ...column, missing: { count: all.reduce((sum, { count }) => sum + count, 0), first: all[0]!.first } };
 }
 
-/** Reads neighbours of one part together. */
-function readOf(parts: readonly DescribedDataset[], begins: readonly number[], indices: ArrayLike<number>): Samples {
+/** Reads neighbours of one part together: `own` are their indices in it. */
+function piecesOf<T>(
+  parts: readonly DescribedDataset[],
+  begins: readonly number[],
+  indices: ArrayLike<number>,
+  read: (part: DescribedDataset, own: readonly number[]) => T,
+): T[] {
   const count = indices.length;
-  const pieces: Samples[] = [];
+  const pieces: T[] = [];
   for (let at = 0; at < count; ) {
     const part = begins.findLastIndex((begin) => begin <= indices[at]!);
     const dataset = parts[part];
@@ -106,19 +119,14 @@ function readOf(parts: readonly DescribedDataset[], begins: readonly number[], i
     const own: number[] = [];
     while (at < count && indices[at]! >= begin && indices[at]! < begin + dataset.length)
       own.push(indices[at++]! - begin);
-    pieces.push(dataset.read(own));
+    pieces.push(read(dataset, own));
   }
-  const [first] = pieces;
-  if (pieces.length === 1) return first!;
-  if (first === undefined) return parts[0]!.read([]);
-  return {
-    count,
-    features: concatenated(pieces.map(({ features }) => features)),
-    label: concatenated(pieces.map(({ label }) => label)),
-  };
+  return pieces;
 }
 
 function concatenated(arrays: readonly Float32Array[]): Float32Array {
+  const [only] = arrays;
+  if (only !== undefined && arrays.length === 1) return only;
   const whole = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const array of arrays) {

@@ -20,10 +20,12 @@ export function openOwnSamples(source: OwnSource): DescribedDataset {
   const features = ofFirst.length === 0 ? [1] : ofFirst; // one number is a row of one, as models take it
   const label = source.label ?? shapeOf(first.label, `${name}: get(0).label`);
   const [featuresSize, labelSize] = [sizeOf(features), sizeOf(label)];
+  const writeLabel = (index: number, into: Float32Array, sample = checkedSample(source, index)) =>
+    writeValues(sample.label, label, into, `${name}: get(${index}).label`);
   const write = (index: number, featuresInto: Float32Array, labelInto: Float32Array) => {
     const sample = checkedSample(source, index);
     writeValues(sample.features, features, featuresInto, `${name}: get(${index}).features`);
-    writeValues(sample.label, label, labelInto, `${name}: get(${index}).label`);
+    writeLabel(index, labelInto, sample);
   };
   const settings = { kind: "dataset", name, length, version: version ?? null, features, label };
   const hash = createHash("sha256").update(`${encodeJson(settings)}\n`);
@@ -48,7 +50,10 @@ export function openOwnSamples(source: OwnSource): DescribedDataset {
       features: [{ name: null, type: "number", shape: features }],
       label: { name: null, type: "number", shape: label },
     },
-    read: sampleReader({ length, features: { shape: features }, label: { shape: label } }, write),
+    ...sampleReader(
+      { length, features: { shape: features }, label: { shape: label } },
+      { sample: write, label: writeLabel },
+    ),
   };
 }
 

@@ -7,8 +7,8 @@ import { assert, LockstepError } from "../../core/errors.ts";
 
 export interface RowStore {
   readonly count: number;
-  /** `into` is as long as a row. */
-  read(row: number, into: Uint8Array): void;
+  /** Fills `into` with what is in the row from the byte `begin` on: from its first, where it is left out. */
+  read(row: number, into: Uint8Array, begin?: number): void;
 }
 
 const blockBytes = 1 << 22;
@@ -47,10 +47,10 @@ export class MemoryRows implements RowStore {
     }
   }
 
-  read(row: number, into: Uint8Array): void {
+  read(row: number, into: Uint8Array, begin = 0): void {
     checkRow(row, this.#count);
-    const begin = (row % this.#rowsInBlock) * this.#rowBytes;
-    into.set(this.#blocks[Math.floor(row / this.#rowsInBlock)]!.subarray(begin, begin + this.#rowBytes));
+    const at = (row % this.#rowsInBlock) * this.#rowBytes + begin;
+    into.set(this.#blocks[Math.floor(row / this.#rowsInBlock)]!.subarray(at, at + into.length));
   }
 }
 
@@ -72,11 +72,11 @@ export class FileRows implements RowStore {
     closing.register(this, this.#descriptor);
   }
 
-  read(row: number, into: Uint8Array): void {
+  read(row: number, into: Uint8Array, begin = 0): void {
     checkRow(row, this.count);
-    for (let filled = 0; filled < this.#rowBytes; ) {
-      const place = row * this.#rowBytes + filled;
-      const read = readSync(this.#descriptor, into, filled, this.#rowBytes - filled, place);
+    for (let filled = 0; filled < into.length; ) {
+      const place = row * this.#rowBytes + begin + filled;
+      const read = readSync(this.#descriptor, into, filled, into.length - filled, place);
       if (read === 0) {
         throw new LockstepError(
           "invalid-data",

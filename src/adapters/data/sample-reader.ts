@@ -4,31 +4,39 @@ import { sizeOf } from "../../core/transforms.ts";
 import type { ColumnShape, Dataset } from "../../ports/dataset.ts";
 
 /** Writes one sample, row-major, in its place. */
-type WriteSample = (index: number, features: Float32Array, label: Float32Array) => void;
+interface SampleWriter {
+  sample(index: number, features: Float32Array, label: Float32Array): void;
+  label(index: number, label: Float32Array): void;
+}
 
 export function sampleReader(
   { length, features, label }: { readonly length: number; readonly features: ColumnShape; readonly label: ColumnShape },
-  write: WriteSample,
-): Dataset["read"] {
+  write: SampleWriter,
+): Pick<Dataset, "read" | "labels"> {
   const [width, labelWidth] = [sizeOf(features.shape), sizeOf(label.shape)];
-  return (indices) => {
-    const count = indices.length;
-    const samples = {
-      count,
-      features: new Float32Array(count * width),
-      label: new Float32Array(count * labelWidth),
-    };
-    for (let i = 0; i < count; i++) {
+  const each = (indices: ArrayLike<number>, use: (index: number, i: number) => void) => {
+    for (let i = 0; i < indices.length; i++) {
       const index = indices[i]!;
       if (!(index >= 0 && index < length)) {
         throw new LockstepError("internal", `Sample ${index} was asked for; there are ${length}.`);
       }
-      write(
-        index,
-        samples.features.subarray(i * width, (i + 1) * width),
-        samples.label.subarray(i * labelWidth, (i + 1) * labelWidth),
-      );
+      use(index, i);
     }
-    return samples;
+  };
+  const part = (rows: Float32Array, i: number, size: number) => rows.subarray(i * size, (i + 1) * size);
+  return {
+    read: (indices) => {
+      const count = indices.length;
+      const samples = { count, features: new Float32Array(count * width), label: new Float32Array(count * labelWidth) };
+      each(indices, (index, i) =>
+        write.sample(index, part(samples.features, i, width), part(samples.label, i, labelWidth)),
+      );
+      return samples;
+    },
+    labels: (indices) => {
+      const labels = new Float32Array(indices.length * labelWidth);
+      each(indices, (index, i) => write.label(index, part(labels, i, labelWidth)));
+      return labels;
+    },
   };
 }

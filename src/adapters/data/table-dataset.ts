@@ -59,10 +59,16 @@ export async function openTable(
     digest: `sha256:${createHash("sha256").update(encodeJson(key)).digest("hex")}`,
     files,
     columns: first,
-    read: sampleReader(form, (index, features, label) => {
-      rows.read(index, bytes);
-      features.set(row.subarray(0, features.length));
-      label.set(row.subarray(features.length));
+    ...sampleReader(form, {
+      sample(index, features, label) {
+        rows.read(index, bytes);
+        features.set(row.subarray(0, features.length));
+        label.set(row.subarray(features.length));
+      },
+      label(index, label) {
+        const own = new Uint8Array(label.buffer, label.byteOffset, label.byteLength);
+        rows.read(index, own, bytes.length - own.length);
+      },
     }),
   };
 }

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { learnMerges, type Merges, PieceEncoder, pieceTexts } from "../../core/byte-pair.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { TextSource } from "../../core/job.ts";
-import type { DescribedDataset, OpenOptions, Samples } from "../../ports/dataset.ts";
+import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
 import { expandPaths } from "./expand-paths.ts";
 import { readDataFile } from "./read-file.ts";
 import { firstInvalidByte } from "./utf8.ts";
@@ -32,6 +32,18 @@ export async function openText(
   const firsts = firstSamples(texts, window, stride);
   const length = firsts.at(-1)!;
   if (length === 0) throw tooShort(files, texts, window, merges === undefined ? "character" : "piece");
+  const eachWindow = (indices: ArrayLike<number>, use: (text: Uint16Array, begin: number, row: number) => void) => {
+    for (let row = 0; row < indices.length; row++) {
+      const index = indices[row]!;
+      const file = fileOf(index, firsts);
+      use(texts[file]!, (index - firsts[file]!) * stride, row);
+    }
+  };
+  const labels = (indices: ArrayLike<number>) => {
+    const label = new Float32Array(indices.length);
+    eachWindow(indices, (text, begin, row) => (label[row] = text[begin + window]!));
+    return label;
+  };
   return {
     length,
     digest: `sha256:${hash.digest("hex")}`,
@@ -39,7 +51,12 @@ export async function openText(
     label: { shape: [] },
     files,
     columns: columnsOf(window, merges),
-    read: (indices) => readWindows(indices, texts, firsts, window, stride),
+    read: (indices) => {
+      const features = new Float32Array(indices.length * window);
+      eachWindow(indices, (text, begin, row) => features.set(text.subarray(begin, begin + window), row * window));
+      return { count: indices.length, features, label: labels(indices) };
+    },
+    labels,
   };
 }
 
@@ -104,27 +121,6 @@ function firstSamples(texts: readonly Uint16Array[], window: number, stride: num
     firsts.push(firsts.at(-1)! + windows);
   }
   return firsts;
-}
-
-function readWindows(
-  indices: ArrayLike<number>,
-  texts: readonly Uint16Array[],
-  firsts: readonly number[],
-  window: number,
-  stride: number,
-): Samples {
-  const count = indices.length;
-  const features = new Float32Array(count * window);
-  const label = new Float32Array(count);
-  for (let row = 0; row < count; row++) {
-    const index = indices[row]!;
-    const file = fileOf(index, firsts);
-    const begin = (index - firsts[file]!) * stride;
-    const text = texts[file]!;
-    features.set(text.subarray(begin, begin + window), row * window);
-    label[row] = text[begin + window]!;
-  }
-  return { count, features, label };
 }
 
 /** The file that holds a sample: the last one whose first sample is not after it (binary search). */
