@@ -22,6 +22,16 @@ export async function withFile<T>(file: string, use: (source: ByteSource) => Pro
   }
 }
 
+/** The same for as long as what `use` gives is gone through. */
+export async function* fromFile<T>(file: string, use: (source: ByteSource) => AsyncIterable<T>): AsyncGenerator<T> {
+  const handle = await reading(file, () => open(file));
+  try {
+    yield* use(await sourceOf(file, handle));
+  } finally {
+    await handle.close();
+  }
+}
+
 async function sourceOf(file: string, handle: FileHandle): Promise<ByteSource> {
   const status = await reading(file, () => handle.stat());
   if (status.isDirectory()) throw new LockstepError("invalid-data", `${file} is a folder; expected a data file.`);

@@ -7,7 +7,7 @@ import { encodeJson } from "../../core/json.ts";
 import { sizeOf } from "../../core/transforms.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
 import { arrowPieces } from "./arrow.ts";
-import { type ByteSource, piecesOf, sha256OfPieces, withFile } from "./byte-source.ts";
+import { type ByteSource, fromFile, piecesOf, sha256OfPieces, withFile } from "./byte-source.ts";
 import { keepRows, type RowProducer } from "./data-cache.ts";
 import { parquetPieces } from "./parquet.ts";
 import { sampleReader } from "./sample-reader.ts";
@@ -38,27 +38,20 @@ export async function openTable(
   const hashes: string[] = [];
   for (const file of files) hashes.push(await withFile(file, (bytes) => sha256OfPieces(bytesOf(bytes))));
   const key = { kind, features, label, sha256: hashes };
-  const first = await firstColumns(source, files);
-  const width = widthOf(first);
-  const options = { memoryBytes, isCostly: false, name: files[0]! }; // no pattern matches nothing
-  const { rows } = await keepRows(
-    { ...key, decoder: decoderVersions },
-    4 * width,
-    producer(source, files, first),
-    options,
-  );
+  const { rows, columns } = await decodedRows(source, files, { ...key, decoder: decoderVersions }, memoryBytes);
+  const width = widthOf(columns);
   const row = new Float32Array(width);
   const bytes = new Uint8Array(row.buffer);
   const form = {
     length: rows.count,
-    features: { shape: featuresShape(first) },
-    label: { shape: first.label.shape },
+    features: { shape: featuresShape(columns) },
+    label: { shape: columns.label.shape },
   };
   return {
     ...form,
     digest: `sha256:${createHash("sha256").update(encodeJson(key)).digest("hex")}`,
     files,
-    columns: first,
+    columns,
     ...sampleReader(form, {
       sample(index, features, label) {
         rows.read(index, bytes);
@@ -84,15 +77,49 @@ function widthOf({ features, label }: Columns): number {
   return [...features, label].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
 }
 
-async function firstColumns(source: TableSource, files: readonly string[]): Promise<Columns> {
-  for (const file of files) {
-    const found = await withFile(file, async (bytes) => {
-      for await (const piece of decoders[source.kind](bytes, source)) if (piece.count > 0) return columnsOf(piece);
-      return null;
-    });
-    if (found !== null) return found;
+/** The rows of all files, and what columns they have, which their first piece says. */
+async function decodedRows(source: TableSource, files: readonly string[], key: object, memoryBytes: number) {
+  const pieces = piecesIn(source, files);
+  try {
+    const { value: first } = await pieces.next();
+    if (first === undefined) throw noRows(files);
+    const columns = columnsOf(first.piece);
+    const options = { memoryBytes, isCostly: false, name: files[0]! }; // no pattern matches nothing
+    let isBegun = true;
+    const produce: RowProducer = async (add) => {
+      // The first piece, which may be all there is, is not decoded twice; whoever wants the rows again begins again.
+      const all = isBegun ? continued(first, pieces) : piecesIn(source, files);
+      isBegun = false;
+      for await (const { file, piece } of all) await add(rowsOf(file, piece, columns));
+    };
+    const { rows } = await keepRows(key, 4 * widthOf(columns), produce, options);
+    return { rows, columns };
+  } finally {
+    await pieces.return(undefined);
   }
-  throw new LockstepError("invalid-data", `${files.join(", ")} ${files.length === 1 ? "has" : "have"} no rows.`);
+}
+
+interface FilePiece {
+  readonly file: string;
+  readonly piece: TablePiece;
+}
+
+/** Those that have rows. */
+async function* piecesIn(source: TableSource, files: readonly string[]): AsyncGenerator<FilePiece, undefined> {
+  for (const file of files) {
+    for await (const piece of fromFile(file, (bytes) => decoders[source.kind](bytes, source))) {
+      if (piece.count > 0) yield { file, piece };
+    }
+  }
+}
+
+async function* continued<T>(first: T, others: AsyncIterable<T>): AsyncGenerator<T> {
+  yield first;
+  yield* others;
+}
+
+function noRows(files: readonly string[]): LockstepError {
+  return new LockstepError("invalid-data", `${files.join(", ")} ${files.length === 1 ? "has" : "have"} no rows.`);
 }
 
 function columnsOf({ columns }: TablePiece): Columns {
@@ -100,29 +127,20 @@ function columnsOf({ columns }: TablePiece): Columns {
   return { features: described.slice(0, -1), label: described.at(-1)! }; // the label is always there
 }
 
-function producer(source: TableSource, files: readonly string[], first: Columns): RowProducer {
-  const expected = [...first.features, first.label];
-  const width = widthOf(first);
-  return async (add) => {
-    for (const file of files) {
-      await withFile(file, async (bytes) => {
-        for await (const { count, columns } of decoders[source.kind](bytes, source)) {
-          if (count === 0) continue;
-          const rows = new Float32Array(count * width);
-          let at = 0;
-          for (const [i, column] of columns.entries()) {
-            checkShape(file, column, expected[i]!);
-            const size = sizeOf(column.shape);
-            for (let row = 0; row < count; row++) {
-              rows.set(column.values.subarray(row * size, (row + 1) * size), row * width + at);
-            }
-            at += size;
-          }
-          await add(new Uint8Array(rows.buffer));
-        }
-      });
+function rowsOf(file: string, { count, columns }: TablePiece, expected: Columns): Uint8Array {
+  const all = [...expected.features, expected.label];
+  const width = widthOf(expected);
+  const rows = new Float32Array(count * width);
+  let at = 0;
+  for (const [i, column] of columns.entries()) {
+    checkShape(file, column, all[i]!);
+    const size = sizeOf(column.shape);
+    for (let row = 0; row < count; row++) {
+      rows.set(column.values.subarray(row * size, (row + 1) * size), row * width + at);
     }
-  };
+    at += size;
+  }
+  return new Uint8Array(rows.buffer);
 }
 
 function checkShape(file: string, { name, shape }: DataColumn, expected: DataColumn): void {
