@@ -82,31 +82,46 @@ class PairCounts {
   readonly #words: readonly CountedWord[];
   readonly #counts = new Map<number, number>();
   readonly #places = new Map<number, Set<number>>();
+  /** Every pair that is there twice, with its count or a greater one that it had before. */
+  readonly #queue = new PairQueue();
 
   constructor(words: readonly CountedWord[]) {
     this.#words = words;
     for (const [index, word] of words.entries()) this.#add(index, word, 1);
+    for (const pair of this.#counts.keys()) this.#enqueue(pair);
   }
 
   best(): number | null {
-    let best: number | null = null;
-    let most = 1;
-    for (const [pair, count] of this.#counts) {
-      if (count > most || (count === most && best !== null && pair < best)) [best, most] = [pair, count];
+    for (let first = this.#queue.take(); first !== null; first = this.#queue.take()) {
+      if (this.#counts.get(first.pair) === first.count) return first.pair;
+      this.#enqueue(first.pair);
     }
-    return best;
+    return null;
   }
 
   merge(pair: number, into: number): void {
     const [left, right] = [Math.floor(pair / pairRange), pair % pairRange];
+    const neighbours = new Set<number>();
     for (const index of [...(this.#places.get(pair) ?? [])]) {
       const word = this.#words[index]!;
       this.#add(index, word, -1);
       word.pieces = merged(word.pieces, left, right, into);
       this.#add(index, word, 1);
+      for (const [i, piece] of word.pieces.entries()) {
+        if (piece !== into) continue;
+        if (i > 0) neighbours.add(pairOf(word.pieces[i - 1]!, into));
+        if (i + 1 < word.pieces.length) neighbours.add(pairOf(into, word.pieces[i + 1]!));
+      }
     }
     this.#counts.delete(pair);
     this.#places.delete(pair);
+    // Only pairs with the new piece are more than before.
+    for (const neighbour of neighbours) this.#enqueue(neighbour);
+  }
+
+  #enqueue(pair: number): void {
+    const count = this.#counts.get(pair) ?? 0;
+    if (count > 1) this.#queue.add({ pair, count });
   }
 
   #add(index: number, { pieces, count }: CountedWord, sign: 1 | -1): void {
@@ -120,6 +135,48 @@ class PairCounts {
       this.#places.set(pair, places);
     }
   }
+}
+
+interface CountedPair {
+  readonly pair: number;
+  readonly count: number;
+}
+
+/** The most frequent pair first, of equals the smallest: a binary heap, each of whose entries comes before the two below it. */
+class PairQueue {
+  readonly #heap: CountedPair[] = [];
+
+  add(entry: CountedPair): void {
+    let at = this.#heap.push(entry) - 1;
+    while (at > 0) {
+      const above = (at - 1) >> 1;
+      if (!isBefore(entry, this.#heap[above]!)) break;
+      this.#heap[at] = this.#heap[above]!;
+      at = above;
+    }
+    this.#heap[at] = entry;
+  }
+
+  take(): CountedPair | null {
+    const heap = this.#heap;
+    const [first] = heap;
+    const last = heap.pop();
+    if (first === undefined || last === undefined) return null;
+    if (heap.length === 0) return first;
+    let at = 0;
+    for (let below = 1; below < heap.length; below = 2 * at + 1) {
+      if (below + 1 < heap.length && isBefore(heap[below + 1]!, heap[below]!)) below++;
+      if (!isBefore(heap[below]!, last)) break;
+      heap[at] = heap[below]!;
+      at = below;
+    }
+    heap[at] = last;
+    return first;
+  }
+}
+
+function isBefore(a: CountedPair, b: CountedPair): boolean {
+  return a.count > b.count || (a.count === b.count && a.pair < b.pair);
 }
 
 function merged(pieces: readonly number[], left: number, right: number, into: number): number[] {
