@@ -17,20 +17,20 @@ import {
   FrameReader,
   frameType,
   goodbyeIn,
+  headerBlockIn,
   mostFrameBytes,
   numberIn,
+  preface,
   refuseFrame,
   resetReason,
   setting,
   settingsIn,
-  unpadded,
   writeFrameHeader,
 } from "./frames.ts";
 import { encodeHeaders, HeaderDecoder, type Headers } from "./hpack.ts";
 import { Keepalive } from "./keepalive.ts";
 import { Http2Stream, silent, type StreamEvents } from "./stream.ts";
 
-const preface = new Uint8Array(Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
 const defaultWindowBytes = 65_535;
 /**
  * How much a client lets a server send ahead: all that can be said. What arrives goes to memory that is there already, or
@@ -259,13 +259,8 @@ export class Http2Connection {
   }
 
   #onHeaders(flags: number, id: number, payload: Uint8Array): void {
-    let block = payload;
-    const before = flags & flag.priority ? 5 : 0;
-    if (flags & flag.padded) block = unpadded(payload, before);
-    else if (before > payload.byteLength) refuseFrame("headers without headers");
-    else block = payload.subarray(before);
     this.#block = { stream: id, flags, parts: [], bytes: 0 };
-    this.#onBlock(flags, id, block);
+    this.#onBlock(flags, id, headerBlockIn(flags, payload));
   }
 
   #onBlock(flags: number, id: number, part: Uint8Array): void {

@@ -10,6 +10,9 @@ export const flag = { endStream: 1, ack: 1, endHeaders: 4, padded: 8, priority: 
 
 export const setting = { enablePush: 2, maxConcurrentStreams: 3, initialWindowBytes: 4, maxFrameBytes: 5 } as const;
 
+/** What a client says before its first frame. */
+export const preface = new Uint8Array(Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
+
 export const frameHeaderBytes = 9;
 /** What every peer takes, whatever it says. */
 export const defaultFrameBytes = 16_384;
@@ -198,8 +201,16 @@ export class FrameReader {
   }
 }
 
+/** What a frame of headers has of their block. */
+export function headerBlockIn(flags: number, payload: Uint8Array): Uint8Array {
+  const before = flags & flag.priority ? 5 : 0;
+  if (flags & flag.padded) return unpadded(payload, before);
+  if (before > payload.byteLength) refuseFrame("headers without headers");
+  return payload.subarray(before);
+}
+
 /** The payload of a padded frame, behind `before` bytes of other fields. */
-export function unpadded(payload: Uint8Array, before: number): Uint8Array {
+function unpadded(payload: Uint8Array, before: number): Uint8Array {
   const end = payload.byteLength - (payload[0] ?? refuseFrame("a padded frame without a length"));
   if (1 + before > end) refuseFrame("a frame that is all padding");
   return payload.subarray(1 + before, end);
