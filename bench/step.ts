@@ -21,10 +21,6 @@ import { commonOptions, wholeNumber, wholeNumbers } from "./words.ts";
 
 /** A step of the largest model takes half a second, and several where others use the machine. */
 const limitMs = steps * 10_000;
-const noGpt: Skipped = {
-  peer: "step-gpt",
-  why: "it learns from every position of a window, and a job's data have one label a window",
-};
 
 export async function run(words: string[]): Promise<void> {
   const { values } = parseArgs({
@@ -42,7 +38,7 @@ export async function run(words: string[]): Promise<void> {
   const why = whyNoPeers(values["no-peers"]);
   const peers = stepPeers.filter(({ isPython }) => why === null || !isPython);
   const absent = stepPeers.filter((peer) => !peers.includes(peer)).map(({ peer }): Skipped => ({ peer, why: why! }));
-  const skipped = [noGpt, ...absent];
+  const skipped = [...absent];
   const loadBefore = load();
   const readings = new Readings();
   const report = () => ({

@@ -45,28 +45,6 @@ export default defineJob({ context: 48, layers: 2, width: 64, heads: 4, stride: 
       }
     }
 
-    /**
-     * Each place's vector in units of its own length, times a learned one (RMSNorm; Zhang, Sennrich, 2019). TensorFlow.js' layer
-     * normalization computes its gradient with an operation for every value of a vector.
-     */
-    class Normalize extends tf.layers.Layer {
-      static className = "Normalize";
-      #scale!: { read(): Tensor };
-
-      override build(inputShape: Shape): void {
-        this.#scale = this.addWeight("scale", [inputShape.at(-1)!], "float32", tf.initializers.ones());
-        super.build(inputShape);
-      }
-
-      override call(inputs: Tensor | Tensor[]): Tensor {
-        return tf.tidy(() => {
-          const vector = [inputs].flat()[0]!;
-          const length = vector.square().mean(-1, true).add(1e-5).sqrt();
-          return vector.div(length).mul(this.#scale.read());
-        });
-      }
-    }
-
     /** Of each place's query, key and value, [samples, places, 3 × width], what it takes from the places up to itself. */
     class CausalAttention extends tf.layers.Layer {
       static className = "CausalAttention";
@@ -94,22 +72,22 @@ export default defineJob({ context: 48, layers: 2, width: 64, heads: 4, stride: 
     type Node = ReturnType<typeof tf.input>;
     const through = (node: Node, ...layers: { apply(node: Node): unknown }[]): Node =>
       layers.reduce((before, layer) => layer.apply(before) as Node, node);
-    const { dense, add } = tf.layers;
+    const { dense, add, layerNormalization } = tf.layers;
     const input = tf.input({ shape: [size.context, characters.length] });
     let state = through(input, dense({ units: size.width, useBias: false }), new Positions({}));
     for (let layer = 0; layer < size.layers; layer++) {
       const attended = through(
-        ...([state, new Normalize({}), dense({ units: 3 * size.width })] as const),
+        ...([state, layerNormalization(), dense({ units: 3 * size.width })] as const),
         ...[new CausalAttention({}), dense({ units: size.width })],
       );
       state = add().apply([state, attended]) as Node;
       const thought = through(
-        ...([state, new Normalize({}), dense({ units: 4 * size.width, activation: "relu" })] as const),
+        ...([state, layerNormalization(), dense({ units: 4 * size.width, activation: "relu" })] as const),
         dense({ units: size.width }),
       );
       state = add().apply([state, thought]) as Node;
     }
-    const output = through(state, new Normalize({}), dense({ units: characters.length, activation: "softmax" }));
+    const output = through(state, layerNormalization(), dense({ units: characters.length, activation: "softmax" }));
     return tf.model({ inputs: input, outputs: output });
   },
   compile: {

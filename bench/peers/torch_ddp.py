@@ -18,7 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 WARM_UP_STEPS = 5
 SAMPLES = 5
-CHARACTERS = 65
+CHARACTERS = 64
+GPT_CONTEXT, GPT_WIDTH, GPT_LAYERS, GPT_HEADS = 64, 128, 4, 4
 
 
 def perceptron(units: int) -> nn.Module:
@@ -46,28 +47,67 @@ class Recurrent(nn.Module):
         return self.output(outputs[:, -1])
 
 
+class Block(nn.Module):
+    """Of a GPT: attention to what came before, then a perceptron, each beside what goes on as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_attention = nn.LayerNorm(GPT_WIDTH)
+        self.attention = nn.Linear(GPT_WIDTH, 3 * GPT_WIDTH)
+        self.attended = nn.Linear(GPT_WIDTH, GPT_WIDTH)
+        self.before_thought = nn.LayerNorm(GPT_WIDTH)
+        self.thought = nn.Sequential(
+            nn.Linear(GPT_WIDTH, 4 * GPT_WIDTH), nn.ReLU(), nn.Linear(4 * GPT_WIDTH, GPT_WIDTH)
+        )
+
+    def forward(self, state: torch.Tensor) -> torch.Tensor:
+        in_heads = (len(state), GPT_CONTEXT, GPT_HEADS, GPT_WIDTH // GPT_HEADS)
+        parts = self.attention(self.before_attention(state)).split(GPT_WIDTH, 2)
+        query, key, value = (part.view(in_heads).transpose(1, 2) for part in parts)
+        # PyTorch's own, the fastest that it has.
+        taken = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        state = state + self.attended(taken.transpose(1, 2).reshape(state.shape))
+        return state + self.thought(self.before_thought(state))
+
+
+class Gpt(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(CHARACTERS, GPT_WIDTH)
+        self.positions = nn.Parameter(0.02 * torch.randn(GPT_CONTEXT, GPT_WIDTH))
+        self.blocks = nn.Sequential(*[Block() for _ in range(GPT_LAYERS)])
+        self.output = nn.Sequential(nn.LayerNorm(GPT_WIDTH), nn.Linear(GPT_WIDTH, CHARACTERS))
+
+    def forward(self, text: torch.Tensor) -> torch.Tensor:
+        return self.output(self.blocks(self.embedding(text) + self.positions)).transpose(1, 2)
+
+
 def numbers(*shape: int) -> Callable[[int], torch.Tensor]:
     return lambda rows: torch.randn(rows, *shape)
 
 
-def text(rows: int) -> torch.Tensor:
-    return torch.randint(0, CHARACTERS, (rows, 32))
+def text(length: int) -> Callable[[int], torch.Tensor]:
+    return lambda rows: torch.randint(0, CHARACTERS, (rows, length))
 
 
-# name, model, a batch of so many rows, classes, global batch, steps a sample
+def classes(count: int, *places: int) -> Callable[[int], torch.Tensor]:
+    return lambda rows: torch.randint(0, count, (rows, *places))
+
+
+# name, model, features and labels of so many rows, global batch, steps a sample
 WORKS = [
-    ("step-mlp512", lambda: perceptron(512), numbers(784), 10, 256, 12),
-    ("step-mlp2048", lambda: perceptron(2048), numbers(784), 10, 256, 4),
-    ("step-cnn", convolutional, numbers(1, 28, 28), 10, 128, 4),
-    ("step-lstm", Recurrent, text, CHARACTERS, 64, 12),
+    ("step-mlp512", lambda: perceptron(512), numbers(784), classes(10), 256, 12),
+    ("step-mlp2048", lambda: perceptron(2048), numbers(784), classes(10), 256, 4),
+    ("step-cnn", convolutional, numbers(1, 28, 28), classes(10), 128, 4),
+    ("step-lstm", Recurrent, text(32), classes(CHARACTERS), 64, 12),
+    ("step-gpt", Gpt, text(GPT_CONTEXT), classes(CHARACTERS, GPT_CONTEXT), 12, 12),
 ]
 
 
-def measure(model: nn.Module, features: torch.Tensor, classes: int, steps: int) -> list[float]:
+def measure(model: nn.Module, features: torch.Tensor, labels: torch.Tensor, steps: int) -> list[float]:
     """Seconds a step, one figure a sample."""
     ddp = DistributedDataParallel(model)
     optimizer = torch.optim.Adam(ddp.parameters(), 1e-3)
-    labels = torch.randint(0, classes, (len(features),))
 
     def step() -> None:
         optimizer.zero_grad()
@@ -94,12 +134,13 @@ def main() -> None:
     dist.init_process_group("gloo")
     world = dist.get_world_size()
     chosen = sys.argv[1:] or [work for work, *_ in WORKS]
-    for work, model, rows, classes, batch, steps in WORKS:
+    for work, model, features, labels, batch, steps in WORKS:
         if work not in chosen:
             continue
-        seconds = measure(model(), rows(batch // world), classes, steps)
+        rows = batch // world
+        seconds = measure(model(), features(rows), labels(rows), steps)
         if dist.get_rank() == 0:
-            rate = batch // world * world / statistics.median(seconds)
+            rate = rows * world / statistics.median(seconds)
             line = {"work": work, "world": world, "samples_s": rate, "samples_ms": [1000 * s for s in seconds]}
             print(json.dumps(line), flush=True)
     dist.destroy_process_group()

@@ -29,15 +29,15 @@ export const ddp: StepPeer = {
 export const multiWorkerMirrored: StepPeer = {
   peer: "TensorFlow MultiWorkerMirrored",
   isPython: true,
-  takes: (work) => work !== "step-lstm",
+  takes: (work) => work !== "step-lstm" && work !== "step-gpt",
   command: (work, world) => [pythonCommand("python"), peerProgram("tf_mwms.py"), String(world), work],
 };
 
 export const kerasGraph: StepPeer = {
   peer: "Keras graph",
   isPython: true,
-  takes: (work, world) => world === 1 && work === "step-lstm",
-  command: () => [pythonCommand("python"), peerProgram("keras_graph.py")],
+  takes: (work, world) => world === 1 && (work === "step-lstm" || work === "step-gpt"),
+  command: (work) => [pythonCommand("python"), peerProgram("keras_graph.py"), work],
 };
 
 const alone = (kind: "bare" | "fit") => ({
@@ -51,8 +51,11 @@ const alone = (kind: "bare" | "fit") => ({
 
 /** The recorded step and its update, without what makes a cluster of it. */
 export const bareStep: StepPeer = { peer: "bare step", ...alone("bare") };
-/** TensorFlow.js' own, on the same engine. */
-export const modelFit: StepPeer = { peer: "model.fit", ...alone("fit") };
+/** TensorFlow.js' own, on the same engine. It does not take whole numbers as labels of the places of a text. */
+export const modelFit: StepPeer = {
+  ...{ peer: "model.fit", ...alone("fit") },
+  takes: (work, world) => world === 1 && work !== "step-gpt",
+};
 
 export const stepPeers: readonly StepPeer[] = [ddp, multiWorkerMirrored, kerasGraph, bareStep, modelFit];
 

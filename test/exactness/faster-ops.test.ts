@@ -1,7 +1,7 @@
 /** What a graph says in other ops than TensorFlow.js does: they are there, and give the same numbers. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Tensor } from "@tensorflow/tfjs";
+import type { Scalar, Tensor } from "@tensorflow/tfjs";
 import { currentRecorder } from "../../src/adapters/tfjs/recorder.ts";
 import type { Step } from "../../src/ports/engine.ts";
 import { testEngine } from "../fixtures/engine.ts";
@@ -34,4 +34,77 @@ test("what comes back through a relu is one op of the graph, with the same bits,
   assert.ok(ops.has("ReluGrad"), [...ops].join(" "));
   assert.deepEqual(graph, opByOp);
   assert.ok(graph[0]!.some((value) => Object.is(value, -0)));
+});
+
+test("the gradient of tile is the sum over its copies, whichever axes are repeated", async () => {
+  const { tf } = await testEngine();
+  for (const [shape, reps] of [
+    [[3], [4]],
+    [[3], [1]],
+    [
+      [1, 3],
+      [5, 1],
+    ],
+    [
+      [2, 1, 3],
+      [1, 4, 2],
+    ],
+    [
+      [2, 3, 1, 2],
+      [2, 1, 3, 2],
+    ],
+    [
+      [1, 1, 1],
+      [2, 3, 4],
+    ],
+  ] as const) {
+    const tiled = shape.map((size, axis) => size * reps[axis]!);
+    const x = tf.zeros([...shape]);
+    // Whole numbers: their sums are the same in any order.
+    const back = tf
+      .range(
+        0,
+        tiled.reduce((product, size) => product * size, 1),
+      )
+      .reshape(tiled);
+    const gradient = tf.grad((given) => tf.tile(given, [...reps]))(x, back);
+    assert.deepEqual(gradient.shape, shape);
+    const expected = new Float32Array(x.size);
+    const values = back.dataSync<"float32">();
+    values.forEach((value, at) => {
+      let [rest, into, stride] = [at, 0, 1];
+      for (let axis = shape.length - 1; axis >= 0; axis--) {
+        into += ((rest % tiled[axis]!) % shape[axis]!) * stride;
+        stride *= shape[axis]!;
+        rest = Math.floor(rest / tiled[axis]!);
+      }
+      expected[into]! += value;
+    });
+    assert.deepEqual(gradient.dataSync<"float32">(), expected, `${shape} times ${reps}`);
+  }
+});
+
+test("a layer normalization's gradient has as many operations for many places as for few", async (context) => {
+  const { tf, description } = await testEngine();
+  if (description.kind !== "native") return context.skip("this machine has no native engine");
+  const counts = [2, 50].map((places) => {
+    const layer = tf.layers.layerNormalization();
+    const x = tf.randomNormal([3, places, 4], 0, 1, "float32", 5);
+    layer.build(x.shape);
+    let operations = 0;
+    const count = tf.engine().backend as unknown as { executeSingleOutput: (...words: unknown[]) => unknown };
+    const { executeSingleOutput } = count;
+    count.executeSingleOutput = (...words) => {
+      operations++;
+      return Reflect.apply(executeSingleOutput, count, words);
+    };
+    try {
+      tf.tidy(() => tf.variableGrads(() => (layer.apply(x) as Tensor).square().sum<Scalar>()));
+    } finally {
+      count.executeSingleOutput = executeSingleOutput;
+    }
+    return operations;
+  });
+  assert.ok(counts[0]! > 0);
+  assert.equal(counts[1], counts[0]);
 });

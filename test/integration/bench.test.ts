@@ -38,7 +38,7 @@ test("wrong words are one sentence and the code for it, and nothing is measured"
     [["allreduce", "--worlds", "2,1"], /^--worlds is "1"; a whole number from 2 was expected\.\n$/],
     [
       ["step", "--models", "step-mlp"],
-      /^--models has "step-mlp"; step-mlp512, step-mlp2048, step-cnn, step-lstm were expected\.\n$/,
+      /^--models has "step-mlp"; step-mlp512, step-mlp2048, step-cnn, step-lstm, step-gpt were expected\.\n$/,
     ],
     [["memory", "--steps", "99"], /^--steps is "99"; a whole number from 100 was expected\.\n$/],
     [["views", "--views", "page"], /^--views has "page"; some of pages, metrics, tensorboard were expected/],

@@ -18,6 +18,7 @@ import { OpByOpState } from "./op-by-op.ts";
 import { type EngineChoice, javaScriptLibrary } from "./prepare-engine.ts";
 import { RecordedState } from "./recorded.ts";
 import { currentRecorder } from "./recorder.ts";
+import { replaceTileGradient } from "./tile-gradient.ts";
 
 const require = createRequire(import.meta.url);
 
@@ -74,6 +75,7 @@ export function loadTensorFlow(): TensorFlow {
   // The package's main module would look for the addon inside the package; these two are all that it adds to that.
   require("@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js");
   require("@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js");
+  replaceTileGradient(tf);
   return tf;
 }
 
