@@ -17,6 +17,11 @@ import {
 /** Hands out the rows of the training split, in an order that is the same on every node, in one or more pieces. */
 export type EachRows = (use: (rows: Float32Array) => void) => void;
 
+/** What is done with the rows, piece by piece, when they are run through. */
+type Pass = (rows: Float32Array) => void;
+/** Asks for passes over the rows, one after the other, until it knows its result. Several of them share the passes they ask for. */
+type Fitting<T> = Generator<Pass, T, void>;
+
 /** What of a row belongs together, in the order of its values. */
 export interface FittedColumn {
   readonly name: string | null;
@@ -31,7 +36,8 @@ const mostCounted = 4_194_304;
 
 /**
  * Fits each transform in turn on what the ones before it make of the training rows. `rows` is run through once for each transform
- * that learns something, and once for a `one-hot` whose values could be out of range. Deterministic: a function of the arguments alone.
+ * that learns something, of all columns of `columns` at the same time, and once for a `one-hot` whose values could be out of range.
+ * Deterministic: a function of the arguments alone.
  *
  * Throws "invalid-job" for transforms that do not go together, "invalid-data" for values that a transform cannot take.
  * @param columns what a row consists of; needed by `columns`
@@ -43,24 +49,30 @@ export function fitTransforms(
   field = "preprocess",
   columns: readonly FittedColumn[] = [],
 ): FittedTransforms {
+  const fitting = fitAll(transforms, shape, field, columns);
+  for (let pass = fitting.next(); ; pass = fitting.next()) {
+    if (pass.done) return pass.value;
+    rows(pass.value);
+  }
+}
+
+function* fitAll(
+  transforms: readonly Transform[],
+  shape: readonly number[],
+  field: string,
+  columns: readonly FittedColumn[],
+): Fitting<FittedTransforms> {
   const codes = columns.length === 1 && columns[0]!.type === "category" ? columns[0]!.texts?.length : undefined;
   let fitted: FittedTransforms = { field, shape, ...(codes === undefined ? {} : { codes }), steps: [] };
   for (const transform of transforms) {
-    const step = fitStep(transform, fitted, rows, columns);
+    const step: FittedTransform = yield* fitStep(transform, fitted, columns);
     fitted = { ...fitted, steps: [...fitted.steps, step] };
   }
   if (fitted.steps.some((step, index) => step.kind === "one-hot" && ranksBefore(fitted, index) === null)) {
-    checkRows(fitted, rows);
+    // Throws "invalid-data" if the transforms cannot take some of the rows: to find it before training, not within.
+    yield transformed(fitted, () => {});
   }
   return fitted;
-}
-
-/** Throws "invalid-data" if the transforms cannot take some of the rows: to find it before training, not within. */
-export function checkRows(fitted: FittedTransforms, rows: EachRows): void {
-  const size = sizeOf(fitted.shape);
-  rows((piece) => {
-    applyTransforms(fitted, piece, piece.length / size);
-  });
 }
 
 /** How many values are told apart before this step, the 0 of a vocabulary for all others included; null if nothing says. */
@@ -73,24 +85,23 @@ function ranksBefore(fitted: FittedTransforms, index: number): number | null {
   return fitted.codes ?? null;
 }
 
-function fitStep(
+function* fitStep(
   transform: Transform,
   before: FittedTransforms,
-  rows: EachRows,
   columns: readonly FittedColumn[],
-): FittedTransform {
+): Fitting<FittedTransform> {
   switch (transform.kind) {
     case "scale":
     case "normalize":
       return transform;
     case "standardize":
-      return fitStandardize(before, rows);
+      return yield* fitStandardize(before);
     case "min-max":
-      return fitMinMax(before, rows);
+      return yield* fitMinMax(before);
     case "impute":
-      return { kind: "impute", values: fitImpute(transform.with, before, rows) };
+      return { kind: "impute", values: yield* fitImpute(transform.with, before) };
     case "vocabulary":
-      return fitVocabulary(before, rows, transform.maximum);
+      return yield* fitVocabulary(before, transform.maximum);
     case "one-hot":
       return fitOneHot(transform.classes, before);
     case "reshape": {
@@ -108,21 +119,21 @@ function fitStep(
       if (outputShape(before).length > 0) return transform;
       throw new LockstepError("invalid-job", `pad() in ${before.field} was given a single number; expected a list.`);
     case "map":
-      return fitMap(transform, before, rows);
+      return yield* fitMap(transform, before);
     case "columns":
-      return { kind: "columns", parts: fitColumns(transform, before, rows, columns) };
+      return { kind: "columns", parts: yield* fitColumns(transform, before, columns) };
     default:
       return unreachable(transform);
   }
 }
 
 /** Welford's running mean and variance: one pass, and exact for a constant column. What is missing does not count. */
-function fitStandardize(before: FittedTransforms, rows: EachRows): FittedTransform {
+function* fitStandardize(before: FittedTransforms): Fitting<FittedTransform> {
   const columns = sizeOf(outputShape(before));
   const means = new Float64Array(columns);
   const squares = new Float64Array(columns);
   const counts = new Float64Array(columns);
-  eachValue(before, rows, columns, (value, column) => {
+  yield eachValue(before, columns, (value, column) => {
     const count = ++counts[column]!;
     const difference = value - means[column]!;
     means[column]! += difference / count;
@@ -134,12 +145,12 @@ function fitStandardize(before: FittedTransforms, rows: EachRows): FittedTransfo
   return { kind: "standardize", means: Array.from(means, (mean) => mean + 0), deviations };
 }
 
-function fitMinMax(before: FittedTransforms, rows: EachRows): FittedTransform {
+function* fitMinMax(before: FittedTransforms): Fitting<FittedTransform> {
   const columns = sizeOf(outputShape(before));
   const minima = new Float64Array(columns).fill(Number.POSITIVE_INFINITY);
   const maxima = new Float64Array(columns).fill(Number.NEGATIVE_INFINITY);
   const counts = new Float64Array(columns);
-  eachValue(before, rows, columns, (value, column) => {
+  yield eachValue(before, columns, (value, column) => {
     counts[column]!++;
     if (value < minima[column]!) minima[column] = value;
     if (value > maxima[column]!) maxima[column] = value;
@@ -150,12 +161,12 @@ function fitMinMax(before: FittedTransforms, rows: EachRows): FittedTransform {
   return { kind: "min-max", minima: Array.from(minima, (minimum) => minimum + 0), ranges };
 }
 
-function fitImpute(what: ImputeWith, before: FittedTransforms, rows: EachRows): readonly number[] {
+function* fitImpute(what: ImputeWith, before: FittedTransforms): Fitting<readonly number[]> {
   const columns = sizeOf(outputShape(before));
   if (typeof what === "number") return new Array<number>(columns).fill(what);
   const counts = new Float64Array(columns);
-  const values = fitters[what](columns, (use) =>
-    eachValue(before, rows, columns, (value, column) => {
+  const values = yield* fitters[what](columns, (use) =>
+    eachValue(before, columns, (value, column) => {
       counts[column]!++;
       use(value, column);
     }),
@@ -164,46 +175,66 @@ function fitImpute(what: ImputeWith, before: FittedTransforms, rows: EachRows): 
   return values.map((value) => value + 0);
 }
 
-type EachValue = (use: (value: number, column: number) => void) => void;
+type EachValue = (use: (value: number, column: number) => void) => Pass;
 
-const fitters: Readonly<Record<Exclude<ImputeWith, number>, (columns: number, each: EachValue) => number[]>> = {
-  /** Summed in the order of the rows. */
-  mean(columns, each) {
-    const sums = new Float64Array(columns);
-    const counts = new Float64Array(columns);
-    each((value, column) => {
-      sums[column]! += value;
-      counts[column]!++;
-    });
-    return Array.from(sums, (sum, column) => sum / counts[column]!);
-  },
-  /** Exact; of an even count, the mean of the two in the middle. Holds all values. */
-  median(columns, each) {
-    const all = Array.from({ length: columns }, () => [] as number[]);
-    each((value, column) => void all[column]!.push(value));
-    return all.map((values) => {
-      const sorted = Float64Array.from(values).sort();
-      const middle = sorted.length >> 1;
-      return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-    });
-  },
-  /** Of those that are equally frequent, the smallest. */
-  mostFrequent(columns, each) {
-    const counts = Array.from({ length: columns }, () => new Map<number, number>());
-    each((value, column) => void counts[column]!.set(value, (counts[column]!.get(value) ?? 0) + 1));
-    return counts.map((column) => {
-      const [[value] = [Number.NaN]] = [...column].sort((a, b) => b[1] - a[1] || a[0] - b[0]);
-      return value;
-    });
-  },
-};
+const fitters: Readonly<Record<Exclude<ImputeWith, number>, (columns: number, each: EachValue) => Fitting<number[]>>> =
+  {
+    /** Summed in the order of the rows. */
+    *mean(columns, each) {
+      const sums = new Float64Array(columns);
+      const counts = new Float64Array(columns);
+      yield each((value, column) => {
+        sums[column]! += value;
+        counts[column]!++;
+      });
+      return Array.from(sums, (sum, column) => sum / counts[column]!);
+    },
+    /** Exact; of an even count, the mean of the two in the middle. Holds all values. */
+    *median(columns, each) {
+      const all = Array.from({ length: columns }, () => new Float32List());
+      yield each((value, column) => all[column]!.push(value));
+      return all.map(({ values }) => {
+        const sorted = values.sort();
+        const middle = sorted.length >> 1;
+        return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+      });
+    },
+    /** Of those that are equally frequent, the smallest. */
+    *mostFrequent(columns, each) {
+      const counts = Array.from({ length: columns }, () => new Map<number, number>());
+      yield each((value, column) => void counts[column]!.set(value, (counts[column]!.get(value) ?? 0) + 1));
+      return counts.map((column) => {
+        const [[value] = [Number.NaN]] = [...column].sort((a, b) => b[1] - a[1] || a[0] - b[0]);
+        return value;
+      });
+    },
+  };
 
-function fitVocabulary(before: FittedTransforms, rows: EachRows, maximum: number | undefined): FittedTransform {
+/** Numbers that come one by one, at four bytes each: those of all columns are held at the same time. */
+class Float32List {
+  #values = new Float32Array(256);
+  #count = 0;
+
+  push(value: number): void {
+    if (this.#count === this.#values.length) {
+      const values = new Float32Array(2 * this.#count);
+      values.set(this.#values);
+      this.#values = values;
+    }
+    this.#values[this.#count++] = value;
+  }
+
+  get values(): Float32Array {
+    return this.#values.subarray(0, this.#count);
+  }
+}
+
+function* fitVocabulary(before: FittedTransforms, maximum: number | undefined): Fitting<FittedTransform> {
   const codes = new Float64Array(maximumVocabulary); // most vocabularies are of small whole numbers: a table beats a map
   const others = new Map<number, number>();
   let count = 0;
   const most = maximum === undefined ? maximumVocabulary : mostCounted;
-  eachTransformed(before, rows, (values) => {
+  yield transformed(before, (values) => {
     count += values.length;
     for (let place = 0; place < values.length; place++) {
       const value = values[place]!;
@@ -253,20 +284,11 @@ function fitOneHot(classes: number | undefined, before: FittedTransforms): Fitte
 }
 
 /** Looks at the first rows: whether the function gives as many values, and the same for the same. */
-function fitMap(
-  { apply }: Extract<Transform, { kind: "map" }>,
-  before: FittedTransforms,
-  rows: EachRows,
-): FittedTransform {
+function* fitMap({ apply }: Extract<Transform, { kind: "map" }>, before: FittedTransforms): Fitting<FittedTransform> {
   const step: FittedTransform = { kind: "map", text: apply.toString(), apply };
   const own = { field: before.field, shape: outputShape(before), steps: [step] };
-  let isFirst = true;
-  eachTransformed(before, rows, (values) => {
-    if (!isFirst) return;
-    isFirst = false;
-    const size = sizeOf(own.shape);
-    const some = values.subarray(0, Math.min(values.length, size * 16));
-    const [once, twice] = [1, 2].map(() => applyTransforms(own, some, some.length / size));
+  const look = transformed(before, (values) => {
+    const [once, twice] = [1, 2].map(() => applyTransforms(own, values, values.length / sizeOf(own.shape)));
     if (once!.every((value, place) => Object.is(value, twice![place]))) return;
     throw new LockstepError(
       "invalid-job",
@@ -274,15 +296,20 @@ function fitMap(
       { hint: "It must be a function of `values` alone: no randomness, no clock, nothing that it remembers." },
     );
   });
+  const size = sizeOf(before.shape);
+  let isFirst = true;
+  yield (rows) => {
+    if (isFirst) look(rows.subarray(0, size * 16));
+    isFirst = false;
+  };
   return step;
 }
 
-function fitColumns(
+function* fitColumns(
   { columns: named, rest }: Extract<Transform, { kind: "columns" }>,
   before: FittedTransforms,
-  rows: EachRows,
   columns: readonly FittedColumn[],
-): readonly ColumnPart[] {
+): Fitting<readonly ColumnPart[]> {
   const names = columns.flatMap(({ name }) => (name === null ? [] : [name]));
   if (before.steps.length > 0 || names.length === 0 || names.length < columns.length) {
     throw new LockstepError(
@@ -304,33 +331,35 @@ function fitColumns(
   }
   const width = sizeOf(before.shape);
   let begin = 0;
-  return columns.map((column) => {
+  const parts = columns.map((column) => {
     const name = column.name!; // all have one
-    const place = { begin, fitted: { field: `${before.field}.${name}`, shape: column.shape, steps: [] } };
+    const field = `${before.field}.${name}`;
+    const place = { begin, fitted: { field, shape: column.shape, steps: [] } };
     begin += sizeOf(column.shape);
-    const own: EachRows = (use) => rows((piece) => use(valuesOf(place, piece, width)));
-    const transforms = Object.hasOwn(named, name) ? named[name]! : rest;
-    return {
-      name,
-      begin: place.begin,
-      fitted: fitTransforms(transforms, column.shape, own, place.fitted.field, [column]),
+    const fitting = fitAll(Object.hasOwn(named, name) ? named[name]! : rest, column.shape, field, [column]);
+    return { name, place, fitting };
+  });
+  let passes = parts.map(({ fitting }) => fitting.next());
+  while (passes.some(({ done }) => !done)) {
+    yield (rows) => {
+      for (const [i, pass] of passes.entries()) if (!pass.done) pass.value(valuesOf(parts[i]!.place, rows, width));
     };
+    passes = passes.map((pass, i) => (pass.done ? pass : parts[i]!.fitting.next()));
+  }
+  return parts.map(({ name, place }, i) => {
+    const { value } = passes[i] as IteratorReturnResult<FittedTransforms>; // all are done
+    return { name, begin: place.begin, fitted: value };
   });
 }
 
-function eachTransformed(before: FittedTransforms, rows: EachRows, use: (values: Float32Array) => void): void {
+function transformed(before: FittedTransforms, use: Pass): Pass {
   const size = sizeOf(before.shape);
-  rows((piece) => use(applyTransforms(before, piece, piece.length / size)));
+  return (rows) => use(applyTransforms(before, rows, rows.length / size));
 }
 
 /** Of all values that are not missing, in order. */
-function eachValue(
-  before: FittedTransforms,
-  rows: EachRows,
-  columns: number,
-  use: (value: number, column: number) => void,
-): void {
-  eachTransformed(before, rows, (values) => {
+function eachValue(before: FittedTransforms, columns: number, use: (value: number, column: number) => void): Pass {
+  return transformed(before, (values) => {
     for (let begin = 0; begin < values.length; begin += columns) {
       for (let column = 0; column < columns; column++) {
         const value = values[begin + column]!;

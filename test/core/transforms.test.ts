@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { LockstepError } from "../../src/core/errors.ts";
-import { checkRows, type EachRows, fitTransforms } from "../../src/core/fit-transforms.ts";
+import { type EachRows, fitTransforms } from "../../src/core/fit-transforms.ts";
 import type { Transform } from "../../src/core/transform-definition.ts";
 import {
   applyTransforms,
@@ -173,10 +173,27 @@ describe("transforms", () => {
     });
   }
 
-  it("checkRows finds rows of other data that cannot be transformed", () => {
-    const fit = fitted([{ kind: "one-hot", classes: 3 }], [], [0, 2]);
-    checkRows(fit, rowsOf([0, 1], [2]));
-    assert.throws(() => checkRows(fit, rowsOf([0, 1], [3])), refused("invalid-data", /met the value 3/));
+  it("columns are fitted together, in as many passes over the rows as the one with the most to learn needs", () => {
+    let passes = 0;
+    const rows: EachRows = (use) => {
+      passes++;
+      for (const piece of [
+        [1, 5, Number.NaN],
+        [3, 7, 4, 2, 9, 4],
+      ])
+        use(Float32Array.from(piece));
+    };
+    const columns = ["a", "b", "c"].map((name) => ({ name, shape: [] }));
+    const learn: Transform[] = [{ kind: "impute", with: "median" }, { kind: "min-max" }];
+    const transform = { kind: "columns", columns: { a: [{ kind: "vocabulary" }] }, rest: learn } as const;
+    const [step] = fitTransforms([transform], [3], rows, "preprocess.features", columns).steps;
+    assert.equal(passes, 2);
+    const alone = columns.map(({ name }, i) => {
+      const own: EachRows = (use) => rows((piece) => use(piece.filter((_, place) => place % 3 === i)));
+      const fitted = fitTransforms(name === "a" ? transform.columns.a! : learn, [], own, `preprocess.features.${name}`);
+      return { name, begin: i, fitted };
+    });
+    assert.deepEqual(step, { kind: "columns", parts: alone });
   });
 
   it("reshape keeps the values and changes the shape", () => {
