@@ -73,7 +73,7 @@ test("pictures have Pillow's pixels, classes the sorted names of their folders, 
   assert.ok(Math.max(...apart) <= 4, `${Math.max(...apart)}`);
 });
 
-test("pixels are the same from memory, from the cache and a second time from the cache; so is the digest", async () => {
+test("pixels are the same from memory alone, through the cache into memory, and in the cache; so is the digest", async () => {
   const root = path.join(folder, "many");
   await cp(path.join(fixtures, "pictures"), root, { recursive: true });
   // As many as are worth the cache.
@@ -81,12 +81,19 @@ test("pixels are the same from memory, from the cache and a second time from the
   const source = images("many", { size: [3, 3] });
   const entries = () => readdir(path.join(folder, "cache", "lockstep", "data")).catch(() => []);
   const earlier = (await entries()).length;
+  const cacheHome = process.env.XDG_CACHE_HOME;
+  process.env.XDG_CACHE_HOME = path.join(root, "rose", "b.png"); // where nothing can be written
   const first = await openDataset(source, folder);
-  assert.equal((await entries()).length, earlier + 1);
-  const again = await openDataset(source, folder, { memoryBytes: 0 });
-  assert.deepEqual([again.digest, again.length], [first.digest, 516]);
-  const indices = Array.from({ length: first.length }, (_, i) => first.length - 1 - i);
-  assert.deepEqual(again.read(indices), first.read(indices));
+  process.env.XDG_CACHE_HOME = cacheHome;
+  assert.equal((await entries()).length, earlier);
+  const indices = Array.from({ length: 516 }, (_, i) => 515 - i);
+  // Written to the cache, found there, and read in place.
+  for (const memoryBytes of [2 ** 31, 2 ** 31, 0]) {
+    const again = await openDataset(source, folder, { memoryBytes });
+    assert.equal((await entries()).length, earlier + 1);
+    assert.deepEqual([again.digest, again.length], [first.digest, 516]);
+    assert.deepEqual(again.read(indices), first.read(indices));
+  }
   await copyFile(path.join(root, "rose", "c.png"), path.join(root, "tulip", "7.png"));
   const other = await openDataset(source, folder, { memoryBytes: 0 });
   assert.notEqual(other.digest, first.digest);
