@@ -36,7 +36,8 @@ export async function loadJob(jobPath: string, settings: JobSettings = noSetting
   await checkFile(file, jobPath);
   const realFile = await realpath(file); // what Node.js resolves relative imports from, and names in stacks
   const digest = await digestOfModule(realFile);
-  await registerHooks();
+  registering ??= registerHooks();
+  await registering;
   // The seed is in the file, so it is not known yet: what the file draws while it is loaded is the same in every run.
   const drawn = new RandomStream(0, "job-file");
   const exported = defaultExport(await seededWhile(drawn, () => importModule(realFile, jobPath)), jobPath);
@@ -92,12 +93,11 @@ function validated(exported: unknown, settings: JobSettings, file: string, writt
   }
 }
 
-let areHooksRegistered = false;
+/** Once a thread; whoever loads a job meanwhile waits for it too. */
+let registering: Promise<void> | null = null;
 
-/** Once a thread: tsx, which loads TypeScript, and then ours: hooks that are registered later are asked first. */
+/** tsx, which loads TypeScript, and then ours: hooks that are registered later are asked first. */
 async function registerHooks(): Promise<void> {
-  if (areHooksRegistered) return;
-  areHooksRegistered = true;
   // Where this module itself is TypeScript, tsx is there already.
   if (!import.meta.url.endsWith(".ts")) (await import("tsx/esm/api")).register();
   // Only Node.js 22.15 and newer has this function, so the types of Node.js 20 do not know it.
