@@ -21,8 +21,7 @@ import {
   computing,
   type OpenedCheckpoint,
   openCheckpoint,
-  preprocessingFor,
-  useCheckpoint,
+  withCheckpoint,
 } from "./open-checkpoint.ts";
 
 export interface Evaluation {
@@ -59,26 +58,32 @@ async function runEvaluate(args: Arguments): Promise<number> {
   checkGiven(args.text("data"));
   const { found, ids } = await chooseCheckpoints(args, jobFile, args.list("checkpoint"));
   const shards = args.whole("shards", 1) ?? found.etcd?.record.shards ?? 1;
-  const opened = await openCheckpoint(args, jobFile, found, ids[0]!);
-  const { job, program } = opened;
-  const report = job.report ? await reportOf(opened) : null;
-  const open = testData(args, job, dirname(resolve(jobFile)));
-  if (!open && !job.report) {
+  const jobDirectory = dirname(resolve(jobFile));
+  let opened = await openCheckpoint(args, jobFile, found, await found.load(ids[0]!));
+  const report = opened.job.report ? await reportOf(opened) : null;
+  let open = testData(args, opened.job, jobDirectory);
+  if (!open && !opened.job.report) {
     throw new LockstepError(
       "usage",
-      `The job "${job.name}" has neither test data nor a report, so there is nothing to evaluate.`,
+      `The job "${opened.job.name}" has neither test data nor a report, so there is nothing to evaluate.`,
       {
         hint: "Name a file with --data, or give the job `test`.",
       },
     );
   }
   const test: Record<string, Record<string, number>> = {};
-  for (const id of open ? ids : []) {
-    const content = id === ids[0] ? opened.content : await found.load(id);
-    useCheckpoint(opened, content);
+  for (const id of ids) {
+    if (id !== ids[0]) {
+      const before = opened;
+      opened = await withCheckpoint(before, await found.load(id), (content) =>
+        openCheckpoint(args, jobFile, found, content, before),
+      );
+      if (opened.job !== before.job) open = testData(args, opened.job, jobDirectory);
+    }
+    if (open === null) continue;
+    const { job, program, preprocessing } = opened;
     const settings = { seed: job.seed, shards, batchSize: job.batchSize };
-    const preprocessing = preprocessingFor(job, content);
-    const dataset = await open!(knownOf(preprocessing.columns));
+    const dataset = await open(knownOf(preprocessing.columns));
     test[id] = evaluateDataset(program, fitting(preprocessing, dataset, id), dataset, settings);
   }
   const evaluation: Evaluation = { test, report };

@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
-import { settingsIn } from "../core/settings.ts";
+import { areSameSettings, settingsIn } from "../core/settings.ts";
 import type { Job } from "../core/job.ts";
 import { bindMaps, type Preprocessing } from "../core/transforms.ts";
 import type { CheckpointContent } from "../ports/checkpoint-storage.ts";
@@ -44,14 +44,14 @@ export interface OpenedCheckpoint extends OpenedModel {
   readonly preprocessing: Preprocessing;
 }
 
-/** Loads and verifies a checkpoint, and opens the job's model with its weights. */
+/** Opens the job's model, as it was trained with the settings that the checkpoint tells of, with the checkpoint's weights. */
 export async function openCheckpoint(
   args: Arguments,
   jobFile: string,
-  { load, etcd }: FoundCheckpoints,
-  id: string,
+  { etcd }: Pick<FoundCheckpoints, "etcd">,
+  content: CheckpointContent,
+  before: OpenedCheckpoint | null = null,
 ): Promise<OpenedCheckpoint> {
-  const content = await load(id);
   const threads = args.whole("threads", 1) ?? etcd?.record.threads ?? 1;
   const choice = await prepareEngine(wishOf(args), (line) => void process.stderr.write(`${line}\n`));
   applyEnvironment(engineEnvironment(choice, { threads, gpuIndex: choice.device === "gpu" ? 0 : null }));
@@ -63,19 +63,31 @@ export async function openCheckpoint(
     threads,
     mayFallBack: args.text("engine") === undefined,
   };
-  const opened = await openModel(request, preprocessingOf(content));
+  const opened = await openModel(request, preprocessingOf(content), before);
+  useCheckpoint(opened, content);
+  return { ...opened, content, preprocessing: preprocessingFor(opened.job, content) };
+}
+
+/** The same model with another checkpoint's weights; opened anew where that was trained with other settings. */
+export async function withCheckpoint(
+  opened: OpenedCheckpoint,
+  content: CheckpointContent,
+  open: (content: CheckpointContent) => Promise<OpenedCheckpoint>,
+): Promise<OpenedCheckpoint> {
+  const [own, others] = [opened.content, content].map(({ manifest }) => settingsIn(manifest.fingerprint));
+  if (!areSameSettings(own!, others!)) return open(content);
   useCheckpoint(opened, content);
   return { ...opened, content, preprocessing: preprocessingFor(opened.job, content) };
 }
 
 /** What is done to samples before they go into the model: as the checkpoint says, and by the functions that only the job file has. */
-export function preprocessingFor({ preprocess }: Job, content: CheckpointContent): Preprocessing {
+function preprocessingFor({ preprocess }: Job, content: CheckpointContent): Preprocessing {
   const { features, label, ...columns } = preprocessingOf(content);
   return { features: bindMaps(features, preprocess.features), label: bindMaps(label, preprocess.label), ...columns };
 }
 
 /** Puts a checkpoint's weights into the model; refuses one that was made by another model. */
-export function useCheckpoint({ program }: Pick<OpenedModel, "program">, content: CheckpointContent): void {
+function useCheckpoint({ program }: Pick<OpenedModel, "program">, content: CheckpointContent): void {
   program.load(contentToWeights(content, program));
   program.useWeights();
 }

@@ -77,20 +77,25 @@ export async function openJob({ jobPath, settings, dataDirectory }: JobRequest):
   return { job, data, sourceDigest, initialWeights };
 }
 
-/** Opens what can evaluate and predict: it needs no training data, since a checkpoint knows what was learned from it. */
+/**
+ * Opens what can evaluate and predict: it needs no training data, since a checkpoint knows what was learned from it.
+ * @param before what this process has opened of the job before, with other settings
+ */
 export async function openModel(
   { jobPath, settings, ...request }: EngineRequest & Pick<JobRequest, "jobPath" | "settings">,
   { features, label }: Preprocessing,
+  before: OpenedModel | null,
 ): Promise<OpenedModel> {
   loadTensorFlow();
   const { job } = await loadJob(jobPath, settings);
   const shapes = { features: outputShape(features), label: outputShape(label) };
-  const openWith = async (choice: EngineChoice, built: TrainingProgram | null) => {
-    const engine = await openEngine(choice, { threads: request.threads });
-    return { job, engine, program: new TrainingProgram(engine, job, shapes, namesIn(built)) };
-  };
+  const openWith = (engine: Engine, built: TrainingProgram | null) => ({
+    ...{ job, engine },
+    program: new TrainingProgram(engine, job, shapes, namesIn(built)),
+  });
+  const engineOf = (choice: EngineChoice) => openEngine(choice, { threads: request.threads });
   try {
-    const first = await openWith(request.choice, null);
+    const first = openWith(before?.engine ?? (await engineOf(request.choice)), before?.program ?? null);
     const { engine, program } = first;
     const sample = {
       count: 1,
@@ -100,7 +105,7 @@ export async function openModel(
     const missing = probeKernels(engine, () => program.trace(sample, new RandomStream(0, "step")));
     if (missing === null) return first;
     if (!request.mayFallBack || request.choice.kind !== "wasm") throw lacks(request.choice.kind, missing);
-    return await openWith({ ...request.choice, kind: "cpu" }, program);
+    return openWith(await engineOf({ ...request.choice, kind: "cpu" }), program);
   } catch (error) {
     throw describeJobError(error, jobPath);
   }

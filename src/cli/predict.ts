@@ -60,7 +60,7 @@ async function runPredict(args: Arguments): Promise<number> {
   const jobFile = args.argument;
   const word = args.text("checkpoint");
   const { found, ids } = await chooseCheckpoints(args, jobFile, word === undefined ? [] : [word]);
-  const opened = await openCheckpoint(args, jobFile, found, ids[0]!);
+  const opened = await openCheckpoint(args, jobFile, found, await found.load(ids[0]!));
   const { job, engine, program, preprocessing } = opened;
   const { features, label, columns } = preprocessing;
   const predictor = openPredictor(engine, program.model, features, job.seed);

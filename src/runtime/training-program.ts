@@ -5,7 +5,7 @@
  * such as batch normalization keep, and last what is frozen; each kind in the model's order.
  */
 import type { Tensor, Variable } from "@tensorflow/tfjs";
-import { assert } from "../core/errors.ts";
+import { LockstepError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { rateAt, slotsOf } from "../core/optimizer.ts";
 import { RandomStream } from "../core/random.ts";
@@ -82,7 +82,7 @@ export class TrainingProgram {
       sortedWeights(engine.tf, this.model, () => this.#objective.compute(this.#oneSample(), true)),
     );
     this.#variables = sorted.map(({ variable }) => variable);
-    assert(names === null || names.length === sorted.length, "the same job file builds the same model");
+    if (names !== null && names.length !== sorted.length) throw otherModel(names.length, sorted.length);
     let offset = 0;
     this.parameters = sorted.map(({ name, shape, kind }, i) => {
       const size = shape.reduce((a, b) => a * b, 1);
@@ -362,4 +362,14 @@ function partOf(row: Float32Array, { offset, size }: { readonly offset: number; 
 
 function batchOf([features, label, count, each, sum]: readonly Tensor[]): BatchTensors {
   return { features: features!, label: label!, count: count!, weights: each && sum ? { each, sum } : null };
+}
+
+function otherModel(before: number, now: number): LockstepError {
+  return new LockstepError(
+    "invalid-job",
+    `The job's model has ${now} weights, and had ${before} when it was built before.`,
+    {
+      hint: "A job file builds the same model every time. Checkpoints of models that differ by their settings are evaluated one by one.",
+    },
+  );
 }

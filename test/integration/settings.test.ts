@@ -70,3 +70,40 @@ test("a worker, evaluate, verify and export take a run's parameters and fields f
   assert.match(changed.stderr, /job\.batchSize was 16 and is 4/);
   assert.match(changed.stderr, /The run was started with --set batchSize=16 .* --param units=5: give that again/);
 });
+
+test("evaluate opens each of several checkpoints as it was trained, with its own parameters and fields", {
+  timeout: 240_000,
+}, async () => {
+  await user().write("small.csv", smallData(80));
+  const file = await user().write("tuned.ts", job);
+  const checkpoints = ["--checkpoints", user().at("of-both")];
+  const evaluate = (...ids: string[]) =>
+    user().run(
+      ...["evaluate", file, ...checkpoints, "--data", user().at("small.csv")],
+      ...ids.flatMap((id) => ["--checkpoint", id]),
+    );
+  const lasts: string[] = [];
+  for (const units of ["5", "7"]) {
+    const place = ["--etcd", etcd().endpoint, "--job", `of-${units}`];
+    const coordinator = user().start("coordinator", file, ...place, "--param", `units=${units}`);
+    await coordinator.whenLine("that it serves", ({ message }) => message === "serving");
+    const worker = await user().run("worker", file, ...place, ...checkpoints);
+    assert.equal(worker.code, 0, worker.stderr);
+    coordinator.kill("SIGTERM");
+    await coordinator.exited;
+    const stored = (await readdir(user().at("of-both"))).filter((name) => /-step-/.test(name) && !lasts.includes(name));
+    lasts.push(
+      stored
+        .filter((name) => name.startsWith(`of-${units}`))
+        .sort()
+        .at(-1)!,
+    );
+  }
+  const alone = await Promise.all(lasts.map((id) => evaluate(id)));
+  for (const { code, stderr } of alone) assert.equal(code, 0, stderr);
+  const both = await evaluate(...lasts);
+  assert.equal(both.code, 0, both.stderr);
+  const tested = alone.map(({ stdout }) => JSON.parse(stdout).test);
+  assert.deepEqual(JSON.parse(both.stdout).test, { ...tested[0], ...tested[1] });
+  assert.equal(Object.keys(JSON.parse(both.stdout).test).length, 2);
+});

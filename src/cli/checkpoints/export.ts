@@ -86,7 +86,7 @@ async function toTfjs(
   id: string,
   path: string,
 ): Promise<string[]> {
-  const { engine, program, content } = await openCheckpoint(args, jobFile, found, id);
+  const { engine, program, content } = await openCheckpoint(args, jobFile, found, await found.load(id));
   const preprocessing = preprocessingOf(content);
   const metadata = { lockstep: { ...described(content), preprocessing } };
   const files = await writing(path, () => exportModel(engine.tf, program.model, path, metadata));
