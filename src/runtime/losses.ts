@@ -1,5 +1,5 @@
 /** Losses as one value a sample, so that sums over shards are sums over samples; and which outputs go with which labels. */
-import type { Tensor, Tensor1D, Tensor2D } from "@tensorflow/tfjs";
+import type { Scalar, Tensor, Tensor1D, Tensor2D } from "@tensorflow/tfjs";
 import { LockstepError, unreachable } from "../core/errors.ts";
 import type { LossSettings } from "../core/compile.ts";
 import type { Job } from "../core/job.ts";
@@ -20,7 +20,9 @@ export function lossOfSamples(tf: TensorFlow, chosen: LossChoice, given: Tensor,
     case "categoricalCrossentropy":
       return meanOverSample(categorical(tf, label, output, lossSettings));
     case "sparseCategoricalCrossentropy":
-      return meanOverSample(categorical(tf, oneHotLabel(tf, label, output), output, lossSettings));
+      return meanOverSample(
+        categorical(tf, oneHotOf(tf, indices(label, output), output).reshape(output.shape), output, lossSettings),
+      );
     case "binaryCrossentropy":
       return meanOverSample(binary(tf, label, output, lossSettings));
     case "meanSquaredError":
@@ -90,10 +92,13 @@ export function inShapeOf(output: Tensor, label: Tensor, loss: Job["loss"]): Ten
   return fits ? label : label.reshape(output.shape);
 }
 
-function oneHotLabel(tf: TensorFlow, label: Tensor, output: Tensor): Tensor {
-  // oneHot wants one dimension; its result gets the output's shape back.
-  const classes = output.shape[output.shape.length - 1]!;
-  return (tf.oneHot(indices(label, output).flatten(), classes) as Tensor2D).toFloat().reshape(output.shape);
+/** Whole numbers as rows of 0 and a 1: [all but the output's last dimension in one, classes]. */
+export function oneHotOf(tf: TensorFlow, classes: Tensor, output: Tensor): Tensor2D {
+  return (tf.oneHot(classes.flatten(), output.shape.at(-1)!) as Tensor2D).toFloat();
+}
+
+export function totalOf(values: Tensor): Scalar {
+  return values.sum().asScalar();
 }
 
 /** Class numbers in the output's shape without its last dimension. */

@@ -5,7 +5,7 @@ import { LockstepError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { aucBuckets, mostMacroClasses, ofClasses } from "../core/metric-sums.ts";
 import type { TensorFlow } from "../ports/engine.ts";
-import { indices, inShapeOf, type LossChoice, lossOfSamples, meanOverSample } from "./losses.ts";
+import { indices, inShapeOf, type LossChoice, lossOfSamples, meanOverSample, oneHotOf, totalOf } from "./losses.ts";
 
 /** The sums of a metric over the samples, in the order of `sumNamesOf`: a scalar where it is one, else [sums]. */
 export function sumsOfMetric(tf: TensorFlow, metric: string, job: LossChoice, given: Tensor, output: Tensor): Tensor {
@@ -14,46 +14,35 @@ export function sumsOfMetric(tf: TensorFlow, metric: string, job: LossChoice, gi
   const kind = sparse ? "sparseCategoricalCrossentropy" : loss;
   const label = inShapeOf(output, given, kind);
   const k = topKOf(metric);
-  if (k !== null)
-    return meanOverSample(amongLargest(tf, k, classesOf(sparse, label, output), output))
-      .sum()
-      .asScalar();
+  if (k !== null) return totalOf(meanOverSample(amongLargest(tf, k, classesOf(sparse, label, output), output)));
   switch (metric) {
     case "accuracy":
-      return meanOverSample(accuracy(tf, job, sparse, label, output))
-        .sum()
-        .asScalar();
+      return totalOf(meanOverSample(accuracy(tf, job, sparse, label, output)));
     case "binaryAccuracy":
-      return meanOverSample(sameSide(tf, job, label, output))
-        .sum()
-        .asScalar();
+      return totalOf(meanOverSample(sameSide(tf, job, label, output)));
     case "categoricalAccuracy":
     case "sparseCategoricalAccuracy":
-      return meanOverSample(sameClass(tf, sparse, label, output))
-        .sum()
-        .asScalar();
+      return totalOf(meanOverSample(sameClass(tf, sparse, label, output)));
     case "meanSquaredError":
     case "meanAbsoluteError":
-      return lossOfSamples(tf, plain(metric), label, output).sum().asScalar();
+      return totalOf(lossOfSamples(tf, plain(metric), label, output));
     case "rootMeanSquaredError":
-      return lossOfSamples(tf, plain("meanSquaredError"), label, output).sum().asScalar();
+      return totalOf(lossOfSamples(tf, plain("meanSquaredError"), label, output));
     case "perplexity": {
       const { labelSmoothing: _, ...settings } = job.lossSettings;
-      return lossOfSamples(tf, { ...job, lossSettings: settings }, label, output)
-        .sum()
-        .asScalar();
+      return totalOf(lossOfSamples(tf, { ...job, lossSettings: settings }, label, output));
     }
     case "precision":
     case "recall":
     case "f1": {
       const [labelled, predicted] = [isYes(job, label), saysYes(job, output)];
-      return tf.stack([labelled.mul(predicted), predicted, labelled].map((values) => values.sum().asScalar()));
+      return tf.stack([labelled.mul(predicted), predicted, labelled].map(totalOf));
     }
     case "auc":
       return histogram(tf, isYes(job, label), probabilities(job, output));
     default: {
-      const labelled = oneHotOf(tf, classesOf(sparse, label, output), output);
-      const predicted = oneHotOf(tf, output.argMax(-1), output);
+      const labelled = oneHotOf(tf, classesOf(sparse, label, output).toInt(), output);
+      const predicted = oneHotOf(tf, output.argMax(-1).toInt(), output);
       return tf.concat([labelled.mul(predicted), predicted, labelled].map((values) => values.sum(0)));
     }
   }
@@ -114,14 +103,9 @@ function probabilities({ lossSettings }: LossChoice, output: Tensor): Tensor {
 /** Fewer than k outputs are larger than the class's own: equals count for it, as in TensorFlow's `in_top_k`. */
 function amongLargest(tf: TensorFlow, k: number, classes: Tensor, output: Tensor): Tensor {
   const flat = output.reshape([-1, output.shape.at(-1)!]);
-  const own = flat.mul(oneHotOf(tf, classes, output)).sum(-1, true);
+  const own = flat.mul(oneHotOf(tf, classes.toInt(), output)).sum(-1, true);
   const rank = flat.greater(own).toFloat().sum(-1);
   return rank.less(k).toFloat().reshape(output.shape.slice(0, -1));
-}
-
-/** [all but the last dimension in one, classes]. */
-function oneHotOf(tf: TensorFlow, classes: Tensor, output: Tensor): Tensor {
-  return tf.oneHot(classes.toInt().flatten() as Parameters<TensorFlow["oneHot"]>[0], output.shape.at(-1)!).toFloat();
 }
 
 /** How many outputs lie in each bucket, of those labelled yes, and of the others. A bucket is above its lower end. */

@@ -7,7 +7,7 @@ import { LockstepError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { sumNamesOf, weightedLossSums } from "../core/metric-sums.ts";
 import type { LayersModel, TensorFlow } from "../ports/engine.ts";
-import { lossOfSamples, oneOfEach } from "./losses.ts";
+import { lossOfSamples, oneOfEach, totalOf } from "./losses.ts";
 import { sumsOfMetric } from "./metrics.ts";
 
 /** A batch as tensors. */
@@ -36,6 +36,8 @@ interface BatchValues {
 export class Objective {
   /** What one batch is summed up to, in this order: the loss, then each metric. */
   readonly sumNames: readonly string[];
+  /** Of the last dimension of the model's output: the classes of a label that is one. */
+  readonly outputs: number;
   readonly #tf: TensorFlow;
   readonly #job: Job;
   readonly #model: LayersModel;
@@ -44,10 +46,10 @@ export class Objective {
     this.#tf = tf;
     this.#job = job;
     this.#model = model;
-    const classes = model.outputs[0]?.shape.at(-1) ?? 1;
+    this.outputs = model.outputs[0]?.shape.at(-1) ?? 1;
     this.sumNames = [
       ...(isWeighted(job) ? weightedLossSums : ["loss"]),
-      ...job.metrics.flatMap((metric) => (job.step ? [metric] : sumNamesOf(metric, classes))),
+      ...job.metrics.flatMap((metric) => (job.step ? [metric] : sumNamesOf(metric, this.outputs))),
     ];
   }
 
@@ -90,9 +92,7 @@ export class Objective {
     return {
       losses: () => oneOfEach(result.loss, count, "The loss of compile.step"),
       metrics: () =>
-        this.#job.metrics.map((name) =>
-          oneOfEach(given[name], count, `The metric ${name} of compile.step`).sum().asScalar(),
-        ),
+        this.#job.metrics.map((name) => totalOf(oneOfEach(given[name], count, `The metric ${name} of compile.step`))),
     };
   }
 

@@ -118,7 +118,7 @@ export class TrainingProgram {
 
   /** Of the last dimension of the model's output: the classes of a label that is one. */
   get outputs(): number {
-    return this.model.outputs[0]?.shape.at(-1) ?? 1;
+    return this.#objective.outputs;
   }
 
   /** Length of the row that `save` gives: weights, then slots (which only trainable weights have). */
