@@ -21,10 +21,10 @@ export function openOwnSamples(source: OwnSource): DescribedDataset {
   const label = source.label ?? shapeOf(first.label, `${name}: get(0).label`);
   const [featuresSize, labelSize] = [sizeOf(features), sizeOf(label)];
   const writeLabel = (index: number, into: Float32Array, sample = checkedSample(source, index)) =>
-    writeValues(sample.label, label, into, `${name}: get(${index}).label`);
+    writeValues(sample.label, label, into, () => `${name}: get(${index}).label`);
   const write = (index: number, featuresInto: Float32Array, labelInto: Float32Array) => {
     const sample = checkedSample(source, index);
-    writeValues(sample.features, features, featuresInto, `${name}: get(${index}).features`);
+    writeValues(sample.features, features, featuresInto, () => `${name}: get(${index}).features`);
     writeLabel(index, labelInto, sample);
   };
   const settings = { kind: "dataset", name, length, version: version ?? null, features, label };
@@ -99,28 +99,35 @@ function shapeOf(value: unknown, where: string): number[] {
   return [value.length, ...shapeOf(value[0], `${where}[0]`)];
 }
 
+/** Where a value is, for a person; made only when something is wrong with it: there are as many as there are numbers. */
+type Where = () => string;
+
 /** Lists in the shape's form, one flat list of as many numbers, or the only number. */
-function writeValues(value: unknown, shape: readonly number[], into: Float32Array, where: string): void {
-  const isAlone = !isList(value) && into.length === 1;
+function writeValues(value: unknown, shape: readonly number[], into: Float32Array, where: Where): void {
+  if (!isList(value) && into.length === 1) return void writeRow([value], into, where);
   const isFlat = shape.length > 1 && isList(value) && value.length === into.length && !isList(value[0]);
-  writeNested(value, isAlone ? [] : isFlat ? [into.length] : shape, into, where);
+  writeNested(value, isFlat ? [into.length] : shape, into, where);
 }
 
-function writeNested(value: unknown, shape: readonly number[], into: Float32Array, where: string): void {
-  const [size, ...rest] = shape;
-  if (size === undefined) {
-    const number = typeof value === "boolean" ? Number(value) : value;
-    if (typeof number === "number") into[0] = number;
-    if (typeof number === "number" && Number.isFinite(into[0])) return;
-    throw new LockstepError("invalid-data", `${where} is ${described(value)}; expected a finite number.`);
-  }
+function writeNested(value: unknown, [size = 0, ...rest]: readonly number[], into: Float32Array, where: Where): void {
   if (!isList(value) || value.length !== size) {
     const has = isList(value) ? `has ${value.length} values` : `is ${described(value)}`;
-    throw new LockstepError("invalid-data", `${where} ${has}; expected ${size}, as all samples have.`);
+    throw new LockstepError("invalid-data", `${where()} ${has}; expected ${size}, as all samples have.`);
   }
+  if (rest.length === 0) return void writeRow(value, into, (i) => `${where()}[${i}]`);
   const width = into.length / size;
   for (let i = 0; i < size; i++) {
-    writeNested(value[i], rest, into.subarray(i * width, (i + 1) * width), `${where}[${i}]`);
+    writeNested(value[i], rest, into.subarray(i * width, (i + 1) * width), () => `${where()}[${i}]`);
+  }
+}
+
+function writeRow(values: ArrayLike<unknown>, into: Float32Array, where: (i: number) => string): void {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i];
+    const number = typeof value === "boolean" ? Number(value) : value;
+    if (typeof number === "number") into[i] = number;
+    if (typeof number === "number" && Number.isFinite(into[i])) continue;
+    throw new LockstepError("invalid-data", `${where(i)} is ${described(value)}; expected a finite number.`);
   }
 }
 
