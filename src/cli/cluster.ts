@@ -163,6 +163,12 @@ export class LocalCluster {
     await Promise.all(children.map((child) => child.stop(graceMs)));
   }
 
+  /** Stops all processes that are left. */
+  async stop(graceMs: number): Promise<void> {
+    this.letEnd();
+    await Promise.all([...this.#members.values()].map((child) => child.stop(graceMs)));
+  }
+
   #keepNoMore(name: string, keeping: Keeping): void {
     if (this.#kept.get(name) === keeping) this.#kept.delete(name);
     keeping.end();

@@ -33,6 +33,8 @@ import { tensorBoardWish, tensorBoardWords } from "./tensorboard.ts";
 import { Workforce } from "./workforce.ts";
 
 const pollMs = 150;
+/** Until processes that were left, or asked to end, are ended. */
+const leavingMs = 5000;
 const graceMs = 30_000;
 const controlDeadlineMs = 2000;
 /** What a process of a launch serves over HTTP is for this machine. */
@@ -149,7 +151,11 @@ export async function startSession(
     maxRestarts: settings.maxRestarts,
     say: (line) => view.say(line),
   });
-  closing.push(() => cluster.finish("", 5000));
+  closing.push(async () => {
+    // Workers end by themselves, a coordinator serves until it is told to stop.
+    await cluster.finish("worker-", leavingMs);
+    await cluster.stop(leavingMs);
+  });
   const secure = await securityWords(args, settings, "coordinator", "coordinator");
   const wordsWith = (http: string, resume: readonly string[]) => [
     "coordinator",
