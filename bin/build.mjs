@@ -35,7 +35,7 @@ async function build(sources, folder) {
   const { build: compile } = await import("esbuild");
   const { outputFiles } = await compile({
     ...{ absWorkingDir: root, entryPoints: sources.map((file) => join("src", file)), outbase: "src", outdir: folder },
-    ...{ format: "esm", platform: "node", target: "node20.11", sourcemap: "linked", sourcesContent: false },
+    ...{ format: "esm", platform: "node", target: "node20.11", sourcemap: "external", sourcesContent: false },
     write: false,
   });
   const unfinished = `${folder}.${process.pid}`;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
@@ -26,6 +26,25 @@ async function folderWith(contents: Readonly<Record<string, string>>): Promise<s
     await writeFile(path.join(folder, name), content);
   }
   return folder;
+}
+
+/** What a process of the built program, which has no tsx before, loads from a job file. */
+function asBuilt(file: string, cache?: string): Readonly<Record<string, unknown>> {
+  const script = `
+    import { builtModule } from "./bin/build.mjs";
+    const { loadJob } = await import(await builtModule("adapters/job-file/load-job"));
+    const told = await loadJob(${JSON.stringify(file)}).then(
+      ({ job: { name, seed, preprocess } }) => ({ name, seed, map: preprocess.features[0]?.apply?.toString() }),
+      ({ message }) => ({ error: message }),
+    );
+    console.log(JSON.stringify(told));`;
+  const child = spawnSync(process.execPath, ["--input-type=module", "--eval", script], {
+    cwd: repository,
+    encoding: "utf8",
+    env: { ...process.env, ...(cache !== undefined && { XDG_CACHE_HOME: cache }) },
+  });
+  assert.equal(child.stderr, "");
+  return JSON.parse(child.stdout) as Readonly<Record<string, unknown>>;
 }
 
 function jobSource(name: string, more = "", head = ""): string {
@@ -98,15 +117,64 @@ describe("a job file", () => {
 
   it("loads in the program as it is built, which has no tsx before", async () => {
     const folder = await folderWith({ "job.ts": jobSource("program") });
-    const script = `
-      import { builtModule } from "./bin/build.mjs";
-      const { loadJob } = await import(await builtModule("adapters/job-file/load-job"));
-      console.log((await loadJob(${JSON.stringify(path.join(folder, "job.ts"))})).job.name);`;
-    const child = spawnSync(process.execPath, ["--input-type=module", "--eval", script], {
-      cwd: repository,
-      encoding: "utf8",
+    assert.equal(asBuilt(path.join(folder, "job.ts")).name, "program");
+  });
+
+  it("is compiled once: the second time what was kept is loaded, until the file or what it imports is another", async () => {
+    const files = {
+      "job.ts": jobSource("one", "seed,", 'import { seed } from "./a/sizes.js";\n'),
+      "a/sizes.ts": 'export { seed } from "./more";\n',
+      "a/more.ts": "export const seed: number = 5;\n",
+    };
+    const folder = await folderWith(files);
+    const file = path.join(folder, "job.ts");
+    const kept = path.join(folder, "cache/lockstep/job-files");
+    const load = () => asBuilt(file, path.join(folder, "cache"));
+    assert.deepEqual(load(), { name: "one", seed: 5 });
+    const names = await readdir(kept);
+    assert.equal(names.length, 3);
+    for (const name of names) {
+      const code = await readFile(path.join(kept, name), "utf8");
+      await writeFile(path.join(kept, name), code.replace('"one"', '"kept"'));
+    }
+    assert.deepEqual(load(), { name: "kept", seed: 5 });
+    await writeFile(path.join(folder, "a/more.ts"), "export const seed: number = 6;\n");
+    assert.deepEqual(load(), { name: "one", seed: 6 }, "all is compiled anew");
+    await writeFile(file, files["job.ts"].replace('"one"', '"two"'));
+    assert.deepEqual(load(), { name: "two", seed: 6 });
+  });
+
+  it("that was compiled before has the same functions, and its errors the same lines", async () => {
+    const transform = "(row: Float32Array): Float32Array => { const add = (a: number) => a + 1; return row.map(add); }";
+    const source = jobSource("far", `preprocess: { features: map(${transform}, { shape: [1] }) },`);
+    const throwing = `interface A {\n  b: string;\n}\n\nexport function fail(a: A | null) {\n  return a!.b;\n}\n`;
+    const folder = await folderWith({
+      "job.ts": source.replace("csv, ", "csv, map, "),
+      "throws.ts": 'import { fail } from "./fail.ts";\ninterface A {}\n\n\nexport default fail(null as A as null);\n',
+      "fail.ts": throwing,
+      "unknown.ts": 'import { cvs } from "lockstep";\nexport default cvs;\n',
     });
-    assert.deepEqual([child.stdout, child.stderr], ["program\n", ""]);
+    for (const name of ["job.ts", "throws.ts", "unknown.ts"]) {
+      const load = () => asBuilt(path.join(folder, name), path.join(folder, `cache-${name}`));
+      const first = load();
+      assert.ok((await readdir(path.join(folder, `cache-${name}`, "lockstep/job-files"))).length > 0);
+      assert.deepEqual(load(), first);
+      if (name === "job.ts") assert.match(String(first.map), /add/);
+      if (name === "throws.ts")
+        assert.match(String(first.error), /throws\.ts, line 5, threw while it was loaded: TypeError/);
+      if (name === "unknown.ts") assert.match(String(first.error), /'lockstep'.* named 'cvs'\.$/);
+    }
+  });
+
+  it("that imports a package is never taken from what was kept: the package may be TypeScript", async () => {
+    const folder = await folderWith({
+      "job.ts": jobSource("one", "seed,", 'import { seed } from "sizes";\n'),
+      "node_modules/sizes/package.json": '{ "name": "sizes", "type": "module", "exports": "./index.ts" }',
+      "node_modules/sizes/index.ts": "export const seed: number = 5;\n",
+    });
+    const load = () => asBuilt(path.join(folder, "job.ts"), path.join(folder, "cache"));
+    assert.deepEqual(load(), { name: "one", seed: 5 });
+    assert.deepEqual(load(), { name: "one", seed: 5 });
   });
 
   it("draws the same numbers in every process while it is loaded, though its seed is not known yet", async () => {

@@ -6,21 +6,29 @@ import { fileURLToPath } from "node:url";
 import { packageRoot } from "../system/package-root.ts";
 import { fileOfImport } from "./relative-import.ts";
 
-/**
- * "sha256:…" over a module's bytes and those of the files that it imports, by relative or absolute paths, file: URLs or
- * the "imports" of a package.json, and they in turn; in the order of the imports, so that the names and places of folders
- * play no part. Of a package its name and version count; it is not followed, and neither are Node's own modules.
- */
-export async function digestOfModule(file: string): Promise<string> {
+export interface ModuleSources {
+  /**
+   * "sha256:…" over a module's bytes and those of the files that it imports, by relative or absolute paths, file: URLs or
+   * the "imports" of a package.json, and they in turn; in the order of the imports, so that the names and places of folders
+   * play no part. Of a package its name and version count; it is not followed, and neither are Node's own modules.
+   */
+  readonly digest: string;
+  /** Those files, the module itself among them, by their real paths. */
+  readonly files: ReadonlyMap<string, Uint8Array>;
+}
+
+export async function readSources(file: string): Promise<ModuleSources> {
   const hash = createHash("sha256");
+  const files = new Map<string, Uint8Array>();
   const seen = new Set<string>();
   await add(file);
-  return `sha256:${hash.digest("hex")}`;
+  return { digest: `sha256:${hash.digest("hex")}`, files };
 
   async function add(next: string): Promise<void> {
     if (seen.has(next)) return;
     seen.add(next);
     const bytes = await readFile(next);
+    files.set(next, bytes);
     hash.update(`${bytes.length}\n`).update(bytes);
     for (const specifier of importsOf(bytes.toString())) await addImport(specifier, path.dirname(next));
   }
@@ -111,7 +119,7 @@ const ownManifest = path.join(packageRoot, "package.json");
  * may also find one in a comment; such a file only makes the digest more careful, and one that is not there is passed
  * over: the loader itself reports what is really missing.
  */
-function importsOf(source: string): string[] {
+export function importsOf(source: string): string[] {
   const specifiers = source.matchAll(/\b(?:from|import|require)\s*\(?\s*(["'`])((?:\.{1,2}\/|[/@#\w])[^"'`\n$]*)\1/g);
   return Array.from(specifiers, (match) => match[2]!);
 }

@@ -8,9 +8,10 @@ import { validateJob } from "../../core/job-validation.ts";
 import { RandomStream } from "../../core/random.ts";
 import { type JobSettings, noSettings } from "../../core/settings.ts";
 import { seededWhile } from "../../ports/seeded.ts";
-import { digestOfModule } from "./digest.ts";
+import { readSources } from "./digest.ts";
 import { describeFailure } from "./failure.ts";
-import { resolveSync } from "./module-hooks.ts";
+import { findKept } from "./kept-modules.ts";
+import { initialize, type JobModules, loadSync, resolveSync } from "./module-hooks.ts";
 
 export interface LoadedJob {
   readonly job: Job;
@@ -35,9 +36,10 @@ export async function loadJob(jobPath: string, settings: JobSettings = noSetting
   const file = path.resolve(jobPath);
   await checkFile(file, jobPath);
   const realFile = await realpath(file); // what Node.js resolves relative imports from, and names in stacks
-  const digest = await digestOfModule(realFile);
-  registering ??= registerHooks();
-  await registering;
+  const { digest, files } = await readSources(realFile);
+  const registered = registering.then(() => registerHooks(files));
+  registering = registered.catch(() => undefined);
+  await registered;
   // The seed is in the file, so it is not known yet: what the file draws while it is loaded is the same in every run.
   const drawn = new RandomStream(0, "job-file");
   const exported = defaultExport(await seededWhile(drawn, () => importModule(realFile, jobPath)), jobPath);
@@ -93,17 +95,42 @@ function validated(exported: unknown, settings: JobSettings, file: string, writt
   }
 }
 
-/** Once a thread; whoever loads a job meanwhile waits for it too. */
-let registering: Promise<void> | null = null;
+// Where this module itself is TypeScript, tsx is there already.
+let hasTsx = import.meta.url.endsWith(".ts");
+let areOwnHooksFirst = false;
+/** One after the other, as a thread may load several job files at once. */
+let registering = Promise.resolve();
+/** The files that the hooks know of. */
+const known = new Set<string>();
 
-/** tsx, which loads TypeScript, and then ours: hooks that are registered later are asked first. */
-async function registerHooks(): Promise<void> {
-  // Where this module itself is TypeScript, tsx is there already.
-  if (!import.meta.url.endsWith(".ts")) (await import("tsx/esm/api")).register();
+/**
+ * In every thread that loads a job file: hooks that compile TypeScript, which are tsx, and ours before them. tsx takes a quarter
+ * of a second, so what it has made of a job file is kept, and where all of that is there, tsx is not loaded.
+ */
+async function registerHooks(files: ReadonlyMap<string, Uint8Array>): Promise<void> {
+  const modules = hasTsx ? null : findKept(files);
+  if (!hasTsx && modules?.compiled.size === 0) {
+    (await import("tsx/esm/api")).register();
+    hasTsx = true;
+    areOwnHooksFirst = false; // hooks that are registered later are asked first
+  }
+  const isNews = modules !== null && [...files.keys()].some((file) => !known.has(file));
+  if (areOwnHooksFirst && !isNews) return;
+  for (const file of files.keys()) known.add(file);
+  areOwnHooksFirst = true;
+  // Stacks name the line of the source, as they do with tsx.
+  process.setSourceMapsEnabled(true);
+  register(modules);
+}
+
+function register(modules: JobModules | null): void {
   // Only Node.js 22.15 and newer has this function, so the types of Node.js 20 do not know it.
   const { registerHooks: registerSynchronous } = nodeModule as {
-    registerHooks?: (hooks: { resolve: typeof resolveSync }) => void;
+    registerHooks?: (hooks: { resolve: typeof resolveSync; load: typeof loadSync }) => void;
   };
-  if (registerSynchronous) registerSynchronous({ resolve: resolveSync });
-  else nodeModule.register("./module-hooks.ts", import.meta.url);
+  const data = modules ?? undefined;
+  if (registerSynchronous) {
+    initialize(data);
+    registerSynchronous({ resolve: resolveSync, load: loadSync });
+  } else nodeModule.register("./module-hooks.ts", import.meta.url, { data });
 }

@@ -1,13 +1,36 @@
 /**
- * How a job file's imports are found, wherever the file lies. Node.js calls these hooks: in another thread and
- * asynchronously before 22.15, in this one and synchronously since, so there are two forms of one rule.
+ * How a job file's imports are found, wherever the file lies, and what they compile to. Node.js calls these hooks: in
+ * another thread and asynchronously before 22.15, in this one and synchronously since, so there are two forms of each rule.
  */
-import type { ResolveFnOutput, ResolveHook, ResolveHookContext } from "node:module";
+import type {
+  LoadFnOutput,
+  LoadHook,
+  LoadHookContext,
+  ResolveFnOutput,
+  ResolveHook,
+  ResolveHookContext,
+} from "node:module";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { keepCompiled } from "./keep-compiled.ts";
 import { fileOfImport } from "./relative-import.ts";
 
 const publicSurface = new URL("../../index.ts", import.meta.url).href;
 const loader = new URL("./load-job.ts", import.meta.url).href;
+
+/** What these hooks are told, by URL: the compiled code of modules that were loaded before, or where to keep what is loaded now. */
+export interface JobModules {
+  readonly compiled: ReadonlyMap<string, string>;
+  readonly kept: ReadonlyMap<string, string>;
+}
+
+const compiled = new Map<string, string>();
+const kept = new Map<string, string>();
+
+/** Node.js calls it in the thread of the hooks; may be called again, with more. */
+export function initialize(modules: JobModules | undefined): void {
+  for (const [url, code] of modules?.compiled ?? []) compiled.set(url, code);
+  for (const [url, place] of modules?.kept ?? []) kept.set(url, place);
+}
 
 /**
  * A job file is an ES module, and so is TypeScript that it imports by relative paths, whatever the nearest package.json
@@ -20,7 +43,9 @@ function ownModule(specifier: string, { parentURL, conditions }: ResolveHookCont
     return null;
   if (!/^\.{1,2}\/[^?#]*$/.test(specifier)) return null;
   const file = fileOfImport(fileURLToPath(new URL(specifier, parentURL)));
-  return file?.endsWith(".ts") ? asModule(pathToFileURL(file).href) : null;
+  if (file === null) return null;
+  const url = pathToFileURL(file).href;
+  return file.endsWith(".ts") || compiled.has(url) ? asModule(url) : null;
 }
 
 function asModule(url: string): ResolveFnOutput {
@@ -41,3 +66,22 @@ export function resolveSync(specifier: string, context: ResolveHookContext, next
 
 /** The oldest supported Node.js, whose types are used here, has not got the synchronous hooks yet. */
 export type NextResolveSync = (specifier: string, context: ResolveHookContext) => ResolveFnOutput;
+
+export const load: LoadHook = async (url, context, next) => known(url) ?? keeping(url, await next(url, context));
+
+export function loadSync(url: string, context: LoadHookContext, next: NextLoadSync): LoadFnOutput {
+  return known(url) ?? keeping(url, next(url, context));
+}
+
+function known(url: string): LoadFnOutput | null {
+  const source = compiled.get(url);
+  return source === undefined ? null : { format: "module", source, shortCircuit: true };
+}
+
+function keeping(url: string, loaded: LoadFnOutput): LoadFnOutput {
+  const place = kept.get(url);
+  if (place !== undefined && loaded.format === "module" && loaded.source) keepCompiled(place, loaded.source);
+  return loaded;
+}
+
+export type NextLoadSync = (url: string, context: LoadHookContext) => LoadFnOutput;
