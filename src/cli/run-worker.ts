@@ -21,7 +21,7 @@ import type { CheckpointStorage } from "../ports/checkpoint-storage.ts";
 import type { ComputeInfo, GenerationStep, StepReport } from "../ports/compute.ts";
 import type { Coordination } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
-import { isStartedAnew, untilOpen } from "../runtime/until-open.ts";
+import { untilOpen } from "../runtime/until-open.ts";
 import { readWishes } from "../runtime/note-wish.ts";
 import { contentToSnapshot } from "../runtime/state.ts";
 import type { Standing } from "../runtime/standing.ts";
@@ -155,7 +155,6 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
     threads = running;
     const afterMs = Math.round(performance.now()); // since this process was started
     await checkFit(coordination, keys, record, storage, running.info);
-    if (await isStartedAnew({ coordination, keys, log }, record)) return exitCodes["start-again"];
     log.info("ready", { engine: running.info.engine, address: running.address, afterMs });
     process.send?.({ event: "ready", address: running.address, http: http.address || null });
     // For `gameday`, which breaks its own workers on purpose: only whoever started this process has the channel.
@@ -208,6 +207,7 @@ export async function runWorker(args: Arguments, started: StartedThreads): Promi
       const end = await Promise.race([agent.run(), failed]);
       log.info("left", { why: end });
       await own?.tidy();
+      if (end === "started anew") return exitCodes["start-again"]; // it is opened for that start
       if (end === "drained") return asked === "start again" ? exitCodes["start-again"] : 0;
       if (onFinish === "exit") return 0;
       await started.stop();

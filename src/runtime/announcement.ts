@@ -5,12 +5,14 @@
 import { assert, LockstepError, messageOf } from "../core/errors.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Member } from "../core/membership.ts";
-import { encodeJson } from "../core/json.ts";
+import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
+import type { JobRecord } from "../core/records.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Condition, Coordination, Lease, Operation } from "../ports/coordination.ts";
 import type { Log } from "../ports/log.ts";
 import { patiently } from "./patience.ts";
+import { unchanged } from "./run-view.ts";
 
 export interface AnnouncementOptions {
   readonly coordination: Coordination;
@@ -34,6 +36,7 @@ export class Announcement {
   #kept: Promise<void> = Promise.resolve();
   /** The revision at which the key was last seen; null when it was not there. */
   #writtenAt: number | null = null;
+  #wasThere = false;
   /** Writes follow each other, so that the last one stays. */
   #writing: Promise<void> = Promise.resolve();
 
@@ -51,9 +54,14 @@ export class Announcement {
     return this.#lease;
   }
 
-  async begin(): Promise<void> {
-    await this.#announceUnderNewLease();
+  /**
+   * False, and nothing is announced, when the run was started anew since the worker was opened: that start may go on to other epochs, by
+   * other rules, and this worker would end too early, or compute another learning rate than the others.
+   */
+  async begin(): Promise<boolean> {
+    if (!(await this.#announceUnderNewLease())) return false;
     this.#kept = this.#keep();
+    return true;
   }
 
   /** Changes what is announced; waits for etcd as long as this admission lasts. */
@@ -62,7 +70,9 @@ export class Announcement {
     const { clock, log, budget } = this.#options;
     const { signal } = this.#ended;
     // With the lease of that moment: a lost one is replaced meanwhile, and what is announced then has the changes too.
-    const write = () => (this.lease.isHeld() ? this.#write(this.lease) : Promise.resolve());
+    const write = async () => {
+      if (this.lease.isHeld()) await this.#write(this.lease);
+    };
     await patiently({ clock, log, pauseMs: budget.pollMs / 4, signal }, "announcing a change", write);
   }
 
@@ -103,13 +113,16 @@ export class Announcement {
     await this.#lease?.revoke();
   }
 
-  async #announceUnderNewLease(): Promise<void> {
+  async #announceUnderNewLease(): Promise<boolean> {
     const { coordination, budget, clock, log } = this.#options;
     const { signal } = this.#ended;
-    await patiently({ clock, log, pauseMs: budget.pollMs / 4, signal }, "announcing this worker", async () => {
+    return await patiently({ clock, log, pauseMs: budget.pollMs / 4, signal }, "announcing this worker", async () => {
       const lease = await coordination.grantLease(budget.leaseTtlMs);
       try {
-        await this.#write(lease);
+        if (!(await this.#write(lease))) {
+          await lease.revoke();
+          return false;
+        }
       } catch (error) {
         const wasHeld = lease.isHeld();
         void lease.revoke();
@@ -118,28 +131,49 @@ export class Announcement {
         throw new LockstepError("coordination-unavailable", "The lease was over before anything was written under it.");
       }
       this.#lease = lease;
+      return true;
     });
   }
 
-  #write(lease: Lease): Promise<void> {
+  /** False when the key was never there, and the run was started anew. */
+  #write(lease: Lease): Promise<boolean> {
     const { coordination, keys } = this.#options;
     const key = keys.member(this.#member.workerId);
     const write = async () => {
       // Compared, since a request that comes late would put the key back under a lease that ends.
       for (;;) {
-        const unchanged: Condition =
+        const asBefore: Condition =
           this.#writtenAt === null ? { kind: "absent", key } : { kind: "modified-at", key, revision: this.#writtenAt };
+        const sameStart = await this.#sameStart();
+        if (sameStart === null) return false;
         const brings = await this.#options.brings();
         const member: Member = { ...this.#member, brings, seen: this.#options.seen() };
         const put: Operation = { kind: "put", key, value: encodeJson(member), lease };
-        const { succeeded, revision } = await coordination.transact([unchanged], [put]);
+        const { succeeded, revision } = await coordination.transact([asBefore, ...sameStart], [put]);
         this.#writtenAt = succeeded ? revision : ((await coordination.get(key))?.modRevision ?? null);
-        if (succeeded) return;
+        if (!succeeded) continue;
+        this.#wasThere = true;
+        return true;
       }
     };
     const written = this.#writing.then(write);
-    this.#writing = written.catch(() => undefined);
+    this.#writing = written.then(
+      () => undefined,
+      () => undefined,
+    );
     return written;
+  }
+
+  /**
+   * That no other start is made before the key is there for the first time; null when one was made. A lower one is of a run that was
+   * rebuilt from its checkpoints, and goes on as it was. Once the key is there, the later start waits until it has gone.
+   */
+  async #sameStart(): Promise<Condition[] | null> {
+    if (this.#wasThere) return [];
+    const { coordination, keys } = this.#options;
+    const record = await coordination.get(keys.record);
+    if (record && decodeJson<JobRecord>(record.value).start > this.#member.start) return null;
+    return [unchanged(keys.record, record)];
   }
 
   async #keep(): Promise<void> {

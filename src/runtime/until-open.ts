@@ -1,10 +1,9 @@
 /** How whoever has nothing to do any more learns that there is something again. */
 import { decodeJson } from "../core/json.ts";
-import { type Keys, keysOf, runKey } from "../core/keys.ts";
+import { keysOf, runKey } from "../core/keys.ts";
 import { type Ending, isFor, type JobRecord } from "../core/records.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Coordination } from "../ports/coordination.ts";
-import type { Log } from "../ports/log.ts";
 
 interface Place {
   readonly coordination: Coordination;
@@ -20,22 +19,6 @@ export async function untilOpen({ coordination, clock, job, pollMs }: Place, sig
     if (await isOpen(coordination, job).catch(() => false)) return;
     await clock.sleep(pollMs, signal);
   }
-}
-
-/**
- * Whether another start was made since the run was read as `known`: it may go on to other epochs, by other rules, and a worker that
- * was opened for the one before would end too early, or compute another learning rate than the others.
- */
-export async function isStartedAnew(
-  { coordination, keys, log }: Pick<Place, "coordination"> & { readonly keys: Keys; readonly log: Log },
-  known: JobRecord,
-): Promise<boolean> {
-  const entry = await coordination.get(keys.record);
-  const now = entry ? decodeJson<JobRecord>(entry.value).start : known.start;
-  // A lower one is of a run that was rebuilt from its checkpoints, and goes on as it was.
-  const isAnew = now > known.start;
-  if (isAnew) log.info("the run was started anew while this worker was opened", { start: now });
-  return isAnew;
 }
 
 async function isOpen(coordination: Coordination, job: string): Promise<boolean> {

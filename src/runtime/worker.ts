@@ -53,8 +53,8 @@ export interface WorkerOptions {
   readonly onWishes: (wishes: Wishes) => void;
 }
 
-/** Why a worker left: the job is finished, a stop was asked for, or it alone was asked to leave. */
-export type WorkerEnd = "finished" | "stopped" | "drained";
+/** Why a worker left: the job is finished, a stop was asked for, it alone was asked to leave, or it was opened for an earlier start. */
+export type WorkerEnd = "finished" | "stopped" | "drained" | "started anew";
 
 /** Why one admission ended. */
 type AdmissionEnd = WorkerEnd | "evicted";
@@ -209,7 +209,7 @@ export class Worker {
       },
       member,
     );
-    await announcement.begin();
+    if (!(await announcement.begin())) return "started anew";
     this.#announcement = announcement;
     if (this.#draining.signal.aborted) await announcement.change({ leaving: true });
     this.#view.follow(workerId);

@@ -449,7 +449,7 @@ export class Cluster {
       log.info("left", { why: end });
       observer.left(actor.name, end);
       // As `launch` does: who ended in order is not started again. When the faults are over, somebody does it by hand.
-      slot.wanted = this.#isHealed && end !== "finished";
+      slot.wanted = end === "started anew" || (this.#isHealed && end !== "finished");
       stopped = end === "stopped";
     };
     void main()
