@@ -206,3 +206,19 @@ test("promise 1: a step of the job's own, over a model with two outputs, and met
     assert.throws(() => program.trace(batch, new RandomStream(0, "step")), problem);
   }
 });
+
+test("a model that is built again has the names of before, and another model under them is refused", async () => {
+  const engine = await testEngine();
+  const job = pointsJob();
+  const { shapes } = new PreparedData(points(60), job);
+  const names = new TrainingProgram(engine, job, shapes).parameters.map(({ name }) => name);
+  const again = new TrainingProgram(engine, job, shapes, names);
+  assert.deepEqual(
+    again.parameters.map(({ name }) => name),
+    names,
+  );
+  assert.throws(
+    () => new TrainingProgram(engine, job, shapes, names.slice(1)),
+    new RegExp(`The job's model has ${names.length} weights, and had ${names.length - 1} when it was built before`),
+  );
+});
