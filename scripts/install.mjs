@@ -19,9 +19,11 @@ export function checkNode() {
 
 export async function install() {
   await installPackages();
-  if (isPageCurrent()) return;
-  // Nothing but the dashboard needs it, and that says how to build it.
-  if ((await run("npm", ["run", "--silent", "build"])) !== 0) console.error("The dashboard's page could not be built.");
+  if (isBuildCurrent()) return;
+  // Nothing but the dashboard and the package need it; the dashboard says how to build it.
+  if ((await run("npm", ["run", "--silent", "build"])) !== 0) {
+    console.error("The dashboard's page and the package's types could not be built.");
+  }
 }
 
 async function installPackages() {
@@ -53,15 +55,20 @@ function isCurrent() {
   );
 }
 
-/** Whether the dashboard's page is younger than all that it is made of. */
-function isPageCurrent() {
-  const page = statSync(join(root, "dashboard/dist/index.html"), { throwIfNoEntry: false });
+/** Whether the dashboard's page and the package's types are younger than all that they are made of. */
+function isBuildCurrent() {
+  const built = ["dashboard/dist/index.html", "types/index.d.ts"].map((name) =>
+    statSync(join(root, name), { throwIfNoEntry: false }),
+  );
   const folders = ["dashboard/src", "dashboard/public", "src/core"].map((folder) => join(root, folder));
   const sources = folders.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)));
-  const others = ["package-lock.json", "dashboard/index.html", "dashboard/vite.config.ts"].map((name) =>
+  const others = ["package-lock.json", "dashboard/index.html", "dashboard/vite.config.ts", "src/index.ts"].map((name) =>
     join(root, name),
   );
-  return page !== undefined && [...sources, ...others].every((file) => statSync(file).mtimeMs < page.mtimeMs);
+  return [...sources, ...others].every((file) => {
+    const { mtimeMs } = statSync(file);
+    return built.every((made) => made !== undefined && mtimeMs < made.mtimeMs);
+  });
 }
 
 /** Runs a program in the project's folder with this process' own streams; resolves to its exit code. */

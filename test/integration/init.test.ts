@@ -19,6 +19,18 @@ interface Ran {
 /** What npm and the network say when no registry answers. */
 const unreachable = /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ENOTCACHED)\b/;
 
+const tsconfig = `{
+  "compilerOptions": { "target": "es2022", "module": "nodenext", "strict": true, "noEmit": true, "skipLibCheck": true },
+  "include": ["digits.ts", "wrong.ts"]
+}`;
+const wrongJob = `import { csv, defineJob } from "lockstep";
+export default defineJob({
+  ...{ name: "wrong", seed: 1, data: csv("a.csv", { label: "label" }), batchSize: 8, epochs: 1 },
+  model: (tf, { features }) => tf.sequential({ layers: [tf.layers.dense({ units: 1, inputShape: [...features] })] }),
+  compile: { optimizer: { kind: "adamm", learningRate: 0.1 }, loss: "meanSquaredError" },
+});
+`;
+
 test("the packed package, installed in an empty folder, writes a starter that trains to its end", {
   timeout: 600_000,
 }, async (context) => {
@@ -56,6 +68,17 @@ test("the packed package, installed in an empty folder, writes a starter that tr
   assert.match(elsewhere.stdout, /cd other\n {2}npm install\n/);
   const other = JSON.parse(await readFile(path.join(project, "other/package.json"), "utf8"));
   assert.equal(other.dependencies.lockstep, `file:../../${file}`);
+
+  // A project whose compiler knows nothing of this one's settings.
+  await writeFile(path.join(project, "tsconfig.json"), tsconfig);
+  await writeFile(path.join(project, "wrong.ts"), wrongJob);
+  const types = await new Promise<Ran>((resolve) => {
+    const compiler = path.join(project, "node_modules/.bin/tsc");
+    execFile(compiler, ["-p", project], (error, stdout, stderr) => resolve({ code: error?.code ?? 0, stdout, stderr }));
+  });
+  const [found = "", ...others] = types.stdout.trim().split("\n");
+  assert.match(found, /wrong\.ts\(5,\d+\): error TS\d+: Type '"adamm"' is not assignable/, "what is wrong is found");
+  assert.deepEqual(others, [], "and nothing else: neither in the starter nor in the package");
 
   const command = ["lockstep", "launch", "digits.ts", "--workers", "2", "--epochs", "2", "--json"];
   const trained = await npm(project, "exec", "--offline", "--", ...command);
