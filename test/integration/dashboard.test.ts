@@ -11,6 +11,7 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium, type Page } from "playwright-core";
 import type { DashboardView } from "../../src/core/dashboard-view.ts";
+import { exitCodes } from "../../src/core/errors.ts";
 import type { ClusterStatus } from "../../src/core/status.ts";
 import { findBrowser } from "../fixtures/browser.ts";
 import { finished, registered, startLaunch, testFolder } from "../fixtures/running-launch.ts";
@@ -75,8 +76,8 @@ test(
     const why = await whyNot();
     if (why !== null) return context.skip(why);
     const folder = await testFolder(context);
-    const words = ["--job", "seen", "--shards", "3", "--workers", "3", "--epochs", "90"];
-    const launch = startLaunch(context, folder, words);
+    const words = ["--job", "seen", "--shards", "3", "--workers", "3"];
+    const launch = startLaunch(context, folder, [...words, "--epochs", "90"]);
     await launch.whenStatus((status) => status.state === "training");
     const { http } = await registered(folder, "seen");
     const { page, complaints } = await look(context);
@@ -128,12 +129,17 @@ test(
     const { timeline } = (await (await fetch(`http://${elsewhere}/api/view`)).json()) as DashboardView;
     assert.equal(timeline[0]?.generation, 1);
     assert.ok(timeline.some(({ left }) => left.some(({ workerId }) => workerId === victim.workerId)));
-    assert.equal(await launch.exited, 0, launch.errors());
+    // All was seen; the epochs that are left are not waited for.
+    const { epoch } = await launch.whenStatus(({ state }) => state === "training");
+    launch.kill("SIGINT");
+    assert.equal(await launch.exited, exitCodes.interrupted, launch.errors());
+    const rest = startLaunch(context, folder, [...words, "--epochs", String(epoch + 2)]);
+    assert.equal(await rest.exited, 0, rest.errors());
 
     const after = await look(context, 390);
     await after.page.goto(await serveFiles(context, join(folder, "run")));
     await after.page.getByText("finished", { exact: true }).waitFor(patience);
-    const { best } = finished(launch) as unknown as { best: { epoch: number } }; // as RunResult has it
+    const { best } = finished(rest) as unknown as { best: { epoch: number } }; // as RunResult has it
     assert.match((await bestLabel(after.page).textContent())!, new RegExp(`epoch ${best.epoch}\\b`));
     const seen = section(after.page, "Membership");
     await seen
