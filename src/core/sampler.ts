@@ -61,3 +61,9 @@ export function shardRange(batch: Range, shards: number, shard: number): Range {
   const part = slice(batch.end - batch.begin, shards, shard);
   return { begin: batch.begin + part.begin, end: batch.begin + part.end };
 }
+
+/** The same of all shards of some nodes of the tree, in their order, without those that are empty. */
+export function stepRanges(nodes: readonly Range[], shards: number, batch: Range): Range[] {
+  const numbers = nodes.flatMap(({ begin, end }) => Array.from({ length: end - begin }, (_, i) => begin + i));
+  return numbers.map((shard) => shardRange(batch, shards, shard)).filter(({ begin, end }) => begin < end);
+}

@@ -67,6 +67,11 @@ export class PreparedData {
     return this.#split.validation.length;
   }
 
+  /** Whether samples count differently. */
+  get isWeighted(): boolean {
+    return this.#classWeights !== null;
+  }
+
   /** One sample's shapes, after pre-processing. */
   get shapes(): { features: readonly number[]; label: readonly number[] } {
     return { features: outputShape(this.preprocessing.features), label: outputShape(this.preprocessing.label) };

@@ -23,13 +23,14 @@ import {
 import { RandomStream } from "../core/random.ts";
 import { largestSubtrees, middleOf } from "../core/reduce-tree.ts";
 import { doublesIn, floatsIn, type RowMemory } from "../core/row-memory.ts";
-import { batchRange, epochOrder, type Range, shardRange, slice, stepsPerEpoch } from "../core/sampler.ts";
+import { batchRange, epochOrder, type Range, shardRange, slice, stepRanges, stepsPerEpoch } from "../core/sampler.ts";
 import { areEqual, checksumEvery, checksumOf } from "../core/state-checksum.ts";
 import { splitRule } from "../core/validation-split.ts";
 import { isShort } from "../core/wire.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Assignment, Reducer, RunOutcome, StepReport } from "../ports/compute.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
+import type { BatchesAhead } from "./batches-ahead.ts";
 import type { PreparedData } from "./prepared-data.ts";
 import type { TrainingProgram } from "./training-program.ts";
 
@@ -71,6 +72,8 @@ export interface TrainerOptions {
   /** Where sums lie, so that whoever reduces them finds them there. */
   readonly memory: RowMemory;
   readonly clock: Clock;
+  /** Left out: batches are prepared when they are needed. */
+  readonly ahead?: BatchesAhead;
   /** States are compared before every so many steps; equal on all workers. Left out: as often as it costs little. */
   readonly checksumEvery?: number;
   /** Whether the gradients of the last epochs' last steps are kept for whoever asks. Left out: no. */
@@ -85,6 +88,7 @@ export class Trainer {
   readonly #shards: number;
   readonly #memory: RowMemory;
   readonly #clock: Clock;
+  readonly #ahead: BatchesAhead | null;
   readonly #checksumEvery: number;
   readonly #onStep: (report: StepReport) => void;
   readonly stepsPerEpoch: number;
@@ -114,6 +118,7 @@ export class Trainer {
     this.#shards = options.shards;
     this.#memory = options.memory;
     this.#clock = options.clock;
+    this.#ahead = options.ahead ?? null;
     this.#checksumEvery = options.checksumEvery ?? checksumEvery(options.program.valueCount);
     this.#onStep = options.onStep;
     this.#gradients = options.keepGradients ? new Map() : null;
@@ -222,6 +227,9 @@ export class Trainer {
     const batch = batchRange(this.#data.trainingSamples, this.#job.batchSize, progress.samples);
     const isCompared = progress.step % this.#checksumEvery === 0;
     this.#checksum = isCompared ? checksumOf(this.#program.save(), this.#shards) : null;
+    const next = batchRange(this.#data.trainingSamples, this.#job.batchSize, batch.end);
+    const positions = stepRanges(nodes, this.#shards, next).map((range) => this.#positions(progress.epoch, range));
+    this.#ahead?.expect(progress.epoch, positions);
     const own = this.#contributions(nodes, (shard, into) => this.#shardGradients(progress, batch, shard, into));
     const round: Round = { step: progress.step, pass: 0 };
     const computedMs = this.#clock.monotonicMs();
@@ -236,6 +244,7 @@ export class Trainer {
     if (this.#gradients && this.#isEpochUsedUp) this.#keepGradient(this.#gradients, weight || 1);
     this.#endedMs = this.#clock.monotonicMs();
     const stepMs = this.#endedMs - begun;
+    this.#ahead?.stepped(this.#inputMs, stepMs);
     this.#onStep({
       progress: this.#progress,
       samples: sums.samples,
@@ -276,8 +285,8 @@ export class Trainer {
     const range = shardRange(batch, this.#shards, shard);
     if (range.begin === range.end) return false;
     const begun = this.#clock.monotonicMs();
-    const positions = this.#positions(progress.epoch).subarray(range.begin, range.end);
-    const samples = this.#data.training(positions, progress.epoch);
+    const positions = this.#positions(progress.epoch, range);
+    const samples = this.#ahead?.take(positions, progress.epoch) ?? this.#data.training(positions, progress.epoch);
     this.#inputMs += this.#clock.monotonicMs() - begun;
     const random = new RandomStream(this.#job.seed, "step", progress.step, shard);
     this.#program.gradients(samples, random, into.values, into.statistics.subarray(sumsAt));
@@ -351,11 +360,11 @@ export class Trainer {
     if (isShort(wire)) this.#memory.roundTo(wire, values.subarray(0, this.#program.trainableCount));
   }
 
-  #positions(epoch: number): Uint32Array {
+  #positions(epoch: number, { begin, end }: Range): Uint32Array {
     if (this.#order?.epoch !== epoch) {
       this.#order = { epoch, positions: epochOrder(this.#job.seed, epoch, this.#data.trainingSamples) };
     }
-    return this.#order.positions;
+    return this.#order.positions.subarray(begin, end);
   }
 
   get #sampling(): Parameters<typeof afterStep>[2] {

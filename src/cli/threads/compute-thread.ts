@@ -1,18 +1,21 @@
 /** The thread that owns the state and computes: engine, job file, data and trainer, served over one channel. */
+import { availableParallelism, loadavg } from "node:os";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { systemClock } from "../../adapters/system/clock.ts";
-import { memoryLimit } from "../../adapters/system/memory.ts";
+import { memoryInUse, memoryLimit } from "../../adapters/system/memory.ts";
+import { startThread } from "../../adapters/system/thread.ts";
 import { type Channel, Moved, openChannel } from "../../adapters/system/thread-channel.ts";
 import { loadTensorFlow } from "../../adapters/tfjs/open-engine.ts";
 import { topologyOf } from "../../adapters/tfjs/topology.ts";
 import { Arena } from "../../adapters/wasm/arena.ts";
-import { assert } from "../../core/errors.ts";
+import { assert, messageOf } from "../../core/errors.ts";
 import { decodeJson, encodeJson } from "../../core/json.ts";
 import { checkMemory, memorySentence } from "../../core/memory-need.ts";
 import { plainMemory } from "../../core/row-memory.ts";
 import { areSameSettings, type JobSettings } from "../../core/settings.ts";
 import type { Assignment, ComputeInfo, GenerationStep, StepReport, StepTiming } from "../../ports/compute.ts";
 import type { StateSnapshot } from "../../ports/transport.ts";
+import { BatchesAhead, type BatchThread } from "../../runtime/batches-ahead.ts";
 import { FreezableCompute } from "../../runtime/freezable-compute.ts";
 import { Trainer } from "../../runtime/trainer.ts";
 import {
@@ -24,7 +27,11 @@ import {
   openJob,
   openProgram,
 } from "../open-program.ts";
+import type { InputThreadData } from "./input-thread.ts";
 import { sentWork } from "./sent-rows.ts";
+
+/** Longer than any batch takes that is made in a thread that lives. */
+const batchPatienceMs = 10_000;
 
 /** What `gameday` does to a worker from inside: its computation never ends, or a bit of its weights is another. */
 export type ComputeFault = "hang" | "flip-bit";
@@ -85,6 +92,12 @@ const agent = openChannel(parentPort!, {
       memory: arena ?? plainMemory,
       clock: systemClock,
       keepGradients: request.keepGradients,
+      ahead: new BatchesAhead({
+        data: opened.data,
+        mostSamples: Math.ceil(opened.job.batchSize / shards),
+        start: (inputPart) => startInput(job, opened.data.digest, inputPart),
+        patienceMs: batchPatienceMs,
+      }),
       onStep: report,
     });
     compute = new FreezableCompute(trainer, {
@@ -134,6 +147,39 @@ function withFlippedBit(state: StateSnapshot): StateSnapshot {
 function opened(): FreezableCompute {
   assert(compute !== null, "the compute thread is opened before it is used");
   return compute;
+}
+
+/** A thread with the job and its data of its own; null while there is no processor, or no memory, for that. */
+function startInput(job: JobRequest, digest: string, inputPart: number): BatchThread | null {
+  // What the data take of it is not known; all of it is certainly more.
+  const hasMemory = 2 * memoryInUse() < memoryLimit().bytes;
+  if (!hasMemory || loadavg()[0]! >= availableParallelism()) return null;
+  const share = `getting batches takes ${Math.round(100 * inputPart)} % of a step`;
+  agent.tell("note", `${share}: a thread prepares them ahead from now on, with the data a second time`);
+  let isOpen = false;
+  const given = (why: string) => {
+    isOpen = false;
+    agent.tell("note", `batches are not prepared ahead any more: ${why}`);
+  };
+  const data: InputThreadData = { job };
+  const thread = startThread(
+    new URL("./input-thread.ts", import.meta.url),
+    data,
+    {
+      opened(found: string) {
+        if (found === digest) isOpen = true;
+        else given("the data have changed");
+      },
+    },
+    (error) => given(messageOf(error)),
+  );
+  return {
+    get isOpen() {
+      return isOpen;
+    },
+    prepare: (request) => thread.tell("prepare", request),
+    stop: () => void thread.stop(),
+  };
 }
 
 function report(step: StepReport): void {
