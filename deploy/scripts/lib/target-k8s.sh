@@ -77,7 +77,7 @@ data_of_job() {
     const { data, test, initialWeights } = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
     const weights = initialWeights === null || initialWeights.startsWith("s3://") ? [] : [initialWeights];
     if (/\.json$/i.test(weights[0] ?? "")) {
-      console.error(`up: The job begins with ${weights[0]}, whose shards a ConfigMap does not get; use an overlay with the component data-volume.`);
+      console.error("up: The job begins with", weights[0] + ", whose shards a ConfigMap does not get; use an overlay with the component data-volume.");
       process.exit(2);
     }
     const files = [...(data.files ?? []), ...(test?.files ?? []), ...weights];
