@@ -57,9 +57,18 @@ test("certs init, issue and rotate make an authority, certificates of every role
     [["etcd", "x", "--out", at("x")], /--hosts is missing/],
     [["worker", "x", "--job", "digits"], /--out is missing/],
     [["worker", "x", "--job", "digits", "--out", at("w")], /There is a certificate/],
+    [["worker", "x,w", "--job", "digits", "--out", at("{name}")], /There is a certificate in .*\/w already/],
+    [["worker", "x,y", "--job", "digits", "--out", at("x")], /Several certificates would go into/],
+    [["worker", "x,x", "--job", "digits", "--out", at("{name}")], /Several certificates would go into/],
+    [["worker", "x,", "--job", "digits", "--out", at("{name}")], /no ROLE NAME/],
     [["worker", "x", "--job", "digits", "--out", at("x"), "--days", "101"], /it cannot sign for 101 days/],
   ] as const) {
     await assert.rejects(issue(...words), { code: "usage", message: expected });
+  }
+  await assert.rejects(stat(at("x")), { code: "ENOENT" }, "of several all are refused, or none");
+  await issue("worker", "w1,w2", "--job", "digits", "--out", at("{name}"), "--days", "20");
+  for (const name of ["w1", "w2"]) {
+    assert.equal((await certificateIn(at(name))).subjectAltName, `URI:spiffe://lockstep/job/digits/worker/${name}`);
   }
   await assert.rejects(run(certsRotate, at("w"), "--authority", at("nowhere")), {
     code: "usage",

@@ -1,4 +1,4 @@
-/** `lockstep certs issue`: the certificate of one process. */
+/** `lockstep certs issue`: the certificate of a process, or those of several of one kind. */
 import { existsSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import type { Subject } from "../../adapters/tls/authority.ts";
@@ -12,15 +12,19 @@ const defaultDays = 365;
 export const certsIssue: Command = {
   name: "certs issue",
   summary: "Make the certificate of a worker, a coordinator, a member of etcd, or an operator.",
-  argument: { name: "ROLE NAME", help: `${roles.join(", ")} or etcd, and its name`, most: 2 },
+  argument: { name: "ROLE NAME,…", help: `${roles.join(", ")} or etcd, and its name, or names of several`, most: 2 },
   options: {
     authority: { value: "DIR", help: "the folder of the authority that signs" },
-    out: { value: "DIR", help: `where ${Object.values(fileNames).join(", ")} go` },
+    out: {
+      value: "DIR",
+      help: `where ${Object.values(fileNames).join(", ")} go; {name} stands for the name, and has to where there are several`,
+    },
     job: { value: "JOB", help: "the job of a worker or a coordinator" },
     hosts: { value: "HOST,…", help: "of etcd: the names and IP addresses at which it is reached" },
     days: { value: "N", help: `for how many days (default: ${defaultDays})` },
   },
   details: `lockstep certs issue worker worker-0 --job digits --authority authority --out certs/worker-0
+lockstep certs issue worker worker-1,worker-2 --job digits --authority authority --out certs/{name}
 lockstep certs issue coordinator main --job digits --authority authority --out certs/coordinator
 lockstep certs issue etcd etcd-0 --hosts etcd-0.example.org,10.0.0.7 --authority authority --out certs/etcd-0
 lockstep certs issue operator anna --authority authority --out certs/anna`,
@@ -28,25 +32,36 @@ lockstep certs issue operator anna --authority authority --out certs/anna`,
 };
 
 async function runIssue(args: Arguments): Promise<number> {
-  const subject = subjectOf(args);
-  const out = resolve(needed(args, "out"));
-  if (existsSync(join(out, fileNames.key))) {
+  const [word = "", names = ""] = args.words;
+  const all = names.split(",").map((name) => ({ subject: subjectOf(args, word, name), out: outOf(args, name) }));
+  if (new Set(all.map(({ out }) => out)).size < all.length) {
+    throw new LockstepError("usage", `Several certificates would go into ${all[0]!.out}.`, {
+      hint: "Name each of them once, and write {name} in --out, as --out certs/{name}.",
+    });
+  }
+  for (const { out } of all) {
+    if (!existsSync(join(out, fileNames.key))) continue;
     throw new LockstepError("usage", `There is a certificate in ${out} already.`, {
       hint: "`lockstep certs rotate` makes it anew; or name another folder by --out.",
     });
   }
   const { Authority, namesOf, writeCertificates } = await import("../../adapters/tls/authority.ts");
   const authority = await Authority.open(resolve(needed(args, "authority")));
-  await writeCertificates(out, await authority.issue(namesOf(subject), args.whole("days", 1) ?? defaultDays));
-  const whose = subject.kind === "etcd" ? `etcd at ${subject.hosts.join(", ")}` : identityUri(subject.identity);
-  process.stdout.write(`The certificate of ${whose} is in ${relative(process.cwd(), out) || "."}.\n`);
+  for (const { subject, out } of all) {
+    await writeCertificates(out, await authority.issue(namesOf(subject), args.whole("days", 1) ?? defaultDays));
+    const whose = subject.kind === "etcd" ? `etcd at ${subject.hosts.join(", ")}` : identityUri(subject.identity);
+    process.stdout.write(`The certificate of ${whose} is in ${relative(process.cwd(), out) || "."}.\n`);
+  }
   return 0;
 }
 
-function subjectOf(args: Arguments): Subject {
-  const [word = "", name] = args.words;
+function outOf(args: Arguments, name: string): string {
+  return resolve(needed(args, "out").replaceAll("{name}", name));
+}
+
+function subjectOf(args: Arguments, word: string, name: string): Subject {
   const known = [...roles, "etcd"];
-  if (!known.includes(word) || name === undefined) {
+  if (!known.includes(word) || name === "") {
     throw new LockstepError("usage", `${JSON.stringify(args.words.join(" "))} is no ROLE NAME.`, {
       hint: `The role is one of ${known.join(", ")}; the name follows it.`,
     });
