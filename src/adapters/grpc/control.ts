@@ -147,6 +147,8 @@ export function connectControl(
   const client = new ControlClient(address, channelCredentials(certificates, { roles: ["coordinator"] }), {
     ...targetName,
     "grpc.enable_channelz": 0,
+    // Nothing is kept there, and a name server that does not answer would keep the process for half a minute.
+    "grpc.service_config_disable_resolution": 1,
     "grpc.use_local_subchannel_pool": 1,
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1000,

@@ -55,6 +55,7 @@ export const peerOptions: ChannelOptions = {
   // With retries on, messages are kept and framed again later, and the write callback comes too early.
   "grpc.enable_retries": 0,
   "grpc.enable_channelz": 0,
+  "grpc.service_config_disable_resolution": 1,
   "grpc.use_local_subchannel_pool": 1,
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 1000,
