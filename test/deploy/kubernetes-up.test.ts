@@ -101,6 +101,38 @@ esac
     assert.deepEqual(keys, ["worker-0.key=", "worker-1.key=", "worker-2.key=", "worker-3.key=", "worker-4.key="]);
   });
 
+  test("--set and --param reach the coordinators word for word, whatever is in them", limit, async () => {
+    const jobFile = join(home, "told.ts");
+    const text = await readFile(job, "utf8");
+    await writeFile(
+      jobFile,
+      text
+        .replace("defineJob({", `defineJob({ title: "", rate: 0.3 }, ({ rate }) => ({`)
+        .replaceAll("rate: 0.3 }),", "rate }),")
+        .replace(/\}\);\s*$/, "}));\n"),
+    );
+    const titles = [`two  words, "quoted" 'twice' $HOME \\ * 100%`, `"`];
+    for (const title of titles) {
+      const words = ["--param", `title=${title}`, "--set", "batchSize=64", "--resume", "never"];
+      const where = ["--target", "k8s", "--name", "digits", "--data", join(root, "examples", "data")];
+      await done("up", jobFile, ...where, ...words);
+      const manifests = await applied();
+      const coordinator = manifests.find((one) => nameOf(one) === "Deployment/coordinator")!.spec.template.spec;
+      const start = dataOf(manifests, "start");
+      const line = coordinator.containers[0].args[0].replace("exec node", "printf '%s\\n'");
+      const variables = { ...start, ...dataOf(manifests, "lockstep"), POD_IP: "10.0.0.1" };
+      const ran = await runProgram("sh", ["-euc", line], { environment: variables });
+      assert.ok(ran.succeeded, ran.failure);
+      const said = ran.output.split("\n");
+      assert.ok(said.includes(`--param=title=${title}`), ran.output);
+      assert.ok(said.includes("--set=batchSize=64"), ran.output);
+      assert.equal(said[said.indexOf("--epochs") + 1], "7", "what the others say stays as it is");
+    }
+    const dry = await script("up", "--set", "batchSize=32", "--resume", "never", "--dry-run");
+    assert.match(dry.output, /\+ the start says: '--set=batchSize=32'\n/);
+    await done("up", job, "--data", join(root, "examples", "data"), "--set", "batchSize=128", "--resume", "never");
+  });
+
   test("up again changes nothing; --resume is another start", limit, async () => {
     const before = await applied();
     await done("up");

@@ -1,13 +1,25 @@
 /** The scripts of deploy/ on this machine: what each says of itself, what it refuses, and a cluster from `up` to `down --purge`. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { access, readdir, readFile } from "node:fs/promises";
+import { access, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { exampleJob, testFolder } from "../fixtures/running-launch.ts";
 
 const scripts = fileURLToPath(new URL("../../deploy/scripts", import.meta.url));
+const jobWithParameter = `import { csv, defineJob } from "lockstep";
+export default defineJob({ units: 4 }, ({ units }) => ({
+  name: "mine",
+  seed: 7,
+  data: csv("rows.csv", { label: "y" }),
+  model: (tf, shapes) =>
+    tf.sequential({ layers: [tf.layers.dense({ units, inputShape: [...shapes.features] }), tf.layers.dense({ units: 1 })] }),
+  compile: { optimizer: { kind: "sgd", learningRate: 0.1 }, loss: "meanSquaredError" },
+  batchSize: 8,
+  epochs: 1,
+}));
+`;
 const verbs = ["up", "down", "status", "scale", "restart-node", "logs", "gen-certs", "etcd-backup", "etcd-restore"];
 
 interface Ran {
@@ -69,6 +81,20 @@ test("wrong words are refused in one sentence, and nothing is begun", async (con
       /--data is "nowhere", and there is no such folder/,
     ],
     [["up", "--target", "local", exampleJob, "--name", "My Job"], 2, /--name is "My Job"/],
+    [["up", "--target", "local", exampleJob, "--set"], 2, /--set needs a value/],
+    [["up", "--target", "local", exampleJob, "--set", "batchSize"], 2, /--set is "batchSize"; NAME=VALUE was expected/],
+    [["up", "--target", "local", exampleJob, "--param", "=3"], 2, /--param is "=3"; NAME=VALUE was expected/],
+    [["up", "--target", "local", exampleJob, "--set", "name=a\nb"], 2, /--set has a line break/],
+    [["scale", "2", "--set", "batchSize=64"], 2, /There is no option --set/],
+    ...["local", "docker", "ssh", "k8s"].flatMap((target): [string[], number, RegExp][] => [
+      [["up", "--target", target, exampleJob, "--set", "batchSize=none"], 3, /batchSize is "none"/],
+      [
+        ["up", "--target", target, exampleJob, "--set", "batchsize=64"],
+        3,
+        /batchsize is not a field that a job has\. Did you mean "batchSize"/,
+      ],
+      [["up", "--target", target, exampleJob, "--param", "units=64"], 2, /--param units: the job has no parameter/],
+    ]),
     [["up", "--target", "local", exampleJob, "--colour"], 2, /There is no option --colour/],
     [["up", "--target", "local", exampleJob, "--workers"], 2, /--workers needs a value/],
     [["scale", "two", "--target", "local", "--name", "x"], 2, /N is "two"/],
@@ -96,14 +122,68 @@ test("a dry run prints the commands and leaves nothing", async (context) => {
     "1:2",
     "--epochs",
     "1",
+    "--set=batchSize=64",
+    "--set",
+    "checkpoint.mode=min",
+    "--set",
+    "batchSize=32",
     "--dry-run",
   );
   assert.equal(code, 0);
+  const settings = "--set=batchSize=32 --set=checkpoint.mode=min";
+  assert.match(out, new RegExp(`\\+ lockstep check .*digits\\.ts ${settings} --data`));
   assert.match(
     out,
-    /\+ lockstep launch .*digits\.ts --job digits --workers 1:2 --shards 2 .*--tls --epochs 1 --resume auto/,
+    new RegExp(
+      `\\+ lockstep launch .*digits\\.ts --job digits --workers 1:2 --shards 2 .*--tls --epochs 1 ${settings} --resume auto`,
+    ),
   );
   await assert.rejects(access(join(folder, "state")));
+});
+
+test("what --set and --param said is remembered, and others are for another start, which says what it does with the run", async (context) => {
+  const { folder, run } = await scriptsOf(context);
+  const state = join(folder, "state/lockstep/clusters/mine");
+  await mkdir(state, { recursive: true });
+  await writeFile(join(folder, "mine.ts"), jobWithParameter);
+  const known = {
+    target: "local",
+    job: join(folder, "mine.ts"),
+    start: "first",
+    settings: "--param=units=8\n--set=seed=3",
+  };
+  for (const [name, text] of Object.entries(known)) await writeFile(join(state, name), `${text}\n`);
+  const up = (...words: string[]) => run("up", "--dry-run", ...words);
+  const launched = ({ code, out, err }: Ran) => {
+    assert.equal(code, 0, err);
+    return /lockstep launch .* (--param.*) --resume/.exec(out)?.[1];
+  };
+  const asBefore = ["--set", "seed=3", "--param", "units=8"];
+  assert.equal(launched(await up()), "--param=units=8 --set=seed=3");
+  assert.equal(launched(await up(...asBefore)), "--param=units=8 --set=seed=3");
+  const other = ["--param", "units=16"];
+  const refused = async (code: number, says: RegExp, ...words: string[]) => {
+    const ran = await up(...words);
+    assert.equal(ran.code, code, ran.err);
+    assert.match(ran.err, says);
+    assert.equal(ran.err.trim().split("\n").length, 1, ran.err);
+    assert.equal(ran.out, "");
+  };
+  await refused(7, /was started with --param=units=8 --set=seed=3, and one start .* take it down first/, ...other);
+  await refused(
+    9,
+    /cannot go on as before: job\.seed was 3 and is 7; job\.params was .*8.* and is .*16.*give that again.*--allow-change.*--resume never/,
+    ...[...other, "--resume", "auto"],
+  );
+  assert.equal(launched(await up(...other, "--resume", "never")), "--param=units=16");
+  assert.equal(launched(await up(...other, "--resume", "auto", "--allow-change")), "--param=units=16");
+  await rm(join(state, "start"));
+  await refused(9, /cannot go on as before/, ...other);
+  assert.equal(
+    launched(await up(...asBefore, "--set", "epochs=60")),
+    "--param=units=8 --set=epochs=60 --set=seed=3",
+    "what does not decide the bits may change",
+  );
 });
 
 test("from up to down --purge, with everything between", async (context) => {

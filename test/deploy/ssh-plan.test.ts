@@ -116,6 +116,36 @@ test("up --dry-run says what would be done on which host, in order, and does not
   );
 });
 
+test("--set and --param are tried on the hosts before anything is started, and reach the coordinators word for word", async (context) => {
+  const operator = await anOperator(context);
+  const inventory = await operator.write("inventory", threeHosts);
+  const outcome = await operator.run(...up, "--inventory", inventory, "--set", "batchSize=64", "--set", "seed=3");
+  assert.equal(outcome.code, 0, outcome.stderr);
+  assert.match(
+    plan(outcome, operator),
+    /\+ node-b: engine RELEASE JOB\/digits\.ts DATA 3 cpu --set=batchSize=64 --set=seed=3\n/,
+  );
+  await upBefore(operator, 3, placedBefore);
+  const words = [`--param=title=two  words, "quoted" 'twice' $HOME \\ 100%`, "--set=batchSize=64"];
+  await operator.write("lockstep/clusters/digits/settings", `${words.join("\n")}\n`);
+  // As deploy/scripts/scale comes to the file that the coordinator's unit reads.
+  const line = `VERB=scale; SCRIPTS="$1" ROOT="$2" STATE="$3"; . "$1/lib/common.sh"; STATE=$3; . "$1/lib/ssh-settings.sh"
+    RUN[allow]=yes; line MORE "$(coordinator_more)"`;
+  const [scripts, state] = [path.join(root, "deploy/scripts"), operator.state];
+  const said = await new Promise<string>((resolve) => {
+    execFile("bash", ["-c", line, path.join(scripts, "scale"), scripts, root, state], (_error, stdout, stderr) =>
+      resolve(`${stdout}${stderr}`),
+    );
+  });
+  // A value in a file of variables, and then its words: both are text between quotes, where a backslash stands before what it keeps.
+  const unquoted = (text: string) => text.slice(1, -1).replaceAll(/\\(["\\])/g, "$1");
+  const value = unquoted(/^MORE=(".*")\n$/.exec(said)?.[1] ?? assert.fail(said));
+  const found = Array.from(value.matchAll(/"(?:[^"\\]|\\.)*"|\S+/g), ([word]) =>
+    word.startsWith('"') ? unquoted(word) : word,
+  );
+  assert.deepEqual(found, [...words, "--allow-change"]);
+});
+
 test("every other verb says with --dry-run what it would do, and where", async (context) => {
   const operator = await anOperator(context);
   await upBefore(operator, 3, placedBefore);

@@ -15,6 +15,7 @@ TARGET=${LOCKSTEP_TARGET:-}
 CLUSTER=${LOCKSTEP_CLUSTER:-}
 DRY_RUN=
 declare -A OPTION=() # by the option's name: its value, or "yes"
+GIVEN=()             # of those that can be given several times, one word each: --set=FIELD=VALUE
 ARGUMENTS=()
 
 say() { printf '%s\n' "$*"; }
@@ -56,7 +57,8 @@ need() { # PROGRAM WHY
 is_number() { [[ $1 =~ ^[0-9]+$ ]]; }
 is_name() { [[ $1 =~ ^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$ ]]; }
 
-# Parses a script's words. OPTIONS: names of options with a value as "workers:", without one as "purge".
+# Parses a script's words. OPTIONS: names of options with a value as "workers:", without one as "purge", and with one that can be
+# given several times as "set:+".
 parse() { # "OPTIONS" WORD…
   local known=" target: name: dry-run help $1 " word name
   shift
@@ -69,14 +71,14 @@ parse() { # "OPTIONS" WORD…
       -f) OPTION[follow]=yes ;;
       --*=*)
         name=${word#--} name=${name%%=*}
-        [[ $known == *" $name: "* ]] || usage_error "There is no option --$name with a value."
-        OPTION[$name]=${word#*=}
+        [[ $known == *" $name: "* || $known == *" $name:+ "* ]] || usage_error "There is no option --$name with a value."
+        take "$name" "${word#*=}"
         ;;
       --*)
         name=${word#--}
-        if [[ $known == *" $name: "* ]]; then
+        if [[ $known == *" $name: "* || $known == *" $name:+ "* ]]; then
           [ $# -gt 0 ] || usage_error "--$name needs a value."
-          OPTION[$name]=$1
+          take "$name" "$1"
           shift
         elif [[ $known == *" $name "* ]]; then
           OPTION[$name]=yes
@@ -108,6 +110,9 @@ parse() { # "OPTIONS" WORD…
   . "$SCRIPTS/lib/certificates.sh"
   # shellcheck source=/dev/null
   . "$SCRIPTS/lib/target-$TARGET.sh"
+}
+take() { # NAME VALUE, of parse: an option with its value
+  if [[ $known == *" $1:+ "* ]]; then GIVEN+=("--$1=$2"); else OPTION[$1]=$2; fi
 }
 # Of `up`: after its job file; else the only one that there is.
 default_cluster() {
@@ -141,6 +146,13 @@ remember() { # KEY VALUE
 }
 remembered() { # KEY [DEFAULT]
   cat "$STATE/$1" 2>/dev/null || printf '%s' "${2:-}"
+}
+
+# What `up` was told by --set and --param, each as one word of a command line.
+SETTINGS=()
+# shellcheck disable=SC2034 # for the targets
+remembered_settings() {
+  mapfile -t SETTINGS < <(remembered settings)
 }
 
 # Stops with a sentence where `up` has not made the cluster.

@@ -25,6 +25,11 @@ line() { # KEY VALUE: as systemd reads it
   local value=${2//\\/\\\\}
   printf '%s="%s"\n' "$1" "${value//\"/\\\"}"
 }
+# As one word where systemd splits the value of a variable.
+quoted() { # WORD
+  local value=${1//\\/\\\\}
+  printf '"%s"' "${value//\"/\\\"}"
+}
 any() { case ${ADDRESS[$1]} in *:*) printf '[::]' ;; *) printf '0.0.0.0' ;; esac; } # HOST: all of its addresses
 cluster_env() {
   line RELEASE "${RUN[release]}"
@@ -70,7 +75,9 @@ coordinator_env() { # NODE HOST
   line MORE "$(coordinator_more)"
 }
 coordinator_more() {
-  local words=() epochs place
+  local words=() epochs place word
+  remembered_settings
+  for word in "${SETTINGS[@]}"; do words+=("$(quoted "$word")"); done
   epochs=$(remembered epochs) place=$(remembered checkpoints)
   [ -z "$epochs" ] || words+=(--epochs "$epochs")
   [ -z "$place" ] || words+=(--checkpoints "$place")

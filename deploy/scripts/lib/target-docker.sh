@@ -26,7 +26,7 @@ docker_check() {
   done
   # The job file and its data are opened, in the image that will train it, before anything is started.
   run docker run --rm --network none --read-only --tmpfs /tmp --volume "$(dirname "$JOB"):/job:ro" --volume "$DATA:/data:ro" \
-    "$IMAGE" check "/job/$(basename "$JOB")" --data /data --shards "$SHARDS"
+    "$IMAGE" check "/job/$(basename "$JOB")" "${SETTINGS[@]}" --data /data --shards "$SHARDS"
 }
 
 # What all containers of lockstep have: nothing that they can write to but memory and their volumes, and no rights at all.
@@ -55,7 +55,7 @@ docker_etcd() { # NUMBER
 
 # Volumes that the job's file and data come from, and where checkpoints go: one for all, or one a worker.
 docker_coordinator() { # NUMBER
-  local node=coordinator-$1 words=()
+  local node=coordinator-$1 words=("${SETTINGS[@]}")
   [ -z "$EPOCHS" ] || words+=(--epochs "$EPOCHS")
   [ -z "$(option allow-change)" ] || words+=(--allow-change)
   docker_run "$node" coordinator "$IMAGE" --label "lockstep.start=$START" --volume "$(dirname "$JOB"):/job:ro" -- \

@@ -72,7 +72,7 @@ k8s_check() {
 # The files that the job trains and tests with, and begins with, below DATA: others may lie beside them.
 data_of_job() {
   local said
-  said=$(lockstep data "$JOB" --data "$DATA" --json) || exit
+  said=$(lockstep data "$JOB" "${SETTINGS[@]}" --data "$DATA" --json) || exit
   node -e '
     const { data, test, initialWeights } = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
     const weights = initialWeights === null || initialWeights.startsWith("s3://") ? [] : [initialWeights];
@@ -126,6 +126,11 @@ start_words() {
   remember k8s-start "$START $RESUME $ALLOW_CHANGE"
 }
 
+yaml_text() { # TEXT
+  local text=${1//\\/\\\\}
+  text=${text//\"/\\\"}
+  printf '"%s"' "${text//$'\n'/\\n}"
+}
 k8s_kustomization() {
   local file maps=() behavior
   has_map job && behavior=replace || behavior=create
@@ -143,6 +148,11 @@ k8s_kustomization() {
   # One worker alone has nobody who could keep a copy.
   local literals=("START=$START" "WORKERS=$WORKERS" "SHARDS=$SHARDS" "EPOCHS=$EPOCHS" "RESUME=$RESUME" "ALLOW_CHANGE=$ALLOW_CHANGE")
   [ "$SHARDS" != 1 ] || literals+=("REPLICAS=0")
+  # One word a line. kustomize takes quotes from the ends of a value, so it ends with a line's end.
+  local told=
+  [ ${#SETTINGS[@]} -eq 0 ] || told=$(printf '%s\n' "${SETTINGS[@]}" .) told=${told%.}
+  literals+=("SETTINGS=$told")
+  [ -z "$DRY_RUN" ] || [ -z "$told" ] || say "+ the start says: ${SETTINGS[*]@Q}"
   write_file "$KUSTOMIZATION/inner/kustomization.yaml" <<YAML
 # Made by deploy/scripts/up: the overlay with the job, its data and what this start says.
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -168,7 +178,7 @@ $(printf '%s\n' "${maps[@]}")
   - name: start
     behavior: merge
     literals:
-$(printf '      - %s\n' "${literals[@]}")
+$(for literal in "${literals[@]}"; do printf '      - %s\n' "$(yaml_text "$literal")"; done)
 YAML
   write_file "$KUSTOMIZATION/kustomization.yaml" <<YAML
 apiVersion: kustomize.config.k8s.io/v1beta1

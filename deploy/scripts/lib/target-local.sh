@@ -7,7 +7,7 @@ is_up() { local pid; pid=$(LAUNCH_PID) && [ -n "$pid" ] && kill -0 "$pid" 2>/dev
 
 local_check() {
   [ -z "$CHECKPOINTS" ] || [[ $CHECKPOINTS == s3://* ]] || [ -d "$CHECKPOINTS" ] || fail 2 "--checkpoints is \"$CHECKPOINTS\", and there is no such folder."
-  run lockstep check "$JOB" --data "$DATA" --shards "$SHARDS" --workers "$(most_workers "$WORKERS")"
+  run lockstep check "$JOB" "${SETTINGS[@]}" --data "$DATA" --shards "$SHARDS" --workers "$(most_workers "$WORKERS")"
 }
 
 local_up() {
@@ -19,7 +19,7 @@ local_up() {
   [ -z "$EPOCHS" ] || words+=(--epochs "$EPOCHS")
   [ -z "$CHECKPOINTS" ] || words+=(--checkpoints "$CHECKPOINTS")
   [ -z "$(option allow-change)" ] || words+=(--allow-change)
-  words+=(--resume "$RESUME")
+  words+=("${SETTINGS[@]}" --resume "$RESUME")
   if [ -n "$DRY_RUN" ]; then
     run lockstep launch "$JOB" "${words[@]}"
     return

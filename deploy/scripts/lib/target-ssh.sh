@@ -69,7 +69,7 @@ ssh_prepare() { # HOST
   case ${CHECKPOINTS:-} in /*) remote "$1" writable "$CHECKPOINTS" || return ;; esac
   [ -z "$(nodes etcd "$1")" ] || remote "$1" etcd "${RUN[release]}" || return
   [ -z "$(nodes worker "$1")" ] ||
-    remote "$1" engine "${RUN[release]}" "${RUN[job]}/${RUN[entry]}" "${RUN[data]}" "$SHARDS" "$(device_of "$1")"
+    remote "$1" engine "${RUN[release]}" "${RUN[job]}/${RUN[entry]}" "${RUN[data]}" "$SHARDS" "$(device_of "$1")" "${SETTINGS[@]}"
 }
 
 ssh_up() {
@@ -245,6 +245,7 @@ ssh_scale() {
   mapfile -t hosts < <(reached)
   # A host that has had no worker so far has neither the data nor the engine.
   SHARDS=$(remembered shards) JOB=$(remembered job) DATA=$(remembered data) CHECKPOINTS=$(remembered checkpoints)
+  remembered_settings
   if [ "$COUNT" -gt "$before" ]; then ssh_bring_same "${hosts[@]}"; fi
   ssh_settle "${hosts[@]}"
   ROLE=worker
