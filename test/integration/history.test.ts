@@ -109,7 +109,10 @@ test("what is wrong is one sentence, and what to do", limit, async () => {
       ["plot", "small", "--out", "curve.jpg"],
       /--out is "curve\.jpg"; a file that ends in \.svg or \.png was expected\.\n/,
     ],
-    [["plot", "small", "--out", "no/such.svg"], /The picture cannot be written to .*no\/such\.svg: /],
+    [
+      ["plot", "small", "--out", "no/such.svg"],
+      /--out is "no\/such\.svg", and .*\/no is not there\.\n {2}Make that folder, /,
+    ],
     [["compare", "small"], /One run was given; two or more were expected\.\n/],
     [["history", "runs/small/run-1", "--run", "2"], /--run is 2, and runs\/small\/run-1 is the folder of run 1\.\n/],
   ];
