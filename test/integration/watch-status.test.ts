@@ -39,7 +39,7 @@ test("status --watch shows a run without a terminal, a line for each change, and
     assert.match(stdout, /^epoch,step,loss,accuracy,val_loss,val_accuracy,best\n1,\d+,[\d.]+,/);
   }
   // Nor is its folder mistaken for what an ended job has left.
-  for (const words of [["small"], ["--directory", "runs/small"], ["runs/small/run-1"]]) {
+  for (const words of [["small"], ["runs/small"], ["runs/small/run-1"]]) {
     const { code, stdout, stderr } = await user.run("dashboard", "--no-open", ...words);
     assert.deepEqual([code, stderr], [0, ""]);
     assert.match(stdout, /^http:\/\/127\.0\.0\.1:\d+\/\n$/);

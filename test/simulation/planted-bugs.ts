@@ -126,16 +126,6 @@ export const plantedBugs: readonly PlantedBug[] = [
     foundBy: 70,
   },
   {
-    name: "a lost reply is read as a failed transaction",
-    rule: "R8",
-    file: "src/runtime/leadership.ts",
-    find: "encodeJson(point.end) }] : []),\n      ],\n    );\n    if (!succeeded) {",
-    replace:
-      "encodeJson(point.end) }] : []),\n      ],\n    ).catch(() => ({ succeeded: false }));\n    if (!succeeded) {",
-    seeds: 1000,
-    foundBy: 88,
-  },
-  {
     name: "states that differ are taken for one",
     rule: "R1",
     file: "src/core/records.ts",
@@ -634,8 +624,8 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: "the sum of what has travelled is not rounded",
     rule: "R17",
-    file: "src/runtime/row-sums.ts",
-    find: "      memory.roundTo(form, sum.row.subarray(sum.at, sum.at + count));\n",
+    file: "src/core/row-memory.ts",
+    find: "  roundTo(wire, sums);\n",
     replace: "",
     seeds: 300,
     foundBy: 100_001,
