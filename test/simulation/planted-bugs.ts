@@ -333,15 +333,6 @@ export const plantedBugs: readonly PlantedBug[] = [
     foundBy: 157,
   },
   {
-    name: "a paused run cannot be stopped",
-    rule: "R19",
-    file: "src/runtime/epoch-boundary.ts",
-    find: 'return view.until(({ stop }) => stop && "stopped", over);',
-    replace: "return view.until(() => null, over);",
-    seeds: 1000,
-    foundBy: 359,
-  },
-  {
     name: "what was published at an epoch's last step covers the closed epoch",
     rule: "R9",
     file: "src/runtime/point.ts",
