@@ -169,7 +169,8 @@ export class Announcement {
    * rebuilt from its checkpoints, and goes on as it was. Once the key is there, the later start waits until it has gone.
    */
   async #sameStart(): Promise<Condition[] | null> {
-    if (this.#wasThere) return [];
+    // Who has trained comes back under another id, and may be the only one who has the state that all go on from.
+    if (this.#wasThere || this.#member.trainedIn > 0) return [];
     const { coordination, keys } = this.#options;
     const record = await coordination.get(keys.record);
     if (record && decodeJson<JobRecord>(record.value).start > this.#member.start) return null;
