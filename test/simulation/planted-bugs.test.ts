@@ -7,25 +7,28 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { build, type Plugin } from "esbuild";
-import { type PlantedBug, plantedBugs } from "./planted-bugs.ts";
+import { type Edit, type PlantedBug, plantedBugs } from "./planted-bugs.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 test("every planted bug has its one place in the sources", async () => {
-  for (const { name, file, find, replace } of plantedBugs) {
-    const text = await readFile(join(root, file), "utf8");
-    assert.equal(text.split(find).length, 2, `${name}: found once in ${file}`);
-    assert.notEqual(find, replace);
+  for (const bug of plantedBugs) {
+    for (const { file, find, replace } of editsOf(bug)) {
+      const text = await readFile(join(root, file), "utf8");
+      assert.equal(text.split(find).length, 2, `${bug.name}: found once in ${file}`);
+      assert.notEqual(find, replace);
+    }
   }
 });
 
-for (const { name, rule, file, find, replace, seeds, foundBy } of plantedBugs) {
+for (const bug of plantedBugs) {
+  const { name, rule, seeds, foundBy } = bug;
   test(`${rule}: a seed finds that ${name}`, { timeout: 600_000 }, async (context) => {
     const folder = await mkdtemp(join(tmpdir(), "lockstep-planted-"));
     context.after(() => rm(folder, { recursive: true }));
     await symlink(join(root, "node_modules"), join(folder, "node_modules"));
     await copyFile(join(root, "package.json"), join(folder, "package.json"));
-    await bundle(join(folder, "simulate.mjs"), { file, find, replace });
+    await bundle(join(folder, "simulate.mjs"), editsOf(bug));
     // The seed that found it last, to save time; when the sources have changed since, it has to be looked for.
     const last = foundBy === undefined ? null : await simulateIn(folder, { from: foundBy, seeds: 1 });
     const { code, output } = last?.code === 1 ? last : await simulateIn(folder, { from: 1, seeds });
@@ -36,16 +39,17 @@ for (const { name, rule, file, find, replace, seeds, foundBy } of plantedBugs) {
 }
 
 /** The simulator in one file, with the bug in it: it starts in a tenth of the time that its sources take. */
-async function bundle(outfile: string, { file, find, replace }: Pick<PlantedBug, "file" | "find" | "replace">) {
-  let isPlanted = false;
+async function bundle(outfile: string, edits: readonly Edit[]) {
+  const planted = new Set<Edit>();
   const plant: Plugin = {
     name: "plant",
     setup({ onLoad }) {
       onLoad({ filter: /\.ts$/ }, async ({ path }) => {
-        if (path !== join(root, file)) return null;
-        isPlanted = true;
+        const edit = edits.find(({ file }) => path === join(root, file));
+        if (!edit) return null;
+        planted.add(edit);
         const text = await readFile(path, "utf8");
-        return { contents: text.replace(find, () => replace), loader: "ts" };
+        return { contents: text.replace(edit.find, () => edit.replace), loader: "ts" };
       });
     },
   };
@@ -53,7 +57,11 @@ async function bundle(outfile: string, { file, find, replace }: Pick<PlantedBug,
     ...{ absWorkingDir: root, entryPoints: ["test/simulation/simulate.ts"], outfile, bundle: true, plugins: [plant] },
     ...{ format: "esm", platform: "node", target: "node20.11", packages: "external", logLevel: "error" },
   });
-  assert.ok(isPlanted, `the simulator runs ${file}`);
+  for (const edit of edits) assert.ok(planted.has(edit), `the simulator runs ${edit.file}`);
+}
+
+function editsOf(bug: PlantedBug): readonly Edit[] {
+  return bug.also ? [bug, bug.also] : [bug];
 }
 
 function simulateIn(

@@ -3,16 +3,21 @@
  * occurs exactly once in its file. One of the first `seeds` seeds breaks an invariant; which one may differ, as many
  * rules lean on each other.
  */
-export interface PlantedBug {
+export interface PlantedBug extends Edit {
   readonly name: string;
   /** The promise or rule of PROTOCOL.md that is left out. */
   readonly rule: string;
-  readonly file: string;
-  readonly find: string;
-  readonly replace: string;
+  /** Where either of two places keeps the rule: the other one. */
+  readonly also?: Edit;
   readonly seeds: number;
   /** The seed that found it last: tried first. */
   readonly foundBy?: number;
+}
+
+export interface Edit {
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
 }
 
 export const plantedBugs: readonly PlantedBug[] = [
@@ -124,6 +129,22 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace: 'checkpointId(record, place, "x")',
     seeds: 2000,
     foundBy: 70,
+  },
+  {
+    name: "a lost reply is read as a failed transaction, and whoever deletes what it could not publish does not look",
+    rule: "R8",
+    file: "src/runtime/leadership.ts",
+    find: "encodeJson(point.end) }] : []),\n      ],\n    );\n    if (!succeeded) {",
+    replace:
+      "encodeJson(point.end) }] : []),\n      ],\n    ).catch(() => ({ succeeded: false }));\n    if (!succeeded) {",
+    also: {
+      file: "src/runtime/prune.ts",
+      find: '{ kind: "absent", key: keys.checkpoint(id) }, unchanged(keys.latest, state.latest)],\n      [condemnation(keys, id)],\n    );\n    if (succeeded) own',
+      replace:
+        "unchanged(keys.latest, state.latest)],\n      [condemnation(keys, id)],\n    );\n    if (succeeded) own",
+    },
+    seeds: 1000,
+    foundBy: 41,
   },
   {
     name: "states that differ are taken for one",
@@ -331,6 +352,15 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace: "",
     seeds: 300,
     foundBy: 157,
+  },
+  {
+    name: "a paused run cannot be stopped",
+    rule: "R19",
+    file: "src/runtime/epoch-boundary.ts",
+    find: 'return view.until(({ stop }) => stop && "stopped", over);',
+    replace: "return view.until(() => null, over);",
+    seeds: 8000,
+    foundBy: 7117,
   },
   {
     name: "what was published at an epoch's last step covers the closed epoch",
