@@ -212,22 +212,12 @@ function jsonParser({ source, width, names, known }: ExpectedRows): RowParser {
     if (list.length !== wanted) {
       throw new LockstepError("invalid-data", `${where} has ${list.length} values; the model takes ${wanted}.`);
     }
-    let begin = 0;
-    for (const [i, value] of list.entries()) {
-      const place = `${where}, value ${i + 1}`;
-      const reader = readers?.[i];
-      if (reader === undefined) row[begin++] = numberOf(value, place, null);
-      else {
-        begin = readOne(
-          value,
-          reader,
-          row,
-          begin,
-          () => where,
-          () => place,
-        );
-      }
+    if (readers === null) {
+      for (const [i, value] of list.entries()) row[i] = numberOf(value, `${where}, value ${i + 1}`, null);
+      return;
     }
+    const place = (i: number) => `value ${i + 1}`;
+    readInto(row, where, (i) => list[i], place);
   }
 
   function takeRecord(record: object, where: string, row: Float32Array): void {
@@ -244,23 +234,33 @@ function jsonParser({ source, width, names, known }: ExpectedRows): RowParser {
         },
       );
     }
+    for (const name of names) {
+      if (Object.hasOwn(record, name)) continue;
+      const meant = nearestName(name, Object.keys(record));
+      throw new LockstepError("invalid-data", `${where} has no "${name}", which the model was trained with.`, {
+        ...(meant ? { hint: `Is "${meant}" meant?` } : {}),
+      });
+    }
+    const place = (i: number) => `"${names[i]}"`;
+    readInto(row, where, (i) => Reflect.get(record, names[i]!), place);
+  }
+
+  /** One value for each reader. */
+  function readInto(
+    row: Float32Array,
+    where: string,
+    value: (i: number) => unknown,
+    place: (i: number) => string,
+  ): void {
     let begin = 0;
-    for (const [i, name] of names.entries()) {
-      const reader = readers![i]!; // one for each name
-      if (!Object.hasOwn(record, name)) {
-        const meant = nearestName(name, Object.keys(record));
-        throw new LockstepError("invalid-data", `${where} has no "${name}", which the model was trained with.`, {
-          ...(meant ? { hint: `Is "${meant}" meant?` } : {}),
-        });
-      }
-      const value: unknown = Reflect.get(record, name);
+    for (const [i, reader] of (readers ?? []).entries()) {
       begin = readOne(
-        value,
+        value(i),
         reader,
         row,
         begin,
         () => where,
-        () => `${where}, "${name}"`,
+        () => `${where}, ${place(i)}`,
       );
     }
   }
