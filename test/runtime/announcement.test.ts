@@ -51,7 +51,7 @@ test("a worker that was opened for one start does not ask to be let in once anot
   const put = (start: number) =>
     operator.transact([], [{ kind: "put", key: keys.record, value: encodeJson({ start } as JobRecord) }]);
   /** Announces itself; another start is made just before the key is written. */
-  const begin = async (start: number, meanwhile: number | null) => {
+  const begin = async (start: number, meanwhile: number | null, trainedIn = 0) => {
     const client = store.connect();
     let isMade = meanwhile === null;
     const coordination = new Proxy(client, {
@@ -66,7 +66,7 @@ test("a worker that was opened for one start does not ask to be let in once anot
       },
     });
     const parts = { coordination, keys, budget, clock, log: quietLog, seen: () => 0, brings: async () => [] };
-    const announcement = new Announcement({ ...parts, mayReturn: async () => true }, { ...member, start });
+    const announcement = new Announcement({ ...parts, mayReturn: async () => true }, { ...member, start, trainedIn });
     const isAnnounced = await announcement.begin();
     assert.equal(store.get(keys.member("a.1")) !== null, isAnnounced);
     if (isAnnounced) await announcement.withdraw();
@@ -77,6 +77,7 @@ test("a worker that was opened for one start does not ask to be let in once anot
   assert.equal(await begin(2, null), true);
   assert.equal(await begin(3, null), true, "a rebuilt record may have a lower one");
   assert.equal(await begin(1, null), false);
+  assert.equal(await begin(1, null, 4), true, "who has trained may be the only one who has the state");
   assert.equal(await begin(2, 2), true, "a coordinator that begins again writes the same");
   assert.equal(await begin(2, 3), false);
 });

@@ -363,6 +363,15 @@ export const plantedBugs: readonly PlantedBug[] = [
     foundBy: 7117,
   },
   {
+    name: "who has trained is not let in again once the run was started anew",
+    rule: "P6",
+    file: "src/runtime/announcement.ts",
+    find: "this.#wasThere || this.#member.trainedIn > 0",
+    replace: "this.#wasThere",
+    seeds: 8000,
+    foundBy: 1795837286101,
+  },
+  {
     name: "what was published at an epoch's last step covers the closed epoch",
     rule: "R9",
     file: "src/runtime/point.ts",
