@@ -39,6 +39,12 @@ const benchmarks: readonly Benchmark[] = [
     load: () => import("./step.ts"),
   },
   {
+    name: "link",
+    summary:
+      "training steps of two workers with a network of a given rate between them, beside torch DDP [--rate 1gbit] [--rounds N] [--models NAME,…] [--json FILE] [--no-peers]; a round takes a minute, and Linux and root are wanted",
+    load: () => import("./link.ts"),
+  },
+  {
     name: "memory",
     summary:
       "what 100,000 steps leave behind in a worker: memory, tensors, handles, descriptors [--steps N] [--worlds 1,2] [--json FILE]",

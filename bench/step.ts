@@ -9,12 +9,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { LockstepError, messageOf } from "../src/core/errors.ts";
+import { messageOf } from "../src/core/errors.ts";
 import { gaps, stepTimes } from "../src/core/log-reading.ts";
 import { TrainingCluster } from "./recovery/cluster.ts";
 import { whyNoPeers } from "./python.ts";
 import { load, machine, median, publish, type Skipped, versions, writeReport } from "./results.ts";
-import { jobFile, models, type StepModel, steps, warmUpSteps, writeJob } from "./step/models.ts";
+import { jobFile, modelNamed, models, type StepModel, steps, warmUpSteps, writeJob } from "./step/models.ts";
 import { measureWith, type StepPeer, stepPeers } from "./step/peers.ts";
 import { own, Readings, rowsOf } from "./step/rows.ts";
 import { commonOptions, wholeNumber, wholeNumbers } from "./words.ts";
@@ -106,11 +106,4 @@ async function measure(file: string, job: string, world: number): Promise<number
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-function modelNamed(name: string): StepModel {
-  const found = models.find(({ work }) => work === name);
-  if (found) return found;
-  const known = models.map(({ work }) => work).join(", ");
-  throw new LockstepError("usage", `--models has ${JSON.stringify(name)}; ${known} were expected.`);
 }

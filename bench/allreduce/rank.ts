@@ -11,6 +11,7 @@ import { startThread } from "../../src/adapters/system/thread.ts";
 import { Arena, arenaMemory } from "../../src/adapters/wasm/arena.ts";
 import type { ExchangeThreadData } from "../../src/cli/threads/exchange-thread.ts";
 import { sentWork } from "../../src/cli/threads/sent-rows.ts";
+import { plainValues } from "../../src/core/bucket-layout.ts";
 import type { Reduction } from "../../src/core/contribution.ts";
 import { sumTree } from "../../src/core/reduce-tree.ts";
 import { plainMemory } from "../../src/core/row-memory.ts";
@@ -84,10 +85,9 @@ async function join({ sizeBytes, wire, rank, addresses }: Extract<Order, { kind:
   if (isShort(wire)) roundTo(wire, own.values);
   const size: ReductionSize = {
     shards: world,
-    values: own.values.length,
+    values: { ...plainValues(own.values.length), gradients: { count: own.values.length, wire } },
     statistics,
     validates: false,
-    gradients: { count: own.values.length, wire },
   };
   await thread.call("open", size);
   const workerIds = addresses.map((_, of) => `worker-${of}`);

@@ -1,6 +1,7 @@
 /** What the step benchmark trains, as the programs in bench/peers do: the same layers, batches and optimizer, on data of no meaning. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { LockstepError } from "../../src/core/errors.ts";
 import { RandomStream } from "../../src/core/random.ts";
 import { characters, gpt } from "./gpt.ts";
 
@@ -90,6 +91,13 @@ export const models: readonly StepModel[] = [
   },
   gpt,
 ];
+
+export function modelNamed(name: string): StepModel {
+  const found = models.find(({ work }) => work === name);
+  if (found) return found;
+  const known = models.map(({ work }) => work).join(", ");
+  throw new LockstepError("usage", `--models has ${JSON.stringify(name)}; ${known} were expected.`);
+}
 
 /** All steps are in one epoch, so that none of them waits for a checkpoint. */
 const jobText = (

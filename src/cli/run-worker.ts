@@ -51,7 +51,7 @@ import type { StartedThreads, WorkerThreads } from "./threads/start-worker-threa
 
 /** How long the exchange thread may take to say what it has counted. */
 const answerMs = 500;
-const noCounts: ExchangeCounts = { sentBytes: 0, receivedBytes: 0, refusals: {} };
+const noCounts: ExchangeCounts = { sentBytes: 0, receivedBytes: 0, earlyBuckets: 0, refusals: {} };
 /** How often the coordinator hears how far this worker is. */
 const reportEveryMs = 100;
 

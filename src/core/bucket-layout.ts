@@ -1,13 +1,16 @@
 /**
  * How the numbers of one reduction lie in memory and on the wire. The gradients of all parameters, and behind them the new values
  * of statistics such as batch normalization's, are one row of float32 in the model's order; losses, metrics and counts
- * are a few float64. The row is cut into buckets, the last bucket is the float64 part, and each bucket is cut into one
- * chunk for each worker, which adds that chunk up for everyone. Only gradients travel in the job's wire format.
+ * are a few float64. The row is cut into buckets, of which each large parameter begins one; the last bucket is the float64 part, and
+ * each is cut into one chunk for each worker, which adds that chunk up for everyone. Only gradients travel in the job's wire format.
  */
 import { bucketBytes } from "./limits.ts";
 import type { Range } from "./sampler.ts";
 import { slice } from "./sampler.ts";
 import type { WireFormat } from "./wire.ts";
+
+/** A part of the row is large when it fills so much of a bucket. */
+const largePart = 1 / 8;
 
 export interface Bucket {
   readonly index: number;
@@ -24,25 +27,42 @@ export interface BucketLayout {
   readonly buckets: readonly Bucket[];
 }
 
-/** `gradients`: how many of the values they are, and in what form they travel. */
-export function bucketLayout(
-  values: number,
-  statistics: number,
-  gradients: { readonly count: number; readonly wire: WireFormat } = { count: values, wire: "float32" },
-): BucketLayout {
+/** Numbers of the values, and how they come to be. */
+export interface ReducedValues {
+  readonly count: number;
+  /** How many of them are gradients, which come first, and in what form those travel. */
+  readonly gradients: { readonly count: number; readonly wire: WireFormat };
+  /** Where the parts end that are computed one by one, the last one first: one part a weight. */
+  readonly partEnds: readonly number[];
+}
+
+/** Values that are one part, and travel as they are. */
+export function plainValues(count: number): ReducedValues {
+  return { count, gradients: { count, wire: "float32" }, partEnds: [count] };
+}
+
+export function bucketLayout({ count, gradients, partEnds }: ReducedValues, statistics: number): BucketLayout {
   const buckets: Bucket[] = [];
+  const parts = partEnds.map((end, i) => ({ begin: partEnds[i - 1] ?? 0, end }));
   const cut = (kind: WireFormat, from: number, to: number) => {
     const size = bucketBytes / bytesOfOne(kind);
-    for (let begin = from; begin < to; begin += size) {
-      buckets.push({ index: buckets.length, kind, range: { begin, end: Math.min(begin + size, to) } });
+    // A bucket is there when its first part is; so a large part does not wait for small ones before it.
+    const large = parts.filter(({ begin, end }) => end - begin >= size * largePart && from < begin && begin < to);
+    let begin = from;
+    for (const border of [...large.map((part) => part.begin), to]) {
+      while (begin < border) {
+        const end = Math.min(begin + size, border);
+        buckets.push({ index: buckets.length, kind, range: { begin, end } });
+        begin = end;
+      }
     }
   };
   // What travels in one form needs no border between its parts.
   const border = gradients.wire === "float32" ? 0 : gradients.count;
   cut(gradients.wire, 0, border);
-  cut("float32", border, values);
+  cut("float32", border, count);
   buckets.push({ index: buckets.length, kind: "float64", range: { begin: 0, end: statistics } });
-  return { values, statistics, buckets };
+  return { values: count, statistics, buckets };
 }
 
 export function bytesOfOne(kind: Bucket["kind"]): number {

@@ -70,3 +70,10 @@ export class RunningMedian {
     return sorted[Math.floor(sorted.length / 2)] ?? null;
   }
 }
+
+/** How long rounds take, by pass. */
+export type UsualTimes = readonly [step: RunningMedian, validation: RunningMedian];
+
+export function usualTimes(): UsualTimes {
+  return [new RunningMedian(), new RunningMedian()];
+}

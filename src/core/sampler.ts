@@ -11,6 +11,10 @@ export interface Range {
   readonly end: number;
 }
 
+export function isEmpty({ begin, end }: Range): boolean {
+  return begin === end;
+}
+
 /** The i-th of `parts` contiguous slices of `count` things; sizes differ by at most one, the larger ones come first. */
 export function slice(count: number, parts: number, i: number): Range {
   const size = Math.floor(count / parts);

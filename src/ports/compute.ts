@@ -1,4 +1,4 @@
-import type { Contribution, Reduction, Round } from "../core/contribution.ts";
+import type { Contribution, Opening, Reduction, Round } from "../core/contribution.ts";
 import type { Fingerprint } from "../core/fingerprint.ts";
 import type { Progress } from "../core/progress.ts";
 import type { Range } from "../core/sampler.ts";
@@ -118,5 +118,10 @@ export interface Exchange {
 
 /** How a step's partial sums become sums over all shards; "aborted" when the worker is frozen first. */
 export interface Reducer {
+  /**
+   * Told of a round just before its last shard is computed, so that what is there is reduced while the rest is computed. Left out:
+   * rounds are reduced when they are whole.
+   */
+  open?(opening: Opening): void;
   reduce(round: Round, own: readonly Contribution[], into: Reduction): Promise<"reduced" | "aborted">;
 }

@@ -46,8 +46,11 @@ export interface EngineState {
   load(values: readonly Float32Array[]): void;
   /** As it is now; the tensors are the caller's, and unchanged by what follows. */
   tensors(): Tensor[];
-  /** A step that leaves the state as it is. */
-  record(name: string, step: Step): RecordedStep;
+  /**
+   * A step that leaves the state as it is.
+   * @param rows how many of its outputs, the first ones, are put into rows; left out: none
+   */
+  record(name: string, step: Step, rows?: number): RecordedStep;
   /** A step whose outputs replace the state. */
   recordUpdate(name: string, step: Step): RecordedUpdate;
 }
@@ -63,8 +66,11 @@ export interface RecordedStep {
   prepare(inputs: readonly Tensor[]): void;
   /** Runs once, on zeros, what was prepared: a graph is made fast when it runs for the first time. */
   warmUp(): void;
-  /** The first outputs are put into `rows`, each as long as its output, and are not returned. */
-  run(inputs: readonly Tensor[], rows?: readonly Float32Array[]): Tensor[];
+  /**
+   * The first outputs are put into `rows`, one for each, as long as it, one after the other; they are not returned.
+   * @param written has a number for each row, which is set to 1 when the row is there: some engines do it while they compute
+   */
+  run(inputs: readonly Tensor[], rows?: readonly Float32Array[], written?: Int32Array): Tensor[];
   /** The same op by op, for those who want to see the ops. Its results may differ in the last bits. */
   trace(inputs: readonly Tensor[]): Tensor[];
 }

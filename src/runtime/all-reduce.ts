@@ -5,51 +5,44 @@
  * is the proof that every worker contributed, so nothing else is waited for; and since a worker contributes to a step
  * only after it applied the one before, nobody is ever more than one step ahead.
  */
+import { hostAndPort, isLoopback } from "../core/addresses.ts";
 import type { Bucket, BucketLayout } from "../core/bucket-layout.ts";
 import { bucketsOf, bytesOfOne, chunkOf } from "../core/bucket-layout.ts";
-import type { Contribution, Reduction, Round } from "../core/contribution.ts";
-import { assert, LockstepError, messageOf } from "../core/errors.ts";
+import { type Contribution, type Opening, type Reduction, type Round, sameRound } from "../core/contribution.ts";
+import { assert, messageOf } from "../core/errors.ts";
 import type { FrameHeader } from "../core/frame.ts";
 import { decodeHeader, encodeHeader } from "../core/frame.ts";
-import { type Resting, RunningMedian, type Waiting } from "../core/lateness.ts";
+import type { Resting, UsualTimes, Waiting } from "../core/lateness.ts";
 import { largestSubtrees, shardsOfRank } from "../core/reduce-tree.ts";
 import { type RowMemory, shortsIn } from "../core/row-memory.ts";
-import type { Range } from "../core/sampler.ts";
+import { isEmpty, type Range } from "../core/sampler.ts";
 import { sumProgram } from "../core/sum-program.ts";
 import { isShort } from "../core/wire.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Membership, Streams, Transport } from "../ports/transport.ts";
 import { bytesIn, bytesOf, nameOf, numbersOf, rowKey, rowOf, totalsKey } from "./bucket-rows.ts";
 import { type Arrived, type Numbers, runSum } from "./row-sums.ts";
+import { checkFrame, refuse } from "./frame-check.ts";
+import { Gatherings } from "./gatherings.ts";
 import type { Staging } from "./staging.ts";
-
-/** What has arrived for one bucket of one round. */
-interface Gathering {
-  /** Partial sums of this worker's own chunk, by node; null for a node without samples. */
-  readonly partials: Map<string, Arrived | null>;
-  /** Of those, and of the totals, which have begun to arrive: nothing comes twice. */
-  readonly begun: Set<string>;
-  /** How many partial sums came from each rank. */
-  readonly delivered: Map<number, number>;
-  /** Whose totals are there. */
-  readonly totals: Set<number>;
-}
+import { finishSum, partsOfBuckets, takeWritten } from "./unfinished-sums.ts";
 
 interface Pending {
   readonly round: Round;
   readonly into: Reduction;
+  readonly done: Promise<void>;
   readonly resolve: () => void;
+  /** The buckets that this worker has contributed to. */
+  readonly contributed: Set<number>;
+  /** Whether that is all of them: before it, this worker is still computing. */
+  isWhole: boolean;
   /** When this worker had contributed, or something arrived since. */
   sinceMs: number;
   bucketsLeft: number;
 }
 
-/** How long rounds take, by pass. */
-export type UsualTimes = readonly [step: RunningMedian, validation: RunningMedian];
-
-export function usualTimes(): UsualTimes {
-  return [new RunningMedian(), new RunningMedian()];
-}
+/** How often it is looked in a round for what is written of it. */
+const looksARound = 32;
 
 /** The membership of one who is no observer. */
 export type Ranked = Membership & { readonly rank: number };
@@ -67,6 +60,8 @@ export interface AllReduceOptions {
   readonly usual: UsualTimes;
   /** All streams of the generation are open, in both directions. */
   readonly onOpen: () => void;
+  /** So many buckets were sent while the rest of a step was computed. */
+  readonly onEarly: (buckets: number) => void;
   /** The generation cannot complete a round any more: a peer is out of reach, or talks nonsense. */
   readonly onFailure: (rank: number, reason: string) => void;
 }
@@ -78,17 +73,19 @@ export class AllReduce {
   readonly #streams: Streams;
   readonly #memory: RowMemory;
   readonly #clock: Clock;
+  readonly #onEarly: (buckets: number) => void;
   readonly #onFailure: (rank: number, reason: string) => void;
   readonly #usual: UsualTimes;
   /** When the last round ended. */
   #endedMs: number;
   /** By round and bucket. Peers may be one round ahead, so there may be more than the pending one. */
-  readonly #gatherings = new Map<string, Gathering>();
+  readonly #gatherings = new Gatherings();
   #pending: Pending | null = null;
   /** The step that this worker contributed to last; null before its first. */
   #step: number | null = null;
   /** Partial sums that make up the tree: each worker's largest subtrees. */
   readonly #nodes: readonly (readonly Range[])[];
+  readonly #closed = new AbortController();
   /**
    * Where the others' partial sums of this worker's chunks arrive, by bucket and node. Where numbers travel in 16 bits, also where
    * this worker's own sums are packed, by bucket and node, and totals, by bucket.
@@ -96,7 +93,7 @@ export class AllReduce {
   readonly #rows: ReadonlyMap<string, Uint8Array>;
 
   constructor(options: AllReduceOptions) {
-    const { transport, membership, layout, shards, memory, clock, usual, onOpen, onFailure } = options;
+    const { transport, membership, layout, shards, memory, clock, usual, onOpen, onEarly, onFailure } = options;
     this.#membership = membership;
     this.#layout = layout;
     this.#shards = shards;
@@ -104,6 +101,7 @@ export class AllReduce {
     this.#clock = clock;
     this.#usual = usual;
     this.#endedMs = clock.monotonicMs();
+    this.#onEarly = onEarly;
     this.#onFailure = onFailure;
     const world = membership.addresses.length;
     this.#nodes = ranks(world).map((rank) => largestSubtrees(shards, shardsOfRank(shards, world, rank)));
@@ -122,23 +120,61 @@ export class AllReduce {
    * resolves when the generation ends first: whoever ends it drops the promise.
    */
   reduce(round: Round, own: readonly Contribution[], into: Reduction): Promise<void> {
-    assert(this.#pending === null, "one round is reduced at a time");
-    this.#step = round.step;
+    const pending = this.#pending ?? this.#begin(round, into);
+    assert(sameRound(pending.round, round) && !pending.isWhole, "one round is reduced at a time");
+    pending.isWhole = true;
+    pending.sinceMs = this.#clock.monotonicMs();
     const buckets = bucketsOf(this.#layout, round.pass);
-    const done = new Promise<void>((resolve) => {
-      this.#pending = { round, into, resolve, sinceMs: this.#clock.monotonicMs(), bucketsLeft: buckets.length };
-    });
-    // From here to its end, every bucket of the round has a gathering.
-    for (const bucket of buckets) this.#gathering(round, bucket.index);
-    for (const bucket of buckets) this.#contribute(round, bucket, own);
-    for (const bucket of buckets) this.#finishOwnChunk(bucket);
-    return done;
+    this.#contribute(
+      pending,
+      buckets.filter(({ index }) => !pending.contributed.has(index)),
+      own,
+    );
+    return pending.done;
   }
 
-  /** What the round under way waits for; null when there is none. */
+  /**
+   * Begins with a round that is reduced later: a bucket is contributed to as soon as the worker's sum of it is there. Only where it has
+   * to go over a network: within a machine what it costs is processors' time, which whoever computes would lack.
+   */
+  open(opening: Opening): void {
+    assert(this.#pending === null, "one round is reduced at a time");
+    const { addresses } = this.#membership;
+    if (addresses.every((address) => isLoopback(hostAndPort(address).host))) return;
+    void this.#contributeWritten(this.#begin(opening.round, opening.into), opening);
+  }
+
+  async #contributeWritten(pending: Pending, { own, partEnds, written }: Opening): Promise<void> {
+    const everyMs = Math.max(1, (this.#usual[pending.round.pass].value ?? 0) / looksARound);
+    const waiting = partsOfBuckets(this.#layout, partEnds);
+    while (waiting.size > 0) {
+      await this.#clock.sleep(everyMs, this.#closed.signal).catch(() => undefined);
+      if (this.#closed.signal.aborted || pending.isWhole) return;
+      const there = takeWritten(waiting, written);
+      this.#contribute(pending, there, own);
+      this.#onEarly(there.length);
+    }
+  }
+
+  #begin(round: Round, into: Reduction): Pending {
+    this.#step = round.step;
+    const buckets = bucketsOf(this.#layout, round.pass);
+    let resolve = () => {};
+    const done = new Promise<void>((resolved) => {
+      resolve = resolved;
+    });
+    const sinceMs = this.#clock.monotonicMs();
+    const contributed = new Set<number>();
+    this.#pending = { round, into, done, resolve, contributed, isWhole: false, sinceMs, bucketsLeft: buckets.length };
+    // From here to its end, every bucket of the round has a gathering.
+    for (const bucket of buckets) this.#gatherings.of(round, bucket.index);
+    return this.#pending;
+  }
+
+  /** What the round under way waits for; null when there is none, or this worker has not contributed all to it. */
   get waiting(): Waiting | null {
     const pending = this.#pending;
-    if (!pending) return null;
+    if (!pending?.isWhole) return null;
     const { round, sinceMs } = pending;
     const peers = ranks(this.#world).filter((rank) => rank !== this.#membership.rank);
     const buckets = bucketsOf(this.#layout, round.pass);
@@ -152,14 +188,15 @@ export class AllReduce {
     };
   }
 
-  /** Since when no round has been under way; null while one is. */
+  /** Since when this worker has been waiting for nobody; null while it is. */
   resting(validates: boolean): Resting | null {
-    if (this.#pending) return null;
+    if (this.#pending?.isWhole) return null;
     const [step, validation] = this.#usual;
     return { sinceMs: this.#endedMs, usualMs: [step.value, ...(validates ? [validation.value] : [])] };
   }
 
   close(): void {
+    this.#closed.abort();
     this.#streams.close();
   }
 
@@ -182,13 +219,24 @@ export class AllReduce {
     return new Map(wanted.map(({ key, sizeBytes }) => [key, staging.take(sizeBytes)]));
   }
 
-  #contribute(round: Round, bucket: Bucket, own: readonly Contribution[]): void {
+  /** Once to each bucket of a round. */
+  #contribute({ round, contributed }: Pending, buckets: readonly Bucket[], own: readonly Contribution[]): void {
+    for (const bucket of buckets) {
+      contributed.add(bucket.index);
+      for (const one of own) finishSum(bucket, one, this.#memory);
+      this.#send(round, bucket, own);
+    }
+    for (const bucket of buckets) this.#finishOwnChunk(bucket);
+  }
+
+  #send(round: Round, bucket: Bucket, own: readonly Contribution[]): void {
     for (let owner = 0; owner < this.#world; owner++) {
       const chunk = chunkOf(bucket, this.#world, owner);
       if (isEmpty(chunk)) continue;
       for (const { node, sum } of own) {
         const numbers = sum && rowOf(bucket, sum).subarray(chunk.begin, chunk.end);
-        if (owner === this.#membership.rank) this.#gathering(round, bucket.index).partials.set(nameOf(node), numbers);
+        if (owner === this.#membership.rank)
+          this.#gatherings.of(round, bucket.index).partials.set(nameOf(node), numbers);
         else {
           const payload = numbers && this.#payload(bucket, rowKey(bucket.index, node), chunk, numbers);
           this.#streams.send(owner, ...this.#message("partial", round, bucket, node, payload));
@@ -219,15 +267,17 @@ export class AllReduce {
   #place(rank: number, head: Uint8Array, payloadBytes: number): Uint8Array | null {
     try {
       const frame = decodeHeader(head, payloadBytes);
-      const bucket = this.#check(rank, frame, payloadBytes);
+      const bucket = checkFrame(frame, payloadBytes, rank, {
+        ...{ membership: this.#membership, layout: this.#layout, nodes: this.#nodes, step: this.#step },
+      });
       if (this.#pending) this.#pending.sinceMs = this.#clock.monotonicMs();
       const into =
         frame.kind === "partial" ? this.#rows.get(rowKey(bucket.index, frame.node))! : this.#roomFor(frame, bucket);
       const isOver =
         this.#pending &&
         sameRound(this.#pending.round, frame.round) &&
-        !this.#gatherings.has(keyOf(frame.round, bucket.index));
-      const { begun } = this.#gathering(frame.round, bucket.index);
+        !this.#gatherings.has(frame.round, bucket.index);
+      const { begun } = this.#gatherings.of(frame.round, bucket.index);
       const what = frame.kind === "partial" ? `the sum of shards ${nameOf(frame.node)}` : `the total of chunk ${rank}`;
       if (isOver || begun.has(what)) refuse(`${what} twice`);
       begun.add(what);
@@ -247,34 +297,13 @@ export class AllReduce {
         if (isShort(bucket.kind)) this.#unpackTotal(bucket, rank, payload);
         return void this.#countTotal(bucket, rank);
       }
-      const { partials, delivered } = this.#gathering(frame.round, frame.bucket);
+      const { partials, delivered } = this.#gatherings.of(frame.round, frame.bucket);
       partials.set(nameOf(frame.node), payload.byteLength > 0 ? numbersOf(bucket, payload) : null);
       delivered.set(rank, (delivered.get(rank) ?? 0) + 1);
       this.#finishOwnChunk(bucket);
     } catch (error) {
       this.#onFailure(rank, messageOf(error));
     }
-  }
-
-  /** A frame must belong to this generation, to this round or the next, and be of the size that it should be. */
-  #check(rank: number, frame: FrameHeader, payloadBytes: number): Bucket {
-    const bucket = this.#layout.buckets[frame.bucket];
-    if (frame.generation !== this.#membership.generation) refuse(`a frame of generation ${frame.generation}`);
-    if (frame.rank !== rank) refuse(`a frame of rank ${frame.rank}`);
-    if (!bucket) refuse(`bucket ${frame.bucket}`);
-    // Nobody is more than one step ahead, and nobody who is behind has anything left to say.
-    const ahead = frame.round.step - (this.#step ?? frame.round.step);
-    if (ahead < 0 || ahead > 1) refuse(`a frame of step ${frame.round.step} at step ${this.#step}`);
-    const owner = frame.kind === "partial" ? this.#membership.rank : rank;
-    const chunk = chunkOf(bucket, this.#world, owner);
-    const absent = frame.kind === "partial" && payloadBytes === 0;
-    if (!absent && payloadBytes !== bytesOf(bucket, chunk)) {
-      refuse(`${payloadBytes} bytes for chunk ${owner} of bucket ${frame.bucket}`);
-    }
-    if (frame.kind === "partial" && !this.#nodes[rank]!.some((node) => nameOf(node) === nameOf(frame.node))) {
-      refuse(`a sum of shards ${nameOf(frame.node)}, which are not its own`);
-    }
-    return bucket;
   }
 
   /** A total arrives where it belongs. */
@@ -299,7 +328,7 @@ export class AllReduce {
     const pending = this.#pending;
     const chunk = chunkOf(bucket, this.#world, this.#membership.rank);
     if (!pending || isEmpty(chunk)) return;
-    const { partials } = this.#gathering(pending.round, bucket.index);
+    const { partials } = this.#gatherings.of(pending.round, bucket.index);
     if (partials.size < this.#nodeCount) return;
     const root = { begin: 0, end: this.#shards };
     const total = rowOf(bucket, pending.into).subarray(chunk.begin, chunk.end);
@@ -323,40 +352,30 @@ export class AllReduce {
   }
 
   #lacksPartials(round: Round, bucket: Bucket, rank: number): boolean {
-    const gathering = this.#gatherings.get(keyOf(round, bucket.index));
+    const gathering = this.#gatherings.get(round, bucket.index);
     if (!gathering || isEmpty(chunkOf(bucket, this.#world, this.#membership.rank))) return false;
     return (gathering.delivered.get(rank) ?? 0) < this.#nodes[rank]!.length;
   }
 
   #lacksTotal(round: Round, bucket: Bucket, rank: number): boolean {
-    const gathering = this.#gatherings.get(keyOf(round, bucket.index));
+    const gathering = this.#gatherings.get(round, bucket.index);
     return gathering !== undefined && !isEmpty(chunkOf(bucket, this.#world, rank)) && !gathering.totals.has(rank);
   }
 
   /** A bucket is whole when the totals of all its chunks are there; empty chunks are never sent. */
   #countTotal(bucket: Bucket, owner: number): void {
     const pending = this.#pending!;
-    const gathering = this.#gathering(pending.round, bucket.index);
+    const gathering = this.#gatherings.of(pending.round, bucket.index);
     gathering.totals.add(owner);
     const expected = ranks(this.#world).filter((rank) => !isEmpty(chunkOf(bucket, this.#world, rank))).length;
     if (gathering.totals.size < expected) return;
-    this.#gatherings.delete(keyOf(pending.round, bucket.index));
+    this.#gatherings.delete(pending.round, bucket.index);
     if (--pending.bucketsLeft > 0) return;
     this.#pending = null;
     const nowMs = this.#clock.monotonicMs();
     this.#usual[pending.round.pass].add(nowMs - this.#endedMs);
     this.#endedMs = nowMs;
     pending.resolve();
-  }
-
-  #gathering(round: Round, bucket: number): Gathering {
-    const key = keyOf(round, bucket);
-    let gathering = this.#gatherings.get(key);
-    if (!gathering) {
-      gathering = { partials: new Map(), begun: new Set(), delivered: new Map(), totals: new Set() };
-      this.#gatherings.set(key, gathering);
-    }
-    return gathering;
   }
 
   #message(
@@ -375,20 +394,4 @@ export class AllReduce {
 
 function ranks(world: number): number[] {
   return Array.from({ length: world }, (_, rank) => rank);
-}
-
-function isEmpty(range: Range): boolean {
-  return range.begin === range.end;
-}
-
-function keyOf(round: Round, bucket: number): string {
-  return `${round.step}/${round.pass}/${bucket}`;
-}
-
-function sameRound(a: Round, b: Round): boolean {
-  return a.step === b.step && a.pass === b.pass;
-}
-
-export function refuse(what: string): never {
-  throw new LockstepError("incompatible", `A peer sent ${what}.`);
 }

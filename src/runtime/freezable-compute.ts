@@ -3,7 +3,7 @@
  * once `freeze` has been answered, nothing of the generation is applied any more, whatever still arrives. So freezing
  * wins over a reduction that is already whole, and acts only before an update, never in the middle of one.
  */
-import type { Contribution, Reduction, Round } from "../core/contribution.ts";
+import type { Contribution, Opening, Reduction, Round } from "../core/contribution.ts";
 import type { Assignment, Compute, Reducer, RunOutcome } from "../ports/compute.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
 import type { Trainer } from "./trainer.ts";
@@ -17,6 +17,8 @@ export type Reduce = (work: ReductionWork) => Promise<void>;
 /** Where the rounds go, and what is said about the time between them. */
 export interface Rounds {
   readonly reduce: Reduce;
+  /** A round of a generation that is reduced in parts, see `Reducer`; left out where rounds are too small for that. */
+  readonly open?: (opening: GenerationOpening) => void;
   /** Whether the trainer computes from now on: then it either is in a round or is on its way to the next. */
   readonly computes: (generation: number, computing: boolean) => void;
 }
@@ -28,6 +30,10 @@ export interface ReductionWork {
   readonly own: readonly Contribution[];
   /** Where the sums over all shards go. */
   readonly into: Reduction;
+}
+
+export interface GenerationOpening extends Opening {
+  readonly generation: number;
 }
 
 export class FreezableCompute implements Compute {
@@ -57,7 +63,9 @@ export class FreezableCompute implements Compute {
   async run(assignment: Assignment): Promise<RunOutcome> {
     this.#frozen = false;
     const { generation } = assignment;
+    const { open } = this.#rounds;
     const reducer: Reducer = {
+      ...(open && { open: (opening: Opening) => this.#frozen || open({ ...opening, generation }) }),
       reduce: (round, own, into) => this.#reduceUnlessFrozen({ generation, round, own, into }),
     };
     this.#rounds.computes(generation, true);

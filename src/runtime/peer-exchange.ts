@@ -1,26 +1,39 @@
 /** The side of a worker that talks to its peers, as the agent and the trainer see it: a transport and its reductions. */
-import { bucketLayout } from "../core/bucket-layout.ts";
+import { bucketLayout, type ReducedValues } from "../core/bucket-layout.ts";
+import { assert } from "../core/errors.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
-import { isStuck, lateRanks } from "../core/lateness.ts";
+import { isStuck, lateRanks, type UsualTimes, usualTimes } from "../core/lateness.ts";
 import type { RowMemory } from "../core/row-memory.ts";
-import type { WireFormat } from "../core/wire.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { Exchange } from "../ports/compute.ts";
+import type { ComputeInfo, Exchange } from "../ports/compute.ts";
 import type { Membership, ServedState, StateProvider, StateRequest, Transport } from "../ports/transport.ts";
-import { AllReduce, type UsualTimes, usualTimes } from "./all-reduce.ts";
-import type { ReductionWork } from "./freezable-compute.ts";
+import { AllReduce } from "./all-reduce.ts";
+import type { GenerationOpening, ReductionWork } from "./freezable-compute.ts";
 import { Staging } from "./staging.ts";
 import { TotalsFollower } from "./totals-follower.ts";
 
 /** The numbers of one reduction, which every worker of a job has alike. */
 export interface ReductionSize {
   readonly shards: number;
-  readonly values: number;
-  /** Of the values, those that come first, and in what form they travel. */
-  readonly gradients: { readonly count: number; readonly wire: WireFormat };
+  readonly values: ReducedValues;
   readonly statistics: number;
   /** Whether there are rounds of validation. */
   readonly validates: boolean;
+}
+
+export function reductionSizeOf(info: ComputeInfo, shards: number): ReductionSize {
+  const { reducedCount, trainableCount, wire, parameters, statisticsCount, validationSamples } = info;
+  const ends = parameters.map(({ offset, size }) => offset + size);
+  return {
+    shards,
+    values: {
+      count: reducedCount,
+      gradients: { count: trainableCount, wire },
+      partEnds: ends.filter((end) => end <= reducedCount),
+    },
+    statistics: statisticsCount,
+    validates: validationSamples > 0,
+  };
 }
 
 /** A peer that is out of reach, talks nonsense, or keeps everyone waiting; or this worker itself, which is stuck. */
@@ -47,6 +60,7 @@ export class PeerExchange implements Exchange {
   readonly #options: PeerExchangeOptions;
   readonly #staging: Staging;
   #joined: Joined | null = null;
+  #earlyBuckets = 0;
   /** How long rounds take among these workers. */
   #usual: { readonly workerIds: readonly string[]; readonly times: UsualTimes } = {
     workerIds: [],
@@ -67,7 +81,7 @@ export class PeerExchange implements Exchange {
       if (!broken.has(rank)) onBroken({ generation, rank, reason });
       broken.add(rank);
     };
-    const layout = bucketLayout(size.values, size.statistics, size.gradients);
+    const layout = bucketLayout(size.values, size.statistics);
     const { rank } = membership;
     await new Promise<void>((onOpen) => {
       const common = { transport, membership, layout, clock, onOpen, onFailure };
@@ -78,6 +92,9 @@ export class PeerExchange implements Exchange {
               ...{ ...common, membership: { ...membership, rank }, shards: size.shards },
               ...{ memory, staging: this.#staging },
               usual: this.#usualAmong(membership.workerIds),
+              onEarly: (buckets) => {
+                this.#earlyBuckets += buckets;
+              },
             });
       this.#joined = { generation, reduction, left: new AbortController(), computingMs: null };
       void this.#watch(this.#joined, rank, onFailure);
@@ -96,10 +113,23 @@ export class PeerExchange implements Exchange {
     return this.#joined.reduction.reduce(round, own, into);
   }
 
+  /** Of a round that is about to be reduced: begins with what of it is there already. */
+  openRound({ generation, ...opening }: GenerationOpening): void {
+    if (this.#joined?.generation !== generation) return;
+    const { reduction } = this.#joined;
+    assert(reduction instanceof AllReduce, "an observer computes nothing");
+    reduction.open(opening);
+  }
+
   /** The trainer begins to compute for a generation, or has come to an end. */
   computes(generation: number, computing: boolean): void {
     if (this.#joined?.generation !== generation) return;
     this.#joined.computingMs = computing ? this.#options.clock.monotonicMs() : null;
+  }
+
+  /** Buckets of gradients that were sent while the rest of a step was computed, since the beginning. */
+  get earlyBuckets(): number {
+    return this.#earlyBuckets;
   }
 
   serveState(provide: StateProvider): void {

@@ -9,8 +9,8 @@ import { assert, messageOf } from "../core/errors.ts";
 import { decodeHeader, type FrameHeader } from "../core/frame.ts";
 import { isShort, unpack } from "../core/wire.ts";
 import type { Membership, Streams, Transport } from "../ports/transport.ts";
-import { refuse } from "./all-reduce.ts";
 import { bytesOf, numbersOf, rowOf } from "./bucket-rows.ts";
+import { refuse } from "./frame-check.ts";
 
 /** Rounds that may be kept for later; whoever is further behind takes a newer state instead. */
 const maxRoundsKept = 32;

@@ -4,7 +4,7 @@
  * numbers alone, so every worker that takes it gets the same bits.
  */
 import { measuredOn } from "../core/checkpoint-policy.ts";
-import type { Contribution, Reduction, Round } from "../core/contribution.ts";
+import type { Reduction, Round } from "../core/contribution.ts";
 import { assert } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
@@ -21,17 +21,17 @@ import {
   type Sums,
 } from "../core/progress.ts";
 import { RandomStream } from "../core/random.ts";
-import { largestSubtrees, middleOf } from "../core/reduce-tree.ts";
-import { doublesIn, floatsIn, type RowMemory } from "../core/row-memory.ts";
+import { largestSubtrees } from "../core/reduce-tree.ts";
+import { doublesIn, floatsIn, type RowMemory, wordsIn } from "../core/row-memory.ts";
 import { batchRange, epochOrder, type Range, shardRange, slice, stepRanges, stepsPerEpoch } from "../core/sampler.ts";
 import { areEqual, checksumEvery, checksumOf } from "../core/state-checksum.ts";
 import { splitRule } from "../core/validation-split.ts";
-import { isShort } from "../core/wire.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Assignment, Reducer, RunOutcome, StepReport } from "../ports/compute.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
 import type { BatchesAhead } from "./batches-ahead.ts";
 import type { PreparedData } from "./prepared-data.ts";
+import { ShardSums } from "./shard-sums.ts";
 import type { TrainingProgram } from "./training-program.ts";
 
 /** In a reduction's statistics, before the sums of loss and metrics. */
@@ -49,6 +49,7 @@ export type Program = Pick<
   | "weightCount"
   | "trainableCount"
   | "reducedCount"
+  | "partEnds"
   | "sumNames"
   | "load"
   | "save"
@@ -95,9 +96,9 @@ export class Trainer {
   readonly statisticsCount: number;
   /** Sums over all shards arrive here. Shared with the thread that receives them. */
   readonly #reduced: Reduction;
-  /** Room for partial sums: one for each of this worker's largest subtrees, and one for each level below. */
-  #partials: Reduction[] = [];
-  readonly #scratch: Reduction[] = [];
+  readonly #shardSums: ShardSums;
+  /** Of each part of the gradients of the shard that is computed last: whether it is there. Shared with the thread that sends them. */
+  readonly #written: Int32Array;
   /** By the number of steps taken; null where none are kept. */
   readonly #gradients: Map<number, Float32Array> | null;
   #progress: Progress | null = null;
@@ -124,7 +125,11 @@ export class Trainer {
     this.#gradients = options.keepGradients ? new Map() : null;
     this.stepsPerEpoch = stepsPerEpoch(this.#data.trainingSamples, this.#job.batchSize);
     this.statisticsCount = sumsAt + this.#program.sumNames.length;
-    this.#reduced = this.#allocate();
+    const allocate = () => this.#allocate();
+    this.#reduced = allocate();
+    const gradients = { count: this.#program.trainableCount, wire: this.#job.wire };
+    this.#shardSums = new ShardSums({ shards: this.#shards, memory: this.#memory, allocate, gradients });
+    this.#written = wordsIn(this.#memory.allocate(this.#program.partEnds.length * Int32Array.BYTES_PER_ELEMENT));
   }
 
   /** Gets ready to compute any shard of any step, so that the first one takes no longer than the others. */
@@ -187,7 +192,6 @@ export class Trainer {
 
   async run(assignment: Assignment, reducer: Reducer): Promise<RunOutcome> {
     const nodes = largestSubtrees(this.#shards, assignment.shards);
-    while (this.#partials.length < nodes.length) this.#partials.push(this.#allocate());
     for (;;) {
       if (this.#isEpochUsedUp) return { kind: (await this.#closeEpoch(nodes, reducer)) ? "boundary" : "aborted" };
       const votes = await this.#step(nodes, reducer);
@@ -230,8 +234,17 @@ export class Trainer {
     const next = batchRange(this.#data.trainingSamples, this.#job.batchSize, batch.end);
     const positions = stepRanges(nodes, this.#shards, next).map((range) => this.#positions(progress.epoch, range));
     this.#ahead?.expect(progress.epoch, positions);
-    const own = this.#contributions(nodes, (shard, into) => this.#shardGradients(progress, batch, shard, into));
     const round: Round = { step: progress.step, pass: 0 };
+    const own = this.#shardSums.contributions(
+      nodes,
+      batch.end - batch.begin,
+      (shard, into, isOpen) => this.#shardGradients(progress, batch, shard, into, isOpen),
+      reducer.open &&
+        ((own) => {
+          this.#written.fill(0);
+          reducer.open!({ round, own, into: this.#reduced, partEnds: this.#program.partEnds, written: this.#written });
+        }),
+    );
     const computedMs = this.#clock.monotonicMs();
     if ((await reducer.reduce(round, own, this.#reduced)) === "aborted") return "aborted";
     if (!this.#statesAreEqual) return "differs";
@@ -281,29 +294,32 @@ export class Trainer {
     return areEqual({ count, sum, squares });
   }
 
-  #shardGradients(progress: Progress, batch: Range, shard: number, into: Reduction): boolean {
+  /** @param isOpen whether the round was opened: then it is said what is there, and whoever reduces rounds it */
+  #shardGradients(progress: Progress, batch: Range, shard: number, into: Reduction, isOpen: boolean): void {
     const range = shardRange(batch, this.#shards, shard);
-    if (range.begin === range.end) return false;
     const begun = this.#clock.monotonicMs();
     const positions = this.#positions(progress.epoch, range);
     const samples = this.#ahead?.take(positions, progress.epoch) ?? this.#data.training(positions, progress.epoch);
     this.#inputMs += this.#clock.monotonicMs() - begun;
     const random = new RandomStream(this.#job.seed, "step", progress.step, shard);
-    this.#program.gradients(samples, random, into.values, into.statistics.subarray(sumsAt));
-    this.#round(into);
+    const written = isOpen ? this.#written : undefined;
+    this.#program.gradients(samples, random, into.values, into.statistics.subarray(sumsAt), written);
+    if (!isOpen) this.#shardSums.round(into);
     into.statistics[samplesAt] = samples.count;
     into.statistics[stopVotesAt] = this.#stopVote;
     into.statistics[saveVotesAt] = this.#saveVote;
     const checksum = this.#checksum;
     into.statistics.set(checksum === null ? [0, 0, 0] : [1, checksum, checksum * checksum], checksumsAt);
-    return true;
   }
 
   /** Validates and closes the epoch. False when frozen first; validation is then repeated in the next generation. */
   async #closeEpoch(nodes: readonly Range[], reducer: Reducer): Promise<boolean> {
     let validation: Sums | null = null;
-    if (this.#data.validationSamples > 0) {
-      const own = this.#contributions(nodes, (shard, into) => this.#shardValidation(shard, into));
+    const { validationSamples } = this.#data;
+    if (validationSamples > 0) {
+      const own = this.#shardSums.contributions(nodes, validationSamples, (shard, into) =>
+        this.#shardValidation(shard, into),
+      );
       const round: Round = { step: this.#now.step, pass: 1 };
       if ((await reducer.reduce(round, own, this.#reduced)) === "aborted") return false;
       validation = this.#sumsOf(this.#reduced);
@@ -313,9 +329,8 @@ export class Trainer {
   }
 
   /** The sums over one of S fixed slices of the validation data, in batches of a fixed size. */
-  #shardValidation(shard: number, into: Reduction): boolean {
+  #shardValidation(shard: number, into: Reduction): void {
     const range = slice(this.#data.validationSamples, this.#shards, shard);
-    if (range.begin === range.end) return false;
     const size = this.#validationBatch;
     const sums = new Float64Array(this.#program.sumNames.length);
     into.statistics.fill(0);
@@ -326,38 +341,6 @@ export class Trainer {
       for (let i = 0; i < sums.length; i++) into.statistics[sumsAt + i]! += sums[i]!;
     }
     into.statistics[samplesAt] = range.end - range.begin;
-    return true;
-  }
-
-  /** This worker's partial sums, one for each of its largest subtrees. `leaf` says whether its shard has samples. */
-  #contributions(nodes: readonly Range[], leaf: (shard: number, into: Reduction) => boolean): Contribution[] {
-    return nodes.map((node, i) => {
-      const sum = this.#partials[i]!;
-      return { node, sum: this.#sumNode(node, sum, 0, leaf) ? sum : null };
-    });
-  }
-
-  /** Adds up a subtree into `into`: the same tree, and the same rule for absent shards, as in reduce-tree.ts. */
-  #sumNode(node: Range, into: Reduction, depth: number, leaf: (shard: number, into: Reduction) => boolean): boolean {
-    if (node.end - node.begin === 1) return leaf(node.begin, into);
-    const middle = middleOf(node);
-    const left = this.#sumNode({ begin: node.begin, end: middle }, into, depth + 1, leaf);
-    if (!left) return this.#sumNode({ begin: middle, end: node.end }, into, depth + 1, leaf);
-    this.#scratch[depth] ??= this.#allocate();
-    const other = this.#scratch[depth];
-    if (this.#sumNode({ begin: middle, end: node.end }, other, depth + 1, leaf)) {
-      const sum = { row: into.values, at: 0 };
-      this.#memory.add(sum, sum, { row: other.values, at: 0 }, into.values.length);
-      this.#round(into);
-      for (let i = 0; i < into.statistics.length; i++) into.statistics[i]! += other.statistics[i]!;
-    }
-    return true;
-  }
-
-  /** At every node of the tree, whoever holds it. */
-  #round({ values }: Reduction): void {
-    const { wire } = this.#job;
-    if (isShort(wire)) this.#memory.roundTo(wire, values.subarray(0, this.#program.trainableCount));
   }
 
   #positions(epoch: number, { begin, end }: Range): Uint32Array {

@@ -99,7 +99,7 @@ export class TrainingProgram {
     this.#state = engine.hold([...this.parameters.map(({ shape }) => shape), ...shapesOfSlots]);
     this.#gradients = ofTheModel(
       "a step",
-      this.#state.record("gradients", (state, inputs) => this.#gradientStep(state, inputs)),
+      this.#state.record("gradients", (state, inputs) => this.#gradientStep(state, inputs), this.#reduced.length),
     );
     this.#validation = ofTheModel(
       "validation",
@@ -119,6 +119,11 @@ export class TrainingProgram {
   /** Of the last dimension of the model's output: the classes of a label that is one. */
   get outputs(): number {
     return this.#objective.outputs;
+  }
+
+  /** Where in the row of gradients and statistics each parameter's part ends. */
+  get partEnds(): readonly number[] {
+    return this.#reduced.map(({ offset, size }) => offset + size);
   }
 
   /** Length of the row that `save` gives: weights, then slots (which only trainable weights have). */
@@ -154,10 +159,11 @@ export class TrainingProgram {
   /**
    * The gradients of one shard, times its number of samples, and after them the new values of the statistics, times
    * the same: sums over samples, as they go into the reduction. Adds `sumNames`' sums in `sums`, from its beginning.
+   * @param written has a number for each of `partEnds`, set to 1 when the row's part that ends there is written
    */
-  gradients(batch: Batch, random: RandomStream, row: Float32Array, sums: Float64Array): void {
+  gradients(batch: Batch, random: RandomStream, row: Float32Array, sums: Float64Array, written?: Int32Array): void {
     const parts = this.#reduced.map((parameter) => partOf(row, parameter));
-    const run = (inputs: readonly Tensor[]) => this.#gradients.run(inputs, parts);
+    const run = (inputs: readonly Tensor[]) => this.#gradients.run(inputs, parts, written);
     this.#compute(batch, random, run, ([totals]) => sums.set(totals!.dataSync<"float32">()));
   }
 

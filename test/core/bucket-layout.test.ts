@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bucketLayout, bucketsOf, chunkOf } from "../../src/core/bucket-layout.ts";
+import { bucketLayout, bucketsOf, chunkOf, plainValues } from "../../src/core/bucket-layout.ts";
 import { bucketBytes } from "../../src/core/limits.ts";
 import type { Range } from "../../src/core/sampler.ts";
 
@@ -16,7 +16,7 @@ function tile(ranges: readonly Range[], begin: number, end: number): boolean {
 
 test("the buckets of a training step hold every value once, in order, none larger than its bound", () => {
   for (const values of sizes) {
-    const { buckets } = bucketLayout(values, 4);
+    const { buckets } = bucketLayout(plainValues(values), 4);
     const float32 = buckets.filter(({ kind }) => kind === "float32").map(({ range }) => range);
     if (values === 0) assert.deepEqual(float32, []);
     else assert.ok(tile(float32, 0, values), `${values} values`);
@@ -30,7 +30,7 @@ test("the buckets of a training step hold every value once, in order, none large
 
 test("losses, metrics and counts are the last bucket, whole; it is all that validation reduces", () => {
   for (const values of sizes) {
-    const layout = bucketLayout(values, 4);
+    const layout = bucketLayout(plainValues(values), 4);
     const last = { index: layout.buckets.length - 1, kind: "float64", range: { begin: 0, end: 4 } };
     assert.deepEqual(bucketsOf(layout, 0), layout.buckets);
     assert.deepEqual(bucketsOf(layout, 1), [last]);
@@ -39,7 +39,7 @@ test("losses, metrics and counts are the last bucket, whole; it is all that vali
 
 test("the chunks of all ranks cover a bucket once; a bucket smaller than the world leaves some ranks nothing", () => {
   for (const values of sizes) {
-    for (const bucket of bucketLayout(values, 4).buckets) {
+    for (const bucket of bucketLayout(plainValues(values), 4).buckets) {
       for (const world of [1, 2, 3, 5, 16]) {
         const chunks = Array.from({ length: world }, (_, rank) => chunkOf(bucket, world, rank));
         assert.ok(tile(chunks, bucket.range.begin, bucket.range.end), `bucket ${bucket.index}, world ${world}`);
@@ -48,7 +48,7 @@ test("the chunks of all ranks cover a bucket once; a bucket smaller than the wor
       }
     }
   }
-  const [tiny] = bucketLayout(2, 0).buckets;
+  const [tiny] = bucketLayout(plainValues(2), 0).buckets;
   const chunks = [0, 1, 2].map((rank) => chunkOf(tiny!, 3, rank));
   assert.deepEqual(
     chunks.map(({ begin, end }) => end - begin),
@@ -58,7 +58,13 @@ test("the chunks of all ranks cover a bucket once; a bucket smaller than the wor
 
 test("only gradients travel in 16 bits, as many bytes a bucket as others; what lies behind them is float32", () => {
   const twice = 2 * perBucket;
-  const { buckets } = bucketLayout(twice + 30, 4, { count: twice + 10, wire: "bfloat16" });
+  const { buckets } = bucketLayout(
+    {
+      ...plainValues(twice + 30),
+      gradients: { count: twice + 10, wire: "bfloat16" },
+    },
+    4,
+  );
   assert.deepEqual(
     buckets.map(({ kind, range }) => [kind, range.begin, range.end]),
     [
@@ -68,5 +74,15 @@ test("only gradients travel in 16 bits, as many bytes a bucket as others; what l
       ["float64", 0, 4],
     ],
   );
-  assert.deepEqual(bucketLayout(30, 4, { count: 10, wire: "float32" }), bucketLayout(30, 4));
+  const some = { ...plainValues(30), gradients: { count: 10, wire: "float32" } } as const;
+  assert.deepEqual(bucketLayout(some, 4), bucketLayout(plainValues(30), 4));
+});
+
+test("a large part of the row begins a bucket, and small ones share one", () => {
+  const large = perBucket / 8;
+  const sizes = [10, large, 20, 30, large - 1, perBucket + 5, 7];
+  const partEnds = sizes.map((_, i) => sizes.slice(0, i + 1).reduce((sum, size) => sum + size, 0));
+  const { buckets } = bucketLayout({ ...plainValues(partEnds.at(-1)!), partEnds }, 4);
+  const begins = buckets.filter(({ kind }) => kind === "float32").map(({ range }) => range.begin);
+  assert.deepEqual(begins, [0, 10, partEnds[4], partEnds[4]! + perBucket]);
 });

@@ -2,18 +2,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { systemClock } from "../../src/adapters/system/clock.ts";
-import { bucketLayout, chunkOf } from "../../src/core/bucket-layout.ts";
+import { bucketLayout, chunkOf, plainValues } from "../../src/core/bucket-layout.ts";
 import { encodeHeader, type FrameHeader, headerBytes } from "../../src/core/frame.ts";
 import { plainMemory } from "../../src/core/row-memory.ts";
 import type { StreamEvents, Transport } from "../../src/ports/transport.ts";
-import { AllReduce, usualTimes } from "../../src/runtime/all-reduce.ts";
+import { usualTimes } from "../../src/core/lateness.ts";
+import { AllReduce } from "../../src/runtime/all-reduce.ts";
 import { Staging } from "../../src/runtime/staging.ts";
 
 const values = 6;
 const statistics = 2;
 const world = 2;
 const generation = 7;
-const layout = bucketLayout(values, statistics);
+const layout = bucketLayout(plainValues(values), statistics);
 const round = { step: 5, pass: 0 } as const;
 const names = ["a", "b"];
 
@@ -32,7 +33,15 @@ function reducing() {
   };
   const failures: string[] = [];
   const allReduce = new AllReduce({
-    ...{ transport, layout, shards: world, clock: systemClock, usual: usualTimes(), onOpen: () => {} },
+    ...{
+      transport,
+      layout,
+      shards: world,
+      clock: systemClock,
+      usual: usualTimes(),
+      onOpen: () => {},
+      onEarly: () => {},
+    },
     ...{ memory: plainMemory, staging: new Staging(plainMemory) },
     membership: { generation, rank: 0, address: "0", addresses: names, workerIds: names },
     onFailure: (rank, reason) => failures.push(`${names[rank]}: ${reason}`),

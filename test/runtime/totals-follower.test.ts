@@ -1,7 +1,7 @@
 /** What an observer makes of what members have said before they fall silent. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bucketLayout, chunkOf } from "../../src/core/bucket-layout.ts";
+import { bucketLayout, chunkOf, plainValues } from "../../src/core/bucket-layout.ts";
 import type { Reduction, Round } from "../../src/core/contribution.ts";
 import { encodeHeader } from "../../src/core/frame.ts";
 import type { StreamEvents, Transport } from "../../src/ports/transport.ts";
@@ -10,7 +10,7 @@ import { TotalsFollower } from "../../src/runtime/totals-follower.ts";
 const values = 6;
 const statistics = 2;
 const world = 2;
-const layout = bucketLayout(values, statistics);
+const layout = bucketLayout(plainValues(values), statistics);
 const room = (): Reduction => ({ values: new Float32Array(values), statistics: new Float64Array(statistics) });
 
 function follow() {

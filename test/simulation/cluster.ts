@@ -20,7 +20,7 @@ import type { Network } from "./network.ts";
 import type { Bounds, Observer } from "./observer.ts";
 import { checksumEvery, type JobShape, TinyProgram, tinyData, tinyInfo, tinyJob } from "./program.ts";
 import type { Chance } from "./random.ts";
-import { Channel, type ComputeTime, computeOver, exchangeOver, reduceOver } from "./threads.ts";
+import { Channel, type ComputeTime, computeOver, exchangeOver, openOver, reduceOver } from "./threads.ts";
 import { SimulatedTransport } from "./transport.ts";
 import { findRun, jobName, keys, watched } from "./worker-process.ts";
 import { OwnDisks } from "./own-disks.ts";
@@ -43,6 +43,8 @@ export interface ClusterShape {
   readonly hasArchive: boolean;
   /** A process that is started again listens where the one before did. */
   readonly keepsAddresses: boolean;
+  /** Workers send what is there of a step's gradients while they compute the rest, as they do with large models. */
+  readonly opensRounds: boolean;
 }
 
 export interface ClusterParts {
@@ -351,7 +353,10 @@ export class Cluster {
     const log = world.trace.logOf(actor.name);
     const chance = world.chance(actor.name);
     const program = new TinyProgram(shape);
-    const time: ComputeTime = { busyUntilMs: 0, hangs: false, stepMs: () => stepMs * chance.between(0.8, 1.3) };
+    const time: ComputeTime = {
+      ...{ busyUntilMs: 0, hangs: false, opened: null },
+      stepMs: () => stepMs * chance.between(0.8, 1.3),
+    };
     const address = this.#shape.keepsAddresses ? `${slot.name}:1` : `${slot.name}:${slot.starts}`;
     const process: Process = { actor, address, time, program, worker: null };
     slot.process = process;
@@ -379,8 +384,11 @@ export class Cluster {
       clock: clockOf(world, exchangeActor, origin),
       size: {
         shards: shape.shards,
-        values: program.reducedCount,
-        gradients: { count: program.trainableCount, wire: shape.wire },
+        values: {
+          count: program.reducedCount,
+          gradients: { count: program.trainableCount, wire: shape.wire },
+          partEnds: program.partEnds,
+        },
         statistics: trainer.statisticsCount,
         validates: shape.validationSamples > 0,
       },
@@ -393,6 +401,9 @@ export class Cluster {
     const toExchange = channel(computeActor, exchangeActor);
     const inner = new FreezableCompute(trainer, {
       reduce: reduceOver(world, computeActor, toExchange, time, (work) => exchange.reduce(work)),
+      ...(this.#shape.opensRounds && {
+        open: openOver(world, computeActor, toExchange, time, (opening) => exchange.openRound(opening)),
+      }),
       computes: (generation, computing) => toExchange.tell(() => exchange.computes(generation, computing)),
     });
     const compute = watched(

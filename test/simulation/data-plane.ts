@@ -1,11 +1,12 @@
 /** How many messages one worker sends in a step, and how many bytes: counted on the all-reduce, with nobody else there. */
-import { bucketLayout, chunkOf } from "../../src/core/bucket-layout.ts";
+import { bucketLayout, chunkOf, plainValues } from "../../src/core/bucket-layout.ts";
 import type { Reduction } from "../../src/core/contribution.ts";
 import { encodeHeader, type FrameHeader } from "../../src/core/frame.ts";
 import { largestSubtrees, shardsOfRank } from "../../src/core/reduce-tree.ts";
 import { plainMemory } from "../../src/core/row-memory.ts";
 import type { StreamEvents, Transport } from "../../src/ports/transport.ts";
-import { AllReduce, usualTimes } from "../../src/runtime/all-reduce.ts";
+import { usualTimes } from "../../src/core/lateness.ts";
+import { AllReduce } from "../../src/runtime/all-reduce.ts";
 import { Staging } from "../../src/runtime/staging.ts";
 
 /** One bucket of gradients, and loss, samples and votes. */
@@ -35,10 +36,18 @@ export async function countMessages(world: number): Promise<{ messages: number; 
     close: async () => {},
   };
   const names = Array.from({ length: world }, (_, i) => String(i));
-  const layout = bucketLayout(values, statistics);
+  const layout = bucketLayout(plainValues(values), statistics);
   const reduction = new AllReduce({
     ...{ memory: plainMemory, staging: new Staging(plainMemory) },
-    ...{ transport, layout, shards: world, onOpen: () => {}, clock: stillClock, usual: usualTimes() },
+    ...{
+      transport,
+      layout,
+      shards: world,
+      onOpen: () => {},
+      onEarly: () => {},
+      clock: stillClock,
+      usual: usualTimes(),
+    },
     membership: { generation: 1, rank: 0, address: names[0]!, addresses: names, workerIds: names },
     onFailure: (rank, reason) => {
       throw new Error(`${rank}: ${reason}`);

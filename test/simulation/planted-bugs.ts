@@ -645,11 +645,20 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: "what a worker adds up itself is rounded for the wire alone",
     rule: "R17",
-    file: "src/runtime/trainer.ts",
-    find: "      this.#round(into);\n      for (let i",
-    replace: "      for (let i",
+    file: "src/runtime/shard-sums.ts",
+    find: "    this.round(into);\n    for (let i",
+    replace: "    for (let i",
     seeds: 300,
     foundBy: 100_006,
+  },
+  {
+    name: "what was still being computed when a round was opened is rounded for the wire alone",
+    rule: "R17",
+    file: "src/runtime/unfinished-sums.ts",
+    find: "if (isShort(kind)) memory.roundTo(",
+    replace: "if (isShort(kind) && rows.length > 99) memory.roundTo(",
+    seeds: 300,
+    foundBy: 100_007,
   },
   {
     name: "the sum of what has travelled is not rounded",

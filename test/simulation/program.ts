@@ -45,6 +45,7 @@ export class TinyProgram implements Program {
   readonly weightCount: number;
   readonly trainableCount = weights;
   readonly reducedCount: number;
+  readonly partEnds: readonly number[];
   readonly valueCount: number;
   /** Weights, then the books, then the slot. */
   #values: Float32Array;
@@ -52,6 +53,7 @@ export class TinyProgram implements Program {
   constructor({ trainingSamples, validationSamples }: JobShape) {
     this.weightCount = weights + trainingSamples + validationSamples;
     this.reducedCount = this.weightCount;
+    this.partEnds = [weights, this.weightCount];
     this.valueCount = this.weightCount + weights;
     this.#values = new Float32Array(this.valueCount);
     for (let i = 0; i < weights; i++) this.#values[i] = 0.5 - 0.3 * i;

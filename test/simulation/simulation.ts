@@ -104,6 +104,7 @@ function drawShape(chance: Chance, seed: number, shards: number, horizonMs: numb
     replicas: 0,
     hasArchive: false,
     keepsAddresses: chance.is(0.3),
+    opensRounds: seed >= firstFreshSeed && new SeededChance(seed, "open rounds").is(0.3),
   };
 }
 

@@ -4,7 +4,7 @@
  */
 import type { Compute, Exchange } from "../../src/ports/compute.ts";
 import type { StateProvider } from "../../src/ports/transport.ts";
-import type { FreezableCompute, Reduce } from "../../src/runtime/freezable-compute.ts";
+import type { FreezableCompute, GenerationOpening, Reduce, Rounds } from "../../src/runtime/freezable-compute.ts";
 import type { PeerExchange } from "../../src/runtime/peer-exchange.ts";
 import type { Chance } from "./random.ts";
 import type { Actor, World } from "./world.ts";
@@ -101,14 +101,39 @@ export interface ComputeTime {
   /** The next computation never ends. */
   hangs: boolean;
   readonly stepMs: () => number;
+  /** The round that was opened last, and how long its computation takes; null once that is over. */
+  opened: { readonly opening: GenerationOpening; readonly stepMs: number } | null;
+}
+
+/** A round that is opened takes its time from then on, and its parts are there one after the other, the last one first. */
+export function openOver(
+  world: World,
+  compute: Actor,
+  channel: Channel,
+  time: ComputeTime,
+  inner: (opening: GenerationOpening) => void,
+): NonNullable<Rounds["open"]> {
+  return (opening) => {
+    const stepMs = time.stepMs();
+    time.opened = { opening, stepMs };
+    const { written } = opening;
+    for (const part of written.keys()) {
+      const afterMs = (stepMs * (written.length - part)) / (written.length + 1);
+      world.at(world.nowMs + afterMs, compute, () => {
+        if (time.opened?.opening === opening) written[part] = 1;
+      });
+    }
+    channel.tell(() => inner(opening));
+  };
 }
 
 export function reduceOver(world: World, compute: Actor, channel: Channel, time: ComputeTime, inner: Reduce): Reduce {
   return (work) =>
     new Promise<void>((resolve, reject) => {
       if (time.hangs) return compute.stop();
-      time.busyUntilMs = world.nowMs + time.stepMs();
+      time.busyUntilMs = world.nowMs + (time.opened?.stepMs ?? time.stepMs());
       world.at(time.busyUntilMs, compute, () => {
+        time.opened = null;
         channel.call(() => inner(work)).then(resolve, reject);
       });
     });

@@ -8,6 +8,7 @@ export interface WorkerReadings {
   /** Since the process began, before TLS. */
   readonly sentBytes: number;
   readonly receivedBytes: number;
+  readonly earlyBuckets: number;
   /** By kind, of each thread that counts. */
   readonly refusals: readonly Readonly<Record<string, number>>[];
 }
@@ -36,6 +37,7 @@ export class WorkerMetrics {
   readonly #samples: Counter;
   readonly #sent: Counter;
   readonly #received: Counter;
+  readonly #early: Counter;
   readonly #write: Histogram;
   readonly #writeFailures: Counter;
   readonly #size: Gauge;
@@ -60,6 +62,10 @@ export class WorkerMetrics {
     this.#samples = counter("lockstep_samples_total", "Samples of all workers in the steps that this one took part in");
     this.#sent = counter("lockstep_exchange_sent_bytes_total", "Bytes sent to other workers, before TLS");
     this.#received = counter("lockstep_exchange_received_bytes_total", "Bytes received from other workers, after TLS");
+    this.#early = counter(
+      "lockstep_exchange_early_buckets_total",
+      "Buckets of gradients sent while the rest of a step was computed",
+    );
     this.#write = new Histogram({
       name: "lockstep_checkpoint_write_seconds",
       help: "From the first byte of a checkpoint until it was durable, read back and verified",
@@ -105,15 +111,16 @@ export class WorkerMetrics {
     this.#writeFailures.inc();
   }
 
-  refresh({ leaseRemainingMs, sentBytes, receivedBytes, refusals }: WorkerReadings): void {
+  refresh({ leaseRemainingMs, sentBytes, receivedBytes, earlyBuckets, refusals }: WorkerReadings): void {
     this.#common.leaseRemaining(leaseRemainingMs);
     this.#common.refusals(...refusals);
-    for (const [counter, bytes] of [
+    for (const [counter, count] of [
       [this.#sent, sentBytes],
       [this.#received, receivedBytes],
+      [this.#early, earlyBuckets],
     ] as const) {
       counter.reset();
-      counter.inc(bytes);
+      counter.inc(count);
     }
   }
 }

@@ -133,7 +133,7 @@ export function attributeOf(binding: GraphBinding, { type, value }: OpAttribute)
 /** A part of a graph: nodes whose names begin alike. */
 export class Nodes {
   readonly #prefix: string;
-  readonly #nodes: Message[] = [];
+  readonly #nodes: { readonly name: string; readonly op: string; readonly message: Message }[] = [];
 
   constructor(prefix: string) {
     this.#prefix = prefix;
@@ -150,8 +150,16 @@ export class Nodes {
     const node = message(messages.NodeDef, { Name: full, Op: op, InputList: [...inputs] });
     const map = Reflect.apply(node.getAttrMap!, node, []) as { set(key: string, value: AttributeValue): void };
     for (const [key, value] of Object.entries(values)) map.set(key, value);
-    this.#nodes.push(node);
+    this.#nodes.push({ name: full, op, message: node });
     return full;
+  }
+
+  /** Lets the next node of such an op that was added after the one of this output wait for another, which may depend on that one alone. */
+  letNextWait(output: string, isOp: (op: string) => boolean, forNode: string): void {
+    const [node] = output.split(":");
+    const at = this.#nodes.findIndex(({ name }) => name === node);
+    const next = at < 0 ? undefined : this.#nodes.find(({ op }, i) => i > at && isOp(op));
+    if (next) Reflect.apply(next.message.addInput!, next.message, [`^${forNode}`]);
   }
 
   placeholder(name: string, type: number, shape: readonly number[]): string {
@@ -159,7 +167,7 @@ export class Nodes {
   }
 
   get all(): readonly unknown[] {
-    return this.#nodes;
+    return this.#nodes.map(({ message: node }) => node);
   }
 }
 

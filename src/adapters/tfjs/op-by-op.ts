@@ -23,7 +23,7 @@ export class OpByOpState implements EngineState {
 
   record(_name: string, step: Step): RecordedStep {
     const trace = (inputs: readonly Tensor[]) => runOnce(this.#tf, step, this.#tensors, inputs);
-    const run = (inputs: readonly Tensor[], rows: readonly Float32Array[] = []) => putIntoRows(trace(inputs), rows);
+    const run: RecordedStep["run"] = (inputs, rows = [], written) => putIntoRows(trace(inputs), rows, written);
     return { prepare: nothing, warmUp: nothing, run, trace };
   }
 
@@ -46,11 +46,12 @@ function nothing(): void {
   // An op is ready at once.
 }
 
-/** Copies the first of these tensors into the rows; returns the others. */
-export function putIntoRows(tensors: readonly Tensor[], rows: readonly Float32Array[]): Tensor[] {
+/** Copies the first of these tensors into the rows, and says so; returns the others. */
+export function putIntoRows(tensors: readonly Tensor[], rows: readonly Float32Array[], written?: Int32Array): Tensor[] {
   for (const [i, row] of rows.entries()) {
     readTensor(tensors[i]!, row);
     tensors[i]!.dispose();
+    if (written) Atomics.store(written, i, 1);
   }
   return tensors.slice(rows.length);
 }

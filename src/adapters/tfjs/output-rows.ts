@@ -3,91 +3,135 @@
  * JavaScript's, and who wants it elsewhere copies it again. But it feeds JavaScript's memory as it lies, and TensorFlow has an op
  * that writes into what it is given; so the row itself is fed, and the graph copies the output into it, once.
  *
- * TensorFlow makes another graph of a step whose output is written than of one whose output is fetched, and the two may round
- * differently. So which it is depends on the row's place alone, which is the same in every process; in memory that an engine
- * cannot use where it lies, a row of its own is written and copied.
+ * The graph also says which rows it has written, as soon as it has, by writing a number beside them in the same way: another thread
+ * reads it, and the row, while this one is still within the session. For that a processor has to show others what it writes in the
+ * order in which it writes it, which those of Intel's kind do; on another one rows are only said to be there at the end. And the
+ * graph comes to its outputs in the order in which the step did: of itself TensorFlow would go through all layers first, and compute
+ * most gradients of weights at the end.
+ *
+ * It is the same graph whatever memory the rows have, as TensorFlow may round differently in another one. Memory that it cannot use
+ * where it lies it copies, and the row is then copied back.
  */
-import { alignmentBytes, floatsIn, isAligned, isAtMultiple } from "../../core/row-memory.ts";
+import { alignmentBytes, floatsIn, isAligned } from "../../core/row-memory.ts";
 import type { Tensor, TensorFlow } from "../../ports/engine.ts";
+import { readTensor } from "../../ports/read-tensor.ts";
 import { Arena, arenaMemory } from "../wasm/arena.ts";
 import { attributes, type Feed, type GraphBackend } from "./graph.ts";
-import { putIntoRows } from "./op-by-op.ts";
 import type { Recording } from "./recorder.ts";
 
-/** Names of nodes: what the row is fed to, and what has written into it. */
+/** Names of nodes: what the row is fed to, what has written into it, and what has said so. */
 interface OutputRow {
+  readonly size: number;
   readonly row: string;
   readonly written: string;
+  readonly told: string;
+  /** Whether it begins at a multiple of what TensorFlow wants, where the rows are one after the other from such a multiple on. */
+  readonly isAtMultiple: boolean;
 }
+
+/** Whether other threads see what was written in the order in which it was. */
+const showsInOrder = process.arch === "x64";
+
+/** What takes long enough that outputs which are there are written first. */
+const costlyOps = /MatMul|Conv|Einsum/;
 
 export class OutputRows {
   readonly #tf: TensorFlow;
   readonly #outputs: readonly string[];
+  /** Fed with a number for each output, which the graph sets. */
+  readonly #told: string;
   /** Of each output; null for one that can only be copied. */
   readonly #rows: readonly (OutputRow | null)[];
-  readonly #sizes: readonly (number | null)[];
-  /** Of each output one that can be used where it lies; null before one was needed. */
+  /** Rows in place of those that do not begin at a multiple; null before one was needed. */
   #own: readonly Float32Array[] | null = null;
 
-  /** Adds nodes to the recording, what a run does not need of them costs it nothing. */
-  constructor(tf: TensorFlow, backend: GraphBackend, { nodes, outputs, sizes }: Recording) {
+  /** Adds nodes to the recording for its first outputs, so many, all of float32. */
+  constructor(tf: TensorFlow, backend: GraphBackend, { nodes, outputs, sizes }: Recording, count: number) {
     this.#tf = tf;
     this.#outputs = outputs;
-    this.#sizes = sizes;
     const { TF_FLOAT, TF_INT32 } = backend.binding;
     const [float, int] = [attributes.type(TF_FLOAT), attributes.type(TF_INT32)];
-    const constant = (name: string, values: readonly number[]) =>
-      nodes.add(name, "Const", [], {
-        dtype: int,
-        value: attributes.tensor(TF_INT32, [values.length], Int32Array.from(values)),
-      });
-    const first = constant("first", [0]);
-    this.#rows = outputs.map((output, i) => {
+    const constant = (name: string, shape: readonly number[], ...values: readonly number[]) =>
+      nodes.add(name, "Const", [], { dtype: int, value: attributes.tensor(TF_INT32, shape, Int32Array.from(values)) });
+    const first = constant("first", [1], 0);
+    const one = constant("one", [1, 1], 1);
+    this.#told = nodes.placeholder("told", TF_INT32, [count, 1]);
+    const isCostly = (op: string) => costlyOps.test(op);
+    let begin = 0;
+    this.#rows = outputs.slice(0, count).map((output, i) => {
       const size = sizes[i]!;
       // A GPU has its own memory.
       if (size === null || backend.isUsingGpuDevice) return null;
       const row = nodes.placeholder(`row${i}`, TF_FLOAT, [1, size]);
-      const words = { T: float, Tshape: int };
-      const flat = nodes.add(`flat${i}`, "Reshape", [output, constant(`shape${i}`, [1, size])], words);
-      return { row, written: nodes.add(`written${i}`, "InplaceUpdate", [row, first, flat], { T: float }) };
+      const shape = constant(`shape${i}`, [2], 1, size);
+      const flat = nodes.add(`flat${i}`, "Reshape", [output, shape], { T: float, Tshape: int });
+      const written = nodes.add(`written${i}`, "InplaceUpdate", [row, first, flat], { T: float });
+      const number = [this.#told, constant(`number${i}`, [1], i), one, `^${written}`];
+      const told = nodes.add(`told${i}`, "InplaceUpdate", number, { T: int });
+      const isAtMultiple = (begin * 4) % alignmentBytes === 0;
+      begin += size;
+      nodes.letNextWait(output, isCostly, isAtMultiple ? told : written);
+      return { size, row, written, told, isAtMultiple };
     });
   }
 
   /**
-   * Runs with the first outputs in `rows`; returns the others.
+   * Runs with the first outputs in `rows`, which are one after the other from a multiple of what TensorFlow wants on; returns the others.
+   * @param told has a number for each row, which is set to 1 when the row is there; null where nobody asks
    * @param run takes what is fed besides, and the names of what is fetched
    */
-  fill(rows: readonly Float32Array[], run: (feeds: readonly Feed[], outputs: readonly string[]) => Tensor[]): Tensor[] {
+  fill(
+    rows: readonly Float32Array[],
+    told: Int32Array | null,
+    run: (feeds: readonly Feed[], outputs: readonly string[]) => Tensor[],
+  ): Tensor[] {
+    const isInPlace = (row: Float32Array, i: number) => this.#rows[i]?.isAtMultiple === true && isAligned(row);
+    const places = rows.map((row, i) => (isInPlace(row, i) ? row : this.#rows[i] ? this.#ownRow(i) : null));
+    const canTell = told !== null && showsInOrder && isAligned(told);
+    const tells = canTell && rows.every((row, i) => this.#rows[i]?.isAtMultiple !== true || isAligned(row));
+    const results = this.#run(places, tells ? told : new Int32Array(rows.length), run);
+    rows.forEach((row, i) => {
+      const place = places[i];
+      if (!place) readTensor(results[i]!, row);
+      else if (place !== row) row.set(place);
+    });
+    this.#tf.dispose(results.slice(0, rows.length));
+    told?.fill(1);
+    return results.slice(rows.length);
+  }
+
+  /** Runs as `fill` will, so that TensorFlow has made that ready. */
+  warmUp(run: (feeds: readonly Feed[], outputs: readonly string[]) => Tensor[]): void {
+    const places = this.#rows.map((node) => node && new Float32Array(node.size));
+    this.#tf.dispose(this.#run(places, new Int32Array(places.length), run));
+  }
+
+  /** @param places of rows; null for one that is to be fetched */
+  #run(
+    places: readonly (Float32Array | null)[],
+    told: Int32Array,
+    run: (feeds: readonly Feed[], outputs: readonly string[]) => Tensor[],
+  ): Tensor[] {
+    const tf = this.#tf;
     const feeds: Feed[] = [];
-    const fetched: Float32Array[] = [];
-    const written: string[] = [];
-    const outputs: string[] = [];
-    const copies: { readonly from: Float32Array; readonly to: Float32Array }[] = [];
-    for (const [i, row] of rows.entries()) {
+    const outputs = [...this.#outputs];
+    for (const [i, place] of places.entries()) {
       const node = this.#rows[i];
-      const place = node && isAtMultiple(row) ? (isAligned(row) ? row : this.#ownRow(i)) : null;
-      if (node && place) {
-        feeds.push([node.row, this.#tf.tensor(place, [1, row.length])]);
-        written.push(node.written);
-        if (place !== row) copies.push({ from: place, to: row });
-      } else {
-        fetched.push(row);
-        outputs.push(this.#outputs[i]!);
-      }
+      if (!node) continue;
+      feeds.push([node.row, tf.tensor(place ?? new Float32Array(node.size), [1, node.size])]);
+      outputs[i] = place && node.isAtMultiple ? node.told : node.written;
     }
+    if (feeds.length > 0) feeds.push([this.#told, tf.tensor(told, [told.length, 1], "int32")]);
     try {
-      const results = run(feeds, [...written, ...outputs, ...this.#outputs.slice(rows.length)]);
-      this.#tf.dispose(results.slice(0, written.length));
-      for (const { from, to } of copies) to.set(from);
-      return putIntoRows(results.slice(written.length), fetched);
+      return run(feeds, outputs);
     } finally {
-      this.#tf.dispose(feeds.map(([, tensor]) => tensor));
+      tf.dispose(feeds.map(([, tensor]) => tensor));
     }
   }
 
   /** Null where there is no such memory. */
   #ownRow(output: number): Float32Array | null {
-    this.#own ??= alignedRows(this.#sizes.map((size) => size ?? 0));
+    this.#own ??= alignedRows(this.#rows.map((node) => node?.size ?? 0));
     return this.#own[output] ?? null;
   }
 }

@@ -54,7 +54,7 @@ export class RecordedState implements EngineState {
     return this.#session.session.run([], reads);
   }
 
-  record(name: string, step: Step): RecordedStep {
+  record(name: string, step: Step, rows = 0): RecordedStep {
     const examined = new Examination((reason) => this.#onNotRecordable(name, reason));
     const parts = new Map<string, Recording>();
     const outputRows = new Map<Recording, OutputRows>();
@@ -85,7 +85,7 @@ export class RecordedState implements EngineState {
       if (part && !examined.isSure) part = look();
       if (!part) return null;
       parts.set(signature, part);
-      outputRows.set(part, new OutputRows(this.#tf, this.#backend, part));
+      outputRows.set(part, new OutputRows(this.#tf, this.#backend, part, rows));
       this.#parts.push(part);
       cold.set(
         part,
@@ -103,7 +103,8 @@ export class RecordedState implements EngineState {
           cold.delete(part);
           const inputs = types.map(({ dtype, shape }) => this.#tf.zeros(shape, dtype));
           try {
-            this.#tf.dispose(seeded(random, () => this.#run(part, inputs, part.outputs)));
+            const run = (feeds: readonly Feed[], outputs: readonly string[]) => this.#run(part, inputs, outputs, feeds);
+            seeded(random, () => outputRows.get(part)!.warmUp(run));
           } finally {
             this.#tf.dispose(inputs);
           }
@@ -122,11 +123,12 @@ export class RecordedState implements EngineState {
         this.#tf.dispose(results);
         return opByOp(inputs);
       },
-      run: (inputs, rows = []) => {
+      run: (inputs, rows = [], written) => {
         const part = partFor(inputs);
-        if (!part) return putIntoRows(opByOp(inputs), rows);
+        if (!part) return putIntoRows(opByOp(inputs), rows, written);
         cold.delete(part);
-        return outputRows.get(part)!.fill(rows, (feeds, outputs) => this.#run(part, inputs, outputs, feeds));
+        const run = (feeds: readonly Feed[], outputs: readonly string[]) => this.#run(part, inputs, outputs, feeds);
+        return outputRows.get(part)!.fill(rows, written ?? null, run);
       },
     };
   }

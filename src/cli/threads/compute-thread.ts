@@ -8,6 +8,7 @@ import { type Channel, Moved, openChannel } from "../../adapters/system/thread-c
 import { loadTensorFlow } from "../../adapters/tfjs/open-engine.ts";
 import { topologyOf } from "../../adapters/tfjs/topology.ts";
 import { Arena } from "../../adapters/wasm/arena.ts";
+import { bucketLayout } from "../../core/bucket-layout.ts";
 import { assert, messageOf } from "../../core/errors.ts";
 import { decodeJson, encodeJson } from "../../core/json.ts";
 import { checkMemory, memorySentence } from "../../core/memory-need.ts";
@@ -16,7 +17,8 @@ import { areSameSettings, type JobSettings } from "../../core/settings.ts";
 import type { Assignment, ComputeInfo, GenerationStep, StepReport, StepTiming } from "../../ports/compute.ts";
 import type { StateSnapshot } from "../../ports/transport.ts";
 import { BatchesAhead, type BatchThread } from "../../runtime/batches-ahead.ts";
-import { FreezableCompute } from "../../runtime/freezable-compute.ts";
+import { FreezableCompute, type GenerationOpening } from "../../runtime/freezable-compute.ts";
+import { reductionSizeOf } from "../../runtime/peer-exchange.ts";
 import { Trainer } from "../../runtime/trainer.ts";
 import {
   type EngineRequest,
@@ -28,7 +30,7 @@ import {
   openProgram,
 } from "../open-program.ts";
 import type { InputThreadData } from "./input-thread.ts";
-import { sentWork } from "./sent-rows.ts";
+import { sentOpening, sentWork } from "./sent-rows.ts";
 
 /** Longer than any batch takes that is made in a thread that lives. */
 const batchPatienceMs = 10_000;
@@ -100,11 +102,16 @@ const agent = openChannel(parentPort!, {
       }),
       onStep: report,
     });
+    const info = describe(opened, trainer, shards);
+    const size = reductionSizeOf(info, shards);
     compute = new FreezableCompute(trainer, {
       reduce: (work) => exchange.call("reduce", sentWork(work, arena)),
+      // What is one bucket is there when all of it is.
+      ...(bucketLayout(size.values, size.statistics).buckets.length > 2 && {
+        open: (opening: GenerationOpening) => exchange.tell("openRound", sentOpening(opening, arena)),
+      }),
       computes: (generation, computing) => exchange.tell("computes", { generation, computing }),
     });
-    const info = describe(opened, trainer, shards);
     trainer.prepare();
     const { notRecorded } = opened.engine.description;
     if (notRecorded !== null) say(`Steps run one op at a time, and not as a graph, which is slower: ${notRecorded}.`);

@@ -13,7 +13,7 @@ import { plainMemory } from "../../core/row-memory.ts";
 import type { LogFields } from "../../ports/log.ts";
 import type { Membership, ServedState, StateRequest } from "../../ports/transport.ts";
 import { type OnBroken, PeerExchange, type ReductionSize } from "../../runtime/peer-exchange.ts";
-import { receivedWork, type SentWork } from "./sent-rows.ts";
+import { receivedOpening, receivedWork, type SentOpening, type SentWork } from "./sent-rows.ts";
 
 export interface ExchangeThreadData {
   /** Leads to the compute thread. */
@@ -31,6 +31,8 @@ export interface ListenRequest {
 
 /** Since the thread was started. */
 export interface ExchangeCounts extends TrafficCounts {
+  /** See `PeerExchange`. */
+  readonly earlyBuckets: number;
   /** By kind. */
   readonly refusals: Readonly<Record<string, number>>;
 }
@@ -52,6 +54,7 @@ let exchange: PeerExchange | null = null;
 let copying: AbortController | null = null;
 
 openChannel(data.compute, {
+  openRound: (opening: SentOpening) => opened().openRound(receivedOpening(opening, arena)),
   reduce: (work: SentWork) => opened().reduce(receivedWork(work, arena)),
   computes: ({ generation, computing }: { generation: number; computing: boolean }) =>
     opened().computes(generation, computing),
@@ -91,6 +94,7 @@ const agent: Channel = openChannel(parentPort!, {
   },
   counts: (): ExchangeCounts => ({
     ...(transport?.traffic ?? { sentBytes: 0, receivedBytes: 0 }),
+    earlyBuckets: exchange?.earlyBuckets ?? 0,
     refusals: refusals?.counts ?? {},
   }),
   cancelCopy: () => copying?.abort(),

@@ -5,7 +5,7 @@ import { arenaMemory } from "../../adapters/wasm/arena.ts";
 import type { Compute, ComputeInfo, Exchange, GenerationStep, RunOutcome, StepTiming } from "../../ports/compute.ts";
 import type { ServedState, StateProvider, StateRequest, StateSnapshot } from "../../ports/transport.ts";
 import type { CountedRefusal } from "../../core/refusals.ts";
-import type { OnBroken, ReductionSize } from "../../runtime/peer-exchange.ts";
+import { type OnBroken, reductionSizeOf } from "../../runtime/peer-exchange.ts";
 import type { JobRequest } from "../open-program.ts";
 import type { ComputeFault, ComputeRequest, ComputeThreadData } from "./compute-thread.ts";
 import type { CertificateNotice, ExchangeCounts, ExchangeThreadData, ListenRequest } from "./exchange-thread.ts";
@@ -93,12 +93,7 @@ export function startWorkerThreads(job: JobRequest): StartedThreads {
         exchangeThread.call<string>("listen", { listen, tls, budgetMs } satisfies ListenRequest),
         computeThread.call<ComputeInfo>("open", request),
       ]);
-      const size: ReductionSize = {
-        ...{ shards, values: info.reducedCount, statistics: info.statisticsCount },
-        gradients: { count: info.trainableCount, wire: info.wire },
-        validates: info.validationSamples > 0,
-      };
-      await exchangeThread.call("open", size);
+      await exchangeThread.call("open", reductionSizeOf(info, shards));
       const exchange = exchangeOf(exchangeThread, (provider) => {
         provide = provider;
       });
