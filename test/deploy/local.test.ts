@@ -200,6 +200,20 @@ test("from up to down --purge, with everything between", async (context) => {
   const up = await good("up", "--target", "local", exampleJob, "--workers", "1:2", "--epochs", "5000");
   assert.match(up, /The cluster digits is up/);
   assert.match(await good("up", exampleJob), /The cluster digits is up/, "again, it changes nothing");
+  for (const words of [
+    ["--epochs", "6000"],
+    ["--resume", "auto"],
+    ["--resume", "auto", "--epochs", "6000"],
+  ]) {
+    const refused = await run("up", ...words);
+    assert.equal(refused.code, 7, refused.err);
+    assert.match(
+      refused.err,
+      words.includes("--resume") ? /take it down before it makes a new start/ : /to train to epoch 5000/,
+    );
+    assert.equal(refused.err.trim().split("\n").length, 1, refused.err);
+  }
+  assert.equal(await readFile(join(folder, "state/lockstep/clusters/digits/epochs"), "utf8"), "5000\n");
   assert.match(await good("status"), /digits: /);
   assert.equal(JSON.parse(await good("status", "--json")).job, "digits");
   await good("scale", "1");

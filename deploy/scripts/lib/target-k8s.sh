@@ -61,10 +61,6 @@ k8s_check() {
     [ "$bytes" -le 1000000 ] ||
       fail 2 "The job's data in $DATA are $bytes bytes, and a ConfigMap holds a million; use an overlay with the component data-volume."
   fi
-  # Whoever trains would be left with the state of before.
-  if [ "$RESUME" != auto ] && [ -z "$DRY_RUN" ] && k8s_operator status --json 2>/dev/null | grep -qE '"state":"(forming|training|paused|stopping)"'; then
-    fail 7 "The cluster $CLUSTER trains; take it down before it makes a start with --resume $RESUME."
-  fi
   bytes=$(wc -c <"$JOB")
   [ "$bytes" -le 1000000 ] || fail 2 "The job file $JOB is $bytes bytes, and a ConfigMap holds a million."
 }

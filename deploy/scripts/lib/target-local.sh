@@ -6,15 +6,14 @@ LAUNCH_PID() { cat "$STATE/pid" 2>/dev/null; }
 is_up() { local pid; pid=$(LAUNCH_PID) && [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null && grep -q lockstep "/proc/$pid/cmdline" 2>/dev/null; }
 
 local_check() {
+  # Also while it does not say yet that it trains: one launch is one start.
+  ! is_up || [ -z "$(option resume)" ] || fail 7 "The cluster $CLUSTER runs; take it down before it makes a new start."
   [ -z "$CHECKPOINTS" ] || [[ $CHECKPOINTS == s3://* ]] || [ -d "$CHECKPOINTS" ] || fail 2 "--checkpoints is \"$CHECKPOINTS\", and there is no such folder."
   run lockstep check "$JOB" "${SETTINGS[@]}" --data "$DATA" --shards "$SHARDS" --workers "$(most_workers "$WORKERS")"
 }
 
 local_up() {
-  if is_up; then
-    [ -z "$(option resume)" ] || fail 7 "The cluster $CLUSTER runs; take it down before it makes a new start."
-    return
-  fi
+  ! is_up || return 0
   local words=(--job "$CLUSTER" --workers "$WORKERS" --shards "$SHARDS" --data "$DATA" --directory "$RUN" --tls)
   [ -z "$EPOCHS" ] || words+=(--epochs "$EPOCHS")
   [ -z "$CHECKPOINTS" ] || words+=(--checkpoints "$CHECKPOINTS")
