@@ -98,6 +98,7 @@ export function defineJob(
  * @param options.columns by header: "category", or a text as so many words or characters, `{ kind: "words", length: 100 }`
  * @param options.missing how a missing value is written, as ["", "NA"]; left out, a missing value is refused
  * @param options.ignore headers of columns that are no features
+ * @param options.weight the header of a column that says how much a sample counts in training; it is no feature
  */
 export function csv(
   path: string,
@@ -105,6 +106,7 @@ export function csv(
     readonly label: string;
     readonly separator?: Separator;
     readonly ignore?: readonly string[];
+    readonly weight?: string;
   } & TableColumns,
 ): CsvSource {
   return { kind: "csv", path, ...options };
@@ -173,12 +175,14 @@ export function npz(options: { readonly path: string; readonly features: string;
  * @param options.label the field to predict
  * @param options.columns by field: "category", or a text as so many words or characters, `{ kind: "words", length: 100 }`
  * @param options.missing texts that stand for a missing value, as ["", "NA"]; with it null is one too, and a field that is not there
+ * @param options.weight the field that says how much a sample counts in training
  */
 export function jsonLines(
   options: {
     readonly path: string;
     readonly features: readonly string[];
     readonly label: string;
+    readonly weight?: string;
   } & TableColumns,
 ): JsonLinesSource {
   return { kind: "json-lines", ...options };

@@ -49,11 +49,11 @@ function reportOf(
   { seed, validation }: Pick<Job, "seed" | "validation">,
 ): DataReport {
   const split = splitDataset(dataset, seed, splitRule(validation));
-  const summary = new DataSummary(dataset.columns.features, dataset.columns.label);
+  const { columns } = dataset;
+  const summary = new DataSummary(columns.features, columns.label, columns.weight ?? null);
   for (const part of ["training", "validation"] as const) {
     for (let begin = 0; begin < split[part].length; begin += rowsAtOnce) {
-      const { features, label, count } = dataset.read(split[part].subarray(begin, begin + rowsAtOnce));
-      summary.add(part, features, label, count);
+      summary.add(part, dataset.read(split[part].subarray(begin, begin + rowsAtOnce)));
     }
   }
   const first = Array.from({ length: Math.min(samplesShown, dataset.length) }, (_, index) => {
@@ -73,6 +73,7 @@ function reportOf(
     shapes: { features: dataset.features.shape, label: dataset.label.shape },
     features: summary.features,
     label: summary.label,
+    weight: summary.weight,
     classes: summary.classes,
     first,
   };

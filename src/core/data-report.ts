@@ -25,6 +25,8 @@ export interface DataReport {
   readonly shapes: { readonly features: readonly number[]; readonly label: readonly number[] };
   readonly features: readonly ColumnSummary[];
   readonly label: ColumnSummary;
+  /** How much samples count; null where all count the same. */
+  readonly weight: ColumnSummary | null;
   readonly classes: readonly ClassCount[] | null;
   /** The first samples, before pre-processing. */
   readonly first: readonly ShownSample[];

@@ -45,15 +45,23 @@ export interface ClassCount {
 /** Texts of a column that are counted for people. */
 const mostTexts = 32;
 
+interface SummedRows {
+  readonly count: number;
+  readonly features: Float32Array;
+  readonly label: Float32Array;
+  readonly weight?: Float32Array;
+}
+
 /** Adds up samples, piece by piece. */
 export class DataSummary {
   readonly #features: readonly ColumnSums[];
   readonly #label: ColumnSums;
+  readonly #weight: ColumnSums | null;
   readonly #featuresWidth: number;
   /** Null where a label is several numbers. */
   readonly #classes: ClassCounts | null;
 
-  constructor(features: readonly DataColumn[], label: DataColumn) {
+  constructor(features: readonly DataColumn[], label: DataColumn, weight: DataColumn | null) {
     let at = 0;
     this.#features = features.map((column) => {
       const sums = new ColumnSums(column, at);
@@ -62,15 +70,17 @@ export class DataSummary {
     });
     this.#featuresWidth = at;
     this.#label = new ColumnSums(label, 0);
+    this.#weight = weight && new ColumnSums(weight, 0);
     this.#classes = sizeOf(label.shape) === 1 ? new ClassCounts() : null;
   }
 
   /** `count` samples of one part of the split, row after row. */
-  add(part: "training" | "validation", features: Float32Array, label: Float32Array, count: number): void {
+  add(part: "training" | "validation", { features, label, weight, count }: SummedRows): void {
     const labelWidth = sizeOf(this.#label.column.shape);
     for (let row = 0; row < count; row++) {
       for (const sums of this.#features) sums.add(features, row * this.#featuresWidth);
       this.#label.add(label, row * labelWidth);
+      if (weight) this.#weight?.add(weight, row);
     }
     this.#classes?.add(part, label.subarray(0, count));
   }
@@ -81,6 +91,10 @@ export class DataSummary {
 
   get label(): ColumnSummary {
     return this.#label.summary;
+  }
+
+  get weight(): ColumnSummary | null {
+    return this.#weight?.summary ?? null;
   }
 
   /** By value, ascending; null where the label has too many values, or several in each sample. */

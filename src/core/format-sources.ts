@@ -6,6 +6,8 @@ export type Values = number | boolean | ArrayLike<number> | readonly Values[];
 export interface OwnSample {
   readonly features: Values;
   readonly label: Values;
+  /** How much it counts in training; only where the source says that samples are weighted. */
+  readonly weight?: number;
 }
 
 /** Samples that a function of the job file makes. */
@@ -21,6 +23,8 @@ export interface OwnSource {
   readonly label?: readonly number[];
   /** Part of the digest: another one, other samples. */
   readonly version?: string;
+  /** Whether each sample has a weight. */
+  readonly weighted?: boolean;
 }
 
 /** Columns of numbers in one of three binary formats. */
@@ -31,6 +35,8 @@ export interface TableSource {
   /** Names of columns, one after the other in a sample; a single one that holds lists keeps their shape. */
   readonly features: readonly string[];
   readonly label: string;
+  /** The column that says how much a sample counts in training. Left out: all count the same. */
+  readonly weight?: string;
 }
 
 /** A folder with a folder of pictures for each class. */
@@ -60,18 +66,20 @@ export type FormatSource = OwnSource | TableSource | ImagesSource | CifarSource;
  * @param options.get gives the sample with an index, at once (no promise), and the same one whenever and wherever it is asked
  * @param options.features the shape of one sample's features, as [28, 28], where `get` gives them as a flat list; so is `label`
  * @param options.version a text to change when the samples change: what `get` reads from elsewhere nobody else sees
+ * @param options.weighted true: each sample has a `weight` too, which says how much it counts in training
  */
 export function dataset(options: Omit<OwnSource, "kind">): OwnSource {
   return { kind: "dataset", ...options };
 }
 
-type NamedColumns = Pick<TableSource, "features" | "label">;
+type NamedColumns = Pick<TableSource, "features" | "label" | "weight">;
 
 /**
  * Columns of Parquet files: numbers, booleans (1 and 0), or lists of numbers of one shape.
  * @param path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
  * @param options.features columns, one after the other in a sample; a single one that holds lists keeps their shape
  * @param options.label the column to predict
+ * @param options.weight a column that says how much a sample counts in training
  */
 export function parquet(path: string, options: NamedColumns): TableSource {
   return { kind: "parquet", path, ...options };

@@ -3,6 +3,7 @@ import {
   type Check,
   fieldsOf,
   filledText,
+  flag,
   joined,
   nameList,
   optional,
@@ -14,10 +15,10 @@ import { unreachable } from "./errors.ts";
 import type { FormatSource, OwnSource } from "./format-sources.ts";
 
 export const formatFields = {
-  dataset: ["kind", "name", "length", "get", "features", "label", "version"],
-  parquet: ["kind", "path", "features", "label"],
-  arrow: ["kind", "path", "features", "label"],
-  tfrecord: ["kind", "path", "features", "label"],
+  dataset: ["kind", "name", "length", "get", "features", "label", "version", "weighted"],
+  parquet: ["kind", "path", "features", "label", "weight"],
+  arrow: ["kind", "path", "features", "label", "weight"],
+  tfrecord: ["kind", "path", "features", "label", "weight"],
   images: ["kind", "path", "size", "channels"],
   cifar: ["kind", "path", "classes"],
 } as const satisfies Readonly<Record<FormatSource["kind"], readonly string[]>>;
@@ -44,6 +45,7 @@ export function formatSource(kind: FormatSource["kind"], value: unknown, path: s
         ...(features === undefined ? {} : { features }),
         ...(label === undefined ? {} : { label }),
         ...(version === undefined ? {} : { version }),
+        ...(optional(source.weighted, at("weighted"), flag) === true && { weighted: true }),
       };
     }
     case "parquet":
@@ -53,7 +55,8 @@ export function formatSource(kind: FormatSource["kind"], value: unknown, path: s
       const features = nameList("column")(source.features, at("features"));
       const labelAt = features.indexOf(label);
       if (labelAt >= 0) throw wrongField(`${at("features")}[${labelAt}]`, label, "other columns than the label");
-      return { kind, path: filledText("the path of a file")(source.path, at("path")), features, label };
+      const weight = weightColumn(source, path, [label, ...features]);
+      return { kind, path: filledText("the path of a file")(source.path, at("path")), features, label, ...weight };
     }
     case "images": {
       const { size } = source;
@@ -74,6 +77,19 @@ export function formatSource(kind: FormatSource["kind"], value: unknown, path: s
     default:
       return unreachable(kind);
   }
+}
+
+/** The column of the samples' weights, where the source names one; it is none of those that are used otherwise. */
+export function weightColumn(
+  source: Readonly<Record<string, unknown>>,
+  path: string,
+  used: readonly string[],
+): { readonly weight?: string } {
+  const at = joined(path, "weight");
+  const weight = optional(source.weight, at, filledText("the name of the column with the samples' weights"));
+  if (weight === undefined) return {};
+  if (used.includes(weight)) throw wrongField(at, weight, "a column that is nothing else");
+  return { weight };
 }
 
 /** Height and width of a picture. */

@@ -118,6 +118,8 @@ export interface CsvSource extends TableColumns {
   readonly separator?: Separator;
   /** Columns that are no features, by their headers. */
   readonly ignore?: readonly string[];
+  /** The header of a column that says how much each sample counts in training; no feature. Left out: all count the same. */
+  readonly weight?: string;
 }
 
 /**
@@ -179,6 +181,8 @@ export interface JsonLinesSource extends TableColumns {
   /** Names of fields, one after the other in a sample; a single one that holds lists keeps their shape. */
   readonly features: readonly string[];
   readonly label: string;
+  /** The field that says how much a sample counts in training. Left out: all count the same. */
+  readonly weight?: string;
 }
 
 export interface CheckpointDefinition {

@@ -14,18 +14,18 @@ import {
   written,
   wrongField,
 } from "./field-checks.ts";
-import { formatFields, formatSource, formatsExpected } from "./format-validation.ts";
+import { formatFields, formatSource, formatsExpected, weightColumn } from "./format-validation.ts";
 import type { ColumnKind, TableColumns } from "./columns.ts";
 import { encodeJson } from "./json.ts";
 import { type BytePairTokens, type DataSource, separators } from "./job.ts";
 
 const sourceFields = {
-  csv: ["kind", "path", "label", "separator", "columns", "missing", "ignore"],
+  csv: ["kind", "path", "label", "separator", "columns", "missing", "ignore", "weight"],
   text: ["kind", "paths", "window", "stride", "tokens"],
   idx: ["kind", "features", "labels", "channels"],
   npy: ["kind", "features", "label"],
   npz: ["kind", "path", "features", "label"],
-  "json-lines": ["kind", "path", "features", "label", "columns", "missing"],
+  "json-lines": ["kind", "path", "features", "label", "columns", "missing", "weight"],
   ...formatFields,
 } as const satisfies Readonly<Record<DataSource["kind"], readonly string[]>>;
 const sourceKinds = Object.keys(sourceFields) as DataSource["kind"][]; // the table above has exactly the kinds
@@ -53,6 +53,7 @@ export const dataSource: Check<DataSource> = (value, path) => {
         ...(separator === undefined || separator === "," ? {} : { separator }),
         ...tableColumns(source, path, label, null, ignore ?? []),
         ...(ignore === undefined ? {} : { ignore }),
+        ...weightColumn(source, path, [label, ...(ignore ?? []), ...Object.keys(source.columns ?? {})]),
       };
     }
     case "text": {
@@ -79,7 +80,8 @@ export const dataSource: Check<DataSource> = (value, path) => {
       const at = features.indexOf(label);
       if (at >= 0) throw wrongField(`${joined(path, "features")}[${at}]`, label, "other fields than the label");
       const table = tableColumns(source, path, label, features, []);
-      return { kind, path: text("path", aFile), features, label, ...table };
+      const weight = weightColumn(source, path, [label, ...features]);
+      return { kind, path: text("path", aFile), features, label, ...table, ...weight };
     }
     default:
       return formatSource(kind, value, path);
@@ -181,7 +183,12 @@ export function testSource(value: unknown, path: string, data: DataSource): Data
   }
   if (test.kind === "csv" && data.kind === "csv") {
     const ignore = test.ignore ?? data.ignore;
-    return { ...asTraining(test, data, path), ...(ignore === undefined ? {} : { ignore }) };
+    const weight = test.weight ?? data.weight;
+    return {
+      ...asTraining(test, data, path),
+      ...(ignore === undefined ? {} : { ignore }),
+      ...(weight === undefined ? {} : { weight }),
+    };
   }
   return test.kind === "json-lines" && data.kind === "json-lines" ? asTraining(test, data, path) : test;
 }

@@ -21,8 +21,12 @@ export interface Dataset {
 export interface DescribedDataset extends Dataset {
   /** Absolute paths. */
   readonly files: readonly string[];
-  /** What the features consist of, in the order of a sample's numbers; and the label. */
-  readonly columns: { readonly features: readonly DataColumn[]; readonly label: DataColumn };
+  /** What the features consist of, in the order of a sample's numbers; the label; and the samples' weights, where they have some. */
+  readonly columns: {
+    readonly features: readonly DataColumn[];
+    readonly label: DataColumn;
+    readonly weight?: DataColumn;
+  };
   /** A number for each sample, equal for those with equal texts in the column that was asked for. */
   readonly groups?: Uint32Array;
 }
@@ -50,4 +54,6 @@ export interface Samples {
   readonly count: number;
   readonly features: Float32Array;
   readonly label: Float32Array;
+  /** How much each counts in training, where the data say it: from 0 on. */
+  readonly weight?: Float32Array;
 }

@@ -6,6 +6,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { LockstepError } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import { sumNamesOf, weightedLossSums } from "../core/metric-sums.ts";
+import { hasWeights } from "../core/sample-weight.ts";
 import type { LayersModel, TensorFlow } from "../ports/engine.ts";
 import { lossOfSamples, oneOfEach, totalOf } from "./losses.ts";
 import { sumsOfMetric } from "./metrics.ts";
@@ -107,6 +108,6 @@ export class Objective {
 }
 
 /** Whether samples count unequally. */
-export function isWeighted({ classWeight }: Pick<Job, "classWeight">): boolean {
-  return classWeight !== null;
+export function isWeighted({ classWeight, data }: Pick<Job, "classWeight" | "data">): boolean {
+  return classWeight !== null || hasWeights(data);
 }

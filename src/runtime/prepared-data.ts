@@ -11,6 +11,7 @@ import { applyTransforms, outputShape, type Preprocessing, sizeOf } from "../cor
 import { type SplitRule, splitRule } from "../core/validation-split.ts";
 import type { Dataset, DescribedDataset, Samples } from "../ports/dataset.ts";
 import { classWeights, type WeightsOfLabels } from "./class-weights.ts";
+import { isWeighted } from "./objective.ts";
 import type { Batch } from "./training-program.ts";
 
 /** Rows that are read at once while transforms are fitted: bounds the memory, and decides nothing. */
@@ -29,6 +30,7 @@ export class PreparedData {
   readonly #dataset: JobDataset;
   readonly #split: Split;
   readonly #classWeights: WeightsOfLabels | null;
+  readonly #isWeighted: boolean;
   readonly #seed: number;
   readonly #augmentations: readonly Augmentation[];
 
@@ -57,6 +59,7 @@ export class PreparedData {
     };
     if (columns !== undefined && mayLack(columns.features)) this.#refuseUnfilled(columns.features);
     this.#classWeights = job.classWeight && this.#fitClassWeights(job.classWeight, job.loss);
+    this.#isWeighted = isWeighted(job);
   }
 
   get trainingSamples(): number {
@@ -69,7 +72,7 @@ export class PreparedData {
 
   /** Whether samples count differently. */
   get isWeighted(): boolean {
-    return this.#classWeights !== null;
+    return this.#isWeighted;
   }
 
   /** One sample's shapes, after pre-processing. */
@@ -88,7 +91,15 @@ export class PreparedData {
       augment(this.#augmentations, image, shape, { seed: this.#seed, epoch, index: indices[i]! });
     }
     const batch = this.transform(samples);
-    return this.#classWeights === null ? batch : { ...batch, weight: this.#classWeights(batch.label, batch.count) };
+    const weight = this.#weights(samples.weight, batch);
+    return weight === null ? batch : { ...batch, weight };
+  }
+
+  /** A sample's own weight, times its class's; null where there are neither. */
+  #weights(own: Float32Array | undefined, { label, count }: Batch): Float32Array | null {
+    const ofClasses = this.#classWeights?.(label, count) ?? null;
+    if (own === undefined || ofClasses === null) return own ?? ofClasses;
+    return own.map((weight, i) => weight * ofClasses[i]!);
   }
 
   /** The samples of a range of the validation split. */

@@ -8,6 +8,7 @@ import { RandomStream } from "../../src/core/random.ts";
 import { PreparedData } from "../../src/runtime/prepared-data.ts";
 import { TrainingProgram } from "../../src/runtime/training-program.ts";
 import type { WeightKind } from "../../src/runtime/weight-kinds.ts";
+import type { Dataset } from "../../src/ports/dataset.ts";
 import { testEngine } from "../fixtures/engine.ts";
 import { points, pointsJob, train } from "../fixtures/trainers.ts";
 
@@ -35,6 +36,32 @@ test("promise 1: with weights of classes and a loss of the job's own the bits ar
   assert.equal(together.digest, alone.digest);
   assert.deepEqual(together.progress, alone.progress);
   assert.ok(alone.progress.history.every(({ metrics }) => Number.isFinite(metrics.loss) && metrics.val_loss! > 0));
+});
+
+test("weights that the data have give the bits of the same weights by class, and both are multiplied", async () => {
+  const { classWeight, ...fields } = weightedFields;
+  const given = [0, 5, 0.5].map((weight, i) => [i, weight] as const);
+  const data = { kind: "csv", path: "unused.csv", label: "unused", weight: "w" } as const;
+  const weightedPoints = (): Dataset => {
+    const plain = points(103);
+    const weights = given.map(([, weight]) => weight);
+    return {
+      ...plain,
+      read: (indices) => {
+        const samples = plain.read(indices);
+        return { ...samples, weight: samples.label.map((label) => weights[label]!) };
+      },
+    };
+  };
+  const settings = { shards: 6, workers: 2, epochs: 2 };
+  const byClass = await train(weighted, points(103), settings);
+  const ofSamples = await train(pointsJob({ ...fields, data }), weightedPoints(), settings);
+  assert.equal(ofSamples.digest, byClass.digest);
+  const squares = Object.fromEntries(given.map(([i, weight]) => [i, weight ** 2]));
+  const bySquares = await train(pointsJob({ ...fields, classWeight: squares }), points(103), settings);
+  const ofBoth = await train(pointsJob({ ...weightedFields, data }), weightedPoints(), settings);
+  assert.equal(ofBoth.digest, bySquares.digest);
+  assert.notEqual(ofBoth.digest, ofSamples.digest);
 });
 
 test("a step goes by the sum of w · loss over the sum of w, however the batch is cut", async () => {

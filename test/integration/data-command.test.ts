@@ -38,6 +38,7 @@ test("data tells of files, types, ranges, classes and the split, as JSON and for
     shapes: { features: [1, 2], label: [] },
     features: [{ name: null, type: "uint8", shape: [1, 2], minimum: 0, maximum: 255, mean: 58.125 }],
     label: { name: null, type: "uint8", shape: [], minimum: 1, maximum: 3, mean: 2 },
+    weight: null,
     classes: [
       { value: 1, training: 1, validation: 1 },
       { value: 3, training: 2, validation: 0 },
@@ -67,6 +68,9 @@ test(
     const shown = (await user().run("data", text)).stdout;
     assert.match(shown, /^"b" +2$/m);
     assert.match(shown, /^sample 0: "b" ← "a"$/m);
+    await writeFile(user().at("a.csv"), "x,days,y\n1,0.5,0\n5,2,1\n");
+    const weighted = await user().write("weighted.ts", jobOf('csv("a.csv", { label: "y", weight: "days" })'));
+    assert.match((await user().run("data", weighted)).stdout, /^weight +days +number +– +0\.5 +2 +1\.250$/m);
     await writeFile(user().at("a.tsv"), "one\tyes\ttwo\n1\t0\t2\n5\t0.5\t2\n");
     const tsv = await user().write("tsv.ts", jobOf('csv("a.tsv", { label: "yes", separator: "\\t" })'));
     const columns = (await user().run("data", tsv)).stdout;

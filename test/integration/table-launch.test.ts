@@ -18,6 +18,7 @@ export default defineJob({
     columns: { species: "category", colour: "category", note: { kind: "words", length: 4 } },
     missing: ["NA"],
     ignore: ["id"],
+    weight: "days",
   }),
   preprocess: {
     features: columns({
@@ -41,14 +42,16 @@ export default defineJob({
 `;
 
 const species = ["daisy", "rose", 'sun,"flower"'];
-const header = "id,length,width,colour,note,species";
+const header = "id,length,width,colour,note,species,days";
 /** Rows from which the species can be learned, by length and colour; every seventh has no length. */
 const rowsOf = (count: number, from = 0, colours = ["white", "red", "yellow"]) =>
   Array.from({ length: count }, (_, i) => {
     const kind = (from + i * 5) % 3;
     const length = i % 7 === 3 ? "NA" : String(kind * 2 + (i % 5) / 10);
     const note = ['"small,\nand white"', "thorns; red", "tall"][kind];
-    return [i, length, i % 11, colours[kind], note, `"${species[kind]!.replaceAll('"', '""')}"`].join(",");
+    return [i, length, i % 11, colours[kind], note, `"${species[kind]!.replaceAll('"', '""')}"`, 1 + (i % 3) / 2].join(
+      ",",
+    );
   });
 const table = (rows: readonly string[]) => `${[header, ...rows].join("\n")}\n`;
 

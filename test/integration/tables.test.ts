@@ -155,7 +155,7 @@ test("what does not fit a table is refused with file, line and column, and what 
     ["a,y\nNA,NA\n", { missing: ["NA"] }, /line 2, column "y" is "NA"/, /./],
     ["a,y\n1,2\n", { columns: { b: "category" } }, /has no column "b", of which columns says/, /./],
     ["a,y\n1,2\n", { ignore: ["A"] }, /has no column "A", which ignore names/, /Did you mean "a"\?/],
-    ["a,y\n1,2\n", { ignore: ["a"] }, /no other column than the label "y" and those to ignore/, /./],
+    ["a,y\n1,2\n", { ignore: ["a"] }, /no other column than the label "y" and those that are no features/, /./],
     ["a,a,y\n1,2,3\n", { columns: { a: "category" } }, /more than one column "a", of which columns says/, /own name/],
     [
       "a,y\n1,\n",

@@ -6,6 +6,7 @@ import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import type { CsvSource, Separator } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
+import { checkedWeight } from "../../core/sample-weight.ts";
 import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
 import { rowsOf } from "./array-dataset.ts";
 import { place, textOf } from "./byte-lines.ts";
@@ -25,7 +26,7 @@ export async function openCsv(
 }
 
 export function decodeCsv(file: string, bytes: Buffer, source: CsvSource, options: OpenOptions = {}): DescribedDataset {
-  const { width, columns, features, label, groups } = readTable(file, bytes, source, options);
+  const { width, columns, features, label, weight, groups } = readTable(file, bytes, source, options);
   const shape = columns.features.length === 1 ? columns.features[0]!.shape : [];
   return {
     length: label.length,
@@ -39,6 +40,7 @@ export function decodeCsv(file: string, bytes: Buffer, source: CsvSource, option
       count: indices.length,
       features: rowsOf(features, width, label.length, indices),
       label: rowsOf(label, 1, label.length, indices),
+      ...(weight && { weight: rowsOf(weight, 1, label.length, indices) }),
     }),
     labels: (indices) => rowsOf(label, 1, label.length, indices),
   };
@@ -46,21 +48,23 @@ export function decodeCsv(file: string, bytes: Buffer, source: CsvSource, option
 
 /** What of the options is not said counts as it did when there were none of them. */
 function digestOf(
-  { label, separator, columns, missing, ignore }: CsvSource,
+  { label, separator, columns, missing, ignore, weight }: CsvSource,
   options: OpenOptions,
   bytes: Buffer,
 ): string {
   const { group, dictionaries } = options;
-  const settings = JSON.stringify({ kind: "csv", label, separator, columns, missing, ignore, group, dictionaries });
+  const said = { kind: "csv", label, separator, columns, missing, ignore, weight, group, dictionaries };
+  const settings = JSON.stringify(said);
   return `sha256:${createHash("sha256").update(`${settings}\n`).update(bytes).digest("hex")}`;
 }
 
 interface Table {
   /** Numbers in a sample's features. */
   readonly width: number;
-  readonly columns: { readonly features: readonly DataColumn[]; readonly label: DataColumn };
+  readonly columns: DescribedDataset["columns"];
   readonly features: Float32Array;
   readonly label: Float32Array;
+  readonly weight: Float32Array | null;
   readonly groups: Uint32Array | null;
 }
 
@@ -78,7 +82,8 @@ function readTable(file: string, bytes: Buffer, source: CsvSource, { dictionarie
     throw new LockstepError("invalid-data", `The data file ${file} has a header row, but no rows of data.`);
   }
   const width = plan.features.reduce((sum, { reader }) => sum + reader.width, 0);
-  const table = { width, features: roomFor(file, count, width), label: new Float32Array(count) };
+  const weight = plan.weightAt === null ? null : new Float32Array(count);
+  const table = { width, features: roomFor(file, count, width), label: new Float32Array(count), weight };
   const groups = groupAt === null ? null : new Dictionary(null);
   const groupOf = new Uint32Array(groups === null ? 0 : count);
   const rows: RowReader = { file, bytes, header, separator, plan, ...table, numbers: new Float32Array(header.length) };
@@ -96,9 +101,18 @@ function readTable(file: string, bytes: Buffer, source: CsvSource, { dictionarie
   });
   return {
     ...table,
-    columns: { features, label: plan.label.reader.finish(table.label, 0, 1) },
+    columns: {
+      features,
+      label: plan.label.reader.finish(table.label, 0, 1),
+      ...(source.weight !== undefined && { weight: numbersOf(source.weight) }),
+    },
     groups: final === null ? null : groupOf.map((code) => final[code]!),
   };
+}
+
+/** A column of single numbers. */
+export function numbersOf(name: string): DataColumn {
+  return { name, type: "number", shape: [] };
 }
 
 /** What is larger than an array can be is refused with the file. */
@@ -127,6 +141,8 @@ interface Plan {
   /** In the order of the file. */
   readonly features: readonly PlannedColumn[];
   readonly label: PlannedColumn;
+  /** The column of the samples' weights; null where there is none. */
+  readonly weightAt: number | null;
   /** Whether every column is a feature or the label, and a cell of digits a number. */
   readonly isPlain: boolean;
 }
@@ -140,6 +156,7 @@ interface RowReader {
   readonly width: number;
   readonly features: Float32Array;
   readonly label: Float32Array;
+  readonly weight: Float32Array | null;
   /** Room for a row. */
   readonly numbers: Float32Array;
 }
@@ -160,7 +177,7 @@ function readPlainRow(
 
 /** Gives the row's cells. */
 function readRow(
-  { file, bytes, header, separator, plan, width, features, label }: RowReader,
+  { file, bytes, header, separator, plan, width, features, label, weight }: RowReader,
   record: ByteRecord,
   row: number,
 ): readonly string[] {
@@ -169,6 +186,11 @@ function readRow(
   const cells = splitRow(text, where(), separator);
   if (cells.length !== header.length) throw ragged(file, record.line, text, cells.length, header.length);
   plan.label.reader.readText(cells[plan.label.at]!, label, row, where);
+  if (weight && plan.weightAt !== null) {
+    const cell = cells[plan.weightAt]!;
+    const place = () => `${where()}, column "${header[plan.weightAt!]}"`;
+    weight[row] = checkedWeight(cellNumber(cell) ?? Number.NaN, place, () => JSON.stringify(cell));
+  }
   let at = row * width;
   for (const { at: column, reader } of plan.features) {
     reader.readText(cells[column]!, features, at, where);
@@ -178,9 +200,11 @@ function readRow(
 }
 
 function planOf(file: string, header: readonly string[], source: CsvSource, known: Dictionaries | null): Plan {
-  const { label, ignore = [], columns = {}, missing = null } = source;
+  const { label, ignore = [], columns = {}, missing = null, weight } = source;
   const labelAt = findLabel(file, header, label);
+  const weightAt = weight === undefined ? null : columnAt(file, header, weight, "which weight names");
   const ignored = ignore.map((name) => columnAt(file, header, name, "which ignore names"));
+  if (weightAt !== null) ignored.push(weightAt);
   for (const name of Object.keys(columns)) columnAt(file, header, name, "of which columns says what it is");
   const planned = (at: number, isLabel: boolean): PlannedColumn => {
     const name = header[at]!;
@@ -192,14 +216,14 @@ function planOf(file: string, header: readonly string[], source: CsvSource, know
   if (features.length === 0) {
     throw new LockstepError(
       "invalid-data",
-      `${file} has no other column than the label "${label}"${ignored.length > 0 ? " and those to ignore" : ""}; expected features.`,
+      `${file} has no other column than the label "${label}"${ignored.length > 0 ? " and those that are no features" : ""}; expected features.`,
     );
   }
   const isPlain =
     ignored.length === 0 &&
     Object.keys(columns).length === 0 &&
     (missing ?? []).every((text) => cellNumber(text) === null);
-  return { features, label: planned(labelAt, true), isPlain };
+  return { features, label: planned(labelAt, true), weightAt, isPlain };
 }
 
 /** The one column with this name. */

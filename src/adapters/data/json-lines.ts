@@ -5,12 +5,13 @@ import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { JsonLinesSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
+import { checkedWeight } from "../../core/sample-weight.ts";
 import { sizeOf } from "../../core/transforms.ts";
 import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
 import { rowsOf } from "./array-dataset.ts";
 import { byteLines, place, textOf } from "./byte-lines.ts";
 import { ColumnReader } from "./column-reader.ts";
-import { roomFor } from "./csv.ts";
+import { numbersOf, roomFor } from "./csv.ts";
 import { isBlank } from "./csv-row.ts";
 import { Dictionary } from "./dictionary.ts";
 import { locate, readDataFile } from "./read-file.ts";
@@ -66,6 +67,7 @@ export function decodeJsonLines(
     return { fields, width, values: room === null ? roomFor(file, lines.length, width) : new Float32Array(room) };
   };
   const [features, label] = [open(source.features, false), open([source.label], true)];
+  const weight = source.weight === undefined ? null : new Float32Array(lines.length);
   const groups = group === undefined ? null : new Dictionary(null);
   const groupOf = new Uint32Array(groups === null ? 0 : lines.length);
   for (let line = 0; line < lines.length; line++) {
@@ -73,11 +75,13 @@ export function decodeJsonLines(
     for (const { fields, width, values } of [features, label]) {
       readFields(object, fields, values, line * width, () => place(file, line));
     }
+    if (weight) weight[line] = weightIn(object, source.weight!, place(file, line));
     if (groups !== null) groupOf[line] = groups.codeOf(groupText(object, group!, place(file, line)));
   }
   const { kind, columns, missing } = source;
   const settings = JSON.stringify({
-    ...{ kind, features: source.features, label: source.label, columns, missing, group, dictionaries },
+    ...{ kind, features: source.features, label: source.label, columns, missing, weight: source.weight },
+    ...{ group, dictionaries },
   });
   const final = groups?.finish().final ?? null;
   return {
@@ -86,12 +90,17 @@ export function decodeJsonLines(
     features: { shape: shapeOf(features, [features.width]) },
     label: { shape: shapeOf(label, []) },
     files: [file],
-    columns: { features: columnsOf(features), label: columnsOf(label)[0]! }, // the label is one field
+    columns: {
+      features: columnsOf(features),
+      label: columnsOf(label)[0]!, // one field
+      ...(source.weight !== undefined && { weight: numbersOf(source.weight) }),
+    },
     ...(final === null ? {} : { groups: groupOf.map((code) => final[code]!) }),
     read: (indices) => ({
       count: indices.length,
       features: rowsOf(features.values, features.width, lines.length, indices),
       label: rowsOf(label.values, label.width, lines.length, indices),
+      ...(weight && { weight: rowsOf(weight, 1, lines.length, indices) }),
     }),
     labels: (indices) => rowsOf(label.values, label.width, lines.length, indices),
   };
@@ -183,6 +192,16 @@ export function readOne(
     });
   }
   return at + width;
+}
+
+function weightIn(object: object, name: string, where: string): number {
+  const value = fieldOf(object, name, where);
+  const number = typeof value === "number" ? value : Number.NaN;
+  return checkedWeight(
+    number,
+    () => `${where}, "${name}"`,
+    () => shortened(value),
+  );
 }
 
 function groupText(object: object, name: string, where: string): string {

@@ -82,13 +82,17 @@ function joined(own: DescribedDataset, others: readonly DescribedDataset[]): Job
         ),
       ),
       label: own.columns.label,
+      ...(own.columns.weight && { weight: own.columns.weight }),
     },
     read: (indices) => {
       const pieces = piecesOf(parts, begins, indices, (part, own) => part.read(own));
+      const weights = pieces.flatMap(({ weight }) => weight ?? []);
       return {
         count: indices.length,
         features: concatenated(pieces.map(({ features }) => features)),
         label: concatenated(pieces.map(({ label }) => label)),
+        // What is read for training is of the first part alone, which has weights where the job's data have.
+        ...(weights.length > 0 && weights.length === pieces.length && { weight: concatenated(weights) }),
       };
     },
     labels: (indices) => concatenated(piecesOf(parts, begins, indices, (part, own) => part.labels(own))),

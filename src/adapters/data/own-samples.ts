@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { OwnSource } from "../../core/format-sources.ts";
 import { encodeJson } from "../../core/json.ts";
+import { checkedWeight } from "../../core/sample-weight.ts";
 import { sizeOf } from "../../core/transforms.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
 import { sampleReader } from "./sample-reader.ts";
@@ -14,7 +15,7 @@ import { sampleReader } from "./sample-reader.ts";
 export const samplesHashed = 1024;
 
 export function openOwnSamples(source: OwnSource): DescribedDataset {
-  const { name, length, version } = source;
+  const { name, length, version, weighted = false } = source;
   const first = checkedSample(source, 0);
   const ofFirst = source.features ?? shapeOf(first.features, `${name}: get(0).features`);
   const features = ofFirst.length === 0 ? [1] : ofFirst; // one number is a row of one, as models take it
@@ -22,15 +23,28 @@ export function openOwnSamples(source: OwnSource): DescribedDataset {
   const [featuresSize, labelSize] = [sizeOf(features), sizeOf(label)];
   const writeLabel = (index: number, into: Float32Array, sample = checkedSample(source, index)) =>
     writeValues(sample.label, label, into, () => `${name}: get(${index}).label`);
-  const write = (index: number, featuresInto: Float32Array, labelInto: Float32Array) => {
+  const write = (index: number, featuresInto: Float32Array, labelInto: Float32Array, weightInto: Float32Array) => {
     const sample = checkedSample(source, index);
+    if (weighted) weightInto[0] = weightOf(sample, `${name}: get(${index}).weight`);
     writeValues(sample.features, features, featuresInto, () => `${name}: get(${index}).features`);
     writeLabel(index, labelInto, sample);
   };
-  const settings = { kind: "dataset", name, length, version: version ?? null, features, label };
+  const settings = {
+    kind: "dataset",
+    name,
+    length,
+    version: version ?? null,
+    features,
+    label,
+    ...(weighted && { weighted }),
+  };
   const hash = createHash("sha256").update(`${encodeJson(settings)}\n`);
-  const [row, again] = [0, 0].map(() => new Float32Array(featuresSize + labelSize)) as [Float32Array, Float32Array];
-  const part = (whole: Float32Array) => [whole.subarray(0, featuresSize), whole.subarray(featuresSize)] as const;
+  const size = featuresSize + labelSize + Number(weighted);
+  const [row, again] = [0, 0].map(() => new Float32Array(size)) as [Float32Array, Float32Array];
+  const part = (whole: Float32Array) => {
+    const labelEnd = featuresSize + labelSize;
+    return [whole.subarray(0, featuresSize), whole.subarray(featuresSize, labelEnd), whole.subarray(labelEnd)] as const;
+  };
   for (const [i, index] of hashedIndices(length).entries()) {
     write(index, ...part(row));
     // A few are asked for twice: a function that draws, or counts, is found out.
@@ -49,9 +63,10 @@ export function openOwnSamples(source: OwnSource): DescribedDataset {
     columns: {
       features: [{ name: null, type: "number", shape: features }],
       label: { name: null, type: "number", shape: label },
+      ...(weighted && { weight: { name: null, type: "number", shape: [] } }),
     },
     ...sampleReader(
-      { length, features: { shape: features }, label: { shape: label } },
+      { length, features: { shape: features }, label: { shape: label }, isWeighted: weighted },
       { sample: write, label: writeLabel },
     ),
   };
@@ -82,6 +97,15 @@ function checkedSample({ name, get }: OwnSource, index: number): { features: unk
   throw new LockstepError(
     "invalid-data",
     `${name}: get(${index}) gives ${described(sample)}; expected { features, label }.`,
+  );
+}
+
+function weightOf(sample: object, where: string): number {
+  const weight: unknown = "weight" in sample ? sample.weight : undefined;
+  return checkedWeight(
+    typeof weight === "number" ? weight : Number.NaN,
+    () => where,
+    () => described(weight),
   );
 }
 

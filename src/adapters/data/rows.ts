@@ -48,10 +48,11 @@ export async function featureNames(
   if (source.kind === "json-lines") return values(source.features) === width ? source.features : null;
   if (source.kind !== "csv") return null;
   try {
-    const { label, ignore = [], separator = "," } = source;
+    const { label, separator = "," } = source;
+    const ignored = ignoredIn(source);
     for await (const { text, number } of recordsOf(locate(source.path, baseDirectory), separator)) {
       const names = splitRow(text, place(source.path, number - 1), separator).filter(
-        (name) => name !== label && !ignore.includes(name),
+        (name) => name !== label && !ignored.includes(name),
       );
       return values(names) === width && new Set(names).size === names.length ? names : null;
     }
@@ -118,6 +119,12 @@ function readerOf(source: DataSource, name: string, dictionaries: Dictionaries):
   return new ColumnReader({ name, kind, missing: table.missing ?? null, known, isLabel: false });
 }
 
+/** Columns of training data that are neither features nor the label. */
+function ignoredIn(source: DataSource): readonly string[] {
+  const weight = "weight" in source && source.weight !== undefined ? [source.weight] : [];
+  return source.kind === "csv" ? [...(source.ignore ?? []), ...weight] : weight;
+}
+
 /** Writes one line's values into `row`. `index`: of the line, from 0. */
 type RowParser = (line: string, file: string, index: number, row: Float32Array) => void;
 
@@ -130,7 +137,7 @@ function csvParser(
   const separator = separatorOf(source);
   const columns = splitRow(header, place(file, 0), separator);
   const label = source.kind === "csv" || source.kind === "json-lines" ? source.label : null;
-  const ignored: readonly string[] = source.kind === "csv" ? (source.ignore ?? []) : [];
+  const ignored = ignoredIn(source);
   const others = columns.flatMap((name, at) => (name === label || ignored.includes(name) ? [] : [at]));
   const order = names === null ? inOrder() : names.map((name) => byName(name));
   const readers = order.map((at) => readerOf(source, columns[at]!, known.dictionaries));

@@ -3,14 +3,21 @@ import { LockstepError } from "../../core/errors.ts";
 import { sizeOf } from "../../core/transforms.ts";
 import type { ColumnShape, Dataset } from "../../ports/dataset.ts";
 
-/** Writes one sample, row-major, in its place. */
+/** Writes one sample, row-major, in its place. `weight`: of one number, where samples have one, and else of none. */
 interface SampleWriter {
-  sample(index: number, features: Float32Array, label: Float32Array): void;
+  sample(index: number, features: Float32Array, label: Float32Array, weight: Float32Array): void;
   label(index: number, label: Float32Array): void;
 }
 
+export interface SampleForm {
+  readonly length: number;
+  readonly features: ColumnShape;
+  readonly label: ColumnShape;
+  readonly isWeighted?: boolean;
+}
+
 export function sampleReader(
-  { length, features, label }: { readonly length: number; readonly features: ColumnShape; readonly label: ColumnShape },
+  { length, features, label, isWeighted = false }: SampleForm,
   write: SampleWriter,
 ): Pick<Dataset, "read" | "labels"> {
   const [width, labelWidth] = [sizeOf(features.shape), sizeOf(label.shape)];
@@ -28,10 +35,16 @@ export function sampleReader(
     read: (indices) => {
       const count = indices.length;
       const samples = { count, features: new Float32Array(count * width), label: new Float32Array(count * labelWidth) };
+      const weight = new Float32Array(isWeighted ? count : 0);
       each(indices, (index, i) =>
-        write.sample(index, part(samples.features, i, width), part(samples.label, i, labelWidth)),
+        write.sample(
+          index,
+          part(samples.features, i, width),
+          part(samples.label, i, labelWidth),
+          weight.subarray(i, i + 1),
+        ),
       );
-      return samples;
+      return isWeighted ? { ...samples, weight } : samples;
     },
     labels: (indices) => {
       const labels = new Float32Array(indices.length * labelWidth);

@@ -4,6 +4,7 @@ import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { TableSource } from "../../core/format-sources.ts";
 import { encodeJson } from "../../core/json.ts";
+import { checkedWeight } from "../../core/sample-weight.ts";
 import { sizeOf } from "../../core/transforms.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
 import { arrowPieces } from "./arrow.ts";
@@ -21,8 +22,10 @@ const decoders: Readonly<
 /** The packages that decode, as package.json pins them (a test compares): another version may make other rows of the same bytes. */
 export const decoderVersions = { hyparquet: "1.33.0", "hyparquet-compressors": "1.1.2" } as const;
 
+/** In the order of a row: features, the samples' weights if they have some, the label. */
 interface Columns {
   readonly features: readonly DataColumn[];
+  readonly weight?: DataColumn;
   readonly label: DataColumn;
 }
 
@@ -32,12 +35,12 @@ export async function openTable(
   files: readonly string[],
   memoryBytes: number,
 ): Promise<DescribedDataset> {
-  const { kind, features, label } = source;
+  const { kind, features, label, weight } = source;
   // Gzip around the whole file is no part of the data.
   const bytesOf = kind === "tfrecord" ? unpacked : piecesOf;
   const hashes: string[] = [];
   for (const file of files) hashes.push(await withFile(file, (bytes) => sha256OfPieces(bytesOf(bytes))));
-  const key = { kind, features, label, sha256: hashes };
+  const key = { kind, features, label, ...(weight === undefined ? {} : { weight }), sha256: hashes };
   const { rows, columns } = await decodedRows(source, files, { ...key, decoder: decoderVersions }, memoryBytes);
   const width = widthOf(columns);
   const row = new Float32Array(width);
@@ -46,17 +49,22 @@ export async function openTable(
     length: rows.count,
     features: { shape: featuresShape(columns) },
     label: { shape: columns.label.shape },
+    isWeighted: weight !== undefined,
   };
+  const labelAt = width - sizeOf(columns.label.shape);
   return {
-    ...form,
+    length: form.length,
+    features: form.features,
+    label: form.label,
     digest: `sha256:${createHash("sha256").update(encodeJson(key)).digest("hex")}`,
     files,
     columns,
     ...sampleReader(form, {
-      sample(index, features, label) {
+      sample(index, features, label, weight) {
         rows.read(index, bytes);
         features.set(row.subarray(0, features.length));
-        label.set(row.subarray(features.length));
+        label.set(row.subarray(labelAt));
+        if (columns.weight) weight.set(row.subarray(features.length, labelAt));
       },
       label(index, label) {
         const own = new Uint8Array(label.buffer, label.byteOffset, label.byteLength);
@@ -73,8 +81,12 @@ function featuresShape({ features }: Columns): readonly number[] {
   return [features.reduce((sum, { shape }) => sum + sizeOf(shape), 0)];
 }
 
-function widthOf({ features, label }: Columns): number {
-  return [...features, label].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+function inOrder({ features, weight, label }: Columns): readonly DataColumn[] {
+  return [...features, ...(weight ? [weight] : []), label];
+}
+
+function widthOf(columns: Columns): number {
+  return inOrder(columns).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
 }
 
 /** The rows of all files, and what columns they have, which their first piece says. */
@@ -83,14 +95,14 @@ async function decodedRows(source: TableSource, files: readonly string[], key: o
   try {
     const { value: first } = await pieces.next();
     if (first === undefined) throw noRows(files);
-    const columns = columnsOf(first.piece);
+    const columns = columnsOf(first, source.weight !== undefined);
     const options = { memoryBytes, isCostly: false, name: files[0]! }; // no pattern matches nothing
     let isBegun = true;
     const produce: RowProducer = async (add) => {
       // The first piece, which may be all there is, is not decoded twice; whoever wants the rows again begins again.
       const all = isBegun ? continued(first, pieces) : piecesIn(source, files);
       isBegun = false;
-      for await (const { file, piece } of all) await add(rowsOf(file, piece, columns));
+      for await (const piece of all) await add(rowsOf(piece, columns));
     };
     const { rows } = await keepRows(key, 4 * widthOf(columns), produce, options);
     return { rows, columns };
@@ -102,13 +114,19 @@ async function decodedRows(source: TableSource, files: readonly string[], key: o
 interface FilePiece {
   readonly file: string;
   readonly piece: TablePiece;
+  /** Of the file, counted as its messages count. */
+  readonly firstRow: number;
 }
 
 /** Those that have rows. */
 async function* piecesIn(source: TableSource, files: readonly string[]): AsyncGenerator<FilePiece, undefined> {
+  const { kind, features, label, weight } = source;
+  const named = { features: weight === undefined ? features : [...features, weight], label };
   for (const file of files) {
-    for await (const piece of fromFile(file, (bytes) => decoders[source.kind](bytes, source))) {
-      if (piece.count > 0) yield { file, piece };
+    let firstRow = 0;
+    for await (const piece of fromFile(file, (bytes) => decoders[kind](bytes, named))) {
+      if (piece.count > 0) yield { file, piece, firstRow };
+      firstRow += piece.count;
     }
   }
 }
@@ -122,18 +140,29 @@ function noRows(files: readonly string[]): LockstepError {
   return new LockstepError("invalid-data", `${files.join(", ")} ${files.length === 1 ? "has" : "have"} no rows.`);
 }
 
-function columnsOf({ columns }: TablePiece): Columns {
-  const described = columns.map(({ name, type, shape }) => ({ name, type, shape }));
-  return { features: described.slice(0, -1), label: described.at(-1)! }; // the label is always there
+function columnsOf({ file, piece }: FilePiece, isWeighted: boolean): Columns {
+  const described = piece.columns.map(({ name, type, shape }) => ({ name, type, shape }));
+  const label = described.pop()!; // it is always there
+  const weight = isWeighted ? described.pop() : undefined;
+  if (weight && weight.shape.length > 0) {
+    throw new LockstepError(
+      "invalid-data",
+      `${file}, column "${weight.name}" has lists; expected the samples' weights, single numbers.`,
+    );
+  }
+  return { features: described, ...(weight && { weight }), label };
 }
 
-function rowsOf(file: string, { count, columns }: TablePiece, expected: Columns): Uint8Array {
-  const all = [...expected.features, expected.label];
+/** `firstRow` of the file, from 0. */
+function rowsOf({ file, piece, firstRow }: FilePiece, expected: Columns): Uint8Array {
+  const { count, columns } = piece;
+  const all = inOrder(expected);
   const width = widthOf(expected);
   const rows = new Float32Array(count * width);
   let at = 0;
   for (const [i, column] of columns.entries()) {
     checkShape(file, column, all[i]!);
+    if (all[i] === expected.weight) checkWeights(file, column, firstRow);
     const size = sizeOf(column.shape);
     for (let row = 0; row < count; row++) {
       rows.set(column.values.subarray(row * size, (row + 1) * size), row * width + at);
@@ -141,6 +170,13 @@ function rowsOf(file: string, { count, columns }: TablePiece, expected: Columns)
     at += size;
   }
   return new Uint8Array(rows.buffer);
+}
+
+function checkWeights(file: string, { name, values }: TablePiece["columns"][number], firstRow: number): void {
+  for (const [row, value] of values.entries()) {
+    const where = () => `${file}, row ${firstRow + row}, column "${name}"`;
+    checkedWeight(value, where, () => String(value));
+  }
 }
 
 function checkShape(file: string, { name, shape }: DataColumn, expected: DataColumn): void {

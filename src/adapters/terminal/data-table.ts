@@ -42,7 +42,7 @@ function textOf(report: DataReport): string {
     .join("\n\n");
 }
 
-function columnTable({ features, label }: DataReport): string {
+function columnTable({ features, label, weight }: DataReport): string {
   const hasMissing = features.some(({ missing }) => missing !== undefined);
   const row = (column: ColumnSummary, role: string) => [
     role,
@@ -57,7 +57,8 @@ function columnTable({ features, label }: DataReport): string {
   const head = ["", "column", "type", "shape", "min", "max", "mean", ...(hasMissing ? ["missing"] : [])];
   const left = more === 0 ? [] : [["", `… and ${plural(more, "more column")}`, ...head.slice(2).map(() => "")]];
   const rows = shown.map((column, i) => row(column, i === 0 ? "features" : ""));
-  return table([head, ...rows, ...left, row(label, "label")], [4, 5, 6, 7]);
+  const others = [row(label, "label"), ...(weight ? [row(weight, "weight")] : [])];
+  return table([head, ...rows, ...left, ...others], [4, 5, 6, 7]);
 }
 
 /** Characters and codes have no mean. */

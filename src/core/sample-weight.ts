@@ -1,0 +1,18 @@
+/** How much samples count in training where the data say it. */
+import { LockstepError } from "./errors.ts";
+import type { DataSource } from "./job.ts";
+
+/** Whether each sample has a weight of its own. */
+export function hasWeights(source: DataSource): boolean {
+  if (source.kind === "dataset") return source.weighted === true;
+  return "weight" in source && source.weight !== undefined;
+}
+
+/** `value` as a weight; whatever is none is refused. `shown`: as it is written, for messages. */
+export function checkedWeight(value: number, where: () => string, shown: () => string): number {
+  const weight = Math.fround(value);
+  if (Number.isFinite(weight) && weight >= 0) return weight;
+  throw new LockstepError("invalid-data", `${where()} is ${shown()}; expected a sample's weight, a number from 0 on.`, {
+    hint: "A sample that is not to count has the weight 0.",
+  });
+}
