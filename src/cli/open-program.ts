@@ -150,10 +150,10 @@ export async function openProgram(
 
 /** What a worker with this program needs beside what this process has in use now. */
 export function memoryOf(
-  { valueCount, reducedCount, trainableCount }: TrainingProgram,
+  { valueCount, reducedCount, trainableCount, partEnds }: TrainingProgram,
   world: Pick<MemorySizes, "shards" | "mostWorkers">,
 ): readonly MemoryPart[] {
-  return memoryParts({ inUseBytes: memoryInUse(), valueCount, reducedCount, trainableCount, ...world });
+  return memoryParts({ inUseBytes: memoryInUse(), valueCount, reducedCount, trainableCount, partEnds, ...world });
 }
 
 /** What the model's weights are called in checkpoints, wherever it has to be built a second time. */

@@ -46,7 +46,7 @@ export function bucketLayout({ count, gradients, partEnds }: ReducedValues, stat
   const parts = partEnds.map((end, i) => ({ begin: partEnds[i - 1] ?? 0, end }));
   const cut = (kind: WireFormat, from: number, to: number) => {
     const size = bucketBytes / bytesOfOne(kind);
-    // A bucket is there when its first part is; so a large part does not wait for small ones before it.
+    // Parts come from the last one to the first, and a bucket is there when all of its parts are: so a large one waits for none before it.
     const large = parts.filter(({ begin, end }) => end - begin >= size * largePart && from < begin && begin < to);
     let begin = from;
     for (const border of [...large.map((part) => part.begin), to]) {

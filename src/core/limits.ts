@@ -1,7 +1,7 @@
 /** Bounds that the formats and the protocol rely on, each with its reason. */
 
 /** Raised with every change of lockstep that gives other bits: sampling, randomness, the tree, losses, optimizers. */
-export const arithmeticVersion = 6;
+export const arithmeticVersion = 7;
 
 /** Shards are numbered in 16 bits on the wire. */
 export const maxShards = 4096;

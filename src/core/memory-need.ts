@@ -7,6 +7,7 @@ import { LockstepError } from "./errors.ts";
 import { maxUncoveredBoundaries } from "./limits.ts";
 import { formatBytes, formatCount } from "./number-format.ts";
 import { largestSubtrees, shardsOfRank } from "./reduce-tree.ts";
+import { alignmentBytes } from "./row-memory.ts";
 
 export interface MemorySizes {
   /** Of the process when its model is built: for engine, job file, data and model. */
@@ -16,6 +17,8 @@ export interface MemorySizes {
   /** Numbers that a step adds up: gradients and statistics. */
   readonly reducedCount: number;
   readonly trainableCount: number;
+  /** Of those that a step adds up: where the weights end, one after the other. */
+  readonly partEnds: readonly number[];
   readonly shards: number;
   /** The largest world that the run may have. */
   readonly mostWorkers: number;
@@ -36,17 +39,25 @@ const stateCopies = maxUncoveredBoundaries + 2;
 const worldsLookedAt = 64;
 
 export function memoryParts(sizes: MemorySizes): readonly MemoryPart[] {
-  const { inUseBytes, valueCount, reducedCount, trainableCount, shards, mostWorkers } = sizes;
+  const { inUseBytes, valueCount, reducedCount, trainableCount, partEnds, shards, mostWorkers } = sizes;
   const rows = Math.max(...worldsUpTo(mostWorkers).map((world) => rowsIn(shards, world)));
   return [
     { what: "in use already", bytes: inUseBytes },
-    { what: "for gradients", bytes: gradientCopies * trainableCount * numberBytes },
+    { what: "for gradients", bytes: (gradientCopies * trainableCount + unalignedIn(partEnds)) * numberBytes },
     {
       what: `for their sums (${formatCount(Math.ceil(rows))} rows)`,
       bytes: Math.ceil(rows * reducedCount) * numberBytes,
     },
     { what: `for copies of the state (${stateCopies})`, bytes: stateCopies * valueCount * numberBytes },
   ];
+}
+
+/** Numbers of weights that begin where the engine cannot write their gradients: they have rows of their own besides. */
+function unalignedIn(partEnds: readonly number[]): number {
+  const sizes = partEnds.map((end, i) => ({ begin: partEnds[i - 1] ?? 0, end }));
+  return sizes
+    .filter(({ begin }) => (begin * numberBytes) % alignmentBytes !== 0)
+    .reduce((sum, { begin, end }) => sum + end - begin, 0);
 }
 
 /**

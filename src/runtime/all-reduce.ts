@@ -139,8 +139,9 @@ export class AllReduce {
    */
   open(opening: Opening): void {
     assert(this.#pending === null, "one round is reduced at a time");
-    const { addresses } = this.#membership;
-    if (addresses.every((address) => isLoopback(hostAndPort(address).host))) return;
+    const hosts = this.#membership.addresses.map((address) => hostAndPort(address).host);
+    const [first] = hosts;
+    if (hosts.every((host) => host === first || isLoopback(host))) return;
     void this.#contributeWritten(this.#begin(opening.round, opening.into), opening);
   }
 

@@ -1,10 +1,10 @@
 /**
  * A worker's sum whose last row is still being computed: which buckets of it are written already, and how such a bucket is finished.
- * It comes to the same bits as a sum that the trainer finishes, see `Trainer`.
+ * It comes to the same bits as a sum that `ShardSums` finishes.
  */
 import type { Bucket, BucketLayout } from "../core/bucket-layout.ts";
 import type { Contribution } from "../core/contribution.ts";
-import type { RowMemory } from "../core/row-memory.ts";
+import type { Place, RowMemory } from "../core/row-memory.ts";
 import type { Range } from "../core/sampler.ts";
 import { isShort } from "../core/wire.ts";
 import { rowOf } from "./bucket-rows.ts";
@@ -50,9 +50,4 @@ function add(kind: Bucket["kind"], into: Numbers, other: Numbers, memory: RowMem
   const [left, right] = [into, other].map((row) => ({ row: row as Float32Array, at: 0 })) as [Place, Place];
   if (isShort(kind)) memory.addRounded(kind, { into: left, packed: null }, left, right, into.length);
   else memory.add(left, left, right, into.length);
-}
-
-interface Place {
-  readonly row: Float32Array;
-  readonly at: number;
 }

@@ -9,6 +9,7 @@ import { plainText } from "../../src/adapters/tls/security.ts";
 import { FrameReader, frameType } from "../../src/adapters/http2/frames.ts";
 import { HeaderDecoder } from "../../src/adapters/http2/hpack.ts";
 import { headerBytes } from "../../src/core/frame.ts";
+import { bucketBytes } from "../../src/core/limits.ts";
 import type { Transport } from "../../src/ports/transport.ts";
 import { securityWith, TestCertificates } from "../fixtures/certificates.ts";
 import { callWords } from "../fixtures/http2.ts";
@@ -139,7 +140,7 @@ test("an observer that reads too slowly is given up: what waits for it is droppe
   // It reads nothing in between: all is said in one turn.
   let copies = 0;
   for (let n = 0; n < 100; n++) {
-    const payload = new Uint8Array(2 ** 20);
+    const payload = new Uint8Array(bucketBytes);
     const slice = payload.slice.bind(payload);
     payload.slice = (...range) => {
       copies++;
@@ -147,7 +148,7 @@ test("an observer that reads too slowly is given up: what waits for it is droppe
     };
     streams.sendAll(new Uint8Array(headerBytes), payload);
   }
-  assert.match(await refusal, /falls 64 messages behind/);
+  assert.match(await refusal, /falls 268 MB behind/);
   assert.ok(dataBytes < 20 * 2 ** 20, `${dataBytes} bytes were sent to it`);
   assert.equal(copies, 65, "the last one showed that it is too slow");
   observer.destroy();

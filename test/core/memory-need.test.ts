@@ -7,12 +7,16 @@ const MB = 1_000_000;
 /** 1 M weights, all of them trained, with Adam's two slots and its two powers. */
 const sizes: MemorySizes = {
   ...{ inUseBytes: 200 * MB, reducedCount: MB, trainableCount: MB, valueCount: 3 * MB },
-  ...{ shards: 1, mostWorkers: 1 },
+  ...{ partEnds: [MB], shards: 1, mostWorkers: 1 },
 };
 const bytesOf = (changes: Partial<MemorySizes> = {}) => memoryParts({ ...sizes, ...changes }).map(({ bytes }) => bytes);
 
 test("a worker alone with one shard holds its sum and the total, and copies of the state", () => {
   assert.deepEqual(bytesOf(), [200 * MB, 2 * 4 * MB, 2 * 4 * MB, 4 * 12 * MB]);
+});
+
+test("gradients of weights that do not begin at a multiple of 64 bytes have rows of their own besides", () => {
+  assert.equal(bytesOf({ partEnds: [16, 26, MB] })[1], 2 * 4 * MB + 4 * (MB - 26));
 });
 
 test("with more shards come a row for each level of the tree, and what the others send", () => {

@@ -59,7 +59,7 @@ function opened() {
   const allReduce = new AllReduce({
     ...{ transport, layout, clock, shards: 4, usual: usualTimes(), onOpen: () => {}, onEarly: () => {} },
     ...{ memory: plainMemory, staging: new Staging(plainMemory) },
-    membership: { generation: 1, rank: 0, address: "0", addresses: names, workerIds: names },
+    membership: { generation: 1, rank: 0, address: "0", addresses: ["a:1", "b:1"], workerIds: names },
     onFailure: (rank, reason) => assert.fail(`${names[rank]}: ${reason}`),
   });
   const [first, second] = [row(1), row(0)];

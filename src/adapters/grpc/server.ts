@@ -25,7 +25,7 @@ export class ServerCall {
   readonly #connection: Http2Connection;
   readonly #stream: Http2Stream;
   #isAccepted = false;
-  #unsent = 0;
+  #unsentBytes = 0;
   #cancelled: (() => void)[] = [];
 
   constructor(connection: Http2Connection, stream: Http2Stream, peer: Identity | null) {
@@ -44,9 +44,9 @@ export class ServerCall {
     return this.#stream.isClosed;
   }
 
-  /** Messages that have not left yet. */
-  get unsent(): number {
-    return this.#unsent;
+  /** Of messages that have not left yet. */
+  get unsentBytes(): number {
+    return this.#unsentBytes;
   }
 
   /** The caller is gone, or does not want it any more. */
@@ -63,9 +63,10 @@ export class ServerCall {
   /** Sends a message from where it lies: `payload` must not change before `sent`, or before `cutOff`. */
   send(head: Uint8Array, payload: Uint8Array, sent?: () => void): void {
     this.accept();
-    this.#unsent++;
+    const bytes = head.byteLength + payload.byteLength;
+    this.#unsentBytes += bytes;
     this.#stream.send([messagePrefix(head, payload.byteLength), payload], () => {
-      this.#unsent--;
+      this.#unsentBytes -= bytes;
       sent?.();
     });
   }

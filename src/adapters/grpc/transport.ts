@@ -7,7 +7,8 @@ import { LockstepError, messageOf } from "../../core/errors.ts";
 import { headerBytes } from "../../core/frame.ts";
 import { described, workerNameOf } from "../../core/identity.ts";
 import { encodeJson } from "../../core/json.ts";
-import { stateChunkBytes } from "../../core/limits.ts";
+import { bucketBytes, stateChunkBytes } from "../../core/limits.ts";
+import { formatBytes } from "../../core/number-format.ts";
 import type {
   Membership,
   ServedState,
@@ -38,10 +39,10 @@ interface Outgoing {
 }
 
 /**
- * An observer for which so many messages have not left yet is given up. Nobody waits for it, so nothing else bounds what is
- * kept for it: this many copies, each of a bucket (core/limits.ts) at most.
+ * An observer for which so much has not left yet is given up. Nobody waits for it, so nothing else bounds what is kept for it. All totals of
+ * a round may be sent at once.
  */
-const maxMessagesToObserver = 64;
+const maxBytesToObserver = 64 * bucketBytes;
 
 export interface TransportOptions {
   /** "host:port"; port 0 takes any free one. */
@@ -260,10 +261,10 @@ class GenerationStreams implements Streams {
     if (this.#observers.size === 0) return;
     const copy = payload.slice();
     for (const call of this.#observers) {
-      if (call.unsent < maxMessagesToObserver) call.send(head, copy);
+      if (call.unsentBytes < maxBytesToObserver) call.send(head, copy);
       else {
         this.#observers.delete(call);
-        call.giveUp(`this observer falls ${call.unsent} messages behind`);
+        call.giveUp(`this observer falls ${formatBytes(call.unsentBytes)} behind`);
       }
     }
   }

@@ -42,12 +42,21 @@ export class OutputRows {
   readonly #told: string;
   /** Of each output; null for one that can only be copied. */
   readonly #rows: readonly (OutputRow | null)[];
-  /** Rows in place of those that do not begin at a multiple; null before one was needed. */
-  #own: readonly Float32Array[] | null = null;
+  readonly #own: OwnRows;
 
-  /** Adds nodes to the recording for its first outputs, so many, all of float32. */
-  constructor(tf: TensorFlow, backend: GraphBackend, { nodes, outputs, sizes }: Recording, count: number) {
+  /**
+   * Adds nodes to the recording for its first outputs, so many, all of float32.
+   * @param own for rows that TensorFlow cannot use where they lie; the same ones for all sizes of a batch
+   */
+  constructor(
+    tf: TensorFlow,
+    backend: GraphBackend,
+    { nodes, outputs, sizes }: Recording,
+    count: number,
+    own: OwnRows,
+  ) {
     this.#tf = tf;
+    this.#own = own;
     this.#outputs = outputs;
     const { TF_FLOAT, TF_INT32 } = backend.binding;
     const [float, int] = [attributes.type(TF_FLOAT), attributes.type(TF_INT32)];
@@ -86,7 +95,9 @@ export class OutputRows {
     run: (feeds: readonly Feed[], outputs: readonly string[]) => Tensor[],
   ): Tensor[] {
     const isInPlace = (row: Float32Array, i: number) => this.#rows[i]?.isAtMultiple === true && isAligned(row);
-    const places = rows.map((row, i) => (isInPlace(row, i) ? row : this.#rows[i] ? this.#ownRow(i) : null));
+    const places = rows.map((row, i) =>
+      isInPlace(row, i) ? row : this.#rows[i] ? this.#own.row(i, row.length) : null,
+    );
     const canTell = told !== null && showsInOrder && isAligned(told);
     const tells = canTell && rows.every((row, i) => this.#rows[i]?.isAtMultiple !== true || isAligned(row));
     const results = this.#run(places, tells ? told : new Int32Array(rows.length), run);
@@ -96,7 +107,7 @@ export class OutputRows {
       else if (place !== row) row.set(place);
     });
     this.#tf.dispose(results.slice(0, rows.length));
-    told?.fill(1);
+    for (let i = 0; told && i < told.length; i++) Atomics.store(told, i, 1);
     return results.slice(rows.length);
   }
 
@@ -128,25 +139,23 @@ export class OutputRows {
       tf.dispose(feeds.map(([, tensor]) => tensor));
     }
   }
-
-  /** Null where there is no such memory. */
-  #ownRow(output: number): Float32Array | null {
-    this.#own ??= alignedRows(this.#rows.map((node) => node?.size ?? 0));
-    return this.#own[output] ?? null;
-  }
 }
 
-/** Rows of these lengths, each aligned; none where there is no such memory. */
-function alignedRows(lengths: readonly number[]): readonly Float32Array[] {
-  const memory = arenaMemory();
-  if (memory === null) return [];
-  const sizes = lengths.map((length) => Math.ceil((4 * length) / alignmentBytes) * alignmentBytes);
-  const bytes = new Arena(memory).allocate(sizes.reduce((sum, size) => sum + size, 0));
-  if (!isAligned(bytes)) return [];
-  let at = 0;
-  return lengths.map((length, i) => {
-    const begin = at;
-    at += sizes[i]!;
-    return floatsIn(bytes.subarray(begin, begin + 4 * length));
-  });
+/** Rows in place of those that do not begin at a multiple, or lie elsewhere: each is made when it is needed. */
+export class OwnRows {
+  readonly #rows = new Map<number, Float32Array>();
+  #arena: Arena | null = null;
+
+  /** Null where there is no memory that TensorFlow can use where it lies. */
+  row(output: number, length: number): Float32Array | null {
+    const known = this.#rows.get(output);
+    if (known) return known;
+    const memory = this.#arena ? null : arenaMemory();
+    this.#arena ??= memory && new Arena(memory);
+    const bytes = this.#arena?.allocate(4 * length);
+    if (!bytes || !isAligned(bytes)) return null;
+    const row = floatsIn(bytes);
+    this.#rows.set(output, row);
+    return row;
+  }
 }

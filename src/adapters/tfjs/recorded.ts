@@ -10,7 +10,7 @@ import { seeded } from "../../ports/seeded.ts";
 import { Examination } from "./examination.ts";
 import { attributes, type Feed, type GraphBackend, Nodes, Session } from "./graph.ts";
 import { seedWords, withNativeRandom } from "./native-random.ts";
-import { OutputRows } from "./output-rows.ts";
+import { OutputRows, OwnRows } from "./output-rows.ts";
 import { putIntoRows, runOnce } from "./op-by-op.ts";
 import { type RecordedInput, Recorder, type Recording } from "./recorder.ts";
 
@@ -58,6 +58,7 @@ export class RecordedState implements EngineState {
     const examined = new Examination((reason) => this.#onNotRecordable(name, reason));
     const parts = new Map<string, Recording>();
     const outputRows = new Map<Recording, OutputRows>();
+    const ownRows = new OwnRows();
     /** Of the parts that were not run yet: the inputs' types and shapes. */
     const cold = new Map<Recording, readonly Pick<Tensor, "dtype" | "shape">[]>();
     const opByOp = (inputs: readonly Tensor[]) => {
@@ -85,7 +86,7 @@ export class RecordedState implements EngineState {
       if (part && !examined.isSure) part = look();
       if (!part) return null;
       parts.set(signature, part);
-      outputRows.set(part, new OutputRows(this.#tf, this.#backend, part, rows));
+      outputRows.set(part, new OutputRows(this.#tf, this.#backend, part, rows, ownRows));
       this.#parts.push(part);
       cold.set(
         part,

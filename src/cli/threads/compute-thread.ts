@@ -107,9 +107,10 @@ const agent = openChannel(parentPort!, {
     compute = new FreezableCompute(trainer, {
       reduce: (work) => exchange.call("reduce", sentWork(work, arena)),
       // What is one bucket is there when all of it is.
-      ...(bucketLayout(size.values, size.statistics).buckets.length > 2 && {
-        open: (opening: GenerationOpening) => exchange.tell("openRound", sentOpening(opening, arena)),
-      }),
+      ...(tellsEarly(opened.engine) &&
+        bucketLayout(size.values, size.statistics).buckets.length > 2 && {
+          open: (opening: GenerationOpening) => exchange.tell("openRound", sentOpening(opening, arena)),
+        }),
       computes: (generation, computing) => exchange.tell("computes", { generation, computing }),
     });
     trainer.prepare();
@@ -143,6 +144,11 @@ const agent = openChannel(parentPort!, {
     else await opened().restore(withFlippedBit(await opened().snapshot()));
   },
 });
+
+/** Whether gradients are there before the step's end: in graphs, on processors that show others what they write in order. */
+function tellsEarly({ description: { step, device, architecture } }: OpenedProgram["engine"]): boolean {
+  return step === "recorded" && device === "cpu" && architecture === "x64";
+}
 
 /** One bit in the middle of the first weight: a value of the same size that is another. */
 function withFlippedBit(state: StateSnapshot): StateSnapshot {
