@@ -43,6 +43,8 @@ export interface RawColumn {
 
 /** What other data is read with, so that it has the same codes. */
 export interface Known {
+  /** These are other data than those that a model is trained with: how much their samples count is not asked. */
+  readonly isOther: true;
   readonly dictionaries: Dictionaries;
   readonly merges?: Merges;
 }
@@ -61,12 +63,12 @@ export function kindOf({ columns = {} }: TableColumns, name: string): ColumnKind
 
 /** What a checkpoint knows of its training data; nothing where all its columns are numbers. */
 export function knownOf(columns: RawColumns | undefined): Known {
-  if (columns === undefined) return { dictionaries: {} };
+  if (columns === undefined) return { isOther: true, dictionaries: {} };
   const known = [...columns.features, columns.label].flatMap(({ name, texts }) =>
     name === null || texts === undefined ? [] : [[name, texts] as const],
   );
   const merges = columns.features[0]?.merges;
-  return { dictionaries: Object.fromEntries(known), ...(merges === undefined ? {} : { merges }) };
+  return { isOther: true, dictionaries: Object.fromEntries(known), ...(merges === undefined ? {} : { merges }) };
 }
 
 /** What has to be remembered of columns; undefined where they are nothing but numbers. */

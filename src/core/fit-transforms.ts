@@ -315,7 +315,7 @@ function* fitColumns(
     throw new LockstepError(
       "invalid-job",
       `columns() in ${before.field} needs the columns of a table, with names, as they are read.`,
-      { hint: "It is for csv() and jsonLines(), and comes first." },
+      { hint: "It is for csv(), jsonLines(), parquet(), arrow() and tfrecord(), and comes first." },
     );
   }
   for (const name of Object.keys(named)) {

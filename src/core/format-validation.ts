@@ -88,7 +88,10 @@ export function weightColumn(
   const at = joined(path, "weight");
   const weight = optional(source.weight, at, filledText("the name of the column with the samples' weights"));
   if (weight === undefined) return {};
-  if (used.includes(weight)) throw wrongField(at, weight, "a column that is nothing else");
+  if (used.includes(weight)) {
+    const expected = "a column that is neither the label nor a feature, and neither in ignore nor in columns";
+    throw wrongField(at, weight, expected, "It is no feature anyway: name it here alone.");
+  }
   return { weight };
 }
 

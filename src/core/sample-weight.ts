@@ -8,11 +8,27 @@ export function hasWeights(source: DataSource): boolean {
   return "weight" in source && source.weight !== undefined;
 }
 
+/**
+ * The same samples, of which it is not asked how much they count. A table of cells keeps the name of the column, which may be there and is no
+ * feature.
+ */
+export function withoutWeights(source: DataSource): DataSource {
+  if (source.kind === "csv") return source;
+  if (source.kind === "dataset") return { ...source, weighted: false };
+  if (!("weight" in source)) return source;
+  const { weight: _, ...others } = source;
+  return others;
+}
+
 /** `value` as a weight; whatever is none is refused. `shown`: as it is written, for messages. */
 export function checkedWeight(value: number, where: () => string, shown: () => string): number {
   const weight = Math.fround(value);
   if (Number.isFinite(weight) && weight >= 0) return weight;
-  throw new LockstepError("invalid-data", `${where()} is ${shown()}; expected a sample's weight, a number from 0 on.`, {
-    hint: "A sample that is not to count has the weight 0.",
-  });
+  throw new LockstepError(
+    "invalid-data",
+    `${where()} is ${shown()}; expected a sample's weight, a finite number from 0 on.`,
+    {
+      hint: "A sample that is not to count has the weight 0.",
+    },
+  );
 }

@@ -47,13 +47,14 @@ export const dataSource: Check<DataSource> = (value, path) => {
       const label = text("label", "the header of the column to predict");
       const separator = optional(source.separator, joined(path, "separator"), oneOf(separators));
       const ignore = optional(source.ignore, joined(path, "ignore"), nameList("field"));
+      const table = tableColumns(source, path, label, null, ignore ?? []);
       return {
         ...{ kind, path: text("path", aFile), label },
         // A comma that is written is one that is left out: the same data.
         ...(separator === undefined || separator === "," ? {} : { separator }),
-        ...tableColumns(source, path, label, null, ignore ?? []),
+        ...table,
         ...(ignore === undefined ? {} : { ignore }),
-        ...weightColumn(source, path, [label, ...(ignore ?? []), ...Object.keys(source.columns ?? {})]),
+        ...weightColumn(source, path, [label, ...(ignore ?? []), ...Object.keys(table.columns ?? {})]),
       };
     }
     case "text": {

@@ -33,6 +33,8 @@ export interface DescribedDataset extends Dataset {
 
 /** What else is to be known to open data. */
 export interface OpenOptions {
+  /** Whether these are other data than those that a model is trained with: how much their samples count is not read then. */
+  readonly isOther?: boolean;
   /** Of the data that a model was trained with: its categories and words have the same codes in other data. */
   readonly dictionaries?: Dictionaries;
   /** Of text in pieces: those of the training data. */

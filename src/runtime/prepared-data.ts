@@ -4,8 +4,10 @@ import { ClassCounts, checkClasses } from "../core/class-check.ts";
 import { rawColumns } from "../core/columns.ts";
 import { checkColumnUse, mayLack, type UsedColumn, unfilled } from "../core/column-use.ts";
 import { type EachRows, fitTransforms } from "../core/fit-transforms.ts";
+import { LockstepError } from "../core/errors.ts";
 import type { ClassWeight, Job } from "../core/job.ts";
 import type { Range, Split } from "../core/sampler.ts";
+import { hasWeights } from "../core/sample-weight.ts";
 import { splitBy } from "../core/split.ts";
 import { applyTransforms, outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
 import { type SplitRule, splitRule } from "../core/validation-split.ts";
@@ -60,6 +62,7 @@ export class PreparedData {
     if (columns !== undefined && mayLack(columns.features)) this.#refuseUnfilled(columns.features);
     this.#classWeights = job.classWeight && this.#fitClassWeights(job.classWeight, job.loss);
     this.#isWeighted = isWeighted(job);
+    if (hasWeights(job.data)) this.#refuseWithoutWeight();
   }
 
   get trainingSamples(): number {
@@ -149,6 +152,18 @@ export class PreparedData {
         if (what !== null) throw what;
       });
     }
+  }
+
+  /** Samples that all count nothing would leave the weights as they are, and the loss without a value. */
+  #refuseWithoutWeight(): void {
+    const { training } = this.#split;
+    for (let begin = 0; begin < training.length; begin += fitRows) {
+      const samples = this.#dataset.read(training.subarray(begin, begin + fitRows));
+      if (this.#weights(samples.weight, this.transform(samples))?.some((weight) => weight > 0)) return;
+    }
+    throw new LockstepError("invalid-data", "All samples of the training split have the weight 0, and count nothing.", {
+      hint: "Give those that are to be learned from a weight above 0.",
+    });
   }
 
   #fitClassWeights(given: ClassWeight, loss: Job["loss"]): WeightsOfLabels {

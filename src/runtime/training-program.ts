@@ -190,7 +190,7 @@ export class TrainingProgram {
 
   /**
    * Applies the sums over all shards: the update with this number, from 1. All or nothing.
-   * @param update.weight the sum of the samples' weights, which gradients are divided by where a job weighs classes; else their number
+   * @param update.weight the sum of the samples' weights, which gradients are divided by where samples have some; else their number
    */
   update(row: Float32Array, samples: number, update: { number: number; learningRate: number; weight: number }): void {
     const rate = rateAt(this.#job.optimizer, update.learningRate, update.number);

@@ -5,10 +5,13 @@ import { fileURLToPath } from "node:url";
 import { decodeCsv } from "../../src/adapters/data/csv.ts";
 import { openDataset } from "../../src/adapters/data/open-dataset.ts";
 import { decodeJsonLines } from "../../src/adapters/data/json-lines.ts";
+import { openJobData } from "../../src/adapters/data/open-job-data.ts";
 import { openOwnSamples } from "../../src/adapters/data/own-samples.ts";
 import { validateJob } from "../../src/core/job-validation.ts";
 import { arrow, csv, dataset, jsonLines, parquet, tfrecord } from "../../src/index.ts";
 import type { DescribedDataset } from "../../src/ports/dataset.ts";
+import { PreparedData } from "../../src/runtime/prepared-data.ts";
+import { pointsJob } from "../fixtures/trainers.ts";
 
 const formats = fileURLToPath(new URL("../fixtures/formats", import.meta.url));
 const table = "a,w,y,b\n1,0.5,0,10\n2,0,1,20\n3,2e1,0,30\n";
@@ -32,6 +35,11 @@ const own = (weight: unknown) =>
       get: (i) => ({ features: [objects[i]!.a, objects[i]!.b], label: objects[i]!.y, weight: weight as number }),
     }),
   );
+
+const zeros = dataset({
+  ...{ name: "zeros", length: 8, weighted: true },
+  get: (i) => ({ features: [i], label: i % 2, weight: 0 }),
+});
 
 const all = (data: DescribedDataset) => data.read([2, 0, 1]);
 const expected = {
@@ -81,7 +89,28 @@ test("Parquet, Arrow and TFRecord give each sample its weight, and refuse a row'
     });
   await refused("i16", /v2\.parquet, row 0, column "i16" is -30000; expected a sample's weight/);
   await refused("fixed", /column "fixed" has lists; expected the samples' weights, single numbers/);
-  await refused("w", /v2\.parquet has no column "w"/);
+  await refused("w", /v2\.parquet has no column "w", which weight names/);
+  const other = await openDataset(parquet("v2.parquet", { ...named, weight: "w" }), formats, { isOther: true });
+  assert.equal(other.read(rows).weight, undefined);
+});
+
+test("other data than those of training may have the column or not, and nobody reads it", () => {
+  const source = csv("f.csv", { label: "y", weight: "w" });
+  const other = (text: string) => decodeCsv("g.csv", Buffer.from(text), source, { isOther: true });
+  for (const text of ["a,w,y,b\n1,none,0,10\n", "a,y,b\n1,0,10\n"]) {
+    assert.deepEqual(other(text).read([0]), { count: 1, features: Float32Array.of(1, 10), label: Float32Array.of(0) });
+  }
+});
+
+test("samples that all count nothing are refused before training", async () => {
+  const data = await openJobData({ data: zeros, validation: { fraction: 0.25, take: "random" } }, ".");
+  assert.throws(
+    () => new PreparedData(data, pointsJob({ data: zeros, preprocess: {}, validation: { fraction: 0.25 } })),
+    {
+      code: "invalid-data",
+      message: /^All samples of the training split have the weight 0, and count nothing/,
+    },
+  );
 });
 
 test("whether there are weights, and which, is part of the digest; without them it is what it was", () => {
@@ -95,7 +124,7 @@ test("what is no weight is refused with its place and what is expected", () => {
   const cases: readonly [open: () => unknown, message: RegExp][] = [
     [
       () => fromCsv("a,w,y\n1,-1,0\n", "w"),
-      /f\.csv, line 2, column "w" is "-1"; expected a sample's weight, a number from 0 on/,
+      /f\.csv, line 2, column "w" is "-1"; expected a sample's weight, a finite number from 0 on/,
     ],
     [() => fromCsv("a,w,y\n1,1,0\n1,,0\n", "w"), /f\.csv, line 3, column "w" is ""; expected a sample's weight/],
     [() => fromCsv("a,w,y\n1,1e60,0\n", "w"), /column "w" is "1e60"/],
@@ -103,6 +132,10 @@ test("what is no weight is refused with its place and what is expected", () => {
     [() => fromCsv("w,y\n1,0\n", "w"), /no other column than the label "y" and those that are no features/],
     [() => fromLines([{ a: 1, b: 1, y: 0, w: null }]), /f\.jsonl, line 1, "w" is null; expected a sample's weight/],
     [() => fromLines([{ a: 1, b: 1, y: 0 }]), /f\.jsonl, line 1 has no "w"/],
+    [
+      () => openOwnSamples(dataset({ name: "mine", length: 1, get: () => ({ features: 1, label: 1, weight: 2 }) })),
+      /mine: get\(0\) gives a weight, and the source does not say that there are some/,
+    ],
     [() => own(-2), /mine: get\(0\)\.weight is -2; expected a sample's weight/],
     [() => own(undefined), /mine: get\(0\)\.weight is undefined/],
   ];
@@ -116,7 +149,10 @@ test("a column of weights is nothing else, and a test file has the same one", ()
       ...{ compile: { optimizer: { kind: "sgd", learningRate: 0.1 }, loss: "meanSquaredError" }, ...more },
     });
   const refused = (data: object, message: RegExp) => assert.throws(() => job(data), { code: "invalid-job", message });
-  refused(csv("f", { label: "y", weight: "y" }), /^data\.weight is "y"; expected a column that is nothing else/);
+  refused(
+    csv("f", { label: "y", weight: "y" }),
+    /^data\.weight is "y"; expected a column that is neither the label nor a feature, and neither in ignore nor in columns/,
+  );
   refused(csv("f", { label: "y", weight: "a", ignore: ["a"] }), /^data\.weight is "a"/);
   refused(csv("f", { label: "y", weight: "a", columns: { a: "category" } }), /^data\.weight is "a"/);
   refused(jsonLines({ path: "f", features: ["a"], label: "y", weight: "a" }), /^data\.weight is "a"/);

@@ -7,7 +7,7 @@ import { ArrowBatch, type ArrowValues, type UnpackZstd } from "./arrow-batch.ts"
 import { type ArrowField, elementTypeOf, fieldOf } from "./arrow-schema.ts";
 import { type ByteSource, damaged, decoding } from "./byte-source.ts";
 import { FlatTable } from "./flat-buffer.ts";
-import { checkColumns, columnPiece, type NamedColumns, type TablePiece } from "./table-columns.ts";
+import { checkColumns, columnPiece, type NamedColumns, namesOf, type TablePiece } from "./table-columns.ts";
 
 const fileMagic = Buffer.from("ARROW1");
 /** Kinds of messages. */
@@ -22,7 +22,7 @@ interface Message {
 export async function* arrowPieces(source: ByteSource, named: NamedColumns): AsyncGenerator<TablePiece> {
   const { compressors } = await import("hyparquet-compressors");
   const unpackZstd: UnpackZstd = (packed) => compressors.ZSTD!(packed, 0);
-  const columns = [...named.features, named.label];
+  const columns = namesOf(named);
   const wanted = new Set(columns);
   const dictionaries = new Map<number, ArrowValues>();
   let fields: readonly ArrowField[] | null = null;

@@ -1,6 +1,6 @@
 /** Cells separated by commas or other characters, under a header row, as one array of features and one of labels. */
 import { createHash } from "node:crypto";
-import { type Dictionaries, kindOf } from "../../core/columns.ts";
+import { kindOf } from "../../core/columns.ts";
 import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
@@ -68,14 +68,15 @@ interface Table {
   readonly groups: Uint32Array | null;
 }
 
-function readTable(file: string, bytes: Buffer, source: CsvSource, { dictionaries, group }: OpenOptions): Table {
+function readTable(file: string, bytes: Buffer, source: CsvSource, options: OpenOptions): Table {
+  const { group } = options;
   const { separator = "," } = source;
   const records = byteRecords(bytes, separator);
   if (records.length === 0) {
     throw new LockstepError("invalid-data", `The data file ${file} is empty; expected a header row and rows of data.`);
   }
   const header = splitRow(textOf(bytes, records[0]!), place(file, 0), separator);
-  const plan = planOf(file, header, source, dictionaries ?? null);
+  const plan = planOf(file, header, source, options);
   const groupAt = group === undefined ? null : columnAt(file, header, group, "which validation.column names");
   const count = records.length - 1;
   if (count === 0) {
@@ -104,7 +105,7 @@ function readTable(file: string, bytes: Buffer, source: CsvSource, { dictionarie
     columns: {
       features,
       label: plan.label.reader.finish(table.label, 0, 1),
-      ...(source.weight !== undefined && { weight: numbersOf(source.weight) }),
+      ...(weight && { weight: numbersOf(source.weight!) }),
     },
     groups: final === null ? null : groupOf.map((code) => final[code]!),
   };
@@ -199,12 +200,15 @@ function readRow(
   return cells;
 }
 
-function planOf(file: string, header: readonly string[], source: CsvSource, known: Dictionaries | null): Plan {
+function planOf(file: string, header: readonly string[], source: CsvSource, options: OpenOptions): Plan {
+  const { dictionaries: known = null, isOther = false } = options;
   const { label, ignore = [], columns = {}, missing = null, weight } = source;
   const labelAt = findLabel(file, header, label);
-  const weightAt = weight === undefined ? null : columnAt(file, header, weight, "which weight names");
   const ignored = ignore.map((name) => columnAt(file, header, name, "which ignore names"));
-  if (weightAt !== null) ignored.push(weightAt);
+  const isThere = weight !== undefined && (!isOther || header.includes(weight));
+  const weightColumn = isThere ? columnAt(file, header, weight, "which weight names") : null;
+  if (weightColumn !== null) ignored.push(weightColumn);
+  const weightAt = isOther ? null : weightColumn;
   for (const name of Object.keys(columns)) columnAt(file, header, name, "of which columns says what it is");
   const planned = (at: number, isLabel: boolean): PlannedColumn => {
     const name = header[at]!;

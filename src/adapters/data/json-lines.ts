@@ -196,7 +196,7 @@ export function readOne(
 
 function weightIn(object: object, name: string, where: string): number {
   const value = fieldOf(object, name, where);
-  const number = typeof value === "number" ? value : Number.NaN;
+  const number = typeof value === "boolean" || typeof value === "number" ? Number(value) : Number.NaN;
   return checkedWeight(
     number,
     () => `${where}, "${name}"`,

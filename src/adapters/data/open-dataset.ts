@@ -1,5 +1,6 @@
 import { unreachable } from "../../core/errors.ts";
 import type { DataSource } from "../../core/job.ts";
+import { withoutWeights } from "../../core/sample-weight.ts";
 import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
 import { openCifar } from "./cifar.ts";
 import { openCsv } from "./csv.ts";
@@ -21,11 +22,12 @@ const defaultMemoryBytes = 2 ** 31;
  * "invalid-data" error that names the file and the place in it.
  */
 export async function openDataset(
-  source: DataSource,
+  given: DataSource,
   baseDirectory: string,
   options: OpenOptions = {},
 ): Promise<DescribedDataset> {
-  const { memoryBytes = defaultMemoryBytes } = options;
+  const { memoryBytes = defaultMemoryBytes, isOther = false } = options;
+  const source = isOther ? withoutWeights(given) : given;
   switch (source.kind) {
     case "csv":
       return openCsv(source, baseDirectory, options);

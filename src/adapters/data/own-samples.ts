@@ -17,6 +17,15 @@ export const samplesHashed = 1024;
 export function openOwnSamples(source: OwnSource): DescribedDataset {
   const { name, length, version, weighted = false } = source;
   const first = checkedSample(source, 0);
+  if (source.weighted === undefined && "weight" in first && first.weight !== undefined) {
+    throw new LockstepError(
+      "invalid-data",
+      `${name}: get(0) gives a weight, and the source does not say that there are some.`,
+      {
+        hint: "Write weighted: true, or leave the weights out.",
+      },
+    );
+  }
   const ofFirst = source.features ?? shapeOf(first.features, `${name}: get(0).features`);
   const features = ofFirst.length === 0 ? [1] : ofFirst; // one number is a row of one, as models take it
   const label = source.label ?? shapeOf(first.label, `${name}: get(0).label`);
@@ -103,7 +112,7 @@ function checkedSample({ name, get }: OwnSource, index: number): { features: unk
 function weightOf(sample: object, where: string): number {
   const weight: unknown = "weight" in sample ? sample.weight : undefined;
   return checkedWeight(
-    typeof weight === "number" ? weight : Number.NaN,
+    typeof weight === "boolean" || typeof weight === "number" ? Number(weight) : Number.NaN,
     () => where,
     () => described(weight),
   );

@@ -2,7 +2,7 @@
 import type { ColumnMetaData, RowGroup, SchemaTree } from "hyparquet";
 import { LockstepError } from "../../core/errors.ts";
 import { type ByteSource, damaged, decoding } from "./byte-source.ts";
-import { checkColumns, columnPiece, type NamedColumns, noNumbers, type TablePiece } from "./table-columns.ts";
+import { checkColumns, columnPiece, type NamedColumns, namesOf, noNumbers, type TablePiece } from "./table-columns.ts";
 
 const packings = ["UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW", "BROTLI"];
 
@@ -14,7 +14,7 @@ export async function* parquetPieces(source: ByteSource, named: NamedColumns): A
     slice: async (begin: number, end = source.sizeBytes) => (await source.read(begin, end)).buffer,
   };
   await checkMagic(source);
-  const columns = [...named.features, named.label];
+  const columns = namesOf(named);
   const { metadata, schema, types } = await decoding(source, async () => {
     // What a file says of maps, hyparquet may look for without end.
     const metadata = await parquetMetadataAsync(file, { geoparquet: false });

@@ -28,7 +28,7 @@ interface ExpectedRows {
   /** The features' names in the order of training; null where nobody knows them. */
   readonly names: readonly string[] | null;
   /** Of the training data. */
-  readonly known: Known;
+  readonly known: Omit<Known, "isOther">;
 }
 
 const jsonExtensions = [".jsonl", ".ndjson", ".json"];

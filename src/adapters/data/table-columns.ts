@@ -16,7 +16,7 @@ interface ColumnPiece {
   readonly values: Float32Array;
 }
 
-/** The same rows of all columns that the job names: features in its order, and then the label. */
+/** The same rows of all columns that the job names: features in its order, then how much they count, and then the label. */
 export interface TablePiece {
   readonly count: number;
   readonly columns: readonly ColumnPiece[];
@@ -24,16 +24,24 @@ export interface TablePiece {
 
 export interface NamedColumns {
   readonly features: readonly string[];
+  /** How much samples count, where the file says it. */
+  readonly weight?: string;
   readonly label: string;
 }
 
+/** In the order of a piece. */
+export function namesOf({ features, weight, label }: NamedColumns): readonly string[] {
+  return [...features, ...(weight === undefined ? [] : [weight]), label];
+}
+
 /** Throws where a file has not the columns that the job names, or has one twice. */
-export function checkColumns(file: string, has: readonly string[], { features, label }: NamedColumns): void {
-  for (const wanted of [...features, label]) {
+export function checkColumns(file: string, has: readonly string[], named: NamedColumns): void {
+  for (const wanted of namesOf(named)) {
+    const role = wanted === named.weight ? ", which weight names" : "";
     const found = has.filter((name) => name === wanted).length;
     if (found === 1) continue;
     if (found > 1) {
-      throw new LockstepError("invalid-data", `${file} has ${found} columns "${wanted}"; expected one.`, {
+      throw new LockstepError("invalid-data", `${file} has ${found} columns "${wanted}"${role}; expected one.`, {
         hint: "Give each its own name.",
       });
     }
@@ -41,7 +49,7 @@ export function checkColumns(file: string, has: readonly string[], { features, l
     const shown = has.length > 12 ? [...has.slice(0, 11), "…"] : has;
     throw new LockstepError(
       "invalid-data",
-      `${file} has no column "${wanted}"; ${has.length === 0 ? "it has none" : `its columns are ${listed(shown, "and")}`}.`,
+      `${file} has no column "${wanted}"${role}; ${has.length === 0 ? "it has none" : `its columns are ${listed(shown, "and")}`}.`,
       { hint: meant === null ? "Name one of them in the job file." : `Did you mean "${meant}"?` },
     );
   }
@@ -50,7 +58,7 @@ export function checkColumns(file: string, has: readonly string[], { features, l
 /** A column that holds something else than numbers. */
 export function noNumbers(file: string, column: string, what: string): LockstepError {
   return new LockstepError("invalid-data", `${file}, column "${column}" holds ${what}; expected numbers.`, {
-    hint: "Replace it by numbers, as 0, 1, 2 for three categories, or leave it out of the features.",
+    hint: "Replace it by numbers, as 0, 1, 2 for three categories, or do not name it.",
   });
 }
 

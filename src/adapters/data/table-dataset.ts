@@ -120,11 +120,10 @@ interface FilePiece {
 
 /** Those that have rows. */
 async function* piecesIn(source: TableSource, files: readonly string[]): AsyncGenerator<FilePiece, undefined> {
-  const { kind, features, label, weight } = source;
-  const named = { features: weight === undefined ? features : [...features, weight], label };
+  const { kind } = source;
   for (const file of files) {
     let firstRow = 0;
-    for await (const piece of fromFile(file, (bytes) => decoders[kind](bytes, named))) {
+    for await (const piece of fromFile(file, (bytes) => decoders[kind](bytes, source))) {
       if (piece.count > 0) yield { file, piece, firstRow };
       firstRow += piece.count;
     }
@@ -148,6 +147,7 @@ function columnsOf({ file, piece }: FilePiece, isWeighted: boolean): Columns {
     throw new LockstepError(
       "invalid-data",
       `${file}, column "${weight.name}" has lists; expected the samples' weights, single numbers.`,
+      { hint: "Name another column as the weight." },
     );
   }
   return { features: described, ...(weight && { weight }), label };

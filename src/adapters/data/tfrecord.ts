@@ -9,7 +9,7 @@ import { bytesField, fieldsOf } from "../tensorboard/protobuf.ts";
 import { maskedCrc32c } from "../tensorboard/records.ts";
 import { type ByteSource, damaged, piecesOf } from "./byte-source.ts";
 import { roundable } from "./number-array.ts";
-import { checkColumns, columnPiece, type NamedColumns, noNumbers, type TablePiece } from "./table-columns.ts";
+import { checkColumns, columnPiece, type NamedColumns, namesOf, noNumbers, type TablePiece } from "./table-columns.ts";
 
 const headerBytes = 12;
 const footerBytes = 4;
@@ -19,7 +19,7 @@ const pieceRecords = 1024;
 const pieceValues = 1 << 20;
 
 export async function* tfrecordPieces(source: ByteSource, named: NamedColumns): AsyncGenerator<TablePiece> {
-  const columns = [...named.features, named.label];
+  const columns = namesOf(named);
   let firstRow = 0;
   let types: readonly string[] | null = null;
   let rows: (readonly unknown[])[] = [];
