@@ -1,8 +1,10 @@
 /** Faults of SIGKILL: workers, the leader at three moments, the coordinator. */
 import { watch } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { isStaging } from "../../adapters/fs/staging.ts";
+import { isStaging, stagedId } from "../../adapters/fs/staging.ts";
 import { systemClock } from "../../adapters/system/clock.ts";
+import { placeInId } from "../../core/checkpoint-id.ts";
+import { LockstepError } from "../../core/errors.ts";
 import { noTimes } from "../../core/gameday.ts";
 import { firstStepMessage, type LogLine, longestGap } from "../../core/log-reading.ts";
 import { NotHere } from "./cluster.ts";
@@ -86,40 +88,51 @@ export async function killLeaderArrival(scene: Scene): Promise<Told> {
   return afterLeader(scene, before, atMs, `${proof} with its arrival at epoch ${point} in etcd and no record of it`);
 }
 
-/** Small checkpoints are written in milliseconds: now and then the leader is done before the signal reaches it. */
+/**
+ * Small checkpoints are written in milliseconds: now and then the leader is done before the signal reaches it, or does not lead any more
+ * when one is written.
+ */
 const attemptsAtWriting = 10;
 
 export async function killLeaderWriting(scene: Scene): Promise<Told> {
   for (let attempt = 1; ; attempt++) {
     const before = await scene.whole();
-    const { atMs, proof, step } = await killWhileWriting(scene, before);
-    if (step === null && attempt < attemptsAtWriting) {
+    const killed = await killWhileWriting(scene, before);
+    if ((killed === null || killed.step === null) && attempt < attemptsAtWriting) {
       await scene.bringBack(before.leader);
       continue;
     }
+    if (killed === null) throw new LockstepError("process-failed", `Another worker led by then, ${attempt} times.`);
+    const { atMs, proof, step } = killed;
     scene.check(step !== null, `the leader had finished its checkpoint before it was killed, ${attempt} times`);
     return afterLeader(scene, before, atMs, `${proof}; its half of the checkpoint of step ${step} is still there`);
   }
 }
 
-/** `step`: of the checkpoint that is left half-written; null when it was finished. */
-async function killWhileWriting(
-  scene: Scene,
-  before: Standing,
-): Promise<{ readonly atMs: number; readonly proof: string; readonly step: number | null }> {
+interface KilledWriting {
+  readonly atMs: number;
+  readonly proof: string;
+  /** Of the checkpoint that is left half-written; null when it was finished. */
+  readonly step: number | null;
+}
+
+/** Null, and nobody is killed, when the checkpoint is another leader's. */
+async function killWhileWriting(scene: Scene, before: Standing): Promise<KilledWriting | null> {
   const { cluster } = scene;
-  const { checkpoints } = cluster;
+  const { checkpoints, record } = cluster;
   const stagings = async () => (await readdir(checkpoints)).filter(isStaging);
   const known = await stagings();
   cluster.processes.hold(before.leader);
-  const atMs = await inTime<number>("a checkpoint that is being written", 60_000, (found) => {
+  const atMs = await inTime<number | null>("a checkpoint that is being written", 60_000, (found) => {
     const watcher = watch(checkpoints, (_, name) => {
       if (!name || !isStaging(name) || known.includes(name)) return;
+      if (placeInId(record, stagedId(name) ?? "")?.fencingToken !== before.token) return found(null);
       cluster.child(before.leader).kill("SIGKILL");
       found(systemClock.wallMs());
     });
     return () => watcher.close();
   });
+  if (atMs === null) return null;
   const { proof } = await scene.kill(before.leader);
   const [left] = (await stagings()).filter((name) => !known.includes(name));
   return { atMs, proof, step: left === undefined ? null : Number(/-step-(\d+)-/.exec(left)?.[1]) };
