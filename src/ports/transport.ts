@@ -26,6 +26,8 @@ export interface Membership {
 }
 
 export interface StreamEvents {
+  /** What the totals of a round have in bytes: they may be sent all at once, so an observer that lacks them is not far behind. */
+  readonly roundBytes: number;
   /** Every stream of the generation is open, in both directions. At once in a generation of one. */
   onOpen(): void;
   /** A message from a peer's outbox begins: where its payload is wanted, or null if it is not wanted. */

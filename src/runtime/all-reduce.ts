@@ -107,6 +107,7 @@ export class AllReduce {
     this.#nodes = ranks(world).map((rank) => largestSubtrees(shards, shardsOfRank(shards, world, rank)));
     this.#rows = this.#stage(options.staging);
     this.#streams = transport.join(membership, {
+      roundBytes: layout.buckets.reduce((sum, bucket) => sum + bytesOf(bucket, bucket.range), 0),
       place: (rank, head, payloadBytes) => this.#place(rank, head, payloadBytes),
       onMessage: (rank, head, payload) => this.#receive(rank, head, payload),
       onBroken: onFailure,

@@ -55,6 +55,7 @@ export class TotalsFollower {
     this.#layout = layout;
     this.#onFailure = onFailure;
     this.#streams = transport.join(membership, {
+      roundBytes: 0, // it sends none
       place: (rank, head, payloadBytes) => this.#place(rank, head, payloadBytes),
       onMessage: (rank, head, payload) => this.#receive(rank, head, payload),
       onBroken: (rank, reason) => this.#broken(rank, reason),

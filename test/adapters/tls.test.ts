@@ -266,7 +266,7 @@ test(
       new Promise<string>((resolve) => {
         const membership = { generation, rank, address: addresses[rank]!, addresses, workerIds: ids };
         transport.join(membership, {
-          ...{ place: () => null, onMessage: () => {}, onOpen: () => resolve("open") },
+          ...{ roundBytes: 0, place: () => null, onMessage: () => {}, onOpen: () => resolve("open") },
           onBroken: (_rank, reason) => resolve(reason),
         });
       });

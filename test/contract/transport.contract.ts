@@ -14,6 +14,7 @@ export interface TransportSetup {
 
 /** What one end of a generation has seen, and a way to wait for more. */
 class Seen implements StreamEvents {
+  readonly roundBytes = 0;
   open = false;
   readonly messages: [rank: number, text: string][] = [];
   readonly broken: [rank: number, reason: string][] = [];

@@ -48,7 +48,7 @@ test("whoever listens at the address of a peer that is gone is reached at once, 
   const joined = (transport: Transport, generation: number, rank: number) =>
     new Promise<"open" | "broken">((resolve) => {
       const membership = { generation, rank, address: addresses[rank]!, addresses, workerIds: ["a", "b"] };
-      const ignored = { place: () => null, onMessage: () => {} };
+      const ignored = { roundBytes: 0, place: () => null, onMessage: () => {} };
       const events = { ...ignored, onOpen: () => resolve("open"), onBroken: () => resolve("broken") };
       transport.join(membership, events);
     });
@@ -68,7 +68,7 @@ test("what is still on its way to one who is no member any more is not read from
   const dead = await unusedAddress();
   const addresses = [one.address, dead];
   const { port, hostname } = new URL(`tcp://${one.address}`);
-  const events = { place: () => null, onMessage: () => {}, onOpen: () => {}, onBroken: () => {} };
+  const events = { roundBytes: 0, place: () => null, onMessage: () => {}, onOpen: () => {}, onBroken: () => {} };
   const membership = { generation: 1, rank: 0, address: one.address, addresses, workerIds: ["a", "b"] };
   const streams = one.join(membership, events);
   // A peer that subscribes, and then reads nothing.
@@ -97,11 +97,10 @@ test("what is still on its way to one who is no member any more is not read from
   await one.close();
 });
 
-test("an observer that reads too slowly is given up: what waits for it is dropped, and nothing is kept for it any more", {
-  timeout: 60_000,
-}, async () => {
+/** Subscribes an observer that reads nothing while 100 totals of a bucket are sent, all in one turn. */
+async function observed(roundBytes: number) {
   const [member, home] = [await open(), await open()];
-  const events = { place: () => null, onMessage: () => {}, onOpen: () => {}, onBroken: () => {} };
+  const events = { roundBytes, place: () => null, onMessage: () => {}, onOpen: () => {}, onBroken: () => {} };
   const membership = { generation: 1, rank: 0, address: member.address, addresses: [member.address], workerIds: ["a"] };
   const streams = member.join(membership, events);
   const { port, hostname } = new URL(`tcp://${member.address}`);
@@ -148,11 +147,35 @@ test("an observer that reads too slowly is given up: what waits for it is droppe
     };
     streams.sendAll(new Uint8Array(headerBytes), payload);
   }
+  const end = async () => {
+    observer.destroy();
+    await Promise.all([member.close(), home.close()]);
+  };
+  return { refusal, copies: () => copies, dataBytes: () => dataBytes, end };
+}
+
+test("an observer that reads too slowly is given up: what waits for it is dropped, and nothing is kept for it any more", {
+  timeout: 60_000,
+}, async () => {
+  const { refusal, copies, dataBytes, end } = await observed(0);
   assert.match(await refusal, /falls 268 MB behind/);
-  assert.ok(dataBytes < 20 * 2 ** 20, `${dataBytes} bytes were sent to it`);
-  assert.equal(copies, 65, "the last one showed that it is too slow");
-  observer.destroy();
-  await Promise.all([member.close(), home.close()]);
+  assert.ok(dataBytes() < 20 * 2 ** 20, `${dataBytes()} bytes were sent to it`);
+  assert.equal(copies(), 65, "the last one showed that it is too slow");
+  await end();
+});
+
+test("an observer is not given up for the totals of one large round, which are sent all at once", {
+  timeout: 60_000,
+}, async () => {
+  const { refusal, copies, dataBytes, end } = await observed(100 * bucketBytes);
+  assert.equal(copies(), 100);
+  let isRefused = false;
+  void refusal.then(() => {
+    isRefused = true;
+  });
+  while (dataBytes() === 0 && !isRefused) await new Promise(setImmediate);
+  assert.equal(isRefused, false);
+  await end();
 });
 
 /** An address that was bound a moment ago, and is not any more. */

@@ -39,10 +39,10 @@ interface Outgoing {
 }
 
 /**
- * An observer for which so much has not left yet is given up. Nobody waits for it, so nothing else bounds what is kept for it. All totals of
- * a round may be sent at once.
+ * An observer for which so much has not left yet, or two whole rounds, is given up. Nobody waits for it, so nothing else bounds what is kept
+ * for it.
  */
-const maxBytesToObserver = 64 * bucketBytes;
+const leastBytesToObserver = 64 * bucketBytes;
 
 export interface TransportOptions {
   /** "host:port"; port 0 takes any free one. */
@@ -259,9 +259,10 @@ class GenerationStreams implements Streams {
   sendAll(head: Uint8Array, payload: Uint8Array): void {
     for (const rank of this.#peers) this.send(rank, head, payload);
     if (this.#observers.size === 0) return;
+    const mostBytes = Math.max(leastBytesToObserver, 2 * this.#events.roundBytes);
     const copy = payload.slice();
     for (const call of this.#observers) {
-      if (call.unsentBytes < maxBytesToObserver) call.send(head, copy);
+      if (call.unsentBytes < mostBytes) call.send(head, copy);
       else {
         this.#observers.delete(call);
         call.giveUp(`this observer falls ${formatBytes(call.unsentBytes)} behind`);
