@@ -7,7 +7,7 @@ import { LockstepError } from "./errors.ts";
 import { maxUncoveredBoundaries } from "./limits.ts";
 import { formatBytes, formatCount } from "./number-format.ts";
 import { largestSubtrees, shardsOfRank } from "./reduce-tree.ts";
-import { alignmentBytes } from "./row-memory.ts";
+import { isAtMultiple } from "./row-memory.ts";
 
 export interface MemorySizes {
   /** Of the process when its model is built: for engine, job file, data and model. */
@@ -54,10 +54,8 @@ export function memoryParts(sizes: MemorySizes): readonly MemoryPart[] {
 
 /** Numbers of weights that begin where the engine cannot write their gradients: they have rows of their own besides. */
 function unalignedIn(partEnds: readonly number[]): number {
-  const sizes = partEnds.map((end, i) => ({ begin: partEnds[i - 1] ?? 0, end }));
-  return sizes
-    .filter(({ begin }) => (begin * numberBytes) % alignmentBytes !== 0)
-    .reduce((sum, { begin, end }) => sum + end - begin, 0);
+  const begins = partEnds.map((_, i) => partEnds[i - 1] ?? 0);
+  return begins.reduce((sum, begin, i) => sum + (isAtMultiple(begin * numberBytes) ? 0 : partEnds[i]! - begin), 0);
 }
 
 /**

@@ -83,7 +83,7 @@ function floatsAt(wire: ShortFormat, { row, at }: ArrivedPlace, count: number): 
 }
 
 /** Multiples of it are where an engine wants what it computes with in place. */
-export const alignmentBytes = 64;
+const alignmentBytes = 64;
 const alignedBuffers = new WeakSet<ArrayBufferLike>();
 
 /** Says of memory that it begins at such a multiple in the process, which JavaScript does not tell. */
@@ -92,14 +92,14 @@ export function noteAligned(buffer: ArrayBufferLike): void {
 }
 
 /**
- * Whether these numbers lie at such a multiple from where their memory begins. That is so in every process or in none, whatever
- * memory it has got: how something is computed, and so to which bits, may depend on this, and not on `isAligned`.
+ * Whether what begins there, in memory that begins at such a multiple, does too. That is so in every process or in none, whatever memory
+ * it has got: how something is computed, and so to which bits, may depend on this, and not on `isAligned`.
  */
-export function isAtMultiple({ byteOffset }: ArrayBufferView): boolean {
+export function isAtMultiple(byteOffset: number): boolean {
   return byteOffset % alignmentBytes === 0;
 }
 
 /** Whether an engine can read and write these numbers where they lie. */
-export function isAligned(numbers: ArrayBufferView): boolean {
-  return isAtMultiple(numbers) && alignedBuffers.has(numbers.buffer);
+export function isAligned({ byteOffset, buffer }: ArrayBufferView): boolean {
+  return isAtMultiple(byteOffset) && alignedBuffers.has(buffer);
 }

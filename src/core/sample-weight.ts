@@ -20,9 +20,10 @@ export function withoutWeights(source: DataSource): DataSource {
   return others;
 }
 
-/** `value` as a weight; whatever is none is refused. `shown`: as it is written, for messages. */
-export function checkedWeight(value: number, where: () => string, shown: () => string): number {
-  const weight = Math.fround(value);
+/** `value`, a number or a boolean, as a weight; whatever is none is refused. `shown`: as it is written, for messages. */
+export function checkedWeight(value: unknown, where: () => string, shown: () => string): number {
+  const isNumber = typeof value === "number" || typeof value === "boolean";
+  const weight = isNumber ? Math.fround(Number(value)) : Number.NaN;
   if (Number.isFinite(weight) && weight >= 0) return weight;
   throw new LockstepError(
     "invalid-data",

@@ -190,7 +190,7 @@ function readRow(
   if (weight && plan.weightAt !== null) {
     const cell = cells[plan.weightAt]!;
     const place = () => `${where()}, column "${header[plan.weightAt!]}"`;
-    weight[row] = checkedWeight(cellNumber(cell) ?? Number.NaN, place, () => JSON.stringify(cell));
+    weight[row] = checkedWeight(cellNumber(cell), place, () => JSON.stringify(cell));
   }
   let at = row * width;
   for (const { at: column, reader } of plan.features) {

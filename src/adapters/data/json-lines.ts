@@ -196,9 +196,8 @@ export function readOne(
 
 function weightIn(object: object, name: string, where: string): number {
   const value = fieldOf(object, name, where);
-  const number = typeof value === "boolean" || typeof value === "number" ? Number(value) : Number.NaN;
   return checkedWeight(
-    number,
+    value,
     () => `${where}, "${name}"`,
     () => shortened(value),
   );

@@ -112,7 +112,7 @@ function checkedSample({ name, get }: OwnSource, index: number): { features: unk
 function weightOf(sample: object, where: string): number {
   const weight: unknown = "weight" in sample ? sample.weight : undefined;
   return checkedWeight(
-    typeof weight === "boolean" || typeof weight === "number" ? Number(weight) : Number.NaN,
+    weight,
     () => where,
     () => described(weight),
   );

@@ -12,7 +12,7 @@
  * It is the same graph whatever memory the rows have, as TensorFlow may round differently in another one. Memory that it cannot use
  * where it lies it copies, and the row is then copied back.
  */
-import { alignmentBytes, floatsIn, isAligned } from "../../core/row-memory.ts";
+import { floatsIn, isAligned, isAtMultiple } from "../../core/row-memory.ts";
 import type { Tensor, TensorFlow } from "../../ports/engine.ts";
 import { readTensor } from "../../ports/read-tensor.ts";
 import { Arena, arenaMemory } from "../wasm/arena.ts";
@@ -29,8 +29,8 @@ interface OutputRow {
   readonly isAtMultiple: boolean;
 }
 
-/** Whether other threads see what was written in the order in which it was. */
-const showsInOrder = process.arch === "x64";
+/** Whether other threads see what was written in the order in which it was, so that rows are said to be there while the graph runs. */
+export const showsInOrder = process.arch === "x64";
 
 /** What takes long enough that outputs which are there are written first. */
 const costlyOps = /MatMul|Conv|Einsum/;
@@ -77,10 +77,10 @@ export class OutputRows {
       const written = nodes.add(`written${i}`, "InplaceUpdate", [row, first, flat], { T: float });
       const number = [this.#told, constant(`number${i}`, [1], i), one, `^${written}`];
       const told = nodes.add(`told${i}`, "InplaceUpdate", number, { T: int });
-      const isAtMultiple = (begin * 4) % alignmentBytes === 0;
+      const isInPlace = isAtMultiple(begin * Float32Array.BYTES_PER_ELEMENT);
       begin += size;
-      nodes.letNextWait(output, isCostly, isAtMultiple ? told : written);
-      return { size, row, written, told, isAtMultiple };
+      nodes.letNextWait(output, isCostly, isInPlace ? told : written);
+      return { size, row, written, told, isAtMultiple: isInPlace };
     });
   }
 

@@ -6,6 +6,7 @@ import { memoryInUse, memoryLimit } from "../../adapters/system/memory.ts";
 import { startThread } from "../../adapters/system/thread.ts";
 import { type Channel, Moved, openChannel } from "../../adapters/system/thread-channel.ts";
 import { loadTensorFlow } from "../../adapters/tfjs/open-engine.ts";
+import { showsInOrder } from "../../adapters/tfjs/output-rows.ts";
 import { topologyOf } from "../../adapters/tfjs/topology.ts";
 import { Arena } from "../../adapters/wasm/arena.ts";
 import { bucketLayout } from "../../core/bucket-layout.ts";
@@ -145,9 +146,9 @@ const agent = openChannel(parentPort!, {
   },
 });
 
-/** Whether gradients are there before the step's end: in graphs, on processors that show others what they write in order. */
-function tellsEarly({ description: { step, device, architecture } }: OpenedProgram["engine"]): boolean {
-  return step === "recorded" && device === "cpu" && architecture === "x64";
+/** Whether it is said of gradients that they are there before the step's end; a GPU's are fetched then. */
+function tellsEarly({ description: { step, device } }: OpenedProgram["engine"]): boolean {
+  return step === "recorded" && device === "cpu" && showsInOrder;
 }
 
 /** One bit in the middle of the first weight: a value of the same size that is another. */
