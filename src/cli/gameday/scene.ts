@@ -153,7 +153,11 @@ export class Scene {
 
   /** Waits until the survivors have taken a step without those who are gone. */
   async recovered(atMs: number, before: Standing, survivors: readonly string[]): Promise<Recovery> {
-    await Promise.all(survivors.map((name) => this.firstStep(name, before.generation + 1)));
+    const firsts = await Promise.all(survivors.map((name) => this.firstStep(name, before.generation + 1)));
+    const generation = Math.min(...firsts.map((line) => Number(line.generation)));
+    // Processes' lines come each by a pipe of its own: a worker's first step may be heard of before the decision that it followed.
+    const isDecision = (line: LogLine) => line.message === "running" && line.generation === generation;
+    await this.line(`the coordinator's word that generation ${generation} runs`, atMs, isDecision);
     return this.recovery(atMs, before, survivors);
   }
 
