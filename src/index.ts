@@ -91,8 +91,9 @@ export function defineJob(
 }
 
 /**
- * A file of cells with a header row. Every other cell is a number, but for columns of which `columns` says something else.
- * @param path relative to `--data`, or to the job file without it
+ * Files of cells with a header row, the same in all of them. Every other cell is a number, but for columns of which `columns` says
+ * something else.
+ * @param path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
  * @param options.label the header of the column to predict; all others are features, in file order
  * @param options.separator what stands between cells: "," (default), ";" or "\t"
  * @param options.columns by header: "category", or a text as so many words or characters, `{ kind: "words", length: 100 }`
@@ -168,9 +169,9 @@ export function npz(options: { readonly path: string; readonly features: string;
 }
 
 /**
- * A file with a JSON object in each line: `jsonLines({ path: "houses.jsonl", features: ["area", "rooms"], label: "price" })`.
+ * Files with a JSON object in each line: `jsonLines({ path: "houses.jsonl", features: ["area", "rooms"], label: "price" })`.
  * Values are numbers, booleans (1 and 0), or lists of numbers, which have the same shape in every line.
- * @param options.path relative to `--data`, or to the job file without it
+ * @param options.path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
  * @param options.features fields, one after the other in a sample; a single one that holds lists keeps their shape
  * @param options.label the field to predict
  * @param options.columns by field: "category", or a text as so many words or characters, `{ kind: "words", length: 100 }`

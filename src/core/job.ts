@@ -107,10 +107,13 @@ export type DataSource = CsvSource | TextSource | IdxSource | NpySource | NpzSou
 export const separators = [",", ";", "\t"] as const;
 export type Separator = (typeof separators)[number];
 
-/** A file of cells with a header row; every other cell is a number, but for columns of which something else is said. */
+/** Files of cells with a header row; every other cell is a number, but for columns of which something else is said. */
 export interface CsvSource extends TableColumns {
   readonly kind: "csv";
-  /** Relative to `--data`; without it, to the folder `data` beside the job file, or to the job file's own. */
+  /**
+   * Relative to `--data`; without it, to the folder `data` beside the job file, or to the job file's own. "*" in its last part stands for
+   * any characters: all files that match are one set of samples, in the order of their names, with one header.
+   */
   readonly path: string;
   /** The header of the column to predict; all others are features, in file order. */
   readonly label: string;
@@ -172,11 +175,12 @@ export interface NpzSource {
 }
 
 /**
- * A file with a JSON object in each line. Values are numbers, booleans, or lists of numbers of one shape, but for fields of which
+ * Files with a JSON object in each line. Values are numbers, booleans, or lists of numbers of one shape, but for fields of which
  * something else is said. Where something may be missing, null is missing, and so is a field that is not there.
  */
 export interface JsonLinesSource extends TableColumns {
   readonly kind: "json-lines";
+  /** A file, or several: "*" in its last part stands for any characters. */
   readonly path: string;
   /** Names of fields, one after the other in a sample; a single one that holds lists keeps their shape. */
   readonly features: readonly string[];

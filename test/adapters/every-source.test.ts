@@ -58,13 +58,13 @@ function everyIndex({ length }: DescribedDataset): number[] {
 
 const own = dataset({ name: "mine", length: 7, get: (i) => ({ features: [i, 2], label: [i % 2, i] }) });
 const tables: readonly DataSource[] = [
+  csv("a.csv", { label: "y" }),
+  jsonLines({ path: "a.jsonl", features: ["x"], label: "y" }),
   parquet("v2.parquet", { features: ["f32", "list"], label: "nested" }),
   arrow("lz4.arrow", { features: ["nested"], label: "fixed" }),
   tfrecord("gzip.tfrecord.gz", { features: ["pixels"], label: "class" }),
 ];
 const sources: readonly DataSource[] = [
-  csv("a.csv", { label: "y" }),
-  jsonLines({ path: "a.jsonl", features: ["x"], label: "y" }),
   text(["a.txt"], { window: 3, stride: 2 }),
   idx({ features: "x.idx", labels: "y.idx" }),
   images("pictures", { size: [2, 3] }),

@@ -2,15 +2,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { decodeCsv } from "../../src/adapters/data/csv.ts";
 import { openDataset } from "../../src/adapters/data/open-dataset.ts";
-import { decodeJsonLines } from "../../src/adapters/data/json-lines.ts";
 import { openJobData } from "../../src/adapters/data/open-job-data.ts";
 import { openOwnSamples } from "../../src/adapters/data/own-samples.ts";
 import { validateJob } from "../../src/core/job-validation.ts";
 import { arrow, csv, dataset, jsonLines, parquet, tfrecord } from "../../src/index.ts";
 import type { DescribedDataset } from "../../src/ports/dataset.ts";
 import { PreparedData } from "../../src/runtime/prepared-data.ts";
+import { decodeCsv, decodeJsonLines } from "../fixtures/byte-source.ts";
 import { pointsJob } from "../fixtures/trainers.ts";
 
 const formats = fileURLToPath(new URL("../fixtures/formats", import.meta.url));
@@ -49,9 +48,9 @@ const expected = {
   weight: Float32Array.of(20, 0.5, 0),
 };
 
-test("tables of cells and of JSON objects, and samples of one's own, give each sample its weight beside its features", () => {
-  assert.deepEqual(all(fromCsv(table, "w")), expected);
-  assert.deepEqual(all(fromLines(objects)), expected);
+test("tables of cells and of JSON objects, and samples of one's own, give each sample its weight beside its features", async () => {
+  assert.deepEqual(all(await fromCsv(table, "w")), expected);
+  assert.deepEqual(all(await fromLines(objects)), expected);
   const mine = openOwnSamples(
     dataset({
       ...{ name: "mine", length: 3, weighted: true },
@@ -60,7 +59,7 @@ test("tables of cells and of JSON objects, and samples of one's own, give each s
   );
   assert.deepEqual(all(mine), expected);
   assert.deepEqual(
-    fromCsv(table, "w").columns.features.map(({ name }) => name),
+    (await fromCsv(table, "w")).columns.features.map(({ name }) => name),
     ["a", "b"],
   );
 });
@@ -94,11 +93,15 @@ test("Parquet, Arrow and TFRecord give each sample its weight, and refuse a row'
   assert.equal(other.read(rows).weight, undefined);
 });
 
-test("other data than those of training may have the column or not, and nobody reads it", () => {
+test("other data than those of training may have the column or not, and nobody reads it", async () => {
   const source = csv("f.csv", { label: "y", weight: "w" });
   const other = (text: string) => decodeCsv("g.csv", Buffer.from(text), source, { isOther: true });
   for (const text of ["a,w,y,b\n1,none,0,10\n", "a,y,b\n1,0,10\n"]) {
-    assert.deepEqual(other(text).read([0]), { count: 1, features: Float32Array.of(1, 10), label: Float32Array.of(0) });
+    assert.deepEqual((await other(text)).read([0]), {
+      count: 1,
+      features: Float32Array.of(1, 10),
+      label: Float32Array.of(0),
+    });
   }
 });
 
@@ -113,14 +116,15 @@ test("samples that all count nothing are refused before training", async () => {
   );
 });
 
-test("whether there are weights, and which, is part of the digest; without them it is what it was", () => {
-  const digests = [fromCsv(table), fromCsv(table, "w"), fromCsv(table, "b")].map(({ digest }) => digest);
+test("whether there are weights, and which, is part of the digest; without them it is what it was", async () => {
+  const tables = [fromCsv(table), fromCsv(table, "w"), fromCsv(table, "b")];
+  const digests = (await Promise.all(tables)).map(({ digest }) => digest);
   assert.equal(new Set(digests).size, 3);
   assert.equal(digests[0], "sha256:a05f1d44c8ee5c1c400560c7932677fca97b3cbff5c8cecf1b943ab100348a59");
-  assert.equal(fromCsv(table).read([0]).weight, undefined);
+  assert.equal((await fromCsv(table)).read([0]).weight, undefined);
 });
 
-test("what is no weight is refused with its place and what is expected", () => {
+test("what is no weight is refused with its place and what is expected", async () => {
   const cases: readonly [open: () => unknown, message: RegExp][] = [
     [
       () => fromCsv("a,w,y\n1,-1,0\n", "w"),
@@ -139,7 +143,9 @@ test("what is no weight is refused with its place and what is expected", () => {
     [() => own(-2), /mine: get\(0\)\.weight is -2; expected a sample's weight/],
     [() => own(undefined), /mine: get\(0\)\.weight is undefined/],
   ];
-  for (const [open, message] of cases) assert.throws(open, { name: "LockstepError", code: "invalid-data", message });
+  for (const [open, message] of cases) {
+    await assert.rejects(async () => open(), { name: "LockstepError", code: "invalid-data", message });
+  }
 });
 
 test("a column of weights is nothing else, and a test file has the same one", () => {

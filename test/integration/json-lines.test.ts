@@ -4,11 +4,11 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { decodeJsonLines } from "../../src/adapters/data/json-lines.ts";
 import { openDataset } from "../../src/adapters/data/open-dataset.ts";
 import { readRows } from "../../src/adapters/data/rows.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { jsonLines } from "../../src/index.ts";
+import { decodeJsonLines } from "../fixtures/byte-source.ts";
 import { Fuzz } from "../fixtures/fuzz.ts";
 import { pythonWithNumpy, runPython } from "../fixtures/numpy.ts";
 
@@ -21,17 +21,20 @@ after(() => rm(folder, { recursive: true, force: true }));
 const decoded = (text: string, features = ["a"], label = "y") =>
   decodeJsonLines("f", Buffer.from(text), jsonLines({ path: "f", features, label }));
 
-test("fields are features in the order that the job names, lists keep their shape, booleans are 0 and 1", () => {
-  const flat = decoded('{"a":1,"y":true,"b":[2,3]}\r\n{"b":[5,6],"a":4.5,"c":"unused","y":false}\n\n', ["b", "a"]);
+test("fields are features in the order that the job names, lists keep their shape, booleans are 0 and 1", async () => {
+  const flat = await decoded('{"a":1,"y":true,"b":[2,3]}\r\n{"b":[5,6],"a":4.5,"c":"unused","y":false}\n\n', [
+    "b",
+    "a",
+  ]);
   assert.deepEqual([flat.length, flat.features.shape, flat.label.shape], [2, [3], []]);
   assert.deepEqual(flat.read([1, 0]), {
     count: 2,
     features: Float32Array.of(5, 6, 4.5, 2, 3, 1),
     label: Float32Array.of(0, 1),
   });
-  const shaped = decoded('{"a":[[1,2,3],[4,5,6]],"y":[1,0]}');
+  const shaped = await decoded('{"a":[[1,2,3],[4,5,6]],"y":[1,0]}');
   assert.deepEqual([shaped.features.shape, shaped.label.shape], [[2, 3], [2]]);
-  assert.deepEqual(decoded('{"a":7,"y":1}').features.shape, [1]);
+  assert.deepEqual((await decoded('{"a":7,"y":1}')).features.shape, [1]);
 });
 
 test("records to predict are read like those of training, without the label", async () => {
@@ -43,14 +46,14 @@ test("records to predict are read like those of training, without the label", as
   assert.deepEqual(value, { count: 2, values: Float32Array.of(1, 2, 3, 4, 1, 1, 2, 3, 4, 5) });
 });
 
-test("equal files have equal digests; other bytes, and other fields, another one", () => {
+test("equal files have equal digests; other bytes, and other fields, another one", async () => {
   const line = '{"a":1,"b":2,"y":3}\n';
-  assert.equal(decoded(line).digest, decoded(line).digest);
-  assert.notEqual(decoded(line).digest, decoded(line, ["b"]).digest);
-  assert.notEqual(decoded(line).digest, decoded('{"a":1,"b":2,"y":4}\n').digest);
+  assert.equal((await decoded(line)).digest, (await decoded(line)).digest);
+  assert.notEqual((await decoded(line)).digest, (await decoded(line, ["b"])).digest);
+  assert.notEqual((await decoded(line)).digest, (await decoded('{"a":1,"b":2,"y":4}\n')).digest);
 });
 
-test("what is missing, or of another form, is named by line and field", () => {
+test("what is missing, or of another form, is named by line and field", async () => {
   const good = '{"a":[1,2],"y":0}\n';
   const cases: [text: string, says: RegExp][] = [
     ["", /^The data file f is empty/],
@@ -70,8 +73,8 @@ test("what is missing, or of another form, is named by line and field", () => {
     [`{"a":[${"1,".repeat(50_000)}1],"y":0}\n${'{"y":0}\n'.repeat(200_000)}`, /^f, line 2 has no "a"/],
   ];
   for (const [text, says] of cases) {
-    assert.throws(
-      () => decoded(text),
+    await assert.rejects(
+      decoded(text),
       (error) => error instanceof LockstepError && error.code === "invalid-data" && says.test(error.message),
       String(says),
     );
@@ -111,7 +114,7 @@ np.array([np.append(np.float64(row["x"]).ravel(), row["b"]) for row in read]).as
 np.array([np.float64(row["y"]) for row in read]).astype("<f4").tofile("label.f32")
 `;
 
-test("damaged files are read or refused, never anything else", { timeout: 120_000 }, (context) => {
+test("damaged files are read or refused, never anything else", { timeout: 120_000 }, async (context) => {
   const fuzz = Fuzz.begin(context);
   const samples = ['{"a":[1,2.5],"y":true}\n{"a":[3,-4e2],"y":0}\n', '{"a":1,"y":2}\n', '\uFEFF{"y":[[1]],"a":0}'].map(
     (text) => new TextEncoder().encode(text),
@@ -121,7 +124,7 @@ test("damaged files are read or refused, never anything else", { timeout: 120_00
   for (let n = 0; n < inputs; n++) {
     try {
       const source = jsonLines({ path: "f", features: ["a"], label: "y" });
-      const data = decodeJsonLines("f", Buffer.from(fuzz.input(samples)), source);
+      const data = await decodeJsonLines("f", Buffer.from(fuzz.input(samples)), source);
       assert(data.read([data.length - 1]).features.every(Number.isFinite));
     } catch (error) {
       if (!(error instanceof LockstepError && error.code === "invalid-data")) {

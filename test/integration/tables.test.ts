@@ -4,8 +4,6 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { decodeCsv } from "../../src/adapters/data/csv.ts";
-import { decodeJsonLines } from "../../src/adapters/data/json-lines.ts";
 import { openJobData } from "../../src/adapters/data/open-job-data.ts";
 import { readRows } from "../../src/adapters/data/rows.ts";
 import { findProgram } from "../../src/adapters/system/programs.ts";
@@ -15,6 +13,7 @@ import { validateJob } from "../../src/core/job-validation.ts";
 import { columns, csv, impute, jsonLines, map, minMax, oneHot, standardize, vocabulary } from "../../src/index.ts";
 import type { DescribedDataset, OpenOptions } from "../../src/ports/dataset.ts";
 import { PreparedData } from "../../src/runtime/prepared-data.ts";
+import { decodeCsv, decodeJsonLines } from "../fixtures/byte-source.ts";
 import { runPython } from "../fixtures/numpy.ts";
 
 let folder = "";
@@ -52,8 +51,8 @@ const refused =
     return true;
   };
 
-test("categories are codes in the order of their texts, words codes of the column's words, and NaN is what is missing", () => {
-  const data = fromCsv(table);
+test("categories are codes in the order of their texts, words codes of the column's words, and NaN is what is missing", async () => {
+  const data = await fromCsv(table);
   assert.deepEqual(data.features.shape, [5]);
   // Words: good, never, no, very, worse.
   assert.deepEqual(allOf(data), {
@@ -67,7 +66,7 @@ test("categories are codes in the order of their texts, words codes of the colum
   assert.deepEqual(data.columns.label.texts, ["no", "yes"]);
 });
 
-test("the same table as JSON lines gives the same rows, with null and fields that are not there as missing", () => {
+test("the same table as JSON lines gives the same rows, with null and fields that are not there as missing", async () => {
   const lines = [
     { age: 31, city: "Rome", text: "Good, very good", y: "yes" },
     { age: null, city: "Paris", text: "", y: "no" },
@@ -76,22 +75,25 @@ test("the same table as JSON lines gives the same rows, with null and fields tha
   const source = jsonLines({ path: "f", features: ["age", "city", "text"], ...options });
   const read = (objects: readonly object[]) =>
     decodeJsonLines("f", Buffer.from(objects.map((line) => JSON.stringify(line)).join("\n")), source);
-  assert.deepEqual(allOf(read(lines)), allOf(fromCsv(table)));
+  assert.deepEqual(allOf(await read(lines)), allOf(await fromCsv(table)));
   const { age: _, ...without } = lines[1]!;
-  assert.deepEqual(allOf(read([lines[0]!, without, lines[2]!])), allOf(fromCsv(table)));
-  assert.deepEqual(allOf(read([{ ...lines[0], age: "NA" }])).features[0], none);
-  assert.throws(() => read([{ ...lines[0], city: [1] }]), refused("invalid-data", /"city" is \[1\]; expected a text/));
-  assert.throws(() => read([{ ...lines[0], y: null }]), refused("invalid-data", /"y" is null; expected a text/));
+  assert.deepEqual(allOf(await read([lines[0]!, without, lines[2]!])), allOf(await fromCsv(table)));
+  assert.deepEqual(allOf(await read([{ ...lines[0], age: "NA" }])).features[0], none);
+  await assert.rejects(
+    () => read([{ ...lines[0], city: [1] }]),
+    refused("invalid-data", /"city" is \[1\]; expected a text/),
+  );
+  await assert.rejects(() => read([{ ...lines[0], y: null }]), refused("invalid-data", /"y" is null; expected a text/));
 });
 
-test("what `missing` names has no words and no characters either, in CSV and in JSON lines", () => {
+test("what `missing` names has no words and no characters either, in CSV and in JSON lines", async () => {
   for (const kind of ["words", "characters"] as const) {
     const table = { label: "y", columns: { a: { kind, length: 2 } }, missing: ["NA"] } as const;
-    const [text] = allOf(fromCsv("a,y\nb,0\n", table)).features;
+    const [text] = allOf(await fromCsv("a,y\nb,0\n", table)).features;
     const lines = Buffer.from('{"a":"b","y":0}\n{"a":"NA","y":1}\n{"a":null,"y":1}');
     for (const data of [
-      fromCsv("a,y\nb,0\nNA,1\nNA,1\n", table),
-      decodeJsonLines("f", lines, jsonLines({ path: "f", features: ["a"], ...table })),
+      await fromCsv("a,y\nb,0\nNA,1\nNA,1\n", table),
+      await decodeJsonLines("f", lines, jsonLines({ path: "f", features: ["a"], ...table })),
     ]) {
       assert.deepEqual(allOf(data).features, [text, none, none, none, none, none]);
       if (kind === "words") assert.deepEqual(data.columns.features[0]!.texts, ["b"]);
@@ -99,9 +101,9 @@ test("what `missing` names has no words and no characters either, in CSV and in 
   }
 });
 
-test("characters are code units, cut and filled up; ignored columns are no features; a single text keeps its shape", () => {
+test("characters are code units, cut and filled up; ignored columns are no features; a single text keeps its shape", async () => {
   const text = { kind: "characters", length: 2 } as const;
-  const data = fromCsv("id,a,y\nx,→éz,1\ny,b,2\n", { columns: { a: text }, ignore: ["id"] });
+  const data = await fromCsv("id,a,y\nx,→éz,1\ny,b,2\n", { columns: { a: text }, ignore: ["id"] });
   assert.deepEqual(data.features.shape, [2]);
   assert.deepEqual(allOf(data).features, [0x2192, 0xe9, 98, none]);
   assert.deepEqual(
@@ -110,11 +112,11 @@ test("characters are code units, cut and filled up; ignored columns are no featu
   );
 });
 
-test("other data is read with the dictionary of the training data: −1 for what that has not, and no other label", () => {
+test("other data is read with the dictionary of the training data: −1 for what that has not, and no other label", async () => {
   const dictionaries = { city: ["Bonn", "Paris", "Rome"], text: ["good", "no"], y: ["no", "yes"] };
-  const other = fromCsv("age,city,text,y\n1,Oslo,no good luck,yes\n2,Rome,,no\n", options, { dictionaries });
+  const other = await fromCsv("age,city,text,y\n1,Oslo,no good luck,yes\n2,Rome,,no\n", options, { dictionaries });
   assert.deepEqual(allOf(other), { features: [1, -1, 1, 0, -1, 2, 2, none, none, none], label: [1, 0] });
-  assert.throws(
+  await assert.rejects(
     () => fromCsv("age,city,text,y\n1,Rome,,maybe\n", options, { dictionaries }),
     refused(
       "invalid-data",
@@ -124,21 +126,22 @@ test("other data is read with the dictionary of the training data: −1 for what
   );
 });
 
-test("what a table says of its columns is part of its digest; a table of numbers has the digest that it always had", () => {
+test("what a table says of its columns is part of its digest; a table of numbers has the digest that it always had", async () => {
   const plain = "a,y\n1,2\n";
   const bytes = Buffer.from(`{"kind":"csv","label":"y"}\n${plain}`);
-  assert.equal(fromCsv(plain, {}).digest, sha256(bytes));
-  const digests = [
+  assert.equal((await fromCsv(plain, {})).digest, sha256(bytes));
+  const tables = [
     {},
     { missing: ["NA"] },
     { columns: { a: "category" } as const },
     { columns: { a: { kind: "words", length: 2 } } as const },
     { columns: { a: { kind: "words", length: 3 } } as const },
-  ].map((given) => fromCsv(plain, given).digest);
+  ].map((given) => fromCsv(plain, given));
+  const digests = (await Promise.all(tables)).map(({ digest }) => digest);
   assert.equal(new Set(digests).size, digests.length);
 });
 
-test("what does not fit a table is refused with file, line and column, and what to write", () => {
+test("what does not fit a table is refused with file, line and column, and what to write", async () => {
   const cases: [text: string, given: Partial<Parameters<typeof csv>[1]>, message: RegExp, hint: RegExp][] = [
     [
       "a,y\nx,1\n",
@@ -169,10 +172,10 @@ test("what does not fit a table is refused with file, line and column, and what 
   for (const [text, given, message, hint] of cases) {
     const says = (error: unknown) =>
       refused("invalid-data", message, error instanceof LockstepError && error.hint ? hint : /^$/)(error);
-    assert.throws(() => fromCsv(text, given), says, text);
+    await assert.rejects(() => fromCsv(text, given), says, text);
   }
   const many = Array.from({ length: 65_537 }, (_, i) => `k${i},1`).join("\n");
-  assert.throws(
+  await assert.rejects(
     () => fromCsv(`a,y\n${many}`, { columns: { a: "category" } }),
     refused(
       "invalid-data",
@@ -392,7 +395,7 @@ for name, options in [("a", {}), ("b", {"delimiter": ";"}), ("c", {"delimiter": 
   ] as const) {
     const bytes = await readFile(path.join(folder, name));
     const source = csv(name, { label: "y", separator, columns: { one: "category", two: "category", y: "category" } });
-    const data = decodeCsv(name, bytes, source);
+    const data = await decodeCsv(name, bytes, source);
     const [one, two] = data.columns.features.map(({ texts }) => texts!);
     const { features, label } = allOf(data);
     const read = label.map((code, row) => [

@@ -1,23 +1,33 @@
-/** Lines of a file of text that is in memory, as ranges of its bytes. */
+/** Lines of text that is in memory, as ranges of its bytes. */
 import type { Range } from "../../core/sampler.ts";
-import { isBlank } from "./csv-row.ts";
 
 const lineFeed = 10;
 const carriageReturn = 13;
+
+/** Without its end (LF or CRLF). */
+export interface ByteLine extends Range {
+  /** Where the line after it begins. */
+  readonly next: number;
+}
+
+/** The lines from `begin` on; what no line feed ends is one where the text is at its end, and else not yet. */
+export function byteLines(bytes: Buffer, begin: number, isEnd: boolean): ByteLine[] {
+  const lines: ByteLine[] = [];
+  for (let at = begin; at < bytes.length; ) {
+    const found = bytes.indexOf(lineFeed, at);
+    if (found < 0 && !isEnd) return lines;
+    const end = found < 0 ? bytes.length : found;
+    lines.push({ begin: at, end: found > at && bytes[found - 1] === carriageReturn ? found - 1 : end, next: end + 1 });
+    at = end + 1;
+  }
+  return lines;
+}
+
 const byteOrderMark = Buffer.from("\uFEFF");
 
-/** Lines without their ends (LF or CRLF); without a byte-order mark at the file's start, and blank lines at its end. */
-export function byteLines(bytes: Buffer): Range[] {
-  const lines: Range[] = [];
-  const hasMark = bytes.subarray(0, byteOrderMark.length).equals(byteOrderMark);
-  for (let begin = hasMark ? byteOrderMark.length : 0; begin < bytes.length; ) {
-    const found = bytes.indexOf(lineFeed, begin);
-    const next = found < 0 ? bytes.length : found;
-    lines.push({ begin, end: found > begin && bytes[found - 1] === carriageReturn ? found - 1 : next });
-    begin = next + 1;
-  }
-  while (lines.length > 0 && isBlank(textOf(bytes, lines.at(-1)!))) lines.pop();
-  return lines;
+/** Where text begins whose first bytes these are: after a byte-order mark, if it has one. */
+export function beginningOf(bytes: Buffer): number {
+  return bytes.subarray(0, byteOrderMark.length).equals(byteOrderMark) ? byteOrderMark.length : 0;
 }
 
 /** Anywhere but at a file's start, a byte-order mark is a character like others. */

@@ -32,6 +32,18 @@ export async function* fromFile<T>(file: string, use: (source: ByteSource) => As
   }
 }
 
+/** A file of a data set, which may be gone through again and again. */
+export interface DataFile {
+  /** What messages call it, and whoever asks which files were read: an absolute path. */
+  readonly name: string;
+  /** Opens it for as long as what `use` gives is gone through. */
+  read<T>(use: (source: ByteSource) => AsyncIterable<T>): AsyncIterable<T>;
+}
+
+export function fileAt(path: string): DataFile {
+  return { name: path, read: (use) => fromFile(path, use) };
+}
+
 async function sourceOf(file: string, handle: FileHandle): Promise<ByteSource> {
   const status = await reading(file, () => handle.stat());
   if (status.isDirectory()) throw new LockstepError("invalid-data", `${file} is a folder; expected a data file.`);

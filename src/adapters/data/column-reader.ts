@@ -17,6 +17,12 @@ interface ColumnSettings {
   readonly isLabel: boolean;
 }
 
+export interface FinishedColumn {
+  readonly column: DataColumn;
+  /** The final code of each that was given; null where they were final. */
+  readonly final: Uint32Array | null;
+}
+
 export class ColumnReader {
   readonly name: string;
   readonly kind: ColumnKind;
@@ -67,27 +73,17 @@ export class ColumnReader {
     this.#firstMissing ??= place();
   }
 
-  /**
-   * What is known of the column once all of it is read. `values` has it at `begin` of every `stride` numbers: codes for the time being
-   * become final ones there.
-   */
-  finish(values: Float32Array, begin: number, stride: number): DataColumn {
+  /** What is known of the column once all of it is read; and what codes that were given for the time being become. */
+  finish(): FinishedColumn {
     const { texts, final } = this.#dictionary?.finish() ?? { texts: null, final: null };
-    if (final !== null) {
-      for (let row = begin; row < values.length; row += stride) {
-        for (let place = row; place < row + this.width; place++) {
-          const code = values[place]!;
-          if (code >= 0) values[place] = final[code]!; // NaN is not
-        }
-      }
-    }
-    return {
+    const column = {
       name: this.name,
       type: typeof this.kind === "object" ? this.kind.kind : this.kind,
       shape: this.shape,
       ...(texts === null ? {} : { texts }),
       ...(this.#firstMissing === null ? {} : { missing: { count: this.#missingCount, first: this.#firstMissing } }),
     };
+    return { column, final };
   }
 
   #codeOf(text: string, place: () => string): number {

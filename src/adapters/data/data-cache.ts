@@ -6,13 +6,12 @@
  */
 import { createHash } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { readdir, rm, stat, utimes } from "node:fs/promises";
+import { open, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { finished } from "node:stream/promises";
 import { once } from "node:events";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { buildEntry, type CacheEntry, entryDirectory, findEntry, folderSizeBytes } from "../system/cache.ts";
-import { withFile } from "./byte-source.ts";
 import { FileRows, MemoryRows, type RowStore } from "./row-store.ts";
 
 /** What decoded samples may take of the cache, all together. */
@@ -21,17 +20,28 @@ const mostCacheBytes = 64 * 2 ** 30;
 const decoding = 1;
 const kind = "data";
 const rowsName = "rows";
-/** Read from an entry at once, or one row that is larger. */
-const readBytes = 1 << 20;
+const aboutName = "about.json";
 
-/** The rows of a data set, and the hash of all of them, in hexadecimal. */
-interface KeptRows {
+/** The rows of a data set, the hash of all of them, in hexadecimal, and what else their decoder found. */
+interface KeptRows<About> {
   readonly rows: RowStore;
   readonly sha256: string;
+  readonly about: About;
+}
+
+/** What a decoder knows once it has given all rows. */
+export interface Decoded<About> {
+  /** JSON that is kept with the rows. */
+  readonly about: About;
+  /** Changes rows, some whole ones at a time, into what they are to be; null where they are that already. */
+  readonly finish: ((rows: Uint8Array) => void) | null;
 }
 
 /** A decoder: gives rows as they come, of one length. */
-export type RowProducer = (add: (rows: Uint8Array) => void | Promise<void>) => Promise<void>;
+export type RowProducer<About = null> = (add: (rows: Uint8Array) => void | Promise<void>) => Promise<Decoded<About>>;
+
+/** Of a decoder that has nothing to say but rows. */
+export const nothingElse: Decoded<null> = { about: null, finish: null };
 
 /** Thrown by `add` to end a decoder whose rows are too many for memory. */
 class TooMany extends Error {}
@@ -43,6 +53,8 @@ interface KeepOptions {
   readonly isCostly: boolean;
   /** What messages call the data. */
   readonly name: string;
+  /** The rows are no more than this: what memory has room for anyway is not looked for in the cache. */
+  readonly mostBytes?: number;
 }
 
 /**
@@ -50,17 +62,21 @@ interface KeepOptions {
  * but for lockstep's own code.
  * A cache that cannot be written to is no error while memory suffices.
  */
-export async function keepRows(
+export async function keepRows<About>(
   key: object,
   rowBytes: number,
-  produce: RowProducer,
-  { memoryBytes, isCostly, name }: KeepOptions,
-): Promise<KeptRows> {
+  produce: RowProducer<About>,
+  { memoryBytes, isCostly, name, mostBytes = Number.POSITIVE_INFINITY }: KeepOptions,
+): Promise<KeptRows<About>> {
+  if (!isCostly && mostBytes <= memoryBytes) {
+    const inMemory = await produceInMemory(rowBytes, produce, memoryBytes);
+    if (inMemory !== null) return inMemory;
+  }
   const entry = `${kind}/${createHash("sha256")
     .update(JSON.stringify({ ...key, decoding }))
     .digest("hex")}`;
   const found = await findEntry(entry);
-  const kept = found && (await opened(found, rowBytes, memoryBytes));
+  const kept = found && (await opened<About>(found, rowBytes, memoryBytes));
   if (kept !== null) return kept;
   if (found !== null) await rm(found.directory, { recursive: true, force: true }).catch(() => undefined);
   if (!isCostly) {
@@ -68,24 +84,9 @@ export async function keepRows(
     if (inMemory !== null) return inMemory;
   }
   try {
-    const built = await buildEntry(entry, async (directory) => {
-      const stream = createWriteStream(join(directory, rowsName), { flush: true });
-      const failed = finished(stream);
-      failed.catch(() => undefined); // said below
-      const hash = createHash("sha256");
-      let count = 0;
-      await produce(async (rows) => {
-        count += rows.length / rowBytes;
-        hash.update(rows);
-        // A copy: whoever made the rows may use their memory again.
-        if (!stream.write(rows.slice())) await Promise.race([once(stream, "drain"), failed]);
-      });
-      stream.end();
-      await failed;
-      return { count: String(count), sha256: hash.digest("hex") };
-    });
+    const built = await buildEntry(entry, (directory) => produceInto(directory, rowBytes, produce));
     await sweep(entry);
-    const made = await opened(built, rowBytes, memoryBytes);
+    const made = await opened<About>(built, rowBytes, memoryBytes);
     if (made === null) throw new Error(`${built.directory} is not what was written to it`);
     return made;
   } catch (error) {
@@ -100,46 +101,93 @@ export async function keepRows(
   }
 }
 
-async function produceInMemory(rowBytes: number, produce: RowProducer, memoryBytes: number): Promise<KeptRows | null> {
+async function produceInMemory<About>(
+  rowBytes: number,
+  produce: RowProducer<About>,
+  memoryBytes: number,
+): Promise<KeptRows<About> | null> {
   const rows = new MemoryRows(rowBytes);
-  const hash = createHash("sha256");
   try {
-    await produce((more) => {
+    const { about, finish } = await produce((more) => {
       if (rows.sizeBytes + more.length > memoryBytes) throw new TooMany();
       rows.append(more);
-      hash.update(more);
     });
-    return { rows, sha256: hash.digest("hex") };
+    if (finish !== null) for (const piece of rows.pieces()) finish(piece);
+    return { rows, sha256: sha256Of(rows), about };
   } catch (error) {
     if (error instanceof TooMany) return null;
     throw error;
   }
 }
 
+/** Fills an entry. */
+async function produceInto<About>(
+  directory: string,
+  rowBytes: number,
+  produce: RowProducer<About>,
+): Promise<Readonly<Record<string, string>>> {
+  const file = join(directory, rowsName);
+  const stream = createWriteStream(file, { flush: true });
+  const failed = finished(stream);
+  failed.catch(() => undefined); // said below
+  let sizeBytes = 0;
+  const { about, finish } = await produce(async (rows) => {
+    sizeBytes += rows.length;
+    // A copy: whoever made the rows may use their memory again.
+    if (!stream.write(rows.slice())) await Promise.race([once(stream, "drain"), failed]);
+  });
+  stream.end();
+  await failed;
+  const rows = new FileRows(file, rowBytes, sizeBytes / rowBytes);
+  if (finish !== null) await finishRows(file, rows, finish);
+  if (about !== null) await writeFile(join(directory, aboutName), JSON.stringify(about), { flush: true });
+  return { count: String(rows.count), sha256: sha256Of(rows) };
+}
+
+async function finishRows(file: string, rows: FileRows, finish: (rows: Uint8Array) => void): Promise<void> {
+  const handle = await open(file, "r+");
+  try {
+    let at = 0;
+    for (const piece of rows.pieces()) {
+      finish(piece);
+      await handle.write(piece, 0, piece.length, at);
+      at += piece.length;
+    }
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function sha256Of(rows: RowStore): string {
+  const hash = createHash("sha256");
+  for (const piece of rows.pieces()) hash.update(piece);
+  return hash.digest("hex");
+}
+
 /** Null where the rows are not those that were written. */
-async function opened(
+async function opened<About>(
   { directory, facts }: CacheEntry,
   rowBytes: number,
   memoryBytes: number,
-): Promise<KeptRows | null> {
+): Promise<KeptRows<About> | null> {
   const { count, sha256 } = facts;
   if (sha256 === undefined) return null;
-  const file = join(directory, rowsName);
   const now = new Date();
   await utimes(directory, now, now).catch(() => undefined); // it is used
-  const sizeBytes = Number(count) * rowBytes;
-  if (sizeBytes > memoryBytes) return { rows: new FileRows(file, rowBytes, Number(count)), sha256 };
+  const about = await aboutIn<About>(directory).catch(() => undefined);
+  if (about === undefined) return null;
+  const onDisk = new FileRows(join(directory, rowsName), rowBytes, Number(count));
+  if (Number(count) * rowBytes > memoryBytes) return { rows: onDisk, sha256, about };
   const rows = new MemoryRows(rowBytes);
-  const hash = createHash("sha256");
-  await withFile(file, async (source) => {
-    const stepBytes = rowBytes * Math.max(1, Math.floor(readBytes / rowBytes));
-    for (let at = 0; at < sizeBytes; at += stepBytes) {
-      const read = await source.read(at, Math.min(at + stepBytes, sizeBytes));
-      rows.append(read);
-      hash.update(read);
-    }
-  });
-  return hash.digest("hex") === sha256 ? { rows, sha256 } : null;
+  for (const piece of onDisk.pieces()) rows.append(piece);
+  return sha256Of(rows) === sha256 ? { rows, sha256, about } : null;
+}
+
+/** What this module wrote there, or nothing: an entry is whole or not there. */
+async function aboutIn<About>(directory: string): Promise<About> {
+  const text = await readFile(join(directory, aboutName), "utf8").catch(() => "null");
+  return JSON.parse(text) as About; // the key names who wrote it
 }
 
 /** A process that reads an entry goes on reading it when it is swept. */

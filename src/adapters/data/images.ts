@@ -13,7 +13,7 @@ import { listed } from "../../core/field-checks.ts";
 import type { ImagesSource } from "../../core/format-sources.ts";
 import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
 import { sha256Of } from "./array-dataset.ts";
-import { keepRows } from "./data-cache.ts";
+import { keepRows, nothingElse } from "./data-cache.ts";
 import { matchingFolders } from "./expand-paths.ts";
 import { readBytes, unreadable } from "./read-file.ts";
 import { sampleReader } from "./sample-reader.ts";
@@ -58,6 +58,7 @@ export async function openImages(
         // In their order, however long each takes.
         for (const pixels of await Promise.all(decoded)) await add(pixels);
       }
+      return nothingElse;
     },
     { memoryBytes, isCostly: pictures.length >= manyPictures, name: folders[0]! }, // no pattern matches nothing
   );

@@ -1,20 +1,16 @@
 /** JSON lines: an object a line, whose named fields are numbers, booleans, lists of numbers of one shape, categories or texts. */
-import { createHash } from "node:crypto";
 import { type Dictionaries, kindOf } from "../../core/columns.ts";
-import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { JsonLinesSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
 import { checkedWeight } from "../../core/sample-weight.ts";
 import { sizeOf } from "../../core/transforms.ts";
-import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
-import { rowsOf } from "./array-dataset.ts";
-import { byteLines, place, textOf } from "./byte-lines.ts";
-import { ColumnReader } from "./column-reader.ts";
-import { numbersOf, roomFor } from "./csv.ts";
+import type { OpenOptions } from "../../ports/dataset.ts";
+import { place, textOf } from "./byte-lines.ts";
+import { ColumnReader, type FinishedColumn } from "./column-reader.ts";
+import { numbersOf } from "./csv.ts";
 import { isBlank } from "./csv-row.ts";
-import { Dictionary } from "./dictionary.ts";
-import { locate, readDataFile } from "./read-file.ts";
+import type { RecordParser, TextFormat } from "./text-table.ts";
 
 /** Lists in lists, at most; what is deeper is no sample. */
 const maximumDimensions = 8;
@@ -27,95 +23,60 @@ interface Field {
   readonly reader: ColumnReader | null;
 }
 
-interface Column {
-  readonly fields: readonly Field[];
-  /** Of all of them together. */
-  readonly width: number;
-  readonly values: Float32Array;
-}
-
-export async function openJsonLines(
-  source: JsonLinesSource,
-  baseDirectory: string,
-  options: OpenOptions = {},
-): Promise<DescribedDataset> {
-  const file = locate(source.path, baseDirectory);
-  return decodeJsonLines(file, await readDataFile(file), source, options);
-}
-
-export function decodeJsonLines(
-  file: string,
-  bytes: Buffer,
-  source: JsonLinesSource,
-  { dictionaries, group }: OpenOptions = {},
-): DescribedDataset {
-  const lines = byteLines(bytes);
-  if (lines.length === 0) {
-    throw new LockstepError("invalid-data", `The data file ${file} is empty; expected a JSON object in each line.`);
-  }
-  const objectIn = (line: number) => parsedObject(textOf(bytes, lines[line]!), place(file, line));
-  const first = objectIn(0);
-  const open = (names: readonly string[], isLabel: boolean) => {
-    const fields = fieldsFor(source, names, isLabel, dictionaries ?? {}, first, place(file, 0));
-    const width = fields.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
-    const isRead = fields.every(({ reader }) => reader === null || reader.kind === "number");
-    // A number takes two bytes at least, so more than this are never read; what is wrong with the file is found before.
-    const room =
-      isRead && !fields.some(({ reader }) => reader?.mayBeMissing)
-        ? Math.min(lines.length * width, bytes.length)
-        : null;
-    return { fields, width, values: room === null ? roomFor(file, lines.length, width) : new Float32Array(room) };
-  };
-  const [features, label] = [open(source.features, false), open([source.label], true)];
-  const weight = source.weight === undefined ? null : new Float32Array(lines.length);
-  const groups = group === undefined ? null : new Dictionary(null);
-  const groupOf = new Uint32Array(groups === null ? 0 : lines.length);
-  for (let line = 0; line < lines.length; line++) {
-    const object = line === 0 ? first : objectIn(line);
-    for (const { fields, width, values } of [features, label]) {
-      readFields(object, fields, values, line * width, () => place(file, line));
-    }
-    if (weight) weight[line] = weightIn(object, source.weight!, place(file, line));
-    if (groups !== null) groupOf[line] = groups.codeOf(groupText(object, group!, place(file, line)));
-  }
-  const { kind, columns, missing } = source;
-  const settings = JSON.stringify({
-    ...{ kind, features: source.features, label: source.label, columns, missing, weight: source.weight },
-    ...{ group, dictionaries },
-  });
-  const final = groups?.finish().final ?? null;
+export function jsonLinesFormat(source: JsonLinesSource, options: OpenOptions): TextFormat {
+  const { kind, features, label, columns, missing, weight } = source;
+  const { group, dictionaries, isOther = false } = options;
   return {
-    length: lines.length,
-    digest: `sha256:${createHash("sha256").update(`${settings}\n`).update(bytes).digest("hex")}`,
-    features: { shape: shapeOf(features, [features.width]) },
-    label: { shape: shapeOf(label, []) },
-    files: [file],
-    columns: {
-      features: columnsOf(features),
-      label: columnsOf(label)[0]!, // one field
-      ...(source.weight !== undefined && { weight: numbersOf(source.weight) }),
-    },
-    ...(final === null ? {} : { groups: groupOf.map((code) => final[code]!) }),
-    read: (indices) => ({
-      count: indices.length,
-      features: rowsOf(features.values, features.width, lines.length, indices),
-      label: rowsOf(label.values, label.width, lines.length, indices),
-      ...(weight && { weight: rowsOf(weight, 1, lines.length, indices) }),
-    }),
-    labels: (indices) => rowsOf(label.values, label.width, lines.length, indices),
+    separator: null,
+    hasHeader: false,
+    expected: "a JSON object in each line",
+    settings: { kind, features, label, columns, missing, weight, group, dictionaries },
+    isOther,
+    isGrouped: group !== undefined,
+    open: (file, first) => openObjects(file, first, source, options),
   };
 }
 
-function columnsOf({ fields, width, values }: Column): readonly DataColumn[] {
-  let begin = 0;
-  return fields.map(({ name, shape, reader }) => {
-    begin += sizeOf(shape);
-    return reader?.finish(values, begin - sizeOf(shape), width) ?? { name, type: "number", shape };
-  });
+function openObjects(
+  firstFile: string,
+  first: string,
+  source: JsonLinesSource,
+  { dictionaries = {}, group }: OpenOptions,
+): RecordParser {
+  const firstPlace = place(firstFile, 0);
+  const object = parsedObject(first, firstPlace);
+  const open = (names: readonly string[], isLabel: boolean) =>
+    fieldsFor(source, names, isLabel, dictionaries, object, firstPlace);
+  const [features, label] = [open(source.features, false), open([source.label], true)];
+  const width = features.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  const { weight } = source;
+  const labelPlace = width + Number(weight !== undefined);
+  return {
+    form: { features: shapeOf(features, [width]), isWeighted: weight !== undefined, label: shapeOf(label, []) },
+    compareHeader() {},
+    read(file, bytes, record, values, begin) {
+      const where = () => place(file, record.line);
+      const object = parsedObject(textOf(bytes, record), where());
+      const like = file === firstFile ? "line 1" : firstPlace;
+      readFields(object, features, values, begin, where, like);
+      readFields(object, label, values, begin + labelPlace, where, like);
+      if (weight !== undefined) values[begin + width] = weightIn(object, weight, where());
+      return group === undefined ? null : groupText(object, group, where());
+    },
+    finish: () => ({
+      features: features.map(finished),
+      label: finished(label[0]!), // one field
+      ...(weight !== undefined && { weight: numbersOf(weight) }),
+    }),
+  };
+}
+
+function finished({ name, shape, reader }: Field): FinishedColumn {
+  return reader?.finish() ?? { column: { name, type: "number", shape }, final: null };
 }
 
 /** A single list keeps its shape. */
-function shapeOf({ fields }: Pick<Column, "fields">, otherwise: readonly number[]): readonly number[] {
+function shapeOf(fields: readonly Field[], otherwise: readonly number[]): readonly number[] {
   const [{ shape } = { shape: [] }] = fields;
   return fields.length === 1 && shape.length > 0 ? shape : otherwise;
 }
@@ -145,12 +106,14 @@ function fieldIn(object: object, reader: ColumnReader, where: string): Field {
   return shape.length > 0 ? { name, shape, reader: null } : { name, shape: reader.shape, reader };
 }
 
+/** `like`: the line that says the shapes. */
 function readFields(
   object: object,
   fields: readonly Field[],
   values: Float32Array,
   begin: number,
   where: () => string,
+  like: string,
 ): void {
   let at = begin;
   for (const { name, shape, reader } of fields) {
@@ -158,7 +121,7 @@ function readFields(
     const value: unknown = isThere || !reader?.mayBeMissing ? fieldOf(object, name, where()) : null;
     at =
       reader === null
-        ? put(value, shape, 0, values, at, `${where()}, "${name}"`)
+        ? put(value, shape, 0, values, at, `${where()}, "${name}"`, like)
         : readOne(value, reader, values, at, where, () => `${where()}, "${name}"`);
   }
 }
@@ -232,6 +195,7 @@ function put(
   values: Float32Array,
   at: number,
   where: string,
+  like: string,
 ): number {
   if (axis === shape.length) {
     values[at] = numberOf(value, where, null);
@@ -240,12 +204,14 @@ function put(
   if (!Array.isArray(value) || value.length !== shape[axis]) {
     const has = Array.isArray(value) ? `has ${value.length} values` : `is ${shortened(value)}`;
     const shown = shape.slice(axis).join(" × ");
-    throw new LockstepError("invalid-data", `${where} ${has}; expected a list of ${shown}, as in line 1.`, {
+    throw new LockstepError("invalid-data", `${where} ${has}; expected a list of ${shown}, as in ${like}.`, {
       hint: "All samples have one shape: pad or cut them before training.",
     });
   }
   let next = at;
-  for (let i = 0; i < value.length; i++) next = put(value[i], shape, axis + 1, values, next, `${where}[${i}]`);
+  for (let i = 0; i < value.length; i++) {
+    next = put(value[i], shape, axis + 1, values, next, `${where}[${i}]`, like);
+  }
   return next;
 }
 
@@ -272,7 +238,7 @@ export function featuresReader(readers: readonly ColumnReader[]) {
     if (has !== width) {
       throw new LockstepError("invalid-data", `${where} has ${has} values; the model takes ${width}.`);
     }
-    readFields(object, fields, into, 0, () => where);
+    readFields(object, fields, into, 0, () => where, where);
   };
 }
 

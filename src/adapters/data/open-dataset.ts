@@ -2,16 +2,18 @@ import { unreachable } from "../../core/errors.ts";
 import type { DataSource } from "../../core/job.ts";
 import { withoutWeights } from "../../core/sample-weight.ts";
 import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
+import { fileAt } from "./byte-source.ts";
 import { openCifar } from "./cifar.ts";
-import { openCsv } from "./csv.ts";
+import { csvFormat } from "./csv.ts";
 import { expandPaths } from "./expand-paths.ts";
 import { openIdx } from "./idx.ts";
 import { openImages } from "./images.ts";
-import { openJsonLines } from "./json-lines.ts";
+import { jsonLinesFormat } from "./json-lines.ts";
 import { openNpy } from "./npy.ts";
 import { openNpz } from "./npz.ts";
 import { openOwnSamples } from "./own-samples.ts";
 import { openTable } from "./table-dataset.ts";
+import { openTextTable } from "./text-table.ts";
 import { openText } from "./text.ts";
 
 /** What the numbers of one set of samples may take of a process's memory, unless it is told otherwise. */
@@ -28,9 +30,11 @@ export async function openDataset(
 ): Promise<DescribedDataset> {
   const { memoryBytes = defaultMemoryBytes, isOther = false } = options;
   const source = isOther ? withoutWeights(given) : given;
+  const pathsOf = ({ path }: { readonly path: string }) => expandPaths([path], baseDirectory);
+  const filesOf = async (source: { readonly path: string }) => (await pathsOf(source)).map(fileAt);
   switch (source.kind) {
     case "csv":
-      return openCsv(source, baseDirectory, options);
+      return openTextTable(csvFormat(source, options), await filesOf(source), memoryBytes);
     case "text":
       return openText(source, baseDirectory, options);
     case "idx":
@@ -40,17 +44,17 @@ export async function openDataset(
     case "npz":
       return openNpz(source, baseDirectory);
     case "json-lines":
-      return openJsonLines(source, baseDirectory, options);
+      return openTextTable(jsonLinesFormat(source, options), await filesOf(source), memoryBytes);
     case "dataset":
       return openOwnSamples(source);
     case "parquet":
     case "arrow":
     case "tfrecord":
-      return openTable(source, await expandPaths([source.path], baseDirectory), memoryBytes);
+      return openTable(source, await pathsOf(source), memoryBytes);
     case "images":
       return openImages(source, baseDirectory, { ...options, memoryBytes });
     case "cifar":
-      return openCifar(source, await expandPaths([source.path], baseDirectory), memoryBytes);
+      return openCifar(source, await pathsOf(source), memoryBytes);
     default:
       return unreachable(source);
   }

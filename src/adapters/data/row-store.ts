@@ -9,9 +9,13 @@ export interface RowStore {
   readonly count: number;
   /** Fills `into` with what is in the row from the byte `begin` on: from its first, where it is left out. */
   read(row: number, into: Uint8Array, begin?: number): void;
+  /** All rows, some whole ones at a time, to be looked at before the next ones are asked for. */
+  pieces(): Iterable<Uint8Array>;
 }
 
 const blockBytes = 1 << 22;
+/** Of a file, read at once where all of it is gone through; or one row that is larger. */
+const pieceBytes = 1 << 20;
 
 /** Rows in memory, in blocks, so that adding some never copies the others. */
 export class MemoryRows implements RowStore {
@@ -47,6 +51,14 @@ export class MemoryRows implements RowStore {
     }
   }
 
+  /** The rows where they lie: whoever changes what is in a piece changes them. */
+  *pieces(): Generator<Uint8Array> {
+    for (let first = 0; first < this.#count; first += this.#rowsInBlock) {
+      const count = Math.min(this.#rowsInBlock, this.#count - first);
+      yield this.#blocks[first / this.#rowsInBlock]!.subarray(0, count * this.#rowBytes);
+    }
+  }
+
   read(row: number, into: Uint8Array, begin = 0): void {
     checkRow(row, this.#count);
     const at = (row % this.#rowsInBlock) * this.#rowBytes + begin;
@@ -57,25 +69,41 @@ export class MemoryRows implements RowStore {
 // Whoever has let go of the rows cannot read them any more, so the file may be closed.
 const closing = new FinalizationRegistry<number>(closeSync);
 
-/** Rows of a file that nobody changes while it is open. */
+/** Rows of a file that nobody changes while it is open, the first of them after `offsetBytes`. */
 export class FileRows implements RowStore {
   readonly count: number;
   readonly #rowBytes: number;
+  readonly #offsetBytes: number;
   readonly #file: string;
   readonly #descriptor: number;
 
-  constructor(file: string, rowBytes: number, count: number) {
+  constructor(file: string, rowBytes: number, count: number, offsetBytes = 0) {
     this.#file = file;
     this.#rowBytes = rowBytes;
+    this.#offsetBytes = offsetBytes;
     this.count = count;
     this.#descriptor = openSync(file, "r");
     closing.register(this, this.#descriptor);
   }
 
+  *pieces(): Generator<Uint8Array> {
+    const most = Math.max(1, Math.floor(pieceBytes / this.#rowBytes));
+    for (let row = 0; row < this.count; row += most) {
+      const piece = new Uint8Array(Math.min(most, this.count - row) * this.#rowBytes);
+      this.#fill(row, piece, 0);
+      yield piece;
+    }
+  }
+
   read(row: number, into: Uint8Array, begin = 0): void {
     checkRow(row, this.count);
+    this.#fill(row, into, begin);
+  }
+
+  /** May go on into the rows behind. */
+  #fill(row: number, into: Uint8Array, begin: number): void {
     for (let filled = 0; filled < into.length; ) {
-      const place = row * this.#rowBytes + begin + filled;
+      const place = this.#offsetBytes + row * this.#rowBytes + begin + filled;
       const read = readSync(this.#descriptor, into, filled, into.length - filled, place);
       if (read === 0) {
         throw new LockstepError(

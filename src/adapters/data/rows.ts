@@ -10,9 +10,9 @@ import { place } from "./byte-lines.ts";
 import { ColumnReader } from "./column-reader.ts";
 import { ragged } from "./csv.ts";
 import { cellNumber, splitRow } from "./csv-row.ts";
+import { expandPaths } from "./expand-paths.ts";
 import { featuresReader, numberOf, readOne } from "./json-lines.ts";
 import { linesOf } from "./lines.ts";
-import { locate } from "./read-file.ts";
 import { recordsOf } from "./records.ts";
 
 export interface Rows {
@@ -50,8 +50,9 @@ export async function featureNames(
   try {
     const { label, separator = "," } = source;
     const ignored = ignoredIn(source);
-    for await (const { text, number } of recordsOf(locate(source.path, baseDirectory), separator)) {
-      const names = splitRow(text, place(source.path, number - 1), separator).filter(
+    const [file] = await expandPaths([source.path], baseDirectory); // all have the same header
+    for await (const { text, number } of recordsOf(file!, separator)) {
+      const names = splitRow(text, place(file!, number - 1), separator).filter(
         (name) => name !== label && !ignored.includes(name),
       );
       return values(names) === width && new Set(names).size === names.length ? names : null;

@@ -9,7 +9,7 @@ import { sizeOf } from "../../core/transforms.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
 import { arrowPieces } from "./arrow.ts";
 import { type ByteSource, fromFile, piecesOf, sha256OfPieces, withFile } from "./byte-source.ts";
-import { keepRows, type RowProducer } from "./data-cache.ts";
+import { keepRows, nothingElse, type RowProducer } from "./data-cache.ts";
 import { parquetPieces } from "./parquet.ts";
 import { sampleReader } from "./sample-reader.ts";
 import type { NamedColumns, TablePiece } from "./table-columns.ts";
@@ -103,6 +103,7 @@ async function decodedRows(source: TableSource, files: readonly string[], key: o
       const all = isBegun ? continued(first, pieces) : piecesIn(source, files);
       isBegun = false;
       for await (const piece of all) await add(rowsOf(piece, columns));
+      return nothingElse;
     };
     const { rows } = await keepRows(key, 4 * widthOf(columns), produce, options);
     return { rows, columns };

@@ -1,0 +1,289 @@
+/**
+ * Files of text with a sample in each record, as rows of numbers: those of all files together, in their order. They are read piece by
+ * piece, twice: for the digest, by which rows that have been read before are found, and for the rows.
+ */
+import { createHash, type Hash } from "node:crypto";
+import type { DataColumn } from "../../core/data-summary.ts";
+import { LockstepError } from "../../core/errors.ts";
+import type { Separator } from "../../core/job.ts";
+import { sizeOf } from "../../core/transforms.ts";
+import type { DescribedDataset } from "../../ports/dataset.ts";
+import { textOf } from "./byte-lines.ts";
+import { type ByteSource, type DataFile, piecesOf } from "./byte-source.ts";
+import type { FinishedColumn } from "./column-reader.ts";
+import { type Decoded, keepRows, type RowProducer } from "./data-cache.ts";
+import { Dictionary } from "./dictionary.ts";
+import { type ByteRecord, recordPieces } from "./records.ts";
+import type { RowStore } from "./row-store.ts";
+import { sampleReader } from "./sample-reader.ts";
+
+/** What a row has, one after the other: features, the sample's weight, the label. */
+interface RowForm {
+  readonly features: readonly number[];
+  readonly isWeighted: boolean;
+  readonly label: readonly number[];
+}
+
+export interface TextFormat {
+  /** Null where each line is a record. */
+  readonly separator: Separator | null;
+  /** Whether the first record of each file names the columns. */
+  readonly hasHeader: boolean;
+  /** What a file has to have, for messages. */
+  readonly expected: string;
+  /** What decides, beside the bytes, which samples they are: part of the digest. */
+  readonly settings: object;
+  /** What decides rows and no digest: whether samples have weights is asked of training data alone. */
+  readonly isOther: boolean;
+  /** Whether samples are in groups. */
+  readonly isGrouped: boolean;
+  /** `first`: the first record that there is. */
+  open(file: string, first: string): RecordParser;
+}
+
+export interface RecordParser {
+  readonly form: RowForm;
+  /** The header of another file than the first. */
+  compareHeader(file: string, header: string): void;
+  /** Writes a sample's row from `begin` on; gives the text by which it is grouped. */
+  read(file: string, bytes: Buffer, record: ByteRecord, values: Float32Array, begin: number): string | null;
+  /** Once all records are read. */
+  finish(): ColumnsOf<FinishedColumn>;
+}
+
+interface ColumnsOf<Column> {
+  readonly features: readonly Column[];
+  readonly label: Column;
+  readonly weight?: DataColumn;
+}
+
+/** A column that is kept with its rows, wherever their files lie next time. */
+type KeptColumn = Omit<DataColumn, "missing"> & {
+  readonly missing?: { readonly count: number; readonly file: number; readonly place: string };
+};
+
+/** Rows that are read before they are passed on. */
+const pieceBytes = 1 << 20;
+/** No sample takes less: a value and the end of a line. */
+const shortestRecordBytes = 2;
+
+export async function openTextTable(
+  format: TextFormat,
+  files: readonly DataFile[],
+  memoryBytes: number,
+): Promise<DescribedDataset> {
+  const { form } = await parserOf(format, files);
+  const hash = hashOf(format, files);
+  let sizeBytes = 0;
+  for (const file of files) {
+    for await (const piece of file.read((source) => piecesOf(hash.ofFile(source)))) sizeBytes += piece.length;
+  }
+  const sha256 = hash.digest();
+  const places = placesIn(form, format.isGrouped);
+  const mostRows = sizeBytes / shortestRecordBytes + files.length;
+  const { rows, about } = await keepRows(
+    { kind: "records", isOther: format.isOther, sha256 },
+    4 * places.width,
+    rowProducer(format, files, { sha256, places, mostRows }),
+    { memoryBytes, isCostly: false, name: files[0]!.name, mostBytes: mostRows * 4 * places.width }, // no pattern matches nothing
+  );
+  const column = (kept: KeptColumn) => columnIn(kept, files);
+  return {
+    length: rows.count,
+    digest: `sha256:${sha256}`,
+    files: files.map(({ name }) => name),
+    features: { shape: form.features },
+    label: { shape: form.label },
+    columns: { ...about, features: about.features.map(column), label: column(about.label) },
+    ...(format.isGrouped && { groups: groupsIn(rows, places) }),
+    ...rowReader(rows, form, places),
+  };
+}
+
+/** One file's digest is what it was when there was one file. */
+function hashOf({ settings }: TextFormat, files: readonly DataFile[]) {
+  const isOne = files.length === 1;
+  const text = JSON.stringify(isOne ? settings : { ...settings, files: files.length });
+  const hash: Hash = createHash("sha256").update(`${text}\n`);
+  return {
+    /** The same bytes: each is to be read once, in its order. The lengths tell where one file ends. */
+    ofFile(source: ByteSource): ByteSource {
+      if (!isOne) hash.update(`${source.sizeBytes}\n`);
+      const read = async (begin: number, end: number) => {
+        const bytes = await source.read(begin, end);
+        hash.update(bytes);
+        return bytes;
+      };
+      return { ...source, read };
+    },
+    digest: () => hash.digest("hex"),
+  };
+}
+
+/** By the first record that there is. */
+async function parserOf(format: TextFormat, files: readonly DataFile[]): Promise<RecordParser> {
+  for (const file of files) {
+    for await (const { bytes, records } of file.read((source) => recordPieces(source, format.separator))) {
+      return format.open(file.name, textOf(bytes, records[0]!)); // a piece has some
+    }
+    if (format.hasHeader) break;
+  }
+  throw empty(files[0]!, format);
+}
+
+function empty({ name }: DataFile, { expected }: TextFormat): LockstepError {
+  return new LockstepError("invalid-data", `The data file ${name} is empty; expected ${expected}.`);
+}
+
+/** Where in a row its parts are, and how many numbers it has. */
+interface Places {
+  readonly weight: number;
+  readonly label: number;
+  /** Of the group's code, as a whole number; −1 where there are no groups. */
+  readonly group: number;
+  readonly width: number;
+}
+
+function placesIn({ features, isWeighted, label }: RowForm, isGrouped: boolean): Places {
+  const weight = sizeOf(features);
+  const labelAt = weight + Number(isWeighted);
+  const end = labelAt + sizeOf(label);
+  return { weight, label: labelAt, group: isGrouped ? end : -1, width: end + Number(isGrouped) };
+}
+
+/** Reads all files anew, however often rows are asked for. */
+function rowProducer(
+  format: TextFormat,
+  files: readonly DataFile[],
+  known: { readonly sha256: string; readonly places: Places; readonly mostRows: number },
+): RowProducer<ColumnsOf<KeptColumn>> {
+  const { group, width } = known.places;
+  const rowsInPiece = Math.ceil(Math.min(known.mostRows, Math.max(1, Math.floor(pieceBytes / 4 / width))));
+  return async (add) => {
+    const hash = hashOf(format, files);
+    const groups = format.isGrouped ? new Dictionary(null) : null;
+    const values = new Float32Array(rowsInPiece * width);
+    const codes = new Uint32Array(values.buffer);
+    const rowsTo = (count: number) => new Uint8Array(values.buffer, 0, 4 * count * width);
+    let parser: RecordParser | null = null;
+    let count = 0;
+    let isAny = false;
+    for (const file of files) {
+      let isBegun = false;
+      const { name } = file;
+      for await (const { bytes, records } of file.read((s) => recordPieces(hash.ofFile(s), format.separator))) {
+        for (const record of records) {
+          if (!isBegun) {
+            isBegun = true;
+            const isFirst = parser === null;
+            parser ??= format.open(name, textOf(bytes, record));
+            if (format.hasHeader && !isFirst) parser.compareHeader(name, textOf(bytes, record));
+            if (format.hasHeader) continue;
+          }
+          const text = parser!.read(name, bytes, record, values, count * width); // its file is begun
+          if (groups !== null) codes[count * width + group] = groups.codeOf(text!); // a row of a group has its text
+          if (++count < rowsInPiece) continue;
+          await add(rowsTo(count));
+          isAny = true;
+          count = 0;
+        }
+      }
+      if (!isBegun && format.hasHeader) throw empty(file, format);
+    }
+    if (count > 0) await add(rowsTo(count));
+    if (parser === null || hash.digest() !== known.sha256) throw changed(files);
+    if (!isAny && count === 0) throw noRows(files);
+    return decoded(parser.finish(), groups, known.places, files);
+  };
+}
+
+function changed(files: readonly DataFile[]): LockstepError {
+  const what = files.length === 1 ? `${files[0]!.name} was` : `One of ${files.length} data files was`;
+  return new LockstepError("invalid-data", `${what} changed while it was read.`, {
+    hint: "Start again, and leave data files alone meanwhile.",
+  });
+}
+
+function noRows(files: readonly DataFile[]): LockstepError {
+  const [first] = files;
+  const what =
+    files.length === 1
+      ? `The data file ${first!.name} has a header row`
+      : `${first!.name} and ${files.length - 1} more data ${files.length === 2 ? "file" : "files"} have a header row each`;
+  return new LockstepError("invalid-data", `${what}, but no rows of data.`);
+}
+
+function decoded(
+  { features, label, weight }: ColumnsOf<FinishedColumn>,
+  groups: Dictionary | null,
+  places: Places,
+  files: readonly DataFile[],
+): Decoded<ColumnsOf<KeptColumn>> {
+  let at = 0;
+  const changes: { readonly begin: number; readonly end: number; readonly final: Uint32Array }[] = [];
+  for (const { column, final } of features) {
+    const begin = at;
+    at += sizeOf(column.shape);
+    if (final !== null) changes.push({ begin, end: at, final });
+  }
+  if (label.final !== null) changes.push({ begin: places.label, end: places.label + 1, final: label.final });
+  const groupCodes = groups?.finish().final ?? null;
+  const finish = (rows: Uint8Array) => {
+    const values = new Float32Array(rows.buffer, rows.byteOffset, rows.length / 4);
+    const codes = new Uint32Array(rows.buffer, rows.byteOffset, rows.length / 4);
+    for (let row = 0; row < values.length; row += places.width) {
+      for (const { begin, end, final } of changes) {
+        for (let place = row + begin; place < row + end; place++) {
+          const code = values[place]!;
+          if (code >= 0) values[place] = final[code]!; // NaN is not
+        }
+      }
+      if (groupCodes !== null) codes[row + places.group] = groupCodes[codes[row + places.group]!]!;
+    }
+  };
+  const kept = ({ column }: FinishedColumn) => keptColumn(column, files);
+  return {
+    about: { features: features.map(kept), label: kept(label), ...(weight && { weight }) },
+    finish: changes.length > 0 || groupCodes !== null ? finish : null,
+  };
+}
+
+function keptColumn({ missing, ...column }: DataColumn, files: readonly DataFile[]): KeptColumn {
+  if (missing === undefined) return column;
+  const file = files.findIndex(({ name }) => missing.first.startsWith(`${name}, line `));
+  return { ...column, missing: { count: missing.count, file, place: missing.first.slice(files[file]!.name.length) } };
+}
+
+function columnIn({ missing, ...column }: KeptColumn, files: readonly DataFile[]): DataColumn {
+  if (missing === undefined) return column;
+  const { count, file, place } = missing;
+  return { ...column, missing: { count, first: `${files[file]!.name}${place}` } };
+}
+
+function groupsIn(rows: RowStore, { group, width }: Places): Uint32Array {
+  const groups = new Uint32Array(rows.count);
+  let row = 0;
+  for (const piece of rows.pieces()) {
+    const codes = new Uint32Array(piece.buffer, piece.byteOffset, piece.length / 4);
+    for (let at = group; at < codes.length; at += width) groups[row++] = codes[at]!;
+  }
+  return groups;
+}
+
+function rowReader(rows: RowStore, { features, isWeighted, label }: RowForm, places: Places) {
+  const row = new Float32Array(places.width);
+  const bytes = new Uint8Array(row.buffer);
+  const labelEnd = places.label + sizeOf(label);
+  const form = { length: rows.count, features: { shape: features }, label: { shape: label }, isWeighted };
+  return sampleReader(form, {
+    sample(index, features, label, weight) {
+      rows.read(index, bytes);
+      features.set(row.subarray(0, places.weight));
+      label.set(row.subarray(places.label, labelEnd));
+      if (isWeighted) weight.set(row.subarray(places.weight, places.label));
+    },
+    label(index, label) {
+      rows.read(index, new Uint8Array(label.buffer, label.byteOffset, label.byteLength), 4 * places.label);
+    },
+  });
+}
