@@ -139,7 +139,8 @@ export function bytePair(options: { readonly size: number }): BytePairTokens {
 /**
  * Two IDX files, plain or gzip, as those of MNIST and its kin: `idx({ features: "train-images-idx3-ubyte.gz", labels:
  * "train-labels-idx1-ubyte.gz" })`. The first dimension counts the samples; the others are the shape of one, as [28, 28].
- * @param options.features a path, relative to `--data`, or to the job file without it; so is `labels`
+ * @param options.features a path, relative to `--data`, or to the job file without it; so is `labels`. "*" in the last part stands for
+ * any characters: so many files of features have as many of labels, which belong together in the order of their names
  * @param options.channels adds a last dimension of 1 to the features, for convolutions: [28, 28, 1]
  */
 export function idx(options: {
@@ -153,15 +154,15 @@ export function idx(options: {
 /**
  * Two arrays as NumPy's `save` writes them, each in a file. The first dimension counts the samples; the others are the shape of
  * one. Features of one dimension are one number a sample (shape [1]).
- * @param options.features a path, relative to `--data`, or to the job file without it; so is `label`
+ * @param options.features a path, relative to `--data`, or to the job file without it; so is `label`. "*" as in `idx`
  */
 export function npy(options: { readonly features: string; readonly label: string }): NpySource {
   return { kind: "npy", ...options };
 }
 
 /**
- * Two arrays of one file, as NumPy's `savez` and `savez_compressed` write it; otherwise as `npy`.
- * @param options.path relative to `--data`, or to the job file without it
+ * Two arrays of each file, as NumPy's `savez` and `savez_compressed` write it; otherwise as `npy`.
+ * @param options.path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
  * @param options.features the name of an array in the file; so is `label`
  */
 export function npz(options: { readonly path: string; readonly features: string; readonly label: string }): NpzSource {

@@ -148,7 +148,7 @@ export interface BytePairTokens {
 
 /**
  * Two IDX files, plain or gzip, as those of MNIST. The first dimension counts the samples, the others are a sample's shape.
- * Paths as those of `CsvSource`.
+ * Paths as those of `CsvSource`; several files of features have as many of labels, which belong together in the order of their names.
  */
 export interface IdxSource {
   readonly kind: "idx";
@@ -158,16 +158,17 @@ export interface IdxSource {
   readonly channels: boolean;
 }
 
-/** Two NPY files, as NumPy's `save` writes them: one with the features, and one with the label. */
+/** NPY files, as NumPy's `save` writes them: with the features, and with the label. Paths as those of `IdxSource`. */
 export interface NpySource {
   readonly kind: "npy";
   readonly features: string;
   readonly label: string;
 }
 
-/** Two arrays of one NPZ file, as NumPy's `savez` and `savez_compressed` write it. */
+/** Two arrays of NPZ files, as NumPy's `savez` and `savez_compressed` write it. */
 export interface NpzSource {
   readonly kind: "npz";
+  /** A file, or several with arrays of these names: "*" in its last part stands for any characters. */
   readonly path: string;
   /** Names of arrays. */
   readonly features: string;

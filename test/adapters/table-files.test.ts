@@ -187,6 +187,7 @@ test("a file that is changed while it is read is refused: its digest would be an
   let readings = 0;
   const file = {
     name: "f.csv",
+    path: null,
     read: <T>(use: (source: ByteSource) => AsyncIterable<T>) =>
       use(bytesInMemory("f.csv", Buffer.from(`a,y\n1,${++readings > 2 ? 3 : 2}\n`))),
   };

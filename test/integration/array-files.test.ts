@@ -1,37 +1,45 @@
 /** IDX, NPY and NPZ: as their reference reads them, or refused with a sentence. */
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, it, test } from "node:test";
 import { deflateRawSync, gzipSync } from "node:zlib";
-import type { HashedArray } from "../../src/adapters/data/array-dataset.ts";
-import { decodeIdx } from "../../src/adapters/data/idx.ts";
-import { decodeNpy } from "../../src/adapters/data/npy.ts";
-import { decodeNpz } from "../../src/adapters/data/npz.ts";
+import { MemoryBudget, type NumberArray } from "../../src/adapters/data/array-file.ts";
+import { fileAt } from "../../src/adapters/data/byte-source.ts";
+import { openIdxFile } from "../../src/adapters/data/idx.ts";
+import { openNpyFile } from "../../src/adapters/data/npy.ts";
+import { openNpzArray } from "../../src/adapters/data/npz.ts";
 import { openDataset } from "../../src/adapters/data/open-dataset.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { sizeOf } from "../../src/core/transforms.ts";
 import { type DataSource, idx, npy, npz } from "../../src/index.ts";
+import { fileInMemory } from "../fixtures/byte-source.ts";
 import { Fuzz } from "../fixtures/fuzz.ts";
 import { idxBytes } from "../fixtures/idx.ts";
 import { pythonWithNumpy, runPython } from "../fixtures/numpy.ts";
 
 let folder = "";
+let cacheHome: string | undefined;
 before(async () => {
   folder = await mkdtemp(path.join(tmpdir(), "lockstep-arrays-"));
+  cacheHome = process.env.XDG_CACHE_HOME;
   await write("images", images);
   await write("labels", labels);
 });
-after(() => rm(folder, { recursive: true, force: true }));
+after(async () => {
+  if (cacheHome === undefined) delete process.env.XDG_CACHE_HOME;
+  else process.env.XDG_CACHE_HOME = cacheHome;
+  await rm(folder, { recursive: true, force: true });
+});
 
 const at = (name: string) => path.join(folder, name);
 const write = (name: string, bytes: Uint8Array) => writeFile(at(name), bytes);
 const bytesOf = async (name: string) => new Uint8Array(await readFile(at(name)));
 
-async function errorOf(source: DataSource): Promise<string> {
+async function errorOf(source: DataSource, memoryBytes = 2 ** 31): Promise<string> {
   try {
-    await openDataset(source, folder);
+    await openDataset(source, folder, { memoryBytes });
   } catch (error) {
     assert(error instanceof LockstepError);
     assert.equal(error.code, "invalid-data");
@@ -40,9 +48,18 @@ async function errorOf(source: DataSource): Promise<string> {
   return assert.fail("the data was accepted");
 }
 
-function valuesOf({ array }: HashedArray): Float32Array {
+const decodeIdx = (name: string, bytes: Uint8Array) =>
+  openIdxFile(fileInMemory(name, bytes), new MemoryBudget(2 ** 31));
+const decodeNpy = (name: string, bytes: Uint8Array) =>
+  openNpyFile(fileInMemory(name, bytes), new MemoryBudget(2 ** 31));
+const decodeNpz = (name: string, bytes: Uint8Array, array: string) =>
+  openNpzArray(name, bytes, array, new MemoryBudget(2 ** 31));
+
+function valuesOf(array: NumberArray): Float32Array {
   const values = new Float32Array(sizeOf(array.shape));
-  array.copy(0, values.length, values, 0);
+  const [count = 0, ...shape] = array.shape;
+  const width = sizeOf(shape);
+  for (let row = 0; row < count; row++) array.read(row, values.subarray(row * width, (row + 1) * width));
   return values;
 }
 
@@ -85,7 +102,38 @@ describe("IDX files", () => {
     assert.notEqual(await digestOf("other"), await digestOf("images"));
   });
 
-  it("of every element type, big-endian", () => {
+  it("of any size are the same samples with the same digest, read in place, or through the cache where they are packed", async () => {
+    process.env.XDG_CACHE_HOME = at("cache");
+    await write("packed", gzipSync(images));
+    const cached = () => readdir(at("cache/lockstep/data")).catch(() => [] as string[]);
+    const expected = await openDataset(idx({ features: "images", labels: "labels" }), folder);
+    for (const [features, memoryBytes, entries] of [
+      ["images", 0, 0],
+      ["images", 3, 0],
+      ["packed", 12, 0],
+      ["packed", 3, 1],
+      ["packed", 0, 1],
+    ] as const) {
+      await rm(at("cache"), { recursive: true, force: true });
+      for (let times = 0; times < 2; times++) {
+        const data = await openDataset(idx({ features, labels: "labels" }), folder, { memoryBytes });
+        assert.equal(data.digest, expected.digest);
+        assert.deepEqual(data.read([2, 0, 1]), expected.read([2, 0, 1]));
+        assert.deepEqual(data.labels([2, 0, 1]), expected.labels([2, 0, 1]));
+        assert.equal((await cached()).length, entries, `${features} with ${memoryBytes}`);
+      }
+    }
+    for (const [file, says] of [
+      ["cut", /^cut has 11 bytes of elements; expected 12/],
+      ["long", /^long unpacks to more than the 28 bytes/],
+    ] as const) {
+      await write("cut", images.subarray(0, -1));
+      await write("long", gzipSync(Buffer.concat([images, Buffer.of(1)])));
+      assert.match(await errorOf(idx({ features: file, labels: "labels" }), 0), says);
+    }
+  });
+
+  it("of every element type, big-endian", async () => {
     const cases: [code: number, hex: string, values: number[]][] = [
       [8, "00ff", [0, 255]],
       [9, "7f80", [127, -128]],
@@ -96,10 +144,10 @@ describe("IDX files", () => {
     ];
     for (const [code, hex, values] of cases) {
       const bytes = Buffer.from(`0000${code.toString(16).padStart(2, "0")}0100000002${hex}`, "hex");
-      assert.deepEqual([...valuesOf(decodeIdx("a", bytes))], values, `type ${code}`);
+      assert.deepEqual([...valuesOf(await decodeIdx("a", bytes))], values, `type ${code}`);
       // With a second dimension, numbers of eight bytes begin between two multiples of eight.
       const two = Buffer.from(`0000${code.toString(16).padStart(2, "0")}020000000200000001${hex}`, "hex");
-      assert.deepEqual([...valuesOf(decodeIdx("a", two))], values, `type ${code}, two dimensions`);
+      assert.deepEqual([...valuesOf(await decodeIdx("a", two))], values, `type ${code}, two dimensions`);
     }
   });
 
@@ -190,22 +238,87 @@ describe("NPY and NPZ files", () => {
     );
   });
 
+  it("of several names are one set of samples, file by file; those that do not belong together are refused", async () => {
+    const u1 = (shape: string, ...values: number[]) => npyBytes("'|u1'", shape, Uint8Array.from(values));
+    await write("x-1.npy", u1("(2, 2)", 1, 2, 3, 4));
+    await write("x-2.npy", u1("(1, 2)", 5, 6));
+    await write("y-1.npy", u1("(2,)", 7, 8));
+    await write("y-2.npy", u1("(1,)", 9));
+    for (const memoryBytes of [2 ** 31, 4, 0]) {
+      const data = await openDataset(npy({ features: "x-*.npy", label: "y-*.npy" }), folder, { memoryBytes });
+      assert.deepEqual(data.read([2, 0, 1]), {
+        count: 3,
+        features: Float32Array.of(5, 6, 1, 2, 3, 4),
+        label: Float32Array.of(9, 7, 8),
+      });
+      assert.deepEqual(
+        data.files.map((file) => path.basename(file)),
+        ["x-1.npy", "x-2.npy", "y-1.npy", "y-2.npy"],
+      );
+    }
+    const digestOf = async (features: string, label: string) =>
+      (await openDataset(npy({ features, label }), folder)).digest;
+    assert.equal(await digestOf("x-1*", "y-1*"), await digestOf("x-1.npy", "y-1.npy"));
+    assert.notEqual(await digestOf("x-*", "y-*"), await digestOf("x-1.npy", "y-1.npy"));
+    const pair = (n: number) => [["x.npy", u1("(1, 2)", n, n), 8] as const, ["y.npy", u1("(1,)", n), 0] as const];
+    await write("z-1.npz", zipOf(pair(1).map((entry) => [...entry])));
+    await write("z-2.npz", zipOf(pair(2).map((entry) => [...entry])));
+    const archives = await openDataset(npz({ path: "z-*.npz", features: "x", label: "y" }), folder);
+    assert.deepEqual([...archives.read([1, 0]).features, ...archives.labels([1, 0])], [2, 2, 1, 1, 2, 1]);
+
+    await write("w-1.npy", u1("(2, 2)", 1, 2, 3, 4));
+    const cases: [bytes: Uint8Array, says: RegExp][] = [
+      [
+        u1("(1, 3)", 5, 6, 7),
+        /^w-2\.npy has samples of uint8 of shape \[3\]; expected uint8 of shape \[2\], as in w-1\.npy/,
+      ],
+      [
+        npyBytes("'|i1'", "(1, 2)", Uint8Array.of(5, 6)),
+        /^w-2\.npy has samples of int8 of shape \[2\]; expected uint8/,
+      ],
+      [u1("(2, 2)", 5, 6, 7, 8), /^w-2\.npy has 2 samples, and y-2\.npy has labels for 1; expected one for each/],
+    ];
+    for (const [bytes, says] of cases) {
+      await write("w-2.npy", bytes);
+      assert.match(await errorOf(npy({ features: "w-*.npy", label: "y-*.npy" })), says);
+    }
+    assert.match(
+      await errorOf(npy({ features: "w-*.npy", label: "y-1.npy" })),
+      /^w-\*\.npy matches 2 files of features, and y-1\.npy 1 file of labels; expected as many/,
+    );
+    assert.match(await errorOf(npy({ features: "v-*.npy", label: "y-*.npy" })), /^No file matches v-\*\.npy/);
+  });
+
   const limit = { timeout: 120_000 };
 
   it("that NumPy writes are read as NumPy reads them, of every type, order and version", limit, async (context) => {
+    if (cacheHome === undefined) delete process.env.XDG_CACHE_HOME;
+    else process.env.XDG_CACHE_HOME = cacheHome; // the environment with NumPy lies there
     const python = await pythonWithNumpy();
     if (typeof python !== "string") return context.skip(python.reason);
     const listed = await runPython(python, numpyProgram, folder);
+    process.env.XDG_CACHE_HOME = at("cache");
     const cases = JSON.parse(listed) as { name: string; shape: number[]; archive: string | null }[];
     assert(cases.length > 60);
     for (const { name, shape, archive } of cases) {
       const decoded =
         archive === null
-          ? decodeNpy(name, await bytesOf(`${name}.npy`))
-          : decodeNpz(archive, await bytesOf(archive), name);
-      assert.deepEqual(decoded.array.shape, shape, name);
+          ? await decodeNpy(name, await bytesOf(`${name}.npy`))
+          : await decodeNpz(archive, await bytesOf(archive), name);
+      assert.deepEqual(decoded.shape, shape, name);
       const expected = new Float32Array((await bytesOf(`${name}.f32`)).buffer);
       assert.deepEqual(valuesOf(decoded), expected, `${name} in ${archive ?? "its own file"}`);
+      // The same where none of it may be in memory: in place, or through the cache.
+      const onDisk =
+        archive === null
+          ? openNpyFile(fileAt(at(`${name}.npy`)), new MemoryBudget(0))
+          : openNpzArray(archive, await bytesOf(archive), name, new MemoryBudget(0));
+      if (archive !== null && name.includes(" F ")) {
+        await assert.rejects(onDisk, { code: "invalid-data", message: /is packed, in Fortran order, and larger/ });
+        continue;
+      }
+      const array = await onDisk;
+      assert.deepEqual([valuesOf(array), array.sha256, array.shape], [expected, decoded.sha256, shape], name);
     }
     const data = await openDataset(npz({ path: "packed.npz", features: "<f4 C 1", label: "<i8 C 1" }), folder);
     assert.deepEqual([data.length, data.features.shape, data.label.shape], [5, [3, 4], [3, 4]]);
@@ -298,30 +411,31 @@ function crc32(bytes: Uint8Array): number {
 }
 
 const small = npyBytes("'<f4'", "(2, 2)", Buffer.from(Float32Array.of(1, 2, 3, 4).buffer));
-const decoders: readonly [what: string, samples: Uint8Array[], decode: (bytes: Uint8Array) => HashedArray][] = [
-  ["IDX", [images, gzipSync(images), labels], (bytes) => decodeIdx("f", bytes)],
-  ["NPY", [small, npyBytes("'>i2'", "(2, 2)", new Uint8Array(8), "True")], (bytes) => decodeNpy("f", bytes)],
+const decoders: readonly [what: string, samples: Uint8Array[], decode: (bytes: Uint8Array) => Promise<NumberArray>][] =
   [
-    "NPZ",
+    ["IDX", [images, gzipSync(images), labels], (bytes) => decodeIdx("f", bytes)],
+    ["NPY", [small, npyBytes("'>i2'", "(2, 2)", new Uint8Array(8), "True")], (bytes) => decodeNpy("f", bytes)],
     [
-      zipOf([["x.npy", small, 0]]),
-      zipOf([
-        ["x.npy", small, 8],
-        ["y.npy", small, 8],
-      ]),
+      "NPZ",
+      [
+        zipOf([["x.npy", small, 0]]),
+        zipOf([
+          ["x.npy", small, 8],
+          ["y.npy", small, 8],
+        ]),
+      ],
+      (bytes) => decodeNpz("f", bytes, "x"),
     ],
-    (bytes) => decodeNpz("f", bytes, "x"),
-  ],
-];
+  ];
 
 for (const [what, samples, decode] of decoders) {
-  test(`damaged ${what} files are read or refused, never anything else`, { timeout: 120_000 }, (context) => {
+  test(`damaged ${what} files are read or refused, never anything else`, { timeout: 120_000 }, async (context) => {
     const fuzz = Fuzz.begin(context);
     const inputs = 25_000;
     let refused = 0;
     for (let n = 0; n < inputs; n++) {
       try {
-        const decoded = decode(fuzz.input(samples));
+        const decoded = await decode(fuzz.input(samples));
         assert(valuesOf(decoded).every(Number.isFinite), `input ${n}`);
       } catch (error) {
         if (!(error instanceof LockstepError && error.code === "invalid-data")) {

@@ -34,14 +34,16 @@ export async function* fromFile<T>(file: string, use: (source: ByteSource) => As
 
 /** A file of a data set, which may be gone through again and again. */
 export interface DataFile {
-  /** What messages call it, and whoever asks which files were read: an absolute path. */
+  /** What messages call it, and whoever asks which files were read. */
   readonly name: string;
+  /** Where it lies; null where it is no file of this machine. */
+  readonly path: string | null;
   /** Opens it for as long as what `use` gives is gone through. */
   read<T>(use: (source: ByteSource) => AsyncIterable<T>): AsyncIterable<T>;
 }
 
 export function fileAt(path: string): DataFile {
-  return { name: path, read: (use) => fromFile(path, use) };
+  return { name: path, path, read: (use) => fromFile(path, use) };
 }
 
 async function sourceOf(file: string, handle: FileHandle): Promise<ByteSource> {
@@ -86,6 +88,11 @@ export async function* piecesOf(source: ByteSource, begin = 0): AsyncGenerator<U
 }
 
 /** In hexadecimal. */
+export function sha256Of(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** In hexadecimal. */
 export async function sha256OfPieces(pieces: AsyncIterable<Uint8Array>): Promise<string> {
   const hash = createHash("sha256");
   for await (const piece of pieces) hash.update(piece);
@@ -106,5 +113,12 @@ export function damaged(file: string, how: string, cause?: unknown): LockstepErr
   return new LockstepError("invalid-data", `${file} is damaged: ${how}.`, {
     hint: "It may be cut off: get it again.",
     ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/** What was read is not what was hashed. */
+export function changedWhileRead(file: string): LockstepError {
+  return new LockstepError("invalid-data", `${file} was changed while it was read.`, {
+    hint: "Start again, and leave data files alone meanwhile.",
   });
 }

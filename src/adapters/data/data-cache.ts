@@ -55,6 +55,8 @@ interface KeepOptions {
   readonly name: string;
   /** The rows are no more than this: what memory has room for anyway is not looked for in the cache. */
   readonly mostBytes?: number;
+  /** What the rows seem to take: where it is too much for memory, that is not tried first. */
+  readonly expectedBytes?: number;
 }
 
 /**
@@ -66,10 +68,10 @@ export async function keepRows<About>(
   key: object,
   rowBytes: number,
   produce: RowProducer<About>,
-  { memoryBytes, isCostly, name, mostBytes = Number.POSITIVE_INFINITY }: KeepOptions,
+  { memoryBytes, isCostly, name, mostBytes = Number.POSITIVE_INFINITY, expectedBytes = 0 }: KeepOptions,
 ): Promise<KeptRows<About>> {
   if (!isCostly && mostBytes <= memoryBytes) {
-    const inMemory = await produceInMemory(rowBytes, produce, memoryBytes);
+    const inMemory = await produceInMemory(rowBytes, produce, memoryBytes, mostBytes);
     if (inMemory !== null) return inMemory;
   }
   const entry = `${kind}/${createHash("sha256")
@@ -79,7 +81,8 @@ export async function keepRows<About>(
   const kept = found && (await opened<About>(found, rowBytes, memoryBytes));
   if (kept !== null) return kept;
   if (found !== null) await rm(found.directory, { recursive: true, force: true }).catch(() => undefined);
-  if (!isCostly) {
+  const isCachedFirst = isCostly || expectedBytes > memoryBytes;
+  if (!isCachedFirst) {
     const inMemory = await produceInMemory(rowBytes, produce, memoryBytes);
     if (inMemory !== null) return inMemory;
   }
@@ -91,7 +94,7 @@ export async function keepRows<About>(
     return made;
   } catch (error) {
     if (error instanceof LockstepError) throw error;
-    const inMemory = isCostly ? await produceInMemory(rowBytes, produce, memoryBytes) : null;
+    const inMemory = isCachedFirst ? await produceInMemory(rowBytes, produce, memoryBytes) : null;
     if (inMemory !== null) return inMemory;
     throw new LockstepError(
       "invalid-data",
@@ -105,8 +108,9 @@ async function produceInMemory<About>(
   rowBytes: number,
   produce: RowProducer<About>,
   memoryBytes: number,
+  mostBytes = Number.POSITIVE_INFINITY,
 ): Promise<KeptRows<About> | null> {
-  const rows = new MemoryRows(rowBytes);
+  const rows = new MemoryRows(rowBytes, Math.ceil(mostBytes / rowBytes));
   try {
     const { about, finish } = await produce((more) => {
       if (rows.sizeBytes + more.length > memoryBytes) throw new TooMany();

@@ -12,7 +12,7 @@ import { LockstepError, messageOf } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import type { ImagesSource } from "../../core/format-sources.ts";
 import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
-import { sha256Of } from "./array-dataset.ts";
+import { sha256Of } from "./byte-source.ts";
 import { keepRows, nothingElse } from "./data-cache.ts";
 import { matchingFolders } from "./expand-paths.ts";
 import { readBytes, unreadable } from "./read-file.ts";

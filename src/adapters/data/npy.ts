@@ -3,11 +3,12 @@
  * elements as they lay in memory.
  */
 import { LockstepError } from "../../core/errors.ts";
-import type { NpySource } from "../../core/job.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
-import { arrayDataset, type HashedArray, sha256Of } from "./array-dataset.ts";
-import { type ArrayLayout, type ElementType, numberArray } from "./number-array.ts";
-import { locate, readBytes } from "./read-file.ts";
+import { arrayDataset } from "./array-dataset.ts";
+import { MemoryBudget, type NumberArray, openArray } from "./array-file.ts";
+import { type DataFile, piecesOf } from "./byte-source.ts";
+import { type FilePair, factsOf, namesOf, openPairs } from "./file-pairs.ts";
+import type { ArrayLayout, ElementType } from "./number-array.ts";
 
 const elementTypes: Readonly<Record<string, ElementType>> = {
   b1: "bool",
@@ -26,25 +27,18 @@ const elementTypes: Readonly<Record<string, ElementType>> = {
 
 const magic = Buffer.from("\x93NUMPY", "latin1");
 
-export async function openNpy(source: NpySource, baseDirectory: string): Promise<DescribedDataset> {
-  const open = async (path: string) => {
-    const file = locate(path, baseDirectory);
-    return decodeNpy(file, await readBytes(file));
-  };
-  const features = await open(source.features);
-  const label = await open(source.label);
-  const files = [source.features, source.label].map((path) => locate(path, baseDirectory));
-  return arrayDataset(features, label, { kind: "npy" }, files);
+export async function openNpy(files: readonly FilePair[], memoryBytes: number): Promise<DescribedDataset> {
+  const memory = new MemoryBudget(memoryBytes);
+  return arrayDataset(await openPairs(files, (file) => openNpyFile(file, memory)), { kind: "npy" }, namesOf(files));
 }
 
-/** `name`: of the file, or of the array in its archive. `bytes` are the result's own from here on. */
-export function decodeNpy(name: string, bytes: Uint8Array): HashedArray {
-  const layout = layoutOf(name, bytes);
-  const sha256 = sha256Of(bytes);
-  return { array: numberArray(name, bytes, layout), sha256 };
+export async function openNpyFile(file: DataFile, memory: MemoryBudget): Promise<NumberArray> {
+  const { name, path, sizeBytes } = await factsOf(file);
+  return openArray({ name, path, sizeBytes, pieces: () => file.read(piecesOf) }, npyLayout, memory);
 }
 
-function layoutOf(name: string, bytes: Uint8Array): ArrayLayout {
+/** `name`: of the file, or of the array in its archive. `bytes`: its beginning, or all of it. */
+export function npyLayout(name: string, bytes: Uint8Array): ArrayLayout {
   if (!magic.equals(bytes.subarray(0, magic.length))) {
     throw new LockstepError("invalid-data", `${name} is no NPY file: it does not begin with "\\x93NUMPY".`, {
       hint: "Write it with np.save(file, array).",

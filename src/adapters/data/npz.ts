@@ -4,21 +4,44 @@ import { listed } from "../../core/field-checks.ts";
 import type { NpzSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
-import { arrayDataset, type HashedArray } from "./array-dataset.ts";
-import { decodeNpy } from "./npy.ts";
-import { locate, readBytes } from "./read-file.ts";
+import { type ArrayPair, arrayDataset } from "./array-dataset.ts";
+import { MemoryBudget, type NumberArray, openArray } from "./array-file.ts";
+import { type DataFile, piecesOf } from "./byte-source.ts";
+import { npyLayout } from "./npy.ts";
 import { unpackEntry, zipEntries } from "./zip.ts";
 
-export async function openNpz(source: NpzSource, baseDirectory: string): Promise<DescribedDataset> {
-  const file = locate(source.path, baseDirectory);
-  const bytes = await readBytes(file);
-  const features = decodeNpz(file, bytes, source.features);
-  const label = decodeNpz(file, bytes, source.label);
-  return arrayDataset(features, label, { kind: "npz" }, [file]);
+export async function openNpz(
+  { features, label }: NpzSource,
+  files: readonly DataFile[],
+  memoryBytes: number,
+): Promise<DescribedDataset> {
+  const memory = new MemoryBudget(memoryBytes);
+  const pairs: ArrayPair[] = [];
+  for (const file of files) {
+    const bytes = await bytesOfFile(file);
+    const open = (array: string) => openNpzArray(file.name, bytes, array, memory);
+    pairs.push({ features: await open(features), label: await open(label) });
+  }
+  return arrayDataset(
+    pairs,
+    { kind: "npz" },
+    files.map(({ name }) => name),
+  );
+}
+
+async function bytesOfFile(file: DataFile): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of file.read(piecesOf)) pieces.push(piece);
+  return Buffer.concat(pieces);
 }
 
 /** One array of the archive. */
-export function decodeNpz(file: string, bytes: Uint8Array, array: string): HashedArray {
+export async function openNpzArray(
+  file: string,
+  bytes: Uint8Array,
+  array: string,
+  memory: MemoryBudget,
+): Promise<NumberArray> {
   const entries = zipEntries(file, bytes);
   const entry = entries.find(({ name }) => name === `${array}.npy`);
   if (!entry) {
@@ -31,6 +54,10 @@ export function decodeNpz(file: string, bytes: Uint8Array, array: string): Hashe
       { hint: meant === null ? "Name one of them in the job file." : `Did you mean "${meant}"?` },
     );
   }
-  // What is unpacked is a copy, also where it was only stored: arrays make the bytes their own.
-  return decodeNpy(`${file}, array "${array}"`, unpackEntry(file, bytes, entry));
+  const name = `${file}, array "${array}"`;
+  const unpacked = unpackEntry(file, bytes, entry);
+  async function* pieces() {
+    yield unpacked;
+  }
+  return openArray({ name, path: null, sizeBytes: unpacked.length, pieces }, npyLayout, memory);
 }

@@ -1,8 +1,8 @@
-/** Arrays of numbers as files hold them: kept in the file's own element type, and read as float32, any part at a time. */
+/** Elements of arrays as files hold them, and what they are as float32. */
 import { LockstepError } from "../../core/errors.ts";
 import { sizeOf } from "../../core/transforms.ts";
 
-const bytesOf = {
+export const bytesOf = {
   bool: 1,
   uint8: 1,
   int8: 1,
@@ -31,15 +31,6 @@ export interface ArrayLayout {
   readonly offsetBytes: number;
 }
 
-export interface NumberArray {
-  /** What messages call it: a file, or an array in one. */
-  readonly name: string;
-  readonly type: ElementType;
-  readonly shape: readonly number[];
-  /** Writes the elements from `begin` to before `end`, in row-major order, into `target` from `at` on. */
-  copy(begin: number, end: number, target: Float32Array, at: number): void;
-}
-
 type Elements =
   | Uint8Array
   | Int8Array
@@ -57,30 +48,8 @@ export function sizeBytesOf({ type, shape }: Pick<ArrayLayout, "type" | "shape">
   return sizeOf(shape) * bytesOf[type];
 }
 
-/**
- * The array whose elements are at the end of `bytes`. Nothing else may use `bytes` afterwards: they become the elements where
- * that is possible. Throws "invalid-data" where there are more or fewer bytes than the shape says, no samples, or elements
- * that are no finite float32 numbers.
- */
-export function numberArray(name: string, bytes: Uint8Array, layout: ArrayLayout): NumberArray {
-  const { type, shape } = layout;
-  checkShape(name, shape);
-  const [has, wants] = [bytes.length - layout.offsetBytes, sizeBytesOf(layout)];
-  if (has !== wants) {
-    throw new LockstepError(
-      "invalid-data",
-      `${name} has ${has} bytes of elements; expected ${wants}, as its header says ${type} of shape [${shape.join(", ")}].`,
-      { hint: has < wants ? "The file is cut off: get it again." : "The file is damaged: get it again." },
-    );
-  }
-  let elements = elementsOf(bytes.subarray(layout.offsetBytes), layout);
-  if (layout.isFortranOrder && shape.length > 1) elements = inRowOrder(elements, shape);
-  const array = { name, type, shape, copy: copier(elements, type) };
-  if (type.startsWith("float")) checkFinite(array);
-  return array;
-}
-
-function checkShape(name: string, shape: readonly number[]): void {
+/** Throws where an array cannot be samples. */
+export function checkShape(name: string, shape: readonly number[]): void {
   if (shape.length === 0) {
     throw new LockstepError(
       "invalid-data",
@@ -94,24 +63,23 @@ function checkShape(name: string, shape: readonly number[]): void {
   }
 }
 
-/** Typed arrays are little-endian wherever Node.js runs lockstep. */
-function elementsOf(source: Uint8Array, { type, isBigEndian }: ArrayLayout): Elements {
+/** Turns elements of a file in place into those of typed arrays, which are little-endian wherever Node.js runs lockstep. */
+function swap(bytes: Uint8Array, { type, isBigEndian }: Pick<ArrayLayout, "type" | "isBigEndian">): void {
   const size = bytesOf[type];
-  // A typed array begins at a multiple of its element's size.
-  const isAligned = source.byteOffset % size === 0;
-  const bytes = isAligned ? source : Uint8Array.from(source);
-  const { buffer, byteOffset, length } = bytes;
-  if (isBigEndian && size > 1) {
-    const swapped = Buffer.from(buffer, byteOffset, length);
-    if (size === 2) swapped.swap16();
-    else if (size === 4) swapped.swap32();
-    else swapped.swap64();
-  }
+  if (type === "bool") for (let i = 0; i < bytes.length; i++) if (bytes[i]! > 1) bytes[i] = 1;
+  if (!isBigEndian || size === 1) return;
+  const swapped = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (size === 2) swapped.swap16();
+  else if (size === 4) swapped.swap32();
+  else swapped.swap64();
+}
+
+/** `bytes` begin at a multiple of an element's size. */
+function elementsOf({ buffer, byteOffset, length }: Uint8Array, type: ElementType): Elements {
+  const size = bytesOf[type];
   const count = length / size;
   switch (type) {
     case "bool":
-      for (let i = 0; i < length; i++) if (bytes[i]! > 1) bytes[i] = 1;
-      return new Uint8Array(buffer, byteOffset, count);
     case "uint8":
       return new Uint8Array(buffer, byteOffset, count);
     case "int8":
@@ -136,36 +104,34 @@ function elementsOf(source: Uint8Array, { type, isBigEndian }: ArrayLayout): Ele
   }
 }
 
-/** The same array with its last index varying fastest. */
-function inRowOrder(elements: Elements, shape: readonly number[]): Elements {
-  const ordered = elements.slice();
-  const strides = shape.map((_, axis) => sizeOf(shape.slice(0, axis)));
-  const index = shape.map(() => 0);
-  let from = 0;
-  for (let to = 0; to < ordered.length; to++) {
-    ordered[to] = elements[from]!;
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      from += strides[axis]!;
-      if (++index[axis]! < shape[axis]!) break;
-      from -= strides[axis]! * shape[axis]!;
-      index[axis] = 0;
-    }
-  }
-  return ordered;
+/** Writes elements as float32 into `target`. */
+function copyElements(elements: Elements, type: ElementType, target: Float32Array): void {
+  if (elements instanceof BigUint64Array || elements instanceof BigInt64Array) {
+    for (let i = 0; i < elements.length; i++) target[i] = roundable(elements[i]!);
+  } else if (type === "float16") {
+    for (let i = 0; i < elements.length; i++) target[i] = halfValue(elements[i]!);
+  } else target.set(elements);
 }
 
-function copier(elements: Elements, type: ElementType): NumberArray["copy"] {
-  if (elements instanceof BigUint64Array || elements instanceof BigInt64Array) {
-    return (begin, end, target, at) => {
-      for (let i = begin; i < end; i++) target[at + i - begin] = roundable(elements[i]!);
-    };
+/** Room for so many elements of a file, and what they are as float32. */
+export class ElementRoom {
+  /** Where the file's bytes are put. */
+  readonly bytes: Uint8Array;
+  readonly #layout: ArrayLayout;
+  readonly #elements: Elements;
+
+  constructor(layout: ArrayLayout, count: number) {
+    this.bytes = new Uint8Array(count * bytesOf[layout.type]);
+    this.#layout = layout;
+    this.#elements = elementsOf(this.bytes, layout.type);
   }
-  if (type === "float16") {
-    return (begin, end, target, at) => {
-      for (let i = begin; i < end; i++) target[at + i - begin] = halfValue(elements[i]!);
-    };
+
+  /** Writes as many numbers as `target` has. What is in `bytes` means nothing afterwards. */
+  take(target: Float32Array): void {
+    const { type } = this.#layout;
+    swap(this.bytes.subarray(0, target.length * bytesOf[type]), this.#layout);
+    copyElements(this.#elements.subarray(0, target.length), type, target);
   }
-  return (begin, end, target, at) => target.set(elements.subarray(begin, end), at);
 }
 
 /**
@@ -189,22 +155,18 @@ export function halfValue(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-function checkFinite(array: NumberArray): void {
-  const count = sizeOf(array.shape);
-  const piece = new Float32Array(Math.min(count, 65_536));
-  for (let begin = 0; begin < count; begin += piece.length) {
-    const end = Math.min(begin + piece.length, count);
-    array.copy(begin, end, piece, 0);
-    for (let i = 0; i < end - begin; i++) {
-      if (Number.isFinite(piece[i])) continue;
-      const value = Number.isNaN(piece[i]) ? "NaN" : "infinite, or too large for float32";
-      throw new LockstepError(
-        "invalid-data",
-        `${array.name}: the element at [${placeIn(array.shape, begin + i).join(", ")}] is ${value}; expected finite numbers.`,
-        { hint: "Fill in missing values, or leave out such samples, before training. Indices count from 0." },
-      );
-    }
-  }
+/** Throws where a number is none. `begin`: the place of the first among the file's elements. */
+export function checkFinite(name: string, { shape, isFortranOrder }: ArrayLayout, values: Float32Array, begin: number) {
+  let at = 0;
+  while (at < values.length && Number.isFinite(values[at])) at++;
+  if (at === values.length) return;
+  const value = Number.isNaN(values[at]) ? "NaN" : "infinite, or too large for float32";
+  const place = isFortranOrder ? placeIn(shape.toReversed(), begin + at).reverse() : placeIn(shape, begin + at);
+  throw new LockstepError(
+    "invalid-data",
+    `${name}: the element at [${place.join(", ")}] is ${value}; expected finite numbers.`,
+    { hint: "Fill in missing values, or leave out such samples, before training. Indices count from 0." },
+  );
 }
 
 function placeIn(shape: readonly number[], index: number): number[] {

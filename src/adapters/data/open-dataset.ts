@@ -6,6 +6,7 @@ import { fileAt } from "./byte-source.ts";
 import { openCifar } from "./cifar.ts";
 import { csvFormat } from "./csv.ts";
 import { expandPaths } from "./expand-paths.ts";
+import { pairsOf } from "./file-pairs.ts";
 import { openIdx } from "./idx.ts";
 import { openImages } from "./images.ts";
 import { jsonLinesFormat } from "./json-lines.ts";
@@ -20,8 +21,8 @@ import { openText } from "./text.ts";
 const defaultMemoryBytes = 2 ** 31;
 
 /**
- * Reads a job's data into memory. Relative paths start at `baseDirectory`. Everything wrong with the files is an
- * "invalid-data" error that names the file and the place in it.
+ * Opens a job's data: in memory, or on disk where it takes more than it may. Relative paths start at `baseDirectory`. Everything wrong
+ * with the files is an "invalid-data" error that names the file and the place in it.
  */
 export async function openDataset(
   given: DataSource,
@@ -32,17 +33,21 @@ export async function openDataset(
   const source = isOther ? withoutWeights(given) : given;
   const pathsOf = ({ path }: { readonly path: string }) => expandPaths([path], baseDirectory);
   const filesOf = async (source: { readonly path: string }) => (await pathsOf(source)).map(fileAt);
+  const pairsIn = async (written: readonly [features: string, labels: string]) => {
+    const [features, labels] = await Promise.all(written.map((path) => filesOf({ path })));
+    return pairsOf(features!, labels!, written);
+  };
   switch (source.kind) {
     case "csv":
       return openTextTable(csvFormat(source, options), await filesOf(source), memoryBytes);
     case "text":
       return openText(source, baseDirectory, options);
     case "idx":
-      return openIdx(source, baseDirectory);
+      return openIdx(source, await pairsIn([source.features, source.labels]), memoryBytes);
     case "npy":
-      return openNpy(source, baseDirectory);
+      return openNpy(await pairsIn([source.features, source.label]), memoryBytes);
     case "npz":
-      return openNpz(source, baseDirectory);
+      return openNpz(source, await filesOf(source), memoryBytes);
     case "json-lines":
       return openTextTable(jsonLinesFormat(source, options), await filesOf(source), memoryBytes);
     case "dataset":

@@ -24,9 +24,10 @@ export class MemoryRows implements RowStore {
   readonly #blocks: Uint8Array[] = [];
   #count = 0;
 
-  constructor(rowBytes: number) {
+  /** @param mostRows there will be no more: no block is larger than they are */
+  constructor(rowBytes: number, mostRows = Number.POSITIVE_INFINITY) {
     this.#rowBytes = rowBytes;
-    this.#rowsInBlock = Math.max(1, Math.floor(blockBytes / rowBytes));
+    this.#rowsInBlock = Math.max(1, Math.floor(Math.min(blockBytes / rowBytes, mostRows)));
   }
 
   get count(): number {

@@ -9,7 +9,7 @@ import type { Separator } from "../../core/job.ts";
 import { sizeOf } from "../../core/transforms.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
 import { textOf } from "./byte-lines.ts";
-import { type ByteSource, type DataFile, piecesOf } from "./byte-source.ts";
+import { type ByteSource, changedWhileRead, type DataFile, piecesOf } from "./byte-source.ts";
 import type { FinishedColumn } from "./column-reader.ts";
 import { type Decoded, keepRows, type RowProducer } from "./data-cache.ts";
 import { Dictionary } from "./dictionary.ts";
@@ -72,7 +72,7 @@ export async function openTextTable(
   files: readonly DataFile[],
   memoryBytes: number,
 ): Promise<DescribedDataset> {
-  const { form } = await parserOf(format, files);
+  const { form, recordBytes } = await begun(format, files);
   const hash = hashOf(format, files);
   let sizeBytes = 0;
   for (const file of files) {
@@ -85,7 +85,11 @@ export async function openTextTable(
     { kind: "records", isOther: format.isOther, sha256 },
     4 * places.width,
     rowProducer(format, files, { sha256, places, mostRows }),
-    { memoryBytes, isCostly: false, name: files[0]!.name, mostBytes: mostRows * 4 * places.width }, // no pattern matches nothing
+    {
+      ...{ memoryBytes, isCostly: false, name: files[0]!.name }, // no pattern matches nothing
+      mostBytes: mostRows * 4 * places.width,
+      expectedBytes: (sizeBytes / recordBytes) * 4 * places.width,
+    },
   );
   const column = (kept: KeptColumn) => columnIn(kept, files);
   return {
@@ -120,11 +124,13 @@ function hashOf({ settings }: TextFormat, files: readonly DataFile[]) {
   };
 }
 
-/** By the first record that there is. */
-async function parserOf(format: TextFormat, files: readonly DataFile[]): Promise<RecordParser> {
+/** What the first records say: the form of a row, and how long a record is there. */
+async function begun(format: TextFormat, files: readonly DataFile[]) {
   for (const file of files) {
     for await (const { bytes, records } of file.read((source) => recordPieces(source, format.separator))) {
-      return format.open(file.name, textOf(bytes, records[0]!)); // a piece has some
+      const [first] = records as [ByteRecord, ...ByteRecord[]]; // a piece has some
+      const recordBytes = (records.at(-1)!.end - first.begin + 1) / records.length;
+      return { form: format.open(file.name, textOf(bytes, first)).form, recordBytes };
     }
     if (format.hasHeader) break;
   }
@@ -191,17 +197,12 @@ function rowProducer(
       if (!isBegun && format.hasHeader) throw empty(file, format);
     }
     if (count > 0) await add(rowsTo(count));
-    if (parser === null || hash.digest() !== known.sha256) throw changed(files);
+    if (parser === null || hash.digest() !== known.sha256) {
+      throw changedWhileRead(files.length === 1 ? files[0]!.name : `One of ${files.length} data files`);
+    }
     if (!isAny && count === 0) throw noRows(files);
     return decoded(parser.finish(), groups, known.places, files);
   };
-}
-
-function changed(files: readonly DataFile[]): LockstepError {
-  const what = files.length === 1 ? `${files[0]!.name} was` : `One of ${files.length} data files was`;
-  return new LockstepError("invalid-data", `${what} changed while it was read.`, {
-    hint: "Start again, and leave data files alone meanwhile.",
-  });
 }
 
 function noRows(files: readonly DataFile[]): LockstepError {

@@ -2,12 +2,11 @@
  * TensorFlow's record files with a `tf.train.Example` in each record: features by name, each a list of floats, of whole numbers
  * or of bytes. Every record's two checksums are verified.
  */
-import { Readable } from "node:stream";
-import { createGunzip } from "node:zlib";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { bytesField, fieldsOf } from "../tensorboard/protobuf.ts";
 import { maskedCrc32c } from "../tensorboard/records.ts";
-import { type ByteSource, damaged, piecesOf } from "./byte-source.ts";
+import { type ByteSource, damaged } from "./byte-source.ts";
+import { unpackedPieces } from "./gunzip.ts";
 import { roundable } from "./number-array.ts";
 import { checkColumns, columnPiece, type NamedColumns, namesOf, noNumbers, type TablePiece } from "./table-columns.ts";
 
@@ -95,21 +94,8 @@ function recordLength(file: string, bytes: Uint8Array, number: number): number |
 }
 
 /** The bytes of the records: a file's, or what gzip made them of. */
-export async function* unpacked(source: ByteSource): AsyncGenerator<Uint8Array> {
-  const [first, second] = await source.read(0, 2);
-  if (first !== 0x1f || second !== 0x8b) return yield* piecesOf(source);
-  const gunzip = createGunzip();
-  const packed = Readable.from(piecesOf(source), { objectMode: false });
-  packed.on("error", (error) => gunzip.destroy(error));
-  packed.pipe(gunzip);
-  try {
-    for await (const piece of gunzip) yield piece as Uint8Array; // it gives buffers
-  } catch (error) {
-    if (error instanceof LockstepError) throw error;
-    throw damaged(source.name, `as gzip (${messageOf(error)})`, error);
-  } finally {
-    packed.destroy();
-  }
+export function unpacked(source: ByteSource): AsyncGenerator<Uint8Array> {
+  return unpackedPieces(source, (cause) => damaged(source.name, `as gzip (${messageOf(cause)})`, cause));
 }
 
 /** Example → features → a map's entries, of key and feature; the last of two with one key counts, as in any protobuf. */
