@@ -361,7 +361,10 @@ async function finish(
   const { latest, best } = last;
   if (!latest) throw new LockstepError("internal", "The run has finished without a checkpoint.");
   const curve = join(session.runDirectory, "curve.svg");
-  await writeFile(curve, lossCurve(last.history, settings.job.checkpoint));
+  await writeFile(
+    curve,
+    lossCurve(last.history, settings.job.checkpoint, { of: { job: settings.jobName, run: session.record.run } }),
+  );
   const result: RunResult = {
     job: settings.jobName,
     epochs: last.epoch,

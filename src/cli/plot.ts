@@ -47,7 +47,7 @@ async function runPlot(args: Arguments): Promise<number> {
     const which = run === null ? `"${job}"` : `Run ${run} of "${job}"`;
     throw new LockstepError("usage", `${which} has no committed epoch yet: there is nothing to draw.`);
   }
-  await writePicture(out, lossCurve(history, policy, pageOf(args), scale));
+  await writePicture(out, lossCurve(history, policy, { page: pageOf(args), scale, of: { job, run } }));
   process.stdout.write(`${out}\n`);
   return 0;
 }

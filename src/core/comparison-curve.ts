@@ -1,6 +1,8 @@
 /** Several runs in one picture: loss, and what each of them monitors, a colour a run. */
 import {
   bestDot,
+  type Covering,
+  isCovering,
   drawPanel,
   finiteValue,
   layOut,
@@ -77,15 +79,17 @@ function summaryOf(panels: readonly Panel[]): string {
 /** Which lines are which, at the top on the right. */
 function key(panels: readonly Panel[]): string {
   const all = panels.flatMap(({ series }) => series);
-  const isValidated = all.some(isValidation);
+  const plain = `stroke-width="2.5" stroke-linecap="round"`;
   const items = [
-    ...(all.some(({ faint }) => faint) ? [{ name: "training", faint: true }] : []),
-    ...(all.length > 0 ? [{ name: isValidated ? "validation" : "training", faint: false }] : []),
+    ...(all.some(isCovering) ? [{ name: "equal", stroke: `stroke-width="2.5" stroke-dasharray="6 6"` }] : []),
+    ...(all.some(({ faint }) => faint)
+      ? [{ name: "training", stroke: `stroke-width="1.5" stroke-opacity="0.45" stroke-linecap="round"` }]
+      : []),
+    ...(all.length > 0 ? [{ name: all.some(isValidation) ? "validation" : "training", stroke: plain }] : []),
   ];
-  const drawn = items.map(({ name, faint }, i) => {
+  const drawn = items.map(({ name, stroke }, i) => {
     const x = width - margin - (items.length - i) * 88;
-    const stroke = faint ? `stroke-width="1.5" stroke-opacity="0.45"` : `stroke-width="2.5"`;
-    return line("ink", x, 33, x + 20, 33, `${stroke} stroke-linecap="round"`) + text("quiet", x + 27, 37, name);
+    return line("ink", x, 33, x + 20, 33, stroke) + text("quiet", x + 27, 37, name);
   });
   return `<g>${drawn.join("")}</g>`;
 }
@@ -94,14 +98,29 @@ function key(panels: readonly Panel[]): string {
 function seriesOf(runs: readonly RunHistory[], name: string): readonly Series[] {
   const all = runs.flatMap(({ history }, i): Series[] => {
     const has = (metric: string) => history.some((record) => finiteValue(record, metric) !== null);
-    const series = { paint: colours[i]!, epochs: history };
     const validated = has(`val_${name}`);
+    const series = (metric: string) => {
+      const covers = coveringOf(history, runs.slice(0, i), metric);
+      return { paint: colours[i]!, epochs: history, metric, covers };
+    };
     return [
-      ...(has(name) ? [{ ...series, metric: name, faint: validated }] : []),
-      ...(validated ? [{ ...series, metric: `val_${name}`, faint: false }] : []),
+      ...(has(name) ? [{ ...series(name), faint: validated }] : []),
+      ...(validated ? [{ ...series(`val_${name}`), faint: false }] : []),
     ];
   });
   return [...all.filter(({ faint }) => faint), ...all.filter(({ faint }) => !faint)];
+}
+
+/** Runs are often equal bit for bit, for a while or to the end: then the lines of those that were drawn before lie below. */
+function coveringOf(history: RunHistory["history"], before: readonly RunHistory[], metric: string): Covering {
+  const shared = before.map((other) => {
+    const end = history.findIndex(({ epoch, metrics }, i) => {
+      const one = other.history[i];
+      return one?.epoch !== epoch || !Object.is(one.metrics[metric], metrics[metric]);
+    });
+    return end < 0 ? history.length : end;
+  });
+  return { epochs: Math.max(0, ...shared), lines: shared.filter((epochs) => epochs > 0).length };
 }
 
 function legend(names: readonly string[]): string {

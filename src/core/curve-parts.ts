@@ -7,6 +7,7 @@ export const height = 450;
 export const margin = 28;
 /** Between two panels. */
 const gap = 24;
+const dashLength = 6;
 
 /** Colours on a light page, and on a dark one; the names are the style sheet's classes. The last tell runs apart. */
 export const paints = {
@@ -34,6 +35,20 @@ export interface Series {
   readonly epochs: readonly EpochHistory[];
   /** Drawn behind the others, thinner. */
   readonly faint?: boolean;
+  /** The line as far as others lie below it: dashed there, so that they are seen through it. */
+  readonly covers?: Covering;
+}
+
+export interface Covering {
+  /** How many of the first epochs. */
+  readonly epochs: number;
+  /** How many other lines. */
+  readonly lines: number;
+}
+
+/** Whether some of it is dashed: a single epoch is only a dot. */
+export function isCovering({ covers }: Series): boolean {
+  return covers !== undefined && covers.lines > 0 && covers.epochs > 1;
 }
 
 export interface Panel {
@@ -128,7 +143,24 @@ function axes(panel: Panel, frame: Panel, horizontal: Scale, vertical: Scale): s
   ];
 }
 
-function curve({ paint, metric, epochs, faint = false }: Series, horizontal: Scale, vertical: Scale): string {
+function curve(series: Series, horizontal: Scale, vertical: Scale): string {
+  const { epochs, covers } = series;
+  if (!covers || !isCovering(series)) return stretch(series, horizontal, vertical);
+  const covering = { ...series, epochs: epochs.slice(0, covers.epochs) };
+  const free = { ...series, epochs: epochs.slice(covers.epochs - 1) };
+  const dashes = `${dashLength} ${dashLength * covers.lines}`;
+  return (
+    stretch(covering, horizontal, vertical, dashes) +
+    (epochs.length > covers.epochs ? stretch(free, horizontal, vertical) : "")
+  );
+}
+
+function stretch(
+  { paint, metric, epochs, faint = false }: Series,
+  horizontal: Scale,
+  vertical: Scale,
+  dashes: string | null = null,
+): string {
   const parts: [number, number][][] = [];
   let previous = Number.NaN;
   for (const record of epochs) {
@@ -140,15 +172,18 @@ function curve({ paint, metric, epochs, faint = false }: Series, horizontal: Sca
   }
   // Several points above a pixel make a band, which a thin line draws more truly.
   const crowded = epochs.length > width;
-  const stroke = (d: string, strokeWidth: number): string =>
+  const round = 'stroke-linecap="round"';
+  const stroke = (d: string, strokeWidth: number, ends: string): string =>
     d === ""
       ? ""
-      : `<path class="stroke-${paint}" d="${d}" fill="none" stroke="${paints[paint].light}" stroke-width="${strokeWidth}" stroke-linecap="round" stroke-linejoin="round"${faint ? ' stroke-opacity="0.45"' : ""}/>`;
+      : `<path class="stroke-${paint}" d="${d}" fill="none" stroke="${paints[paint].light}" stroke-width="${strokeWidth}" ${ends} stroke-linejoin="round"${faint ? ' stroke-opacity="0.45"' : ""}/>`;
   const lines = parts.filter((part) => part.length > 1).map((part) => `M${thinned(part).map(coordinates).join("L")}`);
   // A lone point is a line of no length, which round ends make a dot.
   const dots = parts.filter((part) => part.length === 1).map((part) => `M${coordinates(part[0]!)}h0`);
   const [line, dot] = crowded ? [1, 1] : faint ? [1.5, 4] : [2.25, 7];
-  return stroke(lines.join(""), line) + stroke(dots.join(""), dot);
+  // Round ends of dashes would close the gaps between them.
+  const ends = dashes === null ? round : `stroke-dasharray="${dashes}"`;
+  return stroke(lines.join(""), line, ends) + stroke(dots.join(""), dot, round);
 }
 
 function coordinates([x, y]: readonly [number, number]): string {
@@ -208,8 +243,8 @@ function pixel(value: number): string {
   return String(Math.round(value * 10) / 10);
 }
 
-export function shorten(name: string): string {
-  return name.length <= 28 ? name : `${name.slice(0, 27)}…`;
+export function shorten(name: string, most = 28): string {
+  return name.length <= most ? name : `${name.slice(0, most - 1)}…`;
 }
 
 function escapeText(content: string): string {

@@ -11,6 +11,7 @@ import {
   type DrawnPanel,
   drawPanel,
   finiteValue,
+  height,
   layOut,
   line,
   margin,
@@ -28,6 +29,14 @@ import type { ScaleKind } from "./curve-scale.ts";
 import { formatCount, formatValue } from "./number-format.ts";
 import type { EpochHistory } from "./status.ts";
 
+/** How a curve is drawn, where it is not as everywhere. */
+export interface CurveOptions {
+  readonly page?: Page;
+  readonly scale?: ScaleKind;
+  /** Whose curve it is; a picture is soon far from the folder that it was drawn from. */
+  readonly of?: { readonly job: string; readonly run: number | null };
+}
+
 /**
  * A standalone SVG of 800 × 450: loss, and the monitored metric if that is not a loss, over epochs. Values that are no
  * finite number, and epochs without a record, are gaps. Long histories are thinned out without losing a spike.
@@ -35,8 +44,7 @@ import type { EpochHistory } from "./status.ts";
 export function lossCurve(
   history: readonly EpochHistory[],
   policy: CheckpointPolicy,
-  page: Page = "auto",
-  scale: ScaleKind = "auto",
+  { page = "auto", scale = "auto", of }: CurveOptions = {},
 ): string {
   const epochs = [...new Map(history.map((record) => [record.epoch, record])).values()].sort(
     (a, b) => a.epoch - b.epoch,
@@ -57,6 +65,7 @@ export function lossCurve(
       ];
     }),
     ...(panels.length === 0 && epochs.length > 0 ? [nothingToDraw()] : []),
+    ...(of ? [caption(of)] : []),
   ];
   return svgPage(page, { title: titleOf(panels), summary: summaryOf(epochs, best, policy), body });
 }
@@ -107,6 +116,12 @@ function legend(panels: readonly Panel[]): string {
     );
   });
   return `<g>${items.join("")}</g>`;
+}
+
+/** In the corner below the last panel: so short that it does not run into the word "epoch". */
+function caption({ job, run }: NonNullable<CurveOptions["of"]>): string {
+  const label = run === null ? shorten(job, 18) : `${shorten(job, 12)}, run ${run}`;
+  return text("quiet", width - margin, height - 13, label, { anchor: "end" });
 }
 
 /** The vertical line at the best epoch, labelled above the plot, where no curve can run into the words. */

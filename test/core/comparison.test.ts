@@ -64,6 +64,20 @@ test("a picture of several runs has a colour and a legend for each, and one scal
   assert.doesNotMatch(svg, /<style>|NaN|undefined/);
 });
 
+test("where runs are equal, a line lies on another one and is dashed there, so that both are seen", () => {
+  const dashes = (...values: (readonly number[])[]) => {
+    const svg = comparisonCurve(values.map((one, i) => run(`run ${i}`, one, "")));
+    return [...svg.matchAll(/<path class="stroke-(\w+)"[^>]*/g)].map(([path, paint]) => {
+      const [, pattern = "solid"] = /stroke-dasharray="([^"]*)"/.exec(path) ?? [];
+      return `${paint} ${pattern}`;
+    });
+  };
+  assert.deepEqual(dashes([3, 2, 1], [3, 2, 1]), ["training solid", "validation 6 6"]);
+  assert.deepEqual(dashes([3, 2, 1], [3, 2, 4]), ["training solid", "validation 6 6", "validation solid"]);
+  assert.deepEqual(dashes([3, 2, 1], [4, 2, 1]), ["training solid", "validation solid"]);
+  assert.deepEqual(dashes([3, 2], [3, 2], [3, 2]), ["training solid", "validation 6 6", "best 6 12"]);
+});
+
 test("a picture of several runs says which lines are training and which are validation", () => {
   const validated = (name: string) => {
     const { history, ...rest } = run(name, [3, 2, 1], "");

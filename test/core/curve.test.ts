@@ -69,6 +69,14 @@ test("the curve shows training and validation loss, with the best epoch marked b
   for (const label of ["training", "validation", "epoch"]) assert.ok(labels(svg).includes(label), label);
 });
 
+test("the curve says of which run it is, in few words", () => {
+  const told = (job: string, run: number | null) =>
+    labels(checked(lossCurve(history(3, overfitting), least, { of: { job, run } }))).at(-1);
+  assert.equal(told("digits", 2), "digits, run 2");
+  assert.equal(told("digits", null), "digits");
+  assert.equal(told("a-job-with-a-long-name", 12), "a-job-with-…, run 12");
+});
+
 test("a monitored metric that is no loss has a panel of its own beside the loss", () => {
   const metrics = (epoch: number) => ({ ...overfitting(epoch), accuracy: epoch / 20, val_accuracy: epoch / 25 });
   const svg = checked(lossCurve(history(10, metrics, most), most));
@@ -195,9 +203,9 @@ test("a validation loss that rises again is seen to rise, however high training 
   const rise = (svg: string) => pointsOf(svg)[1]![13]![1] - pointsOf(svg)[1]![29]![1];
   assert.ok(rise(checked(auto)) >= 12, `${rise(auto)} pixels`);
   assert.equal(labels(auto).filter((label) => label === "logarithmic scale").length, 1, "of the loss alone");
-  const linear = checked(lossCurve(history(30, metrics, most), most, "auto", "linear"));
+  const linear = checked(lossCurve(history(30, metrics, most), most, { scale: "linear" }));
   assert.ok(rise(linear) <= 3, `${rise(linear)} pixels`);
-  const logarithmic = checked(lossCurve(history(30, metrics, most), most, "auto", "logarithmic"));
+  const logarithmic = checked(lossCurve(history(30, metrics, most), most, { scale: "logarithmic" }));
   assert.equal(labels(logarithmic).filter((label) => label === "logarithmic scale").length, 2);
 });
 
