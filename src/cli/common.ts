@@ -175,12 +175,13 @@ export function addressesOf(args: Arguments, name: string): readonly [string, ..
   return [checkedAddress(name, first), ...others.map((text) => checkedAddress(name, text))];
 }
 
-function checkedAddress(name: string, text: string): string {
+/** @param name of the option */
+export function checkedAddress(name: string, text: string, example = "127.0.0.1:0"): string {
   const port = Number(text.slice(text.lastIndexOf(":") + 1));
   if (!/^.+:\d+$/.test(text) || port > 65535) {
     throw new LockstepError(
       "usage",
-      `--${name} is ${JSON.stringify(text)}; an address such as 127.0.0.1:0 was expected.`,
+      `--${name} is ${JSON.stringify(text)}; an address such as ${example} was expected.`,
     );
   }
   return text;

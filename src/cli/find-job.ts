@@ -9,6 +9,8 @@ import { certificatesOf } from "./local-certificates.ts";
 import { checkCoordinator, openSecurity, securityOptions } from "./security.ts";
 
 const deadlineMs = 3000;
+const whenNoneRuns =
+  "Start one with `lockstep launch JOB.ts`; `lockstep history` and `lockstep dashboard` show what one that is over has come to.";
 
 export const whichJob = {
   job: { value: "NAME", help: "which job (default: the one that is running)" },
@@ -58,10 +60,7 @@ async function findJob(name: string | undefined): Promise<RegisteredRun> {
         ? `The job "${name}" is not running any more; its files are in ${known.directory}.`
         : `No job "${name}" was launched on this machine.`,
       {
-        hint:
-          running.length > 0
-            ? `Running: ${running.map((run) => run.job).join(", ")}.`
-            : "Start one with `lockstep launch JOB.ts`.",
+        hint: running.length > 0 ? `Running: ${running.map((run) => run.job).join(", ")}.` : whenNoneRuns,
       },
     );
   }
@@ -72,7 +71,7 @@ async function findJob(name: string | undefined): Promise<RegisteredRun> {
       ? "No job is running on this machine."
       : `${running.length} jobs are running: ${running.map((run) => run.job).join(", ")}.`,
     {
-      hint: running.length === 0 ? "Start one with `lockstep launch JOB.ts`." : "Name one with --job.",
+      hint: running.length === 0 ? whenNoneRuns : "Name one with --job.",
     },
   );
 }

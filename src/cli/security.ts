@@ -9,6 +9,7 @@ import { described, type Role } from "../core/identity.ts";
 import { type CountedRefusal, Refusals } from "../core/refusals.ts";
 import type { Log } from "../ports/log.ts";
 import type { Arguments, Option } from "./command.ts";
+import { checkedAddress } from "./common.ts";
 
 const folderWords = `${fileNames.ca}, ${fileNames.certificate} and ${fileNames.key}`;
 
@@ -111,7 +112,8 @@ export function checkEndpoints(
 }
 
 /** That a coordinator is called in plain text on this machine only, unless more is wanted. */
-export function checkCoordinator(address: string, { certificates, isInsecure }: ProcessSecurity): void {
+export function checkCoordinator(given: string, { certificates, isInsecure }: ProcessSecurity): void {
+  const address = checkedAddress("coordinator", given, "127.0.0.1:7070");
   if (certificates !== null || isInsecure || isLoopback(hostAndPort(address).host)) return;
   throw new LockstepError("usage", `--coordinator is ${address}: plain text, beyond this machine.`, {
     hint: "Give this process a certificate by --tls DIR (`lockstep certs issue operator NAME`), or say --insecure.",

@@ -103,6 +103,18 @@ const cases: readonly WrongInput[] = [
     says: ['--scale is "ln"; linear, log or auto was expected'],
   },
   {
+    what: "a coordinator without a port",
+    args: ["status", "--coordinator", "elsewhere"],
+    code: "usage",
+    says: ['--coordinator is "elsewhere"; an address such as 127.0.0.1:7070 was expected'],
+  },
+  {
+    what: "a coordinator where none is",
+    args: ["status", "--coordinator", "127.0.0.1:1"],
+    code: "coordination-unavailable",
+    says: ["The coordinator at 127.0.0.1:1 does not answer: connect ECONNREFUSED 127.0.0.1:1."],
+  },
+  {
     what: "the dashboard of no job at all",
     args: ["dashboard", "--run", "2"],
     code: "usage",

@@ -7,6 +7,7 @@ import {
   GRPCUnauthenticatedError,
 } from "etcd3";
 import { LockstepError, messageOf } from "../../core/errors.ts";
+import { plainReason } from "../grpc/reason.ts";
 
 /** What was asked of etcd, for messages: `transact (put "/a", delete "/b")`. */
 export interface CallDescription {
@@ -39,9 +40,9 @@ export function translateError(error: unknown, call: CallDescription): LockstepE
   );
 }
 
-/** The error's message as part of a sentence, without gRPC's empty "resolution note". */
+/** The error's message as part of a sentence. */
 export function reasonOf(error: unknown): string {
-  return messageOf(error).replace(/\.?( Resolution note:)?\s*$/, "");
+  return plainReason(messageOf(error));
 }
 
 function hintFor(error: unknown): string {

@@ -16,6 +16,7 @@ import type { StopRequest__Output } from "./generated/lockstep/v1/StopRequest.ts
 import type { CertificateFolder } from "../tls/certificate-folder.ts";
 import { channelCredentials, targetName } from "../tls/dial.ts";
 import type { Security } from "../tls/security.ts";
+import { plainReason } from "./reason.ts";
 import { refusalOf, type Serving, serve } from "./serve.ts";
 import { ControlClient, status as code, controlService } from "./services.ts";
 
@@ -165,7 +166,7 @@ export function connectControl(
           reject(
             new LockstepError(
               "coordination-unavailable",
-              `The coordinator at ${address} does not answer: ${error?.details ?? "empty reply"}.`,
+              `The coordinator at ${address} does not answer: ${plainReason(error?.details ?? "empty reply")}.`,
               { cause: error },
             ),
           );
