@@ -54,7 +54,7 @@ function Row({ row, section, say }: Props) {
   const isDamaged = verification === "set aside" || verification === "corrupt" || verification === "missing";
   return (
     <tr>
-      <th scope="row" title={id}>
+      <th scope="row" data-name="Epoch" title={id}>
         {epoch === null ? "?" : formatCount(epoch)}
         {stepInEpoch ? <span class="aside"> + {formatCount(stepInEpoch)} steps</span> : null}
       </th>
@@ -80,7 +80,7 @@ function Row({ row, section, say }: Props) {
   );
 }
 
-function Actions({ row: { id, epoch, pins }, section: { canPin, canDownload, words }, say }: Props) {
+function Actions({ row: { id, epoch, pins }, section: { canPin, canDownload, jobFile, words }, say }: Props) {
   const which = `the checkpoint of epoch ${epoch ?? "?"}`;
   const isPinned = pins.length > 0;
   const changePin = async () => {
@@ -91,7 +91,8 @@ function Actions({ row: { id, epoch, pins }, section: { canPin, canDownload, wor
     else say(answer ? await problemOf(answer) : "The coordinator does not answer.");
   };
   const copy = async () => {
-    const command = `npx lockstep checkpoints export JOB.ts ${id} --to tfjs ${words.map(shellWord).join(" ")}`;
+    const rest = [id, "--to", "tfjs", ...words].map(shellWord).join(" ");
+    const command = `npx lockstep checkpoints export ${jobFile === null ? "JOB.ts" : shellWord(jobFile)} ${rest}`;
     try {
       await navigator.clipboard.writeText(command);
       say(`Copied: ${command}`);

@@ -19,7 +19,7 @@ export function Health({ view: { health, status } }: { readonly view: DashboardV
             {etcd.revision !== null && <span class="aside">revision {formatCount(etcd.revision)}</span>}
           </p>
           <div class="scroll">
-            <table>
+            <table class="cards">
               <caption class="unseen">Members of etcd</caption>
               <thead>
                 <tr>
@@ -42,9 +42,9 @@ export function Health({ view: { health, status } }: { readonly view: DashboardV
                       </td>
                     ) : (
                       <>
-                        <td>{one.latencyMs.toFixed(1)} ms</td>
-                        <td>{one.sizeBytes === null ? "–" : formatBytes(one.sizeBytes)}</td>
-                        <td>{one.version}</td>
+                        <td data-name="answers in">{one.latencyMs.toFixed(1)} ms</td>
+                        <td data-name="data">{one.sizeBytes === null ? "–" : formatBytes(one.sizeBytes)}</td>
+                        <td data-name="version">{one.version}</td>
                       </>
                     )}
                   </tr>

@@ -24,7 +24,7 @@ export function Throughput({ view: { rates, status } }: { readonly view: Dashboa
         </p>
       ) : (
         <div class="scroll">
-          <table>
+          <table class="cards">
             <caption class="unseen">Step times of the last five minutes</caption>
             <thead>
               <tr>
@@ -63,9 +63,9 @@ function Row({
       <th scope="row" title={workerId}>
         {nameOf(workerId)}
       </th>
-      <td>{formatCount(points.at(-1)?.samplesPerSecond ?? 0)}</td>
-      <td>{milliseconds(at(0.5))}</td>
-      <td>
+      <td data-name="samples/s">{formatCount(points.at(-1)?.samplesPerSecond ?? 0)}</td>
+      <td data-name="step, median">{milliseconds(at(0.5))}</td>
+      <td data-name="10–90 %">
         {threeDigits(at(0.1))}–{threeDigits(at(0.9))} ms
       </td>
       <td>

@@ -1,5 +1,6 @@
 /** `lockstep coordinator`: forms the cluster and serves its status. */
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import { type ControlHandler, serveControl } from "../adapters/grpc/control.ts";
 import { broughtSources } from "../adapters/replicas/brought-sources.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
@@ -182,7 +183,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     handler = {
       noteProgress: (progress) => {
         active.noteProgress(progress);
-        onlooking.hear(progress);
+        onlooking.hear(progress, active.hasRead ? active.reading.generation : null);
       },
       status: () => active.status(),
       requestStop: (reason) => active.requestStop(reason),
@@ -190,6 +191,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     };
     await onlooking.serve(http, {
       ...{ coordinator: active, coordination, keys, record, budget, archive, endpoints, certificates },
+      jobFile: resolve(args.argument),
     });
     const parts = { coordination, keys, pollMs: budget.pollMs, log };
     callbacks = startCallbacks({ job, jobPath: args.argument, active, ...parts });

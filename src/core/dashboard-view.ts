@@ -38,6 +38,8 @@ export interface CheckpointsSection {
   readonly canPin: boolean;
   /** The server hands the weights out as a file. */
   readonly canDownload: boolean;
+  /** Where the job file is, on the server's machine; null: it is not known there. */
+  readonly jobFile: string | null;
   /** What `lockstep checkpoints` has to be told to find them, as words of a command line. */
   readonly words: readonly string[];
 }

@@ -14,7 +14,7 @@ import { causeOf, type GenerationCause } from "../core/generation-cause.ts";
 import { decodeJson, encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import type { Running } from "../core/membership.ts";
-import { type CoordinatorRecord, type Ending, isFor, type JobRecord } from "../core/records.ts";
+import { type CoordinatorRecord, type Done, type Ending, isFor, type JobRecord } from "../core/records.ts";
 import type { CheckpointPointer, ClusterStatus } from "../core/status.ts";
 import type { RunSources } from "../ports/checkpoint-storage.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -27,7 +27,7 @@ import { goneAmong } from "./gone-members.ts";
 import { clusterStatus, placeOf, type WorkerProgress } from "./cluster-status.ts";
 import { type BroughtSources, bringersIn } from "./brought-checkpoints.ts";
 import { Decoder } from "./decoder.ts";
-import { type Act, tellDecision } from "./decision-log.ts";
+import { type Act, tellDecision, tellWait } from "./decision-log.ts";
 import { bestLeft, bestSoFar, conditionsOf, equivalencesOf, operationsOf } from "./decision-operations.ts";
 import { LastGeneration } from "./last-generation.ts";
 import { isStopping, litterOf, published, type RunReading, readRun, readValue } from "./run-reading.ts";
@@ -168,7 +168,7 @@ export class Coordinator {
 
   /** One look at everything and at most one change; true when something was changed. */
   async #turn(): Promise<boolean> {
-    const { coordination, keys } = this.#options;
+    const { coordination, keys, log } = this.#options;
     const { entries } = await coordination.list(keys.prefix);
     const reading = readRun(entries, keys, this.#decoder);
     this.#reading = reading;
@@ -182,7 +182,7 @@ export class Coordinator {
     const view = this.#viewOf(reading, token);
     const decision = decide(view);
     if (decision.kind === "wait") {
-      this.#say(decision.reason, decision.needsHelp ? "warn" : "debug");
+      this.#say(decision.reason, () => tellWait(log, decision, readValue<Done>(reading.entries, keys.done)));
       return false;
     }
     if (decision.kind === "rebuild") {
@@ -354,10 +354,10 @@ export class Coordinator {
   }
 
   /** A reason is said once, when it changes. */
-  #say(reason: string, level: "debug" | "warn" = "debug"): void {
+  #say(reason: string, tell = () => this.#options.log.debug(reason)): void {
     if (reason === this.#reason) return;
     this.#reason = reason;
-    this.#options.log[level](reason);
+    tell();
   }
 
   /** How this process itself is doing; null for what it does not have, or does not know. */

@@ -2,6 +2,7 @@
 import type { Decision } from "../core/decision.ts";
 import { describeSource, memberIds } from "../core/membership.ts";
 import type { Keys } from "../core/keys.ts";
+import type { Done } from "../core/records.ts";
 import type { Log } from "../ports/log.ts";
 import { equivalencesOf } from "./decision-operations.ts";
 import type { RunReading } from "./run-reading.ts";
@@ -45,4 +46,15 @@ export function tellDecision(log: Log, decision: Act, reading: RunReading, keys:
       log.error("the run cannot go on", { reason: decision.reason });
       return;
   }
+}
+
+/** Waiting is no news, unless a person has to do something, or nothing is left to be done. */
+export function tellWait(
+  log: Log,
+  { reason, needsHelp }: Extract<Decision, { kind: "wait" }>,
+  /** How the run has ended; null: it has not. */
+  done: Done | null,
+): void {
+  if (done) log.info(reason, { reason: done.early ?? "all epochs are trained" });
+  else log[needsHelp ? "warn" : "debug"](reason);
 }

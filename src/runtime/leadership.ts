@@ -320,7 +320,7 @@ export class Leadership {
     if (!succeeded) {
       log.warn("a checkpoint was written but not published: somebody else leads or has published", { id });
       this.#unpublished.set(id, point.state);
-    } else log.info("published", { id, step: point.progress.step, best: isBest });
+    } else log.info("published", { id, step, epoch, best: isBest });
     await this.#options.view.refresh();
     if (succeeded) {
       await sweepSaves(this.#options, this.#points, pointer, token);

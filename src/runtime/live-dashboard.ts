@@ -24,6 +24,7 @@ export interface LiveDashboardOptions {
   readonly keys: Keys;
   /** As the coordinator was started. */
   readonly record: JobRecord;
+  readonly jobFile: string;
   /** Null: this process sees no checkpoints. */
   readonly archive: RunArchive | null;
   readonly probe: EtcdProbe;
@@ -116,7 +117,7 @@ export class LiveDashboard implements DashboardSource {
     { best, latest }: ClusterStatus,
     monitor: string,
   ): Promise<CheckpointsSection> {
-    const { record, download } = this.#options;
+    const { record, jobFile, download } = this.#options;
     await this.#seen?.look(reading.checkpoints.map(({ pointer }) => pointer.id));
     const rows = reading.checkpoints.map(({ pointer, state, writtenAtMs, reason }): CheckpointRow => {
       const { id, lineage, epoch, stepInEpoch, step, value } = pointer;
@@ -132,7 +133,7 @@ export class LiveDashboard implements DashboardSource {
       };
     });
     const words = ["--job", record.job];
-    return { monitor, rows, canPin: true, canDownload: download !== null, words };
+    return { monitor, rows, canPin: true, canDownload: download !== null, jobFile, words };
   }
 
   #pinsOf({ entries }: RunReading, id: string): readonly string[] {

@@ -1,5 +1,6 @@
 /** The newest entries of a process' log, kept for whoever looks at the run; and what workers report, in between. */
 import { type DecisionEntry, decisionsLength, type Rows } from "../core/dashboard-view.ts";
+import { type Generation, memberIds } from "../core/membership.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Log, LogFields } from "../ports/log.ts";
 import type { WorkerProgress } from "./cluster-status.ts";
@@ -34,8 +35,13 @@ export class RecentDecisions {
     };
   }
 
-  /** A worker is in another generation than before, or its lease is lost. */
-  hear({ workerId, generation, step, leaseHeld }: WorkerProgress): void {
+  /**
+   * A worker is in another generation than before, or its lease is lost.
+   * @param membership what was read last
+   */
+  hear({ workerId, generation, step, leaseHeld }: WorkerProgress, membership: Generation | null): void {
+    // A generation that was not read yet is told of at the worker's next report: only then is it known who is in it.
+    if (leaseHeld && membership?.generation !== generation) return;
     const before = this.#standing.get(workerId);
     if (before?.generation === generation && before.leaseHeld === leaseHeld) return;
     // One that is restarted has another id: the oldest are forgotten.
@@ -44,7 +50,11 @@ export class RecentDecisions {
     }
     this.#standing.set(workerId, { generation, leaseHeld });
     if (!leaseHeld) this.#note("warn", workerId, "its lease is lost", { generation, step });
-    else if (before?.generation !== generation) this.#note("info", workerId, "trains", { generation, step });
+    else if (before?.generation !== generation) {
+      // Who stands by takes every step too, so that it can step in.
+      const isMember = membership !== null && memberIds(membership).includes(workerId);
+      this.#note("info", workerId, isMember ? "trains" : "follows", { generation, step });
+    }
   }
 
   #note(level: DecisionEntry["level"], process: string, message: string, fields: LogFields): void {

@@ -37,6 +37,8 @@ test(
     const why = "stopped early after epoch 3: val_loss has not improved by more than 100 since epoch 1";
     assert.deepEqual([one.early, one.epochs], [why, 3]);
     assert.deepEqual([two.early, two.epochs, two.weightsDigest, two.history], [why, 3, one.weightsDigest, one.history]);
+    const told = (await linesOf("early-one", "coordinator")).find(({ message }) => message === "the job is finished");
+    assert.deepEqual([told?.level, told?.reason], ["info", why], "the coordinator's log says why it is over");
     const again = await launch("--job", "early-one", "--workers", "1", "--epochs", "20");
     assert.deepEqual([finished(again).steps, finished(again).early], [one.steps, why], "it trains no more");
     assert.match(again.stderr, /is finished: stopped early after epoch 3/);
@@ -77,16 +79,21 @@ test(
     const second = await user.run(...words("killed"), "--workers", "1");
     const { weightsDigest, history, steps } = finished(second);
     assert.deepEqual([weightsDigest, history, steps], [whole.weightsDigest, whole.history, whole.steps]);
-    const log = await readFile(user.at("runs", "killed", "logs", "worker-0.log"), "utf8");
-    const lines = log
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line) as Line);
+    const lines = await linesOf("killed", "worker-0");
     const taken = Number(lines.findLast(({ message }) => message === "took the state")?.step);
-    assert.ok(taken >= saved.latest!.step, log.slice(-2000));
+    assert.ok(taken >= saved.latest!.step, `it began at step ${taken}`);
     assert.notEqual(taken % 320, 0, "in the middle of an epoch");
   },
 );
+
+/** What a process of a launched job has logged. */
+async function linesOf(job: string, process: string): Promise<readonly Line[]> {
+  const log = await readFile(theUser().at("runs", job, "logs", `${process}.log`), "utf8");
+  return log
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Line);
+}
 
 /** The status once `latest` is a state in the middle of an epoch. */
 async function savedInMidEpoch(job: string): Promise<ClusterStatus> {

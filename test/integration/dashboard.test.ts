@@ -63,6 +63,12 @@ const focusedElement = `(() => {
   const name = element.getAttribute("aria-label") ?? element.closest("label")?.textContent ?? element.textContent;
   return element.tagName.toLowerCase() + " " + name.trim();
 })()`;
+/** Run in the page: how many pixels of a table cannot be seen, of those that do not grow with the run. */
+const mostHidden = `Math.max(
+  ...[...document.querySelectorAll("main > :not(:has(.membership, .numbers)) .scroll")].map(
+    (frame) => frame.scrollWidth - frame.clientWidth,
+  ),
+)`;
 const background = "getComputedStyle(document.documentElement).backgroundColor";
 
 const workers = ({ processes }: ClusterStatus) => processes.filter(({ role }) => role === "worker");
@@ -105,6 +111,10 @@ test(
     await membership.locator(".details").getByText(`left ${victim.workerId}`).waitFor(patience);
     assert.ok(await membership.getByRole("cell", { name: /rank 0, shards 0/ }).count(), "ranks and shards are told");
     await section(page, "Decisions").getByText(`${victim.workerId}`).first().waitFor(patience);
+
+    await page.setViewportSize({ width: 390, height: 844 });
+    assert.equal(await page.evaluate<number>(mostHidden), 0, "all of every table is in sight on a phone");
+    await page.setViewportSize({ width: 1280, height: 900 });
 
     // The label is that of the epoch that the coordinator calls the best one.
     await page.waitForFunction(labelsBest, null, patience);

@@ -18,7 +18,8 @@ test("a job's files tell how its last launch has ended: finished, or stopped or 
   const { user, job } = await trained();
   const view = async () => (await openFinishedJob(user.at("runs", "small"), null, log)).view();
   const shown = async () => (await view()).status;
-  assert.equal((await shown()).state, "finished");
+  const done = await shown();
+  assert.deepEqual([done.state, done.reason], ["finished", "all epochs are trained"]);
 
   const more = user.start("launch", job, "--workers", "1", "--epochs", "100000", "--json");
   await more.whenLine("training", isTraining);
@@ -40,13 +41,14 @@ test("a job's files tell how its last launch has ended: finished, or stopped or 
   assert.ok(stderr.includes(reason), "as the launch has said it");
 });
 
-test("the words that a job's files give for `lockstep checkpoints` find them, without a warning", {
+test("the command that a job's files give for a checkpoint finds it and the job file, without a warning", {
   timeout: 240_000,
 }, async () => {
   const { user, job } = await trained();
   await user.write("other.ts", readFileSync(job, "utf8").replace('name: "small"', 'name: "other"'));
   // As after a launch with --job: the file has another name.
-  const { words } = (await (await openFinishedJob(user.at("runs", "small"), null, log)).view()).checkpoints;
+  const { jobFile, words } = (await (await openFinishedJob(user.at("runs", "small"), null, log)).view()).checkpoints;
+  assert.equal(jobFile, user.at("small.ts"));
   const { code, stdout, stderr } = await user.run(
     "checkpoints",
     "export",
@@ -58,4 +60,20 @@ test("the words that a job's files give for `lockstep checkpoints` find them, wi
   );
   assert.deepEqual([code, stderr], [0, ""]);
   assert.match(stdout, /model\.json/);
+});
+
+test("what the processes of a later run have logged is not told of the run before it", {
+  timeout: 240_000,
+}, async () => {
+  const { user, job } = await trained();
+  const told = async (run: number) => {
+    const { decisions } = await (await openFinishedJob(user.at("runs", "small"), run, log)).view();
+    return decisions.items;
+  };
+  const before = await told(1);
+  const { code, stderr } = await user.run("launch", job, "--resume", "never", "--workers", "1", "--epochs", "1");
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(await told(1), before);
+  const [first] = await told(2);
+  assert.equal(first?.message, "process started", "although it did not know its run yet");
 });

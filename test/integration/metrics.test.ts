@@ -60,6 +60,11 @@ test("metrics say what the status says, time every step once, and count a killed
     ["small", 1, "a", epochs * stepsPerEpoch],
     "its lines say where it is",
   );
+  const saved = await command.whenLine(
+    "its last checkpoint",
+    ({ message, step }) => message === "published" && step === last.step,
+  );
+  assert.equal(saved.epoch, epochs, "a checkpoint's line tells the epoch that it is of");
   assert.match(String(last.incarnation), /^\w{8}$/);
   const begun = await command.whenLine("its beginning", (line) => line.message === "training");
   assert.deepEqual([begun.epoch, begun.step], [0, 0], "and where it began, before its first step");

@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import type { LogLine } from "../../core/log-reading.ts";
 
-const startMessage = "process started";
+export const startMessage = "process started";
 
 /** The line that a section begins with. */
 export function sectionHead(process: string, at: Date): string {

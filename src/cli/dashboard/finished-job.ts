@@ -4,9 +4,9 @@
  */
 import { statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { basename, join } from "node:path";
-import { linesOf, parseLogLine } from "../../adapters/fs/process-log.ts";
-import { type LaunchFailure, readLaunchRecord } from "../../adapters/system/launch-record.ts";
+import { basename, join, resolve } from "node:path";
+import { linesOf, parseLogLine, startMessage } from "../../adapters/fs/process-log.ts";
+import { type LaunchFailure, type LaunchRecord, readLaunchRecord } from "../../adapters/system/launch-record.ts";
 import type { CheckpointRow, DashboardView, DecisionEntry } from "../../core/dashboard-view.ts";
 import { decisionsLength } from "../../core/dashboard-view.ts";
 import { LockstepError, messageOf } from "../../core/errors.ts";
@@ -40,7 +40,7 @@ export async function openFinishedJob(directory: string, run: number | null, log
   }
   // What is damaged is said in its row.
   const { progress } = await newestWhole(storage, stored, () => {});
-  const lines = linesOfRun(await readLogs(join(directory, "logs")), number);
+  const lines = await readLogs(join(directory, "logs"), number);
   const verified = new Map<string, Pick<CheckpointRow, "verification" | "problem">>();
   // One after the other, while the page is looked at: each is read to its end.
   const verifying = async () => {
@@ -53,8 +53,8 @@ export async function openFinishedJob(directory: string, run: number | null, log
     }
   };
   void verifying();
-  const failure = (await readLaunchRecord(directory).catch(() => null))?.failure ?? null;
-  const base = viewOf({ directory, number, newest, stored, progress, lines, failure });
+  const launched = await readLaunchRecord(directory).catch(() => null);
+  const base = viewOf({ directory, number, newest, stored, progress, lines, launched });
   return {
     view: async () => ({
       ...base,
@@ -75,11 +75,11 @@ interface FoundRun {
   readonly stored: readonly StoredCheckpoint[];
   readonly progress: Progress;
   readonly lines: readonly LogLine[];
-  /** With which the job's last launch ended. */
-  readonly failure: LaunchFailure | null;
+  /** Last. */
+  readonly launched: LaunchRecord | null;
 }
 
-function viewOf({ directory, number, newest, stored, progress, lines, failure }: FoundRun): DashboardView {
+function viewOf({ directory, number, newest, stored, progress, lines, launched }: FoundRun): DashboardView {
   const { manifest } = newest;
   const { history } = progress;
   const policy = policyIn(progress);
@@ -89,7 +89,7 @@ function viewOf({ directory, number, newest, stored, progress, lines, failure }:
     Number.isSafeInteger(shards) ? shards : null,
   );
   const best = stored.find(({ manifest: one }) => one.step === progress.best?.step && one.stepInEpoch === 0);
-  const { state, reason } = ending(directory, number, newest, lines, failure);
+  const { state, reason } = ending(directory, number, newest, lines, launched?.failure ?? null);
   const first = history[0];
   return {
     status: {
@@ -107,7 +107,7 @@ function viewOf({ directory, number, newest, stored, progress, lines, failure }:
     checkpoints: {
       monitor: policy.monitor,
       rows: stored.map((one) => rowOf(one, policy.monitor, best?.id ?? null, newest.id)),
-      ...{ canPin: false, canDownload: true },
+      ...{ canPin: false, canDownload: true, jobFile: launched && jobFileOf(launched) },
       words: ["--job", manifest.job, "--run", String(number), "--directory", directory],
     },
     rates: { first: 0, items: [] },
@@ -133,7 +133,12 @@ function rowOf(
   };
 }
 
-/** `launch` draws the curve when a run has finished, and only then. */
+/** Null: it has gone from where it was launched. */
+function jobFileOf({ workingDirectory, goOn: { words } }: LaunchRecord): string | null {
+  const path = resolve(workingDirectory, words[0] ?? "");
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ? path : null;
+}
+
 function ending(
   directory: string,
   number: number,
@@ -142,14 +147,17 @@ function ending(
   failure: LaunchFailure | null,
 ): { state: ClusterState; reason: string } {
   if (failure?.run === number) return { state: "failed", reason: failure.reason };
+  const telling = ["the job is finished", "the run cannot go on", "asked to stop", "running"];
+  const last = lines.findLast(({ message }) => telling.includes(String(message)));
+  const reason = String(last?.reason ?? "");
+  if (last?.message === "the job is finished") return { state: "finished", reason };
+  // Where the logs are gone, or an older lockstep's: `launch` draws the curve when a run has finished, and only then.
   const curve = statSync(join(directory, `run-${number}`, "curve.svg"), { throwIfNoEntry: false });
   if (curve && curve.mtimeMs >= Date.parse(newest.manifest.writtenAt)) {
     return { state: "finished", reason: "worked out from the files in the job's folder" };
   }
-  const telling = ["the run cannot go on", "asked to stop", "running"];
-  const last = lines.findLast(({ message }) => telling.includes(String(message)));
-  if (last?.message === "the run cannot go on") return { state: "failed", reason: String(last.reason ?? "") };
-  if (last?.message === "asked to stop") return { state: "stopped", reason: String(last.reason ?? "") };
+  if (last?.message === "the run cannot go on") return { state: "failed", reason };
+  if (last?.message === "asked to stop") return { state: "stopped", reason };
   return { state: "stopped", reason: "it ended before its last epoch, as far as the files in its folder tell" };
 }
 
@@ -164,26 +172,36 @@ function newestRun(directory: string, run: number | null): number {
 }
 
 /** Of all processes, in the order of time. Lines that are no JSON, such as another program's, are passed over. */
-async function readLogs(folder: string): Promise<readonly LogLine[]> {
+async function readLogs(folder: string, run: number): Promise<readonly LogLine[]> {
   const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith(".log")).sort();
   const lines: LogLine[] = [];
   for (const name of names) {
     const process = basename(name, ".log");
+    const own: LogLine[] = [];
     for await (const text of linesOf(join(folder, name), { start: 0 })) {
       const line = parseLogLine(process, text);
-      if (line) lines.push(line);
+      if (line) own.push(line);
     }
+    lines.push(...linesOfRun(own, run));
   }
   return lines.sort((a, b) => a.atMs - b.atMs);
 }
 
-/** A coordinator says which run it serves; what comes until another is served is of that run. */
+/** @param lines of one process' log: since it was started, and until it knows of which run it is, a process does not say so */
 function linesOfRun(lines: readonly LogLine[], run: number): readonly LogLine[] {
-  let served: number | null = null;
-  return lines.filter((line) => {
-    if (line.message === "serving" && typeof line.run === "number") served = line.run;
-    return served === null || served === run;
-  });
+  const found: LogLine[] = [];
+  let unknown: LogLine[] = [];
+  let current: number | null = null;
+  for (const line of lines) {
+    if (line.message === startMessage) current = null;
+    if (typeof line.run === "number") current = line.run;
+    if (current === null) unknown.push(line);
+    else {
+      if (current === run) found.push(...unknown, line);
+      unknown = [];
+    }
+  }
+  return [...found, ...unknown]; // one that failed before it knew may have been of any run
 }
 
 /** As a coordinator keeps them: its own from "info" on, and of workers what is no everyday matter. */

@@ -7,6 +7,7 @@ import { systemClock } from "../../adapters/system/clock.ts";
 import type { CertificateFolder } from "../../adapters/tls/certificate-folder.ts";
 import type { FailureBudget } from "../../core/failure-budget.ts";
 import type { Keys } from "../../core/keys.ts";
+import type { Generation } from "../../core/membership.ts";
 import type { JobRecord } from "../../core/records.ts";
 import { WorkerRates } from "../../core/worker-rates.ts";
 import type { Coordination } from "../../ports/coordination.ts";
@@ -26,6 +27,7 @@ export interface LiveParts {
   readonly coordination: Coordination;
   readonly keys: Keys;
   readonly record: JobRecord;
+  readonly jobFile: string;
   readonly budget: FailureBudget;
   readonly archive: RunArchive | null;
   readonly endpoints: readonly string[];
@@ -45,8 +47,9 @@ export class Onlooking {
     this.log = this.#decisions.around(log);
   }
 
-  hear(progress: WorkerProgress): void {
-    this.#decisions.hear(progress);
+  /** @param membership what was read last */
+  hear(progress: WorkerProgress, membership: Generation | null): void {
+    this.#decisions.hear(progress, membership);
     this.#rates.note(progress, { monotonicMs: systemClock.monotonicMs(), wallMs: systemClock.wallMs() });
   }
 
