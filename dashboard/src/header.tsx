@@ -19,6 +19,7 @@ const kinds = {
 export function Header({ shown, theme, onTheme }: Props) {
   const status = shown.view?.status ?? null;
   const other: Theme = theme === "light" ? "dark" : "light";
+  const isGone = shown.connection === "lost" && status !== null && isOver(status.state);
   const title = status ? `${status.job}: ${status.state}` : "lockstep";
   useEffect(() => {
     document.title = title;
@@ -27,7 +28,7 @@ export function Header({ shown, theme, onTheme }: Props) {
     <header>
       <div class="top">
         <p class="brand">lockstep</p>
-        <p class={`connection ${shown.connection}`} role="status">
+        <p class={`connection ${isGone ? "gone" : shown.connection}`} role="status">
           {connectionText(shown)}
         </p>
         <button
@@ -119,9 +120,14 @@ function Fact({ name, children }: { readonly name: string; readonly children: pr
 }
 
 function connectionText({ connection, view }: Shown): string {
+  const status = view?.status;
   if (connection === "lost") {
+    if (status?.source === "files") return "The command that served this page has ended.";
+    if (status && isOver(status.state)) {
+      return `The run is over, and so is its coordinator. \`lockstep dashboard ${status.job}\` shows what it has left.`;
+    }
     return "Connection lost, trying again. If the coordinator came back elsewhere, `lockstep dashboard` finds it.";
   }
   if (connection === "connecting") return "Connecting …";
-  return view?.status.source === "files" ? "From the job’s files" : "Live";
+  return status?.source === "files" ? "From the job’s files" : "Live";
 }

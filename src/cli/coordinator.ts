@@ -211,7 +211,7 @@ async function runCoordinatorCommand(args: Arguments): Promise<number> {
     return 0;
   } finally {
     await callbacks?.close();
-    onlooking.close();
+    await onlooking.close();
     await spans?.close();
     http.close();
     server.close();

@@ -63,7 +63,7 @@ async function serveFinished(args: Arguments, directory: string, run: number | n
   const staying = setInterval(() => {}, 60_000);
   await new Promise<void>((stop) => onStopSignal(() => stop()));
   clearInterval(staying);
-  served.close();
+  await served.close();
   http.close();
   return 0;
 }

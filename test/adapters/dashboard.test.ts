@@ -38,11 +38,11 @@ async function serving(
   const http = await serveHttp({ listen: "127.0.0.1:0", token: null, refusals: new Refusals(() => {}), log: quiet });
   const whole: DashboardSource = { setPinned: null, download: null, ...source };
   const served = serveDashboard({ http, source: whole, clock, page: () => readPage(pageFolder), boot: "one" });
-  context.after(() => {
-    served.close();
+  context.after(async () => {
+    await served.close();
     http.close();
   });
-  return { clock, url: `http://${http.address}` };
+  return { clock, url: `http://${http.address}`, served };
 }
 
 /** The events of a stream, as they come. */
@@ -134,6 +134,16 @@ test("that the view is not to be had is told, and that it is again", limit, asyn
   await clock.advance(1000);
   assert.deepEqual((await page.next()).patches, null as never);
   assert.equal((await page.next()).patches.length, 7);
+});
+
+test("who looks while the server is closed is told first how it has ended", limit, async (context) => {
+  let view = viewAt("training", 1);
+  const { url, served } = await serving(context, { view: async () => view });
+  const page = await listen(context, url);
+  await page.next();
+  view = viewAt("finished", 1);
+  await served.close();
+  assert.deepEqual((await page.next()).patches, [{ section: "status", value: { state: "finished" } }]);
 });
 
 test("a checkpoint is pinned and downloaded, and a refusal says why", limit, async (context) => {

@@ -152,6 +152,8 @@ test(
     const { epoch } = await launch.whenStatus(({ state }) => state === "training");
     launch.kill("SIGINT");
     assert.equal(await launch.exited, exitCodes.interrupted, launch.errors());
+    await page.getByText("stopped", { exact: true }).waitFor(patience);
+    await page.getByText("The run is over, and so is its coordinator.").waitFor(patience);
     const rest = startLaunch(context, folder, [...words, "--epochs", String(epoch + 2)]);
     assert.equal(await rest.exited, 0, rest.errors());
 

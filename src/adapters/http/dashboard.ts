@@ -13,6 +13,8 @@ import type { PageFile } from "./page.ts";
 import { type Http, type HttpRequest, sendText } from "./server.ts";
 
 const lookEveryMs = 1000;
+/** Nobody who ends waits for longer. */
+const lastLookMs = 500;
 /** A word that says nothing else, so that both ends notice when the other is gone. */
 const heartbeatMs = 15_000;
 const mostListeners = 64;
@@ -27,7 +29,7 @@ export interface DashboardOptions {
   readonly boot: string;
 }
 
-export function serveDashboard({ http, source, clock, page, boot }: DashboardOptions): { close(): void } {
+export function serveDashboard({ http, source, clock, page, boot }: DashboardOptions): { close(): Promise<void> } {
   const stream = new EventStream(source, clock, boot);
   let known: ReadonlyMap<string, PageFile> | null = null;
   http.route("/", async ({ response, url }) => {
@@ -138,8 +140,15 @@ class EventStream {
     for (const listener of this.#listeners) this.#tell(listener);
   }
 
-  close(): void {
+  /** Tells how it has ended, for the run may be over since the last look. */
+  async close(): Promise<void> {
     this.#closed.abort();
+    if (this.#listeners.size > 0) {
+      const timer = new AbortController();
+      await Promise.race([this.look(true), this.#clock.sleep(lastLookMs, timer.signal).catch(() => undefined)]);
+      timer.abort();
+      this.tellAll();
+    }
     for (const { response } of this.#listeners) response.end();
   }
 

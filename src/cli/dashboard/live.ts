@@ -38,7 +38,7 @@ export class Onlooking {
   readonly #rates = new WorkerRates();
   readonly #decisions = new RecentDecisions(systemClock);
   readonly #log: Log;
-  readonly #closing: (() => void)[] = [];
+  readonly #closing: (() => void | Promise<void>)[] = [];
   /** As the one that it was made with, and remembered besides. */
   readonly log: Log;
 
@@ -74,8 +74,8 @@ export class Onlooking {
     this.#closing.push(served.close, etcd.close);
   }
 
-  close(): void {
-    for (const close of this.#closing) close();
+  async close(): Promise<void> {
+    for (const close of this.#closing) await close();
   }
 }
 
