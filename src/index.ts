@@ -93,7 +93,8 @@ export function defineJob(
 /**
  * Files of cells with a header row, the same in all of them. Every other cell is a number, but for columns of which `columns` says
  * something else.
- * @param path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
+ * @param path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters. As every path of
+ * data, it may be in object storage: "s3://bucket/folder/part-*.csv"
  * @param options.label the header of the column to predict; all others are features, in file order
  * @param options.separator what stands between cells: "," (default), ";" or "\t"
  * @param options.columns by header: "category", or a text as so many words or characters, `{ kind: "words", length: 100 }`

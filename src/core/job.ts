@@ -112,7 +112,8 @@ export interface CsvSource extends TableColumns {
   readonly kind: "csv";
   /**
    * Relative to `--data`; without it, to the folder `data` beside the job file, or to the job file's own. "*" in its last part stands for
-   * any characters: all files that match are one set of samples, in the order of their names, with one header.
+   * any characters: all files that match are one set of samples, in the order of their names, with one header. Or objects, as
+   * `s3://bucket/folder/part-*.csv`.
    */
   readonly path: string;
   /** The header of the column to predict; all others are features, in file order. */

@@ -5,7 +5,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { openJobData } from "../../src/adapters/data/open-job-data.ts";
 import { readRows } from "../../src/adapters/data/rows.ts";
-import { openText } from "../../src/adapters/data/text.ts";
+import { openDataset } from "../../src/adapters/data/open-dataset.ts";
 import { learnMerges, type Merges, PieceEncoder, pieceBytes, pieceTexts, wordEnd } from "../../src/core/byte-pair.ts";
 import { knownOf, rawColumns } from "../../src/core/columns.ts";
 import { labelDecoder, textEncoder } from "../../src/core/prediction.ts";
@@ -122,7 +122,7 @@ test("text in pieces: windows of them, learned before the end that validates, th
     const raw = rawColumns(data.columns.features, data.columns.label);
     const stored: typeof raw = JSON.parse(JSON.stringify(raw));
     await writeFile(path.join(folder, "b.txt"), "slow lower, zzzz");
-    const other = await openText({ ...source, paths: ["b.txt"] }, folder, knownOf(stored));
+    const other = await openDataset({ ...source, paths: ["b.txt"] }, folder, knownOf(stored));
     assert.deepEqual(other.columns.features[0]!.merges, column!.merges);
     const encode = textEncoder(stored);
     assert.equal(

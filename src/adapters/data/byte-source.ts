@@ -13,20 +13,10 @@ export interface ByteSource {
 }
 
 /** Opens a file for as long as `use` runs; what keeps it from being read is an "invalid-data" error. */
-export async function withFile<T>(file: string, use: (source: ByteSource) => Promise<T>): Promise<T> {
-  const handle = await reading(file, () => open(file));
+export async function withFile<T>(file: string, use: (source: ByteSource) => Promise<T>, name = file): Promise<T> {
+  const handle = await reading(name, () => open(file));
   try {
-    return await use(await sourceOf(file, handle));
-  } finally {
-    await handle.close();
-  }
-}
-
-/** The same for as long as what `use` gives is gone through. */
-export async function* fromFile<T>(file: string, use: (source: ByteSource) => AsyncIterable<T>): AsyncGenerator<T> {
-  const handle = await reading(file, () => open(file));
-  try {
-    yield* use(await sourceOf(file, handle));
+    return await use(await sourceOf(name, handle));
   } finally {
     await handle.close();
   }
@@ -42,8 +32,22 @@ export interface DataFile {
   read<T>(use: (source: ByteSource) => AsyncIterable<T>): AsyncIterable<T>;
 }
 
-export function fileAt(path: string): DataFile {
-  return { name: path, path, read: (use) => fromFile(path, use) };
+/** A file on this machine. */
+export interface LocalFile extends DataFile {
+  readonly path: string;
+}
+
+/** `name`: what messages call it. */
+export function fileAt(path: string, name = path): LocalFile {
+  async function* read<T>(use: (source: ByteSource) => AsyncIterable<T>): AsyncGenerator<T> {
+    const handle = await reading(name, () => open(path));
+    try {
+      yield* use(await sourceOf(name, handle));
+    } finally {
+      await handle.close();
+    }
+  }
+  return { name, path, read };
 }
 
 async function sourceOf(file: string, handle: FileHandle): Promise<ByteSource> {

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { LockstepError } from "../../core/errors.ts";
 import type { CifarSource } from "../../core/format-sources.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
-import { piecesOf, withFile } from "./byte-source.ts";
+import { type ByteSource, type LocalFile, piecesOf, withFile } from "./byte-source.ts";
 import { FileRows, MemoryRows, type RowStore } from "./row-store.ts";
 import { sampleReader } from "./sample-reader.ts";
 
@@ -15,7 +15,7 @@ const colours = 3;
 
 export async function openCifar(
   { classes }: CifarSource,
-  files: readonly string[],
+  files: readonly LocalFile[],
   memoryBytes: number,
 ): Promise<DescribedDataset> {
   const labels = classes === 10 ? 1 : 2;
@@ -25,8 +25,8 @@ export async function openCifar(
   const memory = new MemoryRows(recordBytes);
   const stores: RowStore[] = [];
   let sizeBytes = 0;
-  for (const file of files) {
-    await withFile(file, async (source) => {
+  for (const { path, name: file } of files) {
+    const read = async (source: ByteSource) => {
       if (source.sizeBytes === 0 || source.sizeBytes % recordBytes !== 0) {
         throw new LockstepError(
           "invalid-data",
@@ -57,8 +57,9 @@ export async function openCifar(
         if (sizeBytes <= memoryBytes) memory.append(bytes.subarray(0, whole));
         rest = bytes.subarray(whole);
       }
-      if (sizeBytes > memoryBytes) stores.push(new FileRows(file, recordBytes, source.sizeBytes / recordBytes));
-    });
+      if (sizeBytes > memoryBytes) stores.push(new FileRows(path, recordBytes, source.sizeBytes / recordBytes));
+    };
+    await withFile(path, read, file);
   }
   // The files that come first are in memory as far as it goes; the others are read when a step needs them.
   const rows = [memory, ...stores].filter(({ count }) => count > 0);
@@ -77,7 +78,7 @@ export async function openCifar(
   return {
     ...form,
     digest: `sha256:${hash.digest("hex")}`,
-    files,
+    files: files.map(({ name }) => name),
     columns: {
       features: [{ name: null, type: "uint8", shape: form.features.shape }],
       label: { name: null, type: "uint8", shape: [] },

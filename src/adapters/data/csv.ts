@@ -3,6 +3,7 @@ import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { CsvSource } from "../../core/job.ts";
 import { checkedWeight } from "../../core/sample-weight.ts";
+import { plural } from "../../core/summary-table.ts";
 import type { OpenOptions } from "../../ports/dataset.ts";
 import { place, textOf } from "./byte-lines.ts";
 import { columnAt, planOf } from "./csv-plan.ts";
@@ -81,7 +82,7 @@ function openRows(file: string, first: string, source: CsvSource, options: OpenO
 function headerDifference(has: readonly string[], wants: readonly string[]): string | null {
   const at = wants.findIndex((name, i) => has[i] !== name);
   if (at < 0 && has.length === wants.length) return null;
-  if (has.length !== wants.length) return `has ${has.length} columns; expected ${wants.length}`;
+  if (has.length !== wants.length) return `has ${plural(has.length, "column")}; expected ${wants.length}`;
   return `has "${has[at]}" as column ${at + 1}; expected "${wants[at]}"`;
 }
 

@@ -18,7 +18,8 @@ import { FileRows, MemoryRows, type RowStore } from "./row-store.ts";
 const mostCacheBytes = 64 * 2 ** 30;
 /** Raised by whoever changes what lockstep's own code makes of the same bytes: rows that were decoded before are no longer found. */
 const decoding = 1;
-const kind = "data";
+/** Of all entries that data are in. */
+export const dataKind = "data";
 const rowsName = "rows";
 const aboutName = "about.json";
 
@@ -74,7 +75,7 @@ export async function keepRows<About>(
     const inMemory = await produceInMemory(rowBytes, produce, memoryBytes, mostBytes);
     if (inMemory !== null) return inMemory;
   }
-  const entry = `${kind}/${createHash("sha256")
+  const entry = `${dataKind}/${createHash("sha256")
     .update(JSON.stringify({ ...key, decoding }))
     .digest("hex")}`;
   const found = await findEntry(entry);
@@ -88,7 +89,7 @@ export async function keepRows<About>(
   }
   try {
     const built = await buildEntry(entry, (directory) => produceInto(directory, rowBytes, produce));
-    await sweep(entry);
+    await sweepData([entry]);
     const made = await opened<About>(built, rowBytes, memoryBytes);
     if (made === null) throw new Error(`${built.directory} is not what was written to it`);
     return made;
@@ -194,19 +195,20 @@ async function aboutIn<About>(directory: string): Promise<About> {
   return JSON.parse(text) as About; // the key names who wrote it
 }
 
-/** A process that reads an entry goes on reading it when it is swept. */
-async function sweep(newest: string): Promise<void> {
-  const names = await readdir(entryDirectory(kind)).catch(() => []);
+/** Keeps these entries. A process that reads an entry goes on reading it when it is swept. */
+export async function sweepData(kept: readonly string[]): Promise<void> {
+  const names = await readdir(entryDirectory(dataKind)).catch(() => []);
   const entries = await Promise.all(
     names.map(async (name) => {
-      const directory = entryDirectory(`${kind}/${name}`);
+      const directory = entryDirectory(`${dataKind}/${name}`);
       const usedMs = (await stat(directory).catch(() => null))?.mtimeMs ?? 0;
-      return { name: `${kind}/${name}`, directory, usedMs, sizeBytes: await folderSizeBytes(directory) };
+      return { name: `${dataKind}/${name}`, directory, usedMs, sizeBytes: await folderSizeBytes(directory) };
     }),
   );
   let total = entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   for (const { name, directory, sizeBytes } of entries.sort((a, b) => a.usedMs - b.usedMs)) {
-    if (total <= mostCacheBytes || name === newest) return;
+    if (total <= mostCacheBytes) return;
+    if (kept.includes(name)) continue;
     await rm(directory, { recursive: true, force: true }).catch(() => undefined);
     total -= sizeBytes;
   }

@@ -1,11 +1,11 @@
 import { unreachable } from "../../core/errors.ts";
 import type { DataSource } from "../../core/job.ts";
+import { isS3Location } from "../s3/location.ts";
 import { withoutWeights } from "../../core/sample-weight.ts";
 import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
-import { fileAt } from "./byte-source.ts";
 import { openCifar } from "./cifar.ts";
 import { csvFormat } from "./csv.ts";
-import { expandPaths } from "./expand-paths.ts";
+import { dataFiles, withFetchedFolder } from "./data-files.ts";
 import { pairsOf } from "./file-pairs.ts";
 import { openIdx } from "./idx.ts";
 import { openImages } from "./images.ts";
@@ -31,8 +31,7 @@ export async function openDataset(
 ): Promise<DescribedDataset> {
   const { memoryBytes = defaultMemoryBytes, isOther = false } = options;
   const source = isOther ? withoutWeights(given) : given;
-  const pathsOf = ({ path }: { readonly path: string }) => expandPaths([path], baseDirectory);
-  const filesOf = async (source: { readonly path: string }) => (await pathsOf(source)).map(fileAt);
+  const filesOf = ({ path }: { readonly path: string }) => dataFiles([path], baseDirectory);
   const pairsIn = async (written: readonly [features: string, labels: string]) => {
     const [features, labels] = await Promise.all(written.map((path) => filesOf({ path })));
     return pairsOf(features!, labels!, written);
@@ -41,7 +40,7 @@ export async function openDataset(
     case "csv":
       return openTextTable(csvFormat(source, options), await filesOf(source), memoryBytes);
     case "text":
-      return openText(source, baseDirectory, options);
+      return openText(source, await dataFiles(source.paths, baseDirectory), options);
     case "idx":
       return openIdx(source, await pairsIn([source.features, source.labels]), memoryBytes);
     case "npy":
@@ -55,11 +54,15 @@ export async function openDataset(
     case "parquet":
     case "arrow":
     case "tfrecord":
-      return openTable(source, await pathsOf(source), memoryBytes);
+      return openTable(source, await filesOf(source), memoryBytes);
     case "images":
-      return openImages(source, baseDirectory, { ...options, memoryBytes });
+      return isS3Location(source.path)
+        ? withFetchedFolder(source.path, (path) =>
+            openImages({ ...source, path }, baseDirectory, { ...options, memoryBytes }),
+          )
+        : openImages(source, baseDirectory, { ...options, memoryBytes });
     case "cifar":
-      return openCifar(source, await pathsOf(source), memoryBytes);
+      return openCifar(source, await filesOf(source), memoryBytes);
     default:
       return unreachable(source);
   }

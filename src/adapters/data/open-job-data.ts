@@ -8,7 +8,7 @@ import { sourceFrom } from "../../core/source-validation.ts";
 import { shapeDifference } from "../../core/transforms.ts";
 import { isOtherFiles, type ValidationRule } from "../../core/validation-split.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
-import { expandPaths } from "./expand-paths.ts";
+import { dataNames } from "./data-files.ts";
 import { openDataset } from "./open-dataset.ts";
 
 /** `own`: how many samples are in the files of `data`; the others come after them. */
@@ -42,7 +42,7 @@ async function validationSources(
   baseDirectory: string,
 ): Promise<readonly DataSource[]> {
   if (rule.by === "data") return [rule.data];
-  const files = await expandPaths(rule.files, baseDirectory);
+  const files = await dataNames(rule.files, baseDirectory);
   return files.map((file) => sourceFrom(data, file)!); // the job was refused where a file cannot take the data's place
 }
 

@@ -7,19 +7,19 @@ export function locate(filePath: string, baseDirectory: string): string {
   return path.resolve(baseDirectory, filePath);
 }
 
-/** A data file's bytes; what keeps it from being read is an "invalid-data" error. */
-export async function readBytes(file: string): Promise<Buffer> {
+/** A data file's bytes; what keeps it from being read is an "invalid-data" error. `name`: what messages call it. */
+export async function readBytes(file: string, name = file): Promise<Buffer> {
   try {
     return await readFile(file);
   } catch (cause) {
-    throw unreadable(file, cause);
+    throw unreadable(name, cause);
   }
 }
 
 /** The bytes of a file of text; what makes it no text is an "invalid-data" error too. */
-export async function readDataFile(file: string): Promise<Buffer> {
-  const bytes = await readBytes(file);
-  refuseUtf16(file, bytes);
+export async function readDataFile(file: string, name = file): Promise<Buffer> {
+  const bytes = await readBytes(file, name);
+  refuseUtf16(name, bytes);
   return bytes;
 }
 

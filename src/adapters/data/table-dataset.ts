@@ -8,7 +8,7 @@ import { checkedWeight } from "../../core/sample-weight.ts";
 import { sizeOf } from "../../core/transforms.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
 import { arrowPieces } from "./arrow.ts";
-import { type ByteSource, fromFile, piecesOf, sha256OfPieces, withFile } from "./byte-source.ts";
+import { type ByteSource, type DataFile, piecesOf, sha256OfPieces } from "./byte-source.ts";
 import { keepRows, nothingElse, type RowProducer } from "./data-cache.ts";
 import { parquetPieces } from "./parquet.ts";
 import { sampleReader } from "./sample-reader.ts";
@@ -29,17 +29,17 @@ interface Columns {
   readonly label: DataColumn;
 }
 
-/** `files`: absolute paths, one data set together. */
+/** `files`: one data set together. */
 export async function openTable(
   source: TableSource,
-  files: readonly string[],
+  files: readonly DataFile[],
   memoryBytes: number,
 ): Promise<DescribedDataset> {
   const { kind, features, label, weight } = source;
   // Gzip around the whole file is no part of the data.
   const bytesOf = kind === "tfrecord" ? unpacked : piecesOf;
   const hashes: string[] = [];
-  for (const file of files) hashes.push(await withFile(file, (bytes) => sha256OfPieces(bytesOf(bytes))));
+  for (const file of files) hashes.push(await sha256OfPieces(file.read(bytesOf)));
   const key = { kind, features, label, ...(weight === undefined ? {} : { weight }), sha256: hashes };
   const { rows, columns } = await decodedRows(source, files, { ...key, decoder: decoderVersions }, memoryBytes);
   const width = widthOf(columns);
@@ -57,7 +57,7 @@ export async function openTable(
     features: form.features,
     label: form.label,
     digest: `sha256:${createHash("sha256").update(encodeJson(key)).digest("hex")}`,
-    files,
+    files: files.map(({ name }) => name),
     columns,
     ...sampleReader(form, {
       sample(index, features, label, weight) {
@@ -90,13 +90,13 @@ function widthOf(columns: Columns): number {
 }
 
 /** The rows of all files, and what columns they have, which their first piece says. */
-async function decodedRows(source: TableSource, files: readonly string[], key: object, memoryBytes: number) {
+async function decodedRows(source: TableSource, files: readonly DataFile[], key: object, memoryBytes: number) {
   const pieces = piecesIn(source, files);
   try {
     const { value: first } = await pieces.next();
     if (first === undefined) throw noRows(files);
     const columns = columnsOf(first, source.weight !== undefined);
-    const options = { memoryBytes, isCostly: false, name: files[0]! }; // no pattern matches nothing
+    const options = { memoryBytes, isCostly: false, name: files[0]!.name }; // no pattern matches nothing
     let isBegun = true;
     const produce: RowProducer = async (add) => {
       // The first piece, which may be all there is, is not decoded twice; whoever wants the rows again begins again.
@@ -120,12 +120,12 @@ interface FilePiece {
 }
 
 /** Those that have rows. */
-async function* piecesIn(source: TableSource, files: readonly string[]): AsyncGenerator<FilePiece, undefined> {
+async function* piecesIn(source: TableSource, files: readonly DataFile[]): AsyncGenerator<FilePiece, undefined> {
   const { kind } = source;
   for (const file of files) {
     let firstRow = 0;
-    for await (const piece of fromFile(file, (bytes) => decoders[kind](bytes, source))) {
-      if (piece.count > 0) yield { file, piece, firstRow };
+    for await (const piece of file.read((bytes) => decoders[kind](bytes, source))) {
+      if (piece.count > 0) yield { file: file.name, piece, firstRow };
       firstRow += piece.count;
     }
   }
@@ -136,8 +136,9 @@ async function* continued<T>(first: T, others: AsyncIterable<T>): AsyncGenerator
   yield* others;
 }
 
-function noRows(files: readonly string[]): LockstepError {
-  return new LockstepError("invalid-data", `${files.join(", ")} ${files.length === 1 ? "has" : "have"} no rows.`);
+function noRows(files: readonly DataFile[]): LockstepError {
+  const names = files.map(({ name }) => name).join(", ");
+  return new LockstepError("invalid-data", `${names} ${files.length === 1 ? "has" : "have"} no rows.`);
 }
 
 function columnsOf({ file, piece }: FilePiece, isWeighted: boolean): Columns {

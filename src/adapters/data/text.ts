@@ -7,23 +7,23 @@ import { learnMerges, type Merges, PieceEncoder, pieceTexts } from "../../core/b
 import { LockstepError } from "../../core/errors.ts";
 import type { TextSource } from "../../core/job.ts";
 import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
-import { expandPaths } from "./expand-paths.ts";
+import type { LocalFile } from "./byte-source.ts";
 import { readDataFile } from "./read-file.ts";
 import { firstInvalidByte } from "./utf8.ts";
 
 export async function openText(
   source: TextSource,
-  baseDirectory: string,
+  given: readonly LocalFile[],
   options: OpenOptions = {},
 ): Promise<DescribedDataset> {
-  const files = await expandPaths(source.paths, baseDirectory);
+  const files = given.map(({ name }) => name);
   const { window, stride, tokens } = source;
   const learnFraction = tokens === undefined ? undefined : options.learnFraction;
   const settings = JSON.stringify({ kind: "text", window, stride, tokens, learnFraction });
   const hash = createHash("sha256").update(`${settings}\n`);
   const characters: Uint16Array[] = [];
-  for (const file of files) {
-    const bytes = await readDataFile(file);
+  for (const { path, name: file } of given) {
+    const bytes = await readDataFile(path, file);
     hash.update(`${bytes.length}\n`).update(bytes); // the lengths tell where one file ends: windows end there too
     characters.push(codeUnits(file, bytes));
   }

@@ -4,7 +4,7 @@
  * object carries a mark by which its writer knows it again.
  */
 import { setTimeout } from "node:timers/promises";
-import type { S3Client } from "@aws-sdk/client-s3";
+import type { _Object, S3Client } from "@aws-sdk/client-s3";
 import { LockstepError } from "../../core/errors.ts";
 import type { OpenFile } from "../fs/file-system.ts";
 import type { S3Location } from "./location.ts";
@@ -12,6 +12,14 @@ import { ObjectReader } from "./object-reader.ts";
 import { codeOf, isAbsentObject, type S3Place, statusOf } from "./s3-errors.ts";
 
 type Sdk = typeof import("@aws-sdk/client-s3");
+
+/** What the service says of an object without giving it. */
+export interface StoredObject {
+  readonly key: string;
+  /** Another one when the object has become another. */
+  readonly etag: string;
+  readonly sizeBytes: number;
+}
 
 export interface ObjectStoreOptions {
   /** Larger objects are written in parts of this size; services take no smaller ones than 5 MiB. */
@@ -84,11 +92,23 @@ export class ObjectStore {
   }
 
   async keys(prefix: string): Promise<readonly string[]> {
-    const found: string[] = [];
-    for await (const page of this.#pages({ Prefix: prefix })) {
-      for (const { Key } of page.Contents ?? []) if (Key !== undefined) found.push(Key);
-    }
+    return (await this.list(prefix)).map(({ key }) => key);
+  }
+
+  /** With `delimiter`, only those whose keys have none behind the prefix. */
+  async list(prefix: string, delimiter?: string): Promise<readonly StoredObject[]> {
+    const found: StoredObject[] = [];
+    const pages = this.#pages({ Prefix: prefix, ...(delimiter === undefined ? {} : { Delimiter: delimiter }) });
+    for await (const page of pages) for (const object of page.Contents ?? []) found.push(storedObject(object));
     return found;
+  }
+
+  /** Null where there is no such object in the bucket. */
+  async find(key: string): Promise<StoredObject | null> {
+    // An answer to HEAD has no words for what is wrong; a listing has. The key itself comes before all that begin with it.
+    const command = new this.#sdk.ListObjectsV2Command({ Bucket: this.place.bucket, Prefix: key, MaxKeys: 1 });
+    const [first] = (await this.#client.send(command)).Contents ?? [];
+    return first?.Key === key ? storedObject(first) : null;
   }
 
   /** What comes between `prefix` and the next slash, of all keys that have one. */
@@ -100,12 +120,13 @@ export class ObjectStore {
     return found;
   }
 
-  /** Null where there is no such object. */
-  open(key: string): Promise<OpenFile | null> {
-    return ObjectReader.open(async (begin, etag) => {
+  /** Null where there is no such object. With `wanted`, its ETag, one that has become another is refused (412). */
+  open(key: string, wanted?: string): Promise<OpenFile | null> {
+    return ObjectReader.open(async (begin, etag = wanted) => {
       const command = new this.#sdk.GetObjectCommand({
         ...{ Bucket: this.place.bucket, Key: key },
-        ...(begin > 0 ? { Range: `bytes=${begin}-`, IfMatch: etag } : {}),
+        ...(etag === undefined ? {} : { IfMatch: etag }),
+        ...(begin > 0 ? { Range: `bytes=${begin}-` } : {}),
       });
       try {
         return await this.#client.send(command);
@@ -238,6 +259,10 @@ export class ObjectStore {
   #pages(input: { Prefix: string; Delimiter?: string }) {
     return this.#sdk.paginateListObjectsV2({ client: this.#client }, { Bucket: this.place.bucket, ...input });
   }
+}
+
+function storedObject({ Key = "", ETag = "", Size = 0 }: _Object): StoredObject {
+  return { key: Key, etag: ETag, sizeBytes: Size };
 }
 
 /** The parts' bytes in one row, cut into pieces of this size; each is a copy, since requests may be repeated. */

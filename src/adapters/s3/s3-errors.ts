@@ -109,21 +109,32 @@ export async function accessing<T>(
   }
 }
 
+/** What the service's error means, and what to do; null where it is none that is known. `says` has the service's own word for it. */
+export function explained(place: S3Place, cause: unknown): { readonly says: string; readonly hint: string } | null {
+  const code = codeOf(cause);
+  const status = statusOf(cause);
+  const name = status === 403 && !findings.some(({ codes }) => codes.includes(code)) ? "AccessDenied" : code;
+  const finding = findings.find(({ codes }) => codes.includes(name));
+  const detail = detailOf(cause);
+  return finding === undefined ? null : { says: `${finding.says(place)} (${detail})`, hint: finding.hint };
+}
+
+function detailOf(cause: unknown): string {
+  const status = statusOf(cause);
+  return [codeOf(cause), status === null ? "" : `HTTP ${status}`].filter((part) => part !== "").join(", ");
+}
+
 function s3Error(
   problem: "unreadable" | "unwritable",
   place: S3Place,
   location: string,
   cause: unknown,
 ): CheckpointError {
-  const code = codeOf(cause);
-  const status = statusOf(cause);
-  const name = status === 403 && !findings.some(({ codes }) => codes.includes(code)) ? "AccessDenied" : code;
-  const finding = findings.find(({ codes }) => codes.includes(name));
   const action = problem === "unreadable" ? "read" : "write";
-  const detail = [code, status === null ? "" : `HTTP ${status}`].filter((part) => part !== "").join(", ");
-  const says = finding ? `${finding.says(place)} (${detail})` : `${messageOf(cause).replace(/\.$/, "")} (${detail})`;
+  const known = explained(place, cause);
+  const says = known?.says ?? `${messageOf(cause).replace(/\.$/, "")} (${detailOf(cause)})`;
   return new CheckpointError(problem, `Cannot ${action} ${location}: ${says}.`, {
-    hint: finding?.hint ?? "Look at the service's own log; what was published before is not touched.",
+    hint: known?.hint ?? "Look at the service's own log; what was published before is not touched.",
     cause,
   });
 }
