@@ -30,9 +30,7 @@ async function matches(written: string, located: string, what: "file" | "folder"
       hint: 'Only the last part may have one, as in "texts/*.txt"; list the folders one by one.',
     });
   }
-  const pattern = new RegExp(`^${name.split("*").map(literally).join(".*")}$`, "s");
-  const names = await namesIn(folder, written, what);
-  const found = names.filter((file) => pattern.test(file) && (name.startsWith(".") || !file.startsWith(".")));
+  const found = (await namesIn(folder, written, what)).filter(matcher(name));
   if (found.length === 0) {
     throw new LockstepError("invalid-data", `No ${what} matches ${written} (looked in ${folder}).`);
   }
@@ -53,6 +51,12 @@ async function namesIn(folder: string, written: string, what: "file" | "folder")
       cause,
     });
   }
+}
+
+/** "*" in `name` stands for any characters, but for a leading dot. */
+export function matcher(name: string): (text: string) => boolean {
+  const pattern = new RegExp(`^${name.split("*").map(literally).join(".*")}$`, "s");
+  return (text) => pattern.test(text) && (name.startsWith(".") || !text.startsWith("."));
 }
 
 function literally(text: string): string {

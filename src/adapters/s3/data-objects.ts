@@ -8,6 +8,7 @@ import { mkdir, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { LockstepError, messageOf } from "../../core/errors.ts";
+import { matcher } from "../data/expand-paths.ts";
 import { buildEntry } from "../system/cache.ts";
 import { ObjectStore, type StoredObject } from "./object-store.ts";
 import { codeOf, explained, type S3Place, statusOf } from "./s3-errors.ts";
@@ -70,12 +71,6 @@ export async function objectsAt(written: string): Promise<readonly DataObject[]>
   if (found.length === 0) throw new LockstepError("invalid-data", `No object matches ${written}.`);
   found.sort((a, b) => (a.key < b.key ? -1 : 1));
   return found.map((object) => ({ ...object, store, address: `s3://${bucket}/${object.key}` }));
-}
-
-/** "*" stands for any characters, but for a leading dot. */
-function matcher(name: string): (text: string) => boolean {
-  const pattern = new RegExp(`^${name.split("*").map(literally).join(".*")}$`, "s");
-  return (text) => pattern.test(text) && (name.startsWith(".") || !text.startsWith("."));
 }
 
 /** The cache's name of an object, and the file with its bytes. */
@@ -185,8 +180,4 @@ function changed(address: string): LockstepError {
   return new LockstepError("invalid-data", `${address} was changed while it was fetched.`, {
     hint: "Start again, and leave data alone meanwhile.",
   });
-}
-
-function literally(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
 }
