@@ -34,8 +34,8 @@ export interface JobDefinition {
   /** 4. The architecture: an ordinary LayersModel, not compiled. `shapes` are one sample's, after pre-processing. */
   readonly model: (tf: TensorFlow, shapes: SampleShapes) => LayersModel;
   /**
-   * Weights to begin with instead of drawn ones, by name: a checkpoint's folder, a `model.json` of TensorFlow.js or a safetensors
-   * file. Paths as those of the data. What the file does not have is drawn.
+   * Weights to begin with instead of drawn ones, by name: a checkpoint's folder, a `model.json` of TensorFlow.js, a safetensors
+   * file, or a `.h5` or `.keras` file of Keras. Paths as those of the data. What the file does not have is drawn.
    */
   readonly initialWeights?: string;
   /** 5. Compile. */

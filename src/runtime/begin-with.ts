@@ -1,11 +1,18 @@
 /** A model's weights before its first step, where they are not all drawn. */
 import { LockstepError } from "../core/errors.ts";
+import type { LayerSettings } from "../core/keras-layers.ts";
+import type { GivenLayer } from "../core/keras-names.ts";
 import type { NamedTensor } from "../ports/checkpoint-storage.ts";
+import { checkLayers, ownerOf } from "./layer-settings.ts";
 
 export interface Beginning {
   /** Where they come from, for people. */
   readonly path: string;
   readonly tensors: readonly NamedTensor[];
+  /** What more there is, which no model of TensorFlow.js has: of files of Keras. */
+  readonly unnamed?: readonly string[];
+  /** What is known of the layers there. */
+  readonly layers?: readonly GivenLayer[];
 }
 
 /** Which of the model's weights are given, and what fits nothing. */
@@ -18,16 +25,26 @@ export interface Fit {
 }
 
 /**
- * Goes by names. A name that both have needs one shape in both; if no name is in both, that is refused too.
+ * Goes by names. A name that both have needs one shape in both; if no name is in both, that is refused too, and so is a layer that
+ * would do something else with the weights.
+ * @param settings of the model's layers
  * @param put is given each weight that fits, with its values
  */
 export function beginWith<Weight extends { readonly name: string; readonly shape: readonly number[] }>(
-  { path, tensors }: Beginning,
+  { path, tensors, unnamed = [], layers = [] }: Beginning,
   weights: readonly Weight[],
+  settings: ReadonlyMap<string, LayerSettings>,
   put: (weight: Weight, values: Float32Array) => void,
 ): Fit {
   const given = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const taken: string[] = [];
+  const owners = new Set(weights.map(({ name }) => ownerOf(name)));
+  for (const { name, refusal } of layers) {
+    if (refusal === null || !owners.has(name)) continue;
+    throw new LockstepError("invalid-job", `initialWeights: in ${path}, ${name} ${refusal.what}.`, {
+      hint: `${refusal.hint} Or give the model's layer another name: then it begins anew.`,
+    });
+  }
   for (const weight of weights) {
     const tensor = given.get(weight.name);
     if (!tensor) continue;
@@ -44,15 +61,16 @@ export function beginWith<Weight extends { readonly name: string; readonly shape
   if (taken.length === 0) {
     throw new LockstepError(
       "invalid-job",
-      `initialWeights: ${path} has none of the model's weights: it has ${listOf([...given.keys()])}, the model ${listOf(weights.map(({ name }) => name))}.`,
+      `initialWeights: ${path} has none of the model's weights: it has ${listOf([...given.keys(), ...unnamed])}, the model ${listOf(weights.map(({ name }) => name))}.`,
       { hint: "Name the model's layers as there: a weight is called LAYER/kernel, LAYER/bias and so on." },
     );
   }
+  checkLayers(layers, taken, settings, path);
   const names = new Set(weights.map(({ name }) => name));
   return {
     taken,
     drawn: [...names].filter((name) => !given.has(name)),
-    unused: [...given.keys()].filter((name) => !names.has(name)),
+    unused: [...[...given.keys()].filter((name) => !names.has(name)), ...unnamed],
   };
 }
 

@@ -14,6 +14,7 @@ import type { Engine, EngineState, LayersModel, RecordedStep, RecordedUpdate } f
 import { readTensor } from "../ports/read-tensor.ts";
 import { type Beginning, beginWith, type Fit } from "./begin-with.ts";
 import { buildModel, ofTheModel } from "./build-model.ts";
+import { layerSettings } from "./layer-settings.ts";
 import { isWeighted, Objective, type BatchTensors } from "./objective.ts";
 import { applyOptimizer, clipped } from "./optimizer-step.ts";
 import { sortedWeights, type WeightKind } from "./weight-kinds.ts";
@@ -107,7 +108,11 @@ export class TrainingProgram {
     );
     this.#update = this.#state.recordUpdate("update", (state, inputs) => this.#updateStep(state, inputs));
     const values = this.#initialValues();
-    this.fit = beginning && beginWith(beginning, this.parameters, ({ offset }, given) => values.set(given, offset));
+    this.fit =
+      beginning &&
+      beginWith(beginning, this.parameters, layerSettings(this.model), ({ offset }, given) =>
+        values.set(given, offset),
+      );
     this.load(values);
   }
 

@@ -69,20 +69,23 @@ function writtenBy(
 }
 
 /** Models hold layers, and so do the layers that wrap others. */
-type MaybeNested = LayersModel["layers"][number] & {
+export type MaybeNested = LayersModel["layers"][number] & {
   readonly layers?: readonly MaybeNested[];
   readonly layer?: MaybeNested;
   readonly forwardLayer?: MaybeNested;
   readonly backwardLayer?: MaybeNested;
+  readonly cell?: MaybeNested;
 };
+
+/** The layers that a layer holds. */
+export function nestedIn({ layers = [], layer, forwardLayer, backwardLayer }: MaybeNested): readonly MaybeNested[] {
+  return [...layers, layer, forwardLayer, backwardLayer].filter((inside) => inside !== undefined);
+}
 
 /** Frozen batch normalization goes by its moving statistics, and leaves them alone, as in Keras; TensorFlow.js would not. */
 export function freezeStatistics(layer: MaybeNested, isInFrozen = false): void {
   const isFrozen = isInFrozen || layer.trainable === false;
-  const { layers = [], layer: wrapped, forwardLayer, backwardLayer } = layer;
-  for (const inside of [...layers, wrapped, forwardLayer, backwardLayer]) {
-    if (inside) freezeStatistics(inside, isFrozen);
-  }
+  for (const inside of nestedIn(layer)) freezeStatistics(inside, isFrozen);
   if (!isFrozen || layer.getClassName() !== "BatchNormalization") return;
   const call = layer.call.bind(layer);
   layer.call = (inputs, kwargs) => call(inputs, { ...kwargs, training: false });

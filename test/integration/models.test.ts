@@ -50,7 +50,7 @@ test("weights to begin with have one digest in whatever form they come, and what
     ["none", /there is no .*none\./],
     ["model.json", /model\.json cannot be read: one\.bin, two\.bin end before the weight base\/kernel does/],
     ["broken.safetensors", /broken\.safetensors cannot be read/],
-    ["model.keras", /in a form of Keras' own/],
+    ["model.keras", /model\.keras cannot be read: it is no HDF5 file, or damaged/],
   ] as const) {
     await assert.rejects(readInitialWeights(path, folder), (error) => {
       assert.ok(error instanceof LockstepError && error.code === "invalid-data");

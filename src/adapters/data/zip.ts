@@ -50,7 +50,12 @@ export function unpackEntry(file: string, bytes: Uint8Array, entry: ZipEntry): U
   const begin = contentOffset(bytes.subarray(offsetBytes, offsetBytes + headerBytes), entry);
   if (begin === null) throw damaged(file, `"${name}" is not where its directory says`);
   if (begin + packedBytes > bytes.length) throw damaged(file, `"${name}" goes on after the file's end`);
-  const packed = bytes.subarray(begin, begin + packedBytes);
+  return unpackBytes(file, bytes.subarray(begin, begin + packedBytes), entry);
+}
+
+/** What an entry holds, stored or deflated, of the bytes as they lie in the archive. */
+export function unpackBytes(file: string, packed: Uint8Array, entry: ZipEntry): Uint8Array {
+  const { name, sizeBytes } = entry;
   const unpacked = entry.method === stored ? Uint8Array.from(packed) : inflated(file, packed, entry);
   if (unpacked.length !== sizeBytes) {
     throw damaged(file, `"${name}" has ${unpacked.length} bytes and not ${sizeBytes}`);
@@ -74,9 +79,12 @@ const checksums = Uint32Array.from({ length: 256 }, (_, byte) => {
   return sum;
 });
 
-/** CRC-32, as ZIP has it; Node.js has one of its own only from 20.15 on. */
-function checksum(bytes: Uint8Array): number {
-  let sum = 0xffff_ffff;
+/**
+ * CRC-32, as ZIP has it; Node.js has one of its own only from 20.15 on.
+ * @param before of what came before these bytes
+ */
+export function checksum(bytes: Uint8Array, before = 0): number {
+  let sum = ~before;
   for (let i = 0; i < bytes.length; i++) sum = checksums[(sum ^ bytes[i]!) & 255]! ^ (sum >>> 8);
   return (sum ^ 0xffff_ffff) >>> 0;
 }

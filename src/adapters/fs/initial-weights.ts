@@ -1,11 +1,13 @@
-/** Weights that a job begins with: a checkpoint's, those of a TensorFlow.js model, or a safetensors file's. */
+/** Weights that a job begins with: a checkpoint's, those of a TensorFlow.js model, a safetensors file's, or those of a file of Keras. */
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { LockstepError, messageOf } from "../../core/errors.ts";
+import type { GivenLayer } from "../../core/keras-names.ts";
 import { dataSizeBytes, decodeHeader, decodeHeaderSize, lengthSizeBytes } from "../../core/safetensors.ts";
 import type { NamedTensor } from "../../ports/checkpoint-storage.ts";
 import { isS3Location } from "../s3/location.ts";
+import { type KerasWeights, readKerasWeights } from "./keras-weights.ts";
 import { loadCheckpointFolder } from "./load-checkpoint.ts";
 import { tensorsAt } from "./tensor-file.ts";
 
@@ -15,39 +17,41 @@ export interface InitialWeights {
   /** "sha256:…" over names, shapes and values, in whatever form they came. */
   readonly digest: string;
   readonly tensors: readonly NamedTensor[];
+  /** What else the file says: of Keras' alone. */
+  readonly unnamed: readonly string[];
+  readonly layers: readonly GivenLayer[];
 }
 
 /** @param baseDirectory where a relative path leads from: the data's */
 export async function readInitialWeights(path: string, baseDirectory: string): Promise<InitialWeights> {
   const place = isS3Location(path) ? path : resolve(baseDirectory, path);
-  const tensors = [...(await readTensors(place))].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const { tensors: read, unnamed = [], layers = [] } = await readTensors(place);
+  const tensors = [...read].sort((a, b) => (a.name < b.name ? -1 : 1));
   const hash = createHash("sha256");
   for (const { name, shape, values } of tensors) {
     hash.update(`${JSON.stringify([name, shape])}\n`);
     hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   }
-  return { path, digest: `sha256:${hash.digest("hex")}`, tensors };
+  return { path, digest: `sha256:${hash.digest("hex")}`, tensors, unnamed, layers };
 }
 
-async function readTensors(place: string): Promise<readonly NamedTensor[]> {
-  if (isS3Location(place)) return (await loadCheckpointFolder(place, null)).weights;
+type Given = Pick<KerasWeights, "tensors"> & Partial<KerasWeights>;
+
+async function readTensors(place: string): Promise<Given> {
+  if (isS3Location(place)) return { tensors: (await loadCheckpointFolder(place, null)).weights };
   const found = await stat(place).catch(() => null);
   if (!found) {
     throw new LockstepError("invalid-data", `initialWeights: there is no ${place}.`, {
       hint: "Paths are relative to --data; without it, to the folder data beside the job file, or to the job file's own.",
     });
   }
-  if (found.isDirectory()) return (await loadCheckpointFolder(place, null)).weights;
-  if (/\.(h5|hdf5|keras)$/i.test(place)) {
-    throw new LockstepError("invalid-data", `initialWeights: ${place} is in a form of Keras' own, which is not read.`, {
-      hint: "Save the weights as safetensors in Python, named as this model's, or convert the model with tensorflowjs_converter and name its model.json.",
-    });
-  }
+  if (found.isDirectory()) return { tensors: (await loadCheckpointFolder(place, null)).weights };
   try {
-    return /\.json$/i.test(place) ? await ofModelJson(place) : ofSafetensors(await readFile(place));
+    if (/\.(h5|hdf5|keras)$/i.test(place)) return await readKerasWeights(place);
+    return { tensors: /\.json$/i.test(place) ? await ofModelJson(place) : ofSafetensors(await readFile(place)) };
   } catch (cause) {
     throw new LockstepError("invalid-data", `initialWeights: ${place} cannot be read: ${messageOf(cause)}`, {
-      hint: "Expected are a checkpoint's folder, a model.json of TensorFlow.js, or a safetensors file of float32.",
+      hint: "Expected are a checkpoint's folder, a model.json of TensorFlow.js, a .h5 or .keras file of Keras, or a safetensors file, of float32.",
       cause,
     });
   }
