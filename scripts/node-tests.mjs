@@ -7,7 +7,11 @@ import { root } from "./install.mjs";
  * and the runner ended with 0.
  */
 export function runTests(files, concurrency) {
-  const words = ["--import", "tsx", "--test", "--test-reporter=spec", `--test-concurrency=${concurrency}`, ...files];
+  const reporters = ["spec", new URL("./slowest-files.mjs", import.meta.url).href].flatMap((reporter) => [
+    `--test-reporter=${reporter}`,
+    "--test-reporter-destination=stdout",
+  ]);
+  const words = ["--import", "tsx", "--test", ...reporters, `--test-concurrency=${concurrency}`, ...files];
   const runner = spawn(process.execPath, words, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
   let said = "";
   runner.stdout.on("data", (chunk) => {

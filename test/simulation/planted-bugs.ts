@@ -37,7 +37,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "        unchanged(keys.latest, state.latest),\n        unchanged(keys.best, state.best),\n        // Whoever",
     replace: "        // Whoever",
     seeds: 3000,
-    foundBy: 46,
+    foundBy: 149,
   },
   {
     name: "a run that gets no better trains on",
@@ -83,7 +83,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     replace:
       '    const counting = point as { hints?: number };\n    counting.hints = (counting.hints ?? 0) + 1;\n    const verdict = counting.hints < members.length ? "waiting" : agreement(arrivals, arrivals.length);',
     seeds: 300,
-    foundBy: 5,
+    foundBy: 2,
   },
   {
     name: "without a hint nothing is read again",
@@ -92,7 +92,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "coordination.watch(keys.now, pollMs, ",
     replace: "coordination.watch(keys.now, 1000 * pollMs, ",
     seeds: 500,
-    foundBy: 16,
+    foundBy: 34,
   },
   {
     name: "a watch that a compaction has ended is waited on for ever",
@@ -180,7 +180,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: '  if (forming.coordinator !== view.coordinator) return form(view, new Map(), "another coordinator took over");\n',
     replace: "",
     seeds: 1000,
-    foundBy: 4,
+    foundBy: 96,
   },
   {
     name: "a coordinator that was replaced writes on",
@@ -189,7 +189,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "const conditions = [active, ...conditionsOf(",
     replace: "const conditions = [...conditionsOf(",
     seeds: 6000,
-    foundBy: 1820,
+    foundBy: 1669,
   },
   {
     name: "who is left out keeps the leadership",
@@ -225,7 +225,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "      this.#unpublished.set(id, point.state);",
     replace: "      await this.#options.storage.delete(id);",
     seeds: 1000,
-    foundBy: 100345,
+    foundBy: 9,
   },
   {
     name: "who prunes does not look for pins",
@@ -252,7 +252,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: 'return point.kind === "save" && !point.agreed && point.generation < generation;',
     replace: 'return point.kind === "save" && point.generation < 0 && generation < 0;',
     seeds: 500,
-    foundBy: 274,
+    foundBy: 4,
   },
   {
     name: "a vote for a save is only one's own",
@@ -270,7 +270,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "    const suspect = this.#members[rank]!.workerId;",
     replace: "    const suspect = this.#members[rank]!.workerId;\n    if (suspect) return;",
     seeds: 500,
-    foundBy: 30,
+    foundBy: 40,
   },
   {
     name: "nobody is ever late",
@@ -279,7 +279,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "return silentMs > limitMs * Math.min(missing.length, 2) ? missing : [];",
     replace: "return [];",
     seeds: 500,
-    foundBy: 30,
+    foundBy: 75,
   },
   {
     name: "training begins before step 0 is published",
@@ -432,7 +432,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "return { progress: encodeJson(decodeJson(progress)), values };",
     replace: "return { progress: encodeJson({ ...decodeJson<Progress>(progress), totals: {} }), values };",
     seeds: 1000,
-    foundBy: 30,
+    foundBy: 55,
   },
   {
     name: "the tree leans the other way",
@@ -459,7 +459,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "  if (generation && memberIds(",
     replace: '  if (now.isLeaving) return { kind: "drained", generation };\n  if (generation && memberIds(',
     seeds: 500,
-    foundBy: 30,
+    foundBy: 37,
   },
   {
     name: "an earlier stop stops every run after it",
@@ -486,7 +486,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "request.step === null && !this.#hasState",
     replace: "request.step === -1 && !this.#hasState",
     seeds: 6000,
-    foundBy: 3190,
+    foundBy: 306,
   },
   {
     name: "what is set aside is gone on from all the same",
@@ -522,7 +522,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "!(state === undefined && isBehind)",
     replace: "state !== undefined",
     seeds: 1500,
-    foundBy: 47,
+    foundBy: 202,
   },
   {
     name: "a checkpoint is published before others have a copy of it",
@@ -577,7 +577,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "this.#begunFrom = begunFrom;",
     replace: "this.#begunFrom = null;",
     seeds: 3000,
-    foundBy: 712144,
+    foundBy: 1669,
   },
   {
     name: "what a generation began from is given away in the next one too",
@@ -604,7 +604,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "moment.revision < newest.revision",
     replace: "moment.revision < 0",
     seeds: 6000,
-    foundBy: 100_100,
+    foundBy: 1669_100,
   },
   {
     name: "newcomers go before those who have trained",
@@ -613,7 +613,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "isAfterLoss(view) ? -trainedIn :",
     replace: "isAfterLoss(view) ? trainedIn :",
     seeds: 3000,
-    foundBy: 428,
+    foundBy: 1285,
   },
   {
     name: "an era's records of epochs are those of the era before",
@@ -640,7 +640,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "...(wish.fromBrought && reading.generation ?",
     replace: "...(wish.fromBrought && reading.origin.era < 0 ?",
     seeds: 3000,
-    foundBy: 13052,
+    foundBy: 1669,
   },
   {
     name: "what a worker adds up itself is rounded for the wire alone",
@@ -649,7 +649,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "    this.round(into);\n    for (let i",
     replace: "    for (let i",
     seeds: 300,
-    foundBy: 100_006,
+    foundBy: 100006_006,
   },
   {
     name: "what was still being computed when a round was opened is rounded for the wire alone",
@@ -658,7 +658,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "if (isShort(kind)) memory.roundTo(",
     replace: "if (isShort(kind) && rows.length > 99) memory.roundTo(",
     seeds: 300,
-    foundBy: 100_007,
+    foundBy: 100007_007,
   },
   {
     name: "the sum of what has travelled is not rounded",
@@ -667,7 +667,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "  roundTo(wire, sums);\n",
     replace: "",
     seeds: 300,
-    foundBy: 100_001,
+    foundBy: 100001_001,
   },
   {
     name: "another S opens no lineage",
