@@ -23,6 +23,8 @@ const withNodes = nodeProgram === null ? "LOCKSTEP_KUBE names no program that br
 describe("a cluster on Kubernetes", { skip: whyNot ?? false, concurrency: false }, () => {
   let cluster: KubernetesCluster;
   const faults: Record<string, number> = {};
+  /** The run as it was when it had come to its end. */
+  let finished: ClusterStatus | null = null;
 
   const trains = (members: number) => (status: ClusterStatus) =>
     status.state === "training" && membersOf(status).length === members;
@@ -276,6 +278,32 @@ describe("a cluster on Kubernetes", { skip: whyNot ?? false, concurrency: false 
     }),
   );
 
+  test("a node that does not come back: restart-node, and its worker is elsewhere", { skip: withNodes }, (t) =>
+    fault(t, "node-lost", async (before) => {
+      const node = await nodeOf("worker-1");
+      const gone = await workersOn(node);
+      await nodes("node", "stop", node);
+      try {
+        await without(gone)(before);
+        await until("word that the node is gone", async () => !(await isReady(node)));
+        await cluster.script("restart-node", node);
+        // Volumes of this class are disks of their node, and this one is as lost as the node.
+        for (const worker of gone) await cluster.kubectl("delete", "pvc", `checkpoints-${worker}`, "--wait=false");
+        for (const worker of gone) await cluster.kubectl("delete", "pod", worker, "--force", "--grace-period=0");
+        await training();
+        assert.notEqual(await nodeOf("worker-1"), node);
+      } finally {
+        await nodes("node", "start", node);
+      }
+      await cluster.whenPods("etcd whole again", "etcd", (pods) => pods.length === 3 && allReady(pods));
+      return gone;
+    }),
+  );
+  const isReady = async (node: string) => {
+    const path = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}';
+    return (await cluster.kubectl("get", "node", node, "-o", path)) === "True";
+  };
+
   test("new certificates, with new keys, reach processes that go on", (t) =>
     fault(t, "rotate", async () => {
       const before = await serialOf("worker-1");
@@ -334,6 +362,31 @@ describe("a cluster on Kubernetes", { skip: whyNot ?? false, concurrency: false 
     assert.equal(await pods(), podsBefore);
   });
 
+  test("a member of etcd whose disk is lost: a backup of now is put back into all", (t) =>
+    fault(
+      t,
+      "etcd-disk",
+      async () => {
+        const volumeOf = () => cluster.kubectl("get", "pvc", "data-etcd-1", "-o", "jsonpath={.spec.volumeName}");
+        const volume = await volumeOf();
+        await cluster.kubectl("delete", "pvc", "data-etcd-1", "--wait=false");
+        await cluster.kubectl("delete", "pod", "etcd-1", "--force", "--grace-period=0");
+        await until("an empty volume", async () => ![volume, ""].includes(await volumeOf().catch(() => "")));
+        const folder = await mkdtemp(join(tmpdir(), "lockstep-backup-"));
+        try {
+          await cluster.script("etcd-backup", join(folder, "now.db"));
+          await cluster.script("etcd-restore", join(folder, "now.db"));
+        } finally {
+          await rm(folder, { recursive: true, force: true });
+        }
+        return [];
+      },
+      async (before) => {
+        await cluster.whenPods("etcd whole again", "etcd", (pods) => pods.length === 3 && allReady(pods));
+        return cluster.when("epochs are committed in it", ({ epoch }) => epoch > before.epoch + 1);
+      },
+    ));
+
   test("restart-node and logs", (t) =>
     fault(t, "restart-node", async () => {
       await cluster.script("restart-node", "worker-0");
@@ -356,5 +409,25 @@ describe("a cluster on Kubernetes", { skip: whyNot ?? false, concurrency: false 
     assert.equal(end.latest!.weightsDigest, undisturbed);
     // That took a while: nothing was started again meanwhile.
     assert.deepEqual(await cluster.pods("worker"), workers);
+    finished = end;
+  });
+
+  test("down, and up --resume best, goes back, and comes to the same weights again", async () => {
+    const { epoch, best, latest } = finished!;
+    assert.ok(best!.epoch < epoch, "there is something to do again");
+    await cluster.script("down");
+    await cluster.script("up", job, "--resume", "best", "--epochs", String(epoch));
+    const end = await cluster.when(
+      "the end again",
+      ({ state, latest: now }) => state === "finished" && now !== null && now.id !== latest!.id,
+      600_000,
+    );
+    assert.equal(end.epoch, epoch);
+    assert.equal(end.latest!.weightsDigest, latest!.weightsDigest);
+    const resumed = (await cluster.logLines()).filter(({ message }) => message === "running");
+    assert.ok(
+      resumed.some(({ source }) => source === best!.id),
+      JSON.stringify(resumed),
+    );
   });
 });
