@@ -53,7 +53,7 @@ const benchmarks: readonly Benchmark[] = [
   {
     name: "views",
     summary:
-      "samples a second of clusters with dashboard pages open, metrics scraped and TensorBoard's files written, beside without [--rounds N] [--views pages,metrics,tensorboard] [--json FILE]; a round takes 45 seconds, 20 are usual",
+      "samples a second of clusters with dashboard pages open, metrics scraped and TensorBoard's files written, beside without [--pairs N] [--views pages,metrics,tensorboard] [--json FILE]; a pair takes 14 seconds, 60 are usual",
     load: () => import("./views.ts"),
   },
 ];

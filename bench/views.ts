@@ -1,12 +1,16 @@
 /**
- * What being looked at costs training. A cluster of two workers is launched again and again, in turns alone and with all views: three
- * clients read the dashboard's stream of changes as three open pages do, every process' metrics are scraped once a second, and
- * TensorBoard's event files are written. What a browser, Prometheus or TensorBoard compute is not in it: they may run anywhere.
+ * What being looked at costs training. One cluster of two workers trains; in turns, for a few seconds each, nobody looks and everybody
+ * does: three clients read the dashboard's stream of changes as three open pages do, and every process' metrics are scraped once a
+ * second. One launch differs from the next by more than what is looked for, so that both are windows of one. What a browser or
+ * Prometheus computes is not in it: they may run anywhere.
  *
- * Two figures of each launch: samples a second, which is what counts, and the processor time that coordinator and etcd took in a
+ * Two figures of each window: samples a second, which is what counts, and the processor time that coordinator and etcd took in a
  * second, which other programs on the machine disturb less.
  *
- *     npm run bench -- views [--rounds N] [--views pages,metrics,tensorboard] [--json FILE]
+ * TensorBoard's event files are written from a launch's begin to its end. Of those it is measured how long the leader takes to write
+ * an epoch, beside a hundredth of how long the epoch takes to train.
+ *
+ *     npm run bench -- views [--pairs N] [--views pages,metrics,tensorboard] [--json FILE]
  */
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -14,9 +18,11 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { LockstepError } from "../src/core/errors.ts";
 import { systemClock } from "../src/adapters/system/clock.ts";
+import { TensorBoardLog } from "../src/adapters/tensorboard/tensorboard-log.ts";
+import type { EpochHistory } from "../src/core/status.ts";
 import { TrainingCluster } from "./recovery/cluster.ts";
-import { batchSize, writeJob } from "./recovery/job.ts";
-import { load, machine, pairedRatio, publish, resultsOf, versions } from "./results.ts";
+import { batchSize, stepsAnEpoch, writeJob } from "./recovery/job.ts";
+import { load, machine, pairedRatio, publish, type Result, resultsOf, versions } from "./results.ts";
 import { commonOptions, wholeNumber } from "./words.ts";
 
 /** Two cores have them both. */
@@ -24,13 +30,15 @@ const workers = 2;
 const pages = 3;
 const scrapeEveryMs = 1000;
 const warmSteps = 100;
-const settleMs = 2000;
-const windowMs = 10_000;
+const settleMs = 1000;
+const windowMs = 5000;
 const startMs = 300_000;
+/** Far more epochs than a run that has converged keeps; each is a few events in each of two files. */
+const writtenEpochs = 100;
 const views = ["pages", "metrics", "tensorboard"] as const;
 type View = (typeof views)[number];
 
-/** Of one launch. */
+/** Of one window. */
 interface Figures {
   readonly samplesPerSecond: number;
   /** Of coordinator and etcd, in milliseconds a second. */
@@ -41,30 +49,47 @@ export async function run(words: string[]): Promise<void> {
   const { values } = parseArgs({
     args: words,
     options: {
-      rounds: { type: "string", default: "20" },
+      pairs: { type: "string", default: "60" },
       views: { type: "string", default: views.join() },
       ...commonOptions,
     },
   });
-  const rounds = wholeNumber("rounds", values.rounds);
+  const pairs = wholeNumber("pairs", values.pairs);
   const wanted = viewsIn(values.views);
   const loadBefore = load();
   const folder = await mkdtemp(join(tmpdir(), "lockstep-bench-"));
-  const [alone, seen]: [Figures[], Figures[]] = [[], []];
   try {
-    const jobFile = await writeJob(folder);
-    for (let round = 0; round < rounds; round += 1) {
-      // Each goes first as often as second: a machine gets slower and faster by itself.
-      for (const looks of round % 2 === 0 ? [false, true] : [true, false]) {
-        const figures = await launched(await mkdtemp(join(folder, "launch-")), jobFile, looks ? wanted : []);
-        (looks ? seen : alone).push(figures);
-        process.stderr.write(
-          `round ${round + 1}, ${looks ? wanted.join(" and ") : "nobody"}: ${figures.samplesPerSecond.toFixed(0)} samples/s, coordinator and etcd ${figures.processorMs.toFixed(1)} ms/s\n`,
-        );
-      }
+    const cluster = new TrainingCluster(folder, await writeJob(folder), { job: "recovery", workers, logLevel: "info" });
+    try {
+      await cluster.whenStatus("training", startMs, ({ state, step }) => state === "training" && step > warmSteps);
+      const watched = wanted.filter((view) => view !== "tensorboard");
+      const [results, remarks] = watched.length > 0 ? await inTurns(cluster, watched, pairs) : [[], []];
+      if (wanted.includes("tensorboard")) results.push(...(await eventFiles(cluster, folder)));
+      const report = { benchmark: "views", machine: machine(loadBefore), results, skipped: [], versions: versions() };
+      await publish(report, remarks, values.json);
+    } finally {
+      await cluster.stop();
     }
   } finally {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function inTurns(
+  cluster: TrainingCluster,
+  watched: readonly View[],
+  pairs: number,
+): Promise<[results: Result[], remarks: string[]]> {
+  const [alone, seen]: [Figures[], Figures[]] = [[], []];
+  for (let pair = 0; pair < pairs; pair += 1) {
+    // Each goes first as often as second: a machine gets slower and faster by itself.
+    for (const looks of pair % 2 === 0 ? [false, true] : [true, false]) {
+      const figures = await window(cluster, looks ? watched : []);
+      (looks ? seen : alone).push(figures);
+      process.stderr.write(
+        `pair ${pair + 1}, ${looks ? watched.join(" and ") : "nobody"}: ${figures.samplesPerSecond.toFixed(0)} samples/s, coordinator and etcd ${figures.processorMs.toFixed(1)} ms/s\n`,
+      );
+    }
   }
   const [rates, ratesAlone] = [seen, alone].map((all) => all.map(({ samplesPerSecond }) => samplesPerSecond));
   const [times, timesAlone] = [seen, alone].map((all) => all.map(({ processorMs }) => processorMs));
@@ -77,23 +102,15 @@ export async function run(words: string[]): Promise<void> {
       { peer, samples: timesAlone!, goal: null },
     ]),
   ];
-  await publish(
-    { benchmark: "views", machine: machine(loadBefore), results, skipped: [], versions: versions() },
-    [
-      `samples a second with ${wanted.join(", ")}, of those of the launch beside it: ${pairedRatio(rates!, ratesAlone!)}`,
-    ],
-    values.json,
-  );
+  const remark = `samples a second with ${watched.join(" and ")}, of those of the window beside it: ${pairedRatio(rates!, ratesAlone!)}`;
+  return [results, [remark]];
 }
 
-/** Launches a cluster, measures it once it is warm, and stops it. */
-async function launched(folder: string, jobFile: string, wanted: readonly View[]): Promise<Figures> {
-  const more = wanted.includes("tensorboard") ? ["--tensorboard", join(folder, "board")] : [];
-  const cluster = new TrainingCluster(folder, jobFile, { job: "recovery", workers, logLevel: "info", words: more });
+/** What is opened is closed again before the next window. */
+async function window(cluster: TrainingCluster, watched: readonly View[]): Promise<Figures> {
   const over = new AbortController();
   try {
-    await cluster.whenStatus("training", startMs, ({ state, step }) => state === "training" && step > warmSteps);
-    const opened = await open(cluster, wanted, over.signal);
+    const opened = await open(cluster, watched, over.signal);
     // What is done once, as the first view of a page, is not in it.
     await systemClock.sleep(settleMs);
     const figures = await measured(cluster);
@@ -102,7 +119,6 @@ async function launched(folder: string, jobFile: string, wanted: readonly View[]
     return figures;
   } finally {
     over.abort();
-    await cluster.stop();
   }
 }
 
@@ -113,7 +129,7 @@ async function open(
   over: AbortSignal,
 ): Promise<readonly Promise<void>[]> {
   const url = `http://${await cluster.http()}/api/events`;
-  const addresses = wanted.includes("metrics") ? await cluster.httpOfAll() : [];
+  const addresses = wanted.includes("metrics") ? [...(await cluster.httpOfAll()).values()] : [];
   return [
     ...Array.from({ length: wanted.includes("pages") ? pages : 0 }, () => read(url, over)),
     ...addresses.map((address) => scrape(`http://${address}/metrics`, over)),
@@ -132,12 +148,43 @@ function viewsIn(text: string): readonly View[] {
 }
 
 async function measured(cluster: TrainingCluster): Promise<Figures> {
-  const [first, before, sinceMs] = [await cluster.now(), await processorMsOf(cluster), systemClock.monotonicMs()];
+  const worker = (await cluster.httpOfAll()).get("worker-0")!;
+  const [first, before] = [await committed(worker), await processorMsOf(cluster)];
   await systemClock.sleep(windowMs);
-  const [last, after] = [await cluster.now(), await processorMsOf(cluster)];
-  const seconds = (systemClock.monotonicMs() - sinceMs) / 1000;
-  const samples = (last.step - first.step) * batchSize;
-  return { samplesPerSecond: samples / seconds, processorMs: (after - before) / seconds };
+  const [last, after] = [await committed(worker), await processorMsOf(cluster)];
+  const seconds = (last.atMs - first.atMs) / 1000;
+  return {
+    samplesPerSecond: ((last.step - first.step) * batchSize) / seconds,
+    processorMs: (after - before) / seconds,
+  };
+}
+
+/** By the worker's own word: the coordinator's is a moment old. */
+async function committed(address: string): Promise<{ readonly step: number; readonly atMs: number }> {
+  const text = await (await fetch(`http://${address}/metrics`)).text();
+  const [, step] = /^lockstep_step(?:{[^}]*})? (\S+)$/m.exec(text) ?? [];
+  if (step === undefined) throw new Error(`http://${address}/metrics says no step.`);
+  return { step: Number(step), atMs: systemClock.monotonicMs() };
+}
+
+/** What the leader does for TensorBoard at an epoch's end, which training does not wait for, as if it did. */
+async function eventFiles(cluster: TrainingCluster, folder: string): Promise<Result[]> {
+  const { samplesPerSecond } = await window(cluster, []);
+  const epochMs = (stepsAnEpoch * batchSize * 1000) / samplesPerSecond;
+  const files = { directory: join(folder, "board"), writer: "bench", histograms: [], topology: null };
+  const log = new TensorBoardLog({ ...files, clock: () => systemClock.wallMs() });
+  const history: EpochHistory[] = [];
+  const samples: number[] = [];
+  for (let epoch = 1; epoch <= writtenEpochs; epoch += 1) {
+    const metrics = { loss: 1 / epoch, accuracy: 0.5, val_loss: 1 / epoch, val_accuracy: 0.5, learningRate: 1e-3 };
+    history.push({ epoch, step: epoch * stepsAnEpoch, metrics, improved: true });
+    const sinceMs = systemClock.monotonicMs();
+    await log.record({ token: 1, history, weights: () => [], gradients: () => Promise.resolve(null) });
+    samples.push(systemClock.monotonicMs() - sinceMs);
+  }
+  return resultsOf({ work: "views-tensorboard", world: workers, unit: "ms", samples }, [
+    { peer: "1 % of an epoch", samples: [epochMs / 100], goal: 1 },
+  ]);
 }
 
 /** Of coordinator and etcd, since they were started: user and system time, which Linux counts in hundredths of a second. */

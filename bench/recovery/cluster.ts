@@ -131,13 +131,13 @@ export class TrainingCluster {
     return http;
   }
 
-  /** Where coordinator and workers serve HTTP, as they have logged it last. */
-  async httpOfAll(): Promise<readonly string[]> {
+  /** Where coordinator and workers serve HTTP, by the process, as they have logged it last. */
+  async httpOfAll(): Promise<ReadonlyMap<string, string>> {
     const addresses = new Map<string, string>();
     for (const { process, message, http } of await this.logs()) {
       if (message === "serving HTTP") addresses.set(process, String(http));
     }
-    return [...addresses.values()];
+    return addresses;
   }
 
   async etcdPids(): Promise<readonly number[]> {

@@ -6,7 +6,7 @@ import { RandomStream } from "../../src/core/random.ts";
 export const workers = 3;
 const rowsAWorker = 64;
 export const batchSize = workers * rowsAWorker;
-const stepsAnEpoch = 50;
+export const stepsAnEpoch = 50;
 const features = 784;
 
 const jobText = `import { csv, defineJob, oneHot } from "lockstep";

@@ -27,7 +27,7 @@ const opened = await openProgram(
   {
     jobPath,
     settings: noSettings,
-    dataDirectory: dirname(jobPath),
+    data: { directory: dirname(jobPath) },
     choice,
     mayFallBack: false,
     threads: 1,
