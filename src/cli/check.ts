@@ -19,7 +19,7 @@ import { fitSentence } from "../runtime/begin-with.ts";
 import { type TrialStep, trialSteps } from "../runtime/trial-steps.ts";
 import { contentToSnapshot } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
-import { applyEnvironment, dataDirectoryOf, processLog, settingsOf, shared, wishOf } from "./common.ts";
+import { applyEnvironment, dataPlaceOf, processLog, settingsOf, shared, wishOf } from "./common.ts";
 import type { Checked } from "./launch.ts";
 import { memoryOf, type OpenedProgram, openProgram } from "./open-program.ts";
 import { openPlace } from "./open-storage.ts";
@@ -32,6 +32,7 @@ export const check: Command = {
     set: shared.set,
     param: shared.param,
     data: shared.data,
+    "data-memory": shared.dataMemory,
     engine: shared.engine,
     device: shared.device,
     shards: { value: "S", help: "logical shards of every batch (default: 1)" },
@@ -69,14 +70,14 @@ async function runCheck(args: Arguments): Promise<number> {
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const choice = await prepareEngine(wishOf(args), say);
   applyEnvironment(engineEnvironment(choice, { threads: 1, gpuIndex: choice.device === "gpu" ? 0 : null }));
-  const dataDirectory = dataDirectoryOf(args, dirname(resolve(args.argument)));
+  const place = dataPlaceOf(args, dirname(resolve(args.argument)));
   const notices: string[] = [];
   const jobPath = resolve(args.argument);
   const opened = await openProgram(
     {
       jobPath,
       settings: settingsOf(args),
-      dataDirectory: dataDirectory,
+      data: place,
       choice,
       mayFallBack: args.flag("fall-back") || args.text("engine") === undefined,
       threads: 1,
@@ -148,7 +149,10 @@ async function runCheck(args: Arguments): Promise<number> {
   return 0;
 
   async function checkTest(): Promise<void> {
-    const test = await openDataset(job.test!, dataDirectory, knownOf(data.preprocessing.columns));
+    const test = await openDataset(job.test!, place.directory, {
+      ...knownOf(data.preprocessing.columns),
+      memoryBytes: place.memoryBytes,
+    });
     const difference = shapeDifference(test, data.preprocessing);
     if (difference === null) return;
     const { what, has, wants } = difference;

@@ -8,6 +8,7 @@ import { LockstepError } from "../core/errors.ts";
 import { nearestName } from "../core/nearest-name.ts";
 import { type FailureBudget, failureBudget } from "../core/failure-budget.ts";
 import { type JobSettings, parseSettings } from "../core/settings.ts";
+import type { DataPlace } from "../ports/dataset.ts";
 import type { Device, EngineKind } from "../ports/engine.ts";
 import type { Log, LogFields, LogLevel } from "../ports/log.ts";
 import type { RunRequest } from "../runtime/open-run.ts";
@@ -20,6 +21,10 @@ export const logLevels = ["debug", "info", "warn", "error"] as const satisfies r
 /** Options that mean the same wherever they appear. */
 export const shared = {
   data: { value: "DIR", help: "where the job's data files are (default: data/ beside the job file, or its folder)" },
+  dataMemory: {
+    value: "MIB",
+    help: "so many MiB of samples may be in memory; what takes more is read from disk (default: 2048)",
+  },
   engine: { value: "KIND", help: "native, wasm or cpu (default: the best there is)" },
   device: { value: "DEVICE", help: "cpu or gpu (default: a GPU where there is one)" },
   etcd: { value: "URL,…", help: "etcd's endpoints, as http://host:2379" },
@@ -153,9 +158,17 @@ export function wishOf(args: Arguments): { engine: "auto" | EngineKind; device: 
 }
 
 /** Where relative data paths lead: --data, else the folder `data` beside the job file, else the job file's own. */
-export function dataDirectoryOf(args: Arguments, jobDirectory: string): string {
+export function dataPlaceOf(args: Arguments, jobDirectory: string): DataPlace {
   const given = args.text("data");
-  return given !== undefined ? resolve(given) : dataBeside(jobDirectory);
+  const directory = given !== undefined ? resolve(given) : dataBeside(jobDirectory);
+  const memoryMiB = args.whole("data-memory", 1);
+  return { directory, memoryBytes: memoryMiB === undefined ? undefined : memoryMiB * 2 ** 20 };
+}
+
+/** The words that tell another process the same. */
+export function dataWords({ directory, memoryBytes }: DataPlace): string[] {
+  const memory = memoryBytes === undefined ? [] : ["--data-memory", String(memoryBytes / 2 ** 20)];
+  return ["--data", directory, ...memory];
 }
 
 /** Where a job's data are when nobody says otherwise. */

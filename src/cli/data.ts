@@ -14,13 +14,19 @@ import type { DescribedDataset } from "../ports/dataset.ts";
 import { splitDataset } from "../runtime/prepared-data.ts";
 import type { DataReport, ShownValue } from "../core/data-report.ts";
 import type { Arguments, Command } from "./command.ts";
-import { dataDirectoryOf, settingsOf, shared } from "./common.ts";
+import { dataPlaceOf, settingsOf, shared } from "./common.ts";
 
 export const data: Command = {
   name: "data",
   summary: "Show what a job's data is: files, columns, ranges, classes, the split, a few samples.",
   argument: { name: "JOB.ts", help: "the job file" },
-  options: { set: shared.set, param: shared.param, data: shared.data, json: shared.json },
+  options: {
+    set: shared.set,
+    param: shared.param,
+    data: shared.data,
+    "data-memory": shared.dataMemory,
+    json: shared.json,
+  },
   details: "Reads all of it, before pre-processing; needs no engine and starts nothing.",
   run: runData,
 };
@@ -31,13 +37,15 @@ const samplesShown = 3;
 
 async function runData(args: Arguments): Promise<number> {
   const { job, directory } = await loadJob(args.argument, settingsOf(args));
-  const folder = dataDirectoryOf(args, directory);
-  const data = await openJobData(job, folder);
-  const known = knownOf(rawColumns(data.columns.features, data.columns.label));
+  const place = dataPlaceOf(args, directory);
+  const data = await openJobData(job, place);
+  const { memoryBytes } = place;
+  const known = { ...knownOf(rawColumns(data.columns.features, data.columns.label)), memoryBytes };
   const training = reportOf(job.data, data, job);
-  const test = job.test && reportOf(job.test, await openDataset(job.test, folder, known), { ...job, validation: null });
+  const test =
+    job.test && reportOf(job.test, await openDataset(job.test, place.directory, known), { ...job, validation: null });
   const weights = job.initialWeights;
-  const initialWeights = weights === null || isS3Location(weights) ? weights : resolve(folder, weights);
+  const initialWeights = weights === null || isS3Location(weights) ? weights : resolve(place.directory, weights);
   const report = { job: job.name, data: training, test, initialWeights };
   process.stdout.write(args.flag("json") ? `${JSON.stringify(report)}\n` : `${dataText(report)}\n`);
   return 0;

@@ -10,11 +10,11 @@ import { labelDecoder, textEncoder } from "../core/prediction.ts";
 import { RandomStream } from "../core/random.ts";
 import { sourceFrom } from "../core/source-validation.ts";
 import { applyTransforms, outputShape, type Preprocessing, shapeDifference, sizeOf } from "../core/transforms.ts";
-import type { Dataset } from "../ports/dataset.ts";
+import type { DataPlace, Dataset } from "../ports/dataset.ts";
 import { seededWhile } from "../ports/seeded.ts";
 import { evaluate as evaluateDataset } from "../runtime/evaluation.ts";
 import type { Arguments, Command } from "./command.ts";
-import { dataDirectoryOf, shared } from "./common.ts";
+import { dataPlaceOf, shared } from "./common.ts";
 import { whichCheckpoints } from "./find-checkpoints.ts";
 import {
   chooseCheckpoints,
@@ -42,6 +42,7 @@ export const evaluate: Command = {
       multiple: true,
     },
     data: { value: "DIR|FILE", help: `${shared.data.help}; or a file to evaluate on instead of the job's test data` },
+    "data-memory": shared.dataMemory,
     ...whichCheckpoints,
     ...computing,
     shards: { value: "S", help: "logical shards (default: as in the run, or 1)" },
@@ -102,8 +103,9 @@ function checkGiven(data: string | undefined): void {
 /** The job's test data, or a file of the same kind as its training data; null where there is neither. */
 function testData(args: Arguments, job: Job, jobDirectory: string): OpenTest | null {
   const given = args.text("data");
+  const place = dataPlaceOf(args, jobDirectory);
   if (given === undefined || !statSync(given, { throwIfNoEntry: false })?.isFile()) {
-    return job.test && openedOnce(job.test, dataDirectoryOf(args, jobDirectory));
+    return job.test && openedOnce(job.test, place);
   }
   const source = sourceFrom(job.data, resolve(given));
   if (source === null) {
@@ -118,18 +120,18 @@ function testData(args: Arguments, job: Job, jobDirectory: string): OpenTest | n
       },
     );
   }
-  return openedOnce(source, jobDirectory);
+  return openedOnce(source, { ...place, directory: jobDirectory });
 }
 
 /** Reads the data as a checkpoint reads it, which knows this of its training data. */
 type OpenTest = (known: Known) => Promise<Dataset>;
 
 /** Checkpoints of one run have the same dictionaries. */
-function openedOnce(source: DataSource, directory: string): OpenTest {
+function openedOnce(source: DataSource, { directory, memoryBytes }: DataPlace): OpenTest {
   const opened = new Map<string, Promise<Dataset>>();
   return (known) => {
     const key = encodeJson(known);
-    const dataset = opened.get(key) ?? openDataset(source, directory, known);
+    const dataset = opened.get(key) ?? openDataset(source, directory, { ...known, memoryBytes });
     opened.set(key, dataset);
     return dataset;
   };

@@ -15,7 +15,7 @@ import {
   verdictOf,
 } from "../core/gameday.ts";
 import type { Arguments, Command } from "./command.ts";
-import { budgetOf, dataDirectoryOf, onStopSignal, settingsOf, shared, wishOf } from "./common.ts";
+import { budgetOf, dataPlaceOf, onStopSignal, settingsOf, shared, wishOf } from "./common.ts";
 import { runGameday } from "./gameday/run.ts";
 
 const defaultWorkers = 3;
@@ -71,7 +71,7 @@ async function runGamedayCommand(args: Arguments): Promise<number> {
     const { findings, run } = await runGameday({
       plan: {
         ...{ jobPath, settings: job.settings, threads, epochs, budgetMs, secure: args.flag("tls") },
-        dataDirectory: dataDirectoryOf(args, jobDirectory),
+        dataDirectory: dataPlaceOf(args, jobDirectory).directory,
         engineWords: ["--engine", choice.kind, "--device", choice.device],
         shards: Math.max(workers, leastShards),
       },

@@ -23,7 +23,8 @@ import { defaultMaxRestarts } from "./cluster.ts";
 import type { Arguments, Command } from "./command.ts";
 import {
   budgetOf,
-  dataDirectoryOf,
+  dataPlaceOf,
+  dataWords,
   logLevels,
   parseEndpoints,
   processLog,
@@ -53,18 +54,16 @@ export const launch: Command = {
       value: "N|MIN:MAX",
       help: "worker processes; MIN:MAX starts MAX, begins with MIN, and pauses below that (default: 1)",
     },
-    spares: { value: "N", help: "worker processes beyond those, which stand by and step in (default: 0)" },
+    spares: { value: "N", help: "more workers; those beyond MAX, or S without one, stand by and step in (default: 0)" },
     shards: { value: "S", help: "logical shards of every batch, fixed for the run (default: as many as workers)" },
     epochs: { value: "N", help: "train to this epoch, instead of the job file's" },
     job: shared.job,
     set: shared.set,
     param: shared.param,
     data: shared.data,
+    "data-memory": shared.dataMemory,
     directory: { value: "DIR", help: "where the job's files go (default: runs/JOB)" },
-    checkpoints: {
-      value: "DIR|URL",
-      help: "where checkpoints go, or s3://BUCKET/PREFIX (default: in the run's folder)",
-    },
+    checkpoints: { value: "DIR|URL", help: "where checkpoints go, or s3://BUCKET/PREFIX (default: the run's folder)" },
     replicas: shared.replicas,
     resume: {
       value: "auto|never|best|latest|ID",
@@ -233,7 +232,7 @@ export async function readSettings(args: Arguments): Promise<Settings> {
     spares,
     maxRestarts: args.whole("max-restarts", 0) ?? defaultMaxRestarts,
     directory: resolve(args.text("directory") ?? join("runs", jobName)),
-    dataDirectory: dataDirectoryOf(args, loaded.directory),
+    data: dataPlaceOf(args, loaded.directory),
     certificates: null,
   };
 }
@@ -277,16 +276,16 @@ async function check(
 ): Promise<Checked> {
   const shards = String(args.whole("shards", 1) ?? settings.workers);
   const fallBack = args.text("engine") ? [] : ["--fall-back"];
-  const options = ["--data", settings.dataDirectory, "--engine", engine, "--device", device, "--shards", shards];
+  const options = [...dataWords(settings.data), "--engine", engine, "--device", device, "--shards", shards];
   const here = ["--workers", String(settings.workers), ...settingsWords(settings.job.settings)];
   const checked = await runCheck([settings.jobPath, ...options, ...here, ...fallBack], say);
-  for (const line of checked.lines) say(line);
+  checked.lines.forEach(say);
   return checked;
 }
 
 /** That the job as it is now can go on from the checkpoint that is meant, before a start that may change something has changed anything. */
 async function checkChange(
-  { job, jobName, jobPath, dataDirectory, directory, certificates }: Settings,
+  { job, jobName, jobPath, data, directory, certificates }: Settings,
   args: Arguments,
   engine: EngineChoice["kind"],
   device: EngineChoice["device"],
@@ -303,7 +302,7 @@ async function checkChange(
     const named = word === "best" || word === "latest" ? pointers[word]?.id : idsMeant(word, [...records.keys()])[0];
     if (named === undefined) return;
     const checkpoints = checkpointsOf(args, join(directory, `run-${record.run}`));
-    const options = ["--data", dataDirectory, "--engine", engine, "--device", device, ...settingsWords(job.settings)];
+    const options = [...dataWords(data), "--engine", engine, "--device", device, ...settingsWords(job.settings)];
     await runCheck([jobPath, ...options, "--checkpoints", checkpoints, "--checkpoint", named], () => {});
   } finally {
     await etcd.close();
@@ -338,7 +337,7 @@ async function evaluate(
     args: [
       "evaluate",
       settings.jobPath,
-      ...["--data", settings.dataDirectory, "--checkpoints", session.checkpoints, "--engine", engine],
+      ...[...dataWords(settings.data), "--checkpoints", session.checkpoints, "--engine", engine],
       ...(args.text("device") ? ["--device", args.text("device")!] : []),
       ...["--threads", String(session.record.threads), "--shards", String(session.record.shards)],
       ...ids.flatMap((id) => ["--checkpoint", id]),

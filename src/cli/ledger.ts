@@ -20,7 +20,7 @@ import { splitDataset } from "../runtime/prepared-data.ts";
 import { type RunLedger, readLedger } from "../runtime/read-ledger.ts";
 import { progressOf } from "../runtime/state.ts";
 import type { Arguments, Command } from "./command.ts";
-import { dataDirectoryOf, settingsOf, shared } from "./common.ts";
+import { dataPlaceOf, settingsOf, shared } from "./common.ts";
 import { etcdOfJob, withEtcdOf } from "./etcd-of-job.ts";
 import { isInReach, openPlace, placeOf } from "./open-storage.ts";
 
@@ -34,6 +34,7 @@ export const ledger: Command = {
     set: { ...shared.set, help: "with --shards: what the run to come is told" },
     param: { ...shared.param, help: "the same, of the job's parameters" },
     data: shared.data,
+    "data-memory": shared.dataMemory,
     ...etcdOfJob,
     run: { value: "N", help: "which run of the job (default: the one that was trained last)" },
     shards: { value: "S", help: "logical shards; asks no etcd, so a run to come will do, and there are no digests" },
@@ -63,7 +64,7 @@ async function runLedger(args: Arguments): Promise<number> {
   const name = args.text("job") ?? asWritten.job.name;
   const known = shards === undefined ? await withEtcdOf(args, name, (etcd) => readLedger(etcd, name, number)) : null;
   const { job, directory, digest } = known ? await loadJob(args.argument, known.record.settings) : asWritten;
-  const dataset = await openJobData(job, dataDirectoryOf(args, directory));
+  const dataset = await openJobData(job, dataPlaceOf(args, directory));
   if (known) {
     const { run, epochs } = known.record;
     if (epoch > epochs) {

@@ -21,6 +21,7 @@ import { type MemoryPart, type MemorySizes, memoryParts } from "../core/memory-n
 import { RandomStream } from "../core/random.ts";
 import { type JobSettings, toldSettings } from "../core/settings.ts";
 import { outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
+import type { DataPlace } from "../ports/dataset.ts";
 import type { Engine } from "../ports/engine.ts";
 import { PreparedData } from "../runtime/prepared-data.ts";
 import { type Batch, TrainingProgram } from "../runtime/training-program.ts";
@@ -29,8 +30,7 @@ export interface JobRequest {
   readonly jobPath: string;
   /** What is said beside the job file. */
   readonly settings: JobSettings;
-  /** Where relative data paths lead. */
-  readonly dataDirectory: string;
+  readonly data: DataPlace;
 }
 
 export interface EngineRequest {
@@ -69,11 +69,11 @@ export interface OpenedProgram extends OpenedJob {
 }
 
 /** What needs no engine. */
-export async function openJob({ jobPath, settings, dataDirectory }: JobRequest): Promise<OpenedJob> {
+export async function openJob({ jobPath, settings, data: place }: JobRequest): Promise<OpenedJob> {
   const { job, digest: sourceDigest } = await loadJob(jobPath, settings);
-  const data = new PreparedData(await openJobData(job, dataDirectory), job);
+  const data = new PreparedData(await openJobData(job, place), job);
   const initialWeights =
-    job.initialWeights === null ? null : await readInitialWeights(job.initialWeights, dataDirectory);
+    job.initialWeights === null ? null : await readInitialWeights(job.initialWeights, place.directory);
   return { job, data, sourceDigest, initialWeights };
 }
 

@@ -21,9 +21,10 @@ import { settingsWords } from "../core/settings.ts";
 import type { ClusterStatus } from "../core/status.ts";
 import { plural } from "../core/summary-table.ts";
 import type { Wish } from "../core/wishes.ts";
+import type { DataPlace } from "../ports/dataset.ts";
 import { LocalCluster } from "./cluster.ts";
 import type { Arguments } from "./command.ts";
-import { budgetOf, parseEndpoints } from "./common.ts";
+import { budgetOf, dataWords, parseEndpoints } from "./common.ts";
 import { connectEtcd } from "./connect-etcd.ts";
 import type { LocalCertificates } from "./local-certificates.ts";
 import { fullPlace } from "./open-storage.ts";
@@ -53,7 +54,7 @@ export interface Settings {
   /** How often each process is started again. */
   readonly maxRestarts: number;
   readonly directory: string;
-  readonly dataDirectory: string;
+  readonly data: DataPlace;
   /** Null: all talk plain text. */
   readonly certificates: LocalCertificates | null;
 }
@@ -320,7 +321,8 @@ async function workerWords(
     "worker",
     settings.jobPath,
     ...["--etcd", etcd.endpoints.join(","), "--job", settings.jobName, "--name", name],
-    ...["--data", settings.dataDirectory, "--checkpoints", checkpoints, "--engine", engine],
+    ...dataWords(settings.data),
+    ...["--checkpoints", checkpoints, "--engine", engine],
     ...settingsWords(settings.job.settings),
     ...passedOn(args, "device", "log-level"),
     ...tensorBoardWords(tensorBoardWish(args)),

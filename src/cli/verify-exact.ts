@@ -16,7 +16,7 @@ import {
 import { settingsWords } from "../core/settings.ts";
 import { startChild } from "./child.ts";
 import type { Arguments, Command } from "./command.ts";
-import { dataDirectoryOf, onStopSignal, settingsOf, shared } from "./common.ts";
+import { dataPlaceOf, dataWords, onStopSignal, settingsOf, shared } from "./common.ts";
 import { verifiedRun } from "./verified-run.ts";
 
 export const verifyExact: Command = {
@@ -31,6 +31,7 @@ export const verifyExact: Command = {
     set: shared.set,
     param: shared.param,
     data: shared.data,
+    "data-memory": shared.dataMemory,
     threads: { value: "N", help: "compute threads inside a worker (default: cores ÷ S)" },
     engine: shared.engine,
     device: shared.device,
@@ -64,8 +65,7 @@ async function runVerifyExact(args: Arguments): Promise<number> {
   const checked = [
     "--shards",
     String(shards),
-    "--data",
-    dataDirectoryOf(args, directory),
+    ...dataWords(dataPlaceOf(args, directory)),
     ...given("engine", "device"),
     ...settingsWords(settings),
   ];

@@ -1,7 +1,7 @@
 /** `lockstep worker`: one process that trains. */
 import { dirname, resolve } from "node:path";
 import type { Arguments, Command } from "./command.ts";
-import { dataDirectoryOf, settingsOf, shared } from "./common.ts";
+import { dataPlaceOf, settingsOf, shared } from "./common.ts";
 import { httpOptions } from "./http.ts";
 import { securityOptions } from "./security.ts";
 import { tensorBoardOptions } from "./tensorboard.ts";
@@ -20,6 +20,7 @@ export const worker: Command = {
     set: { ...shared.set, help: "what the coordinator was told, where the job should be opened before it is asked" },
     param: { ...shared.param, help: "the same, of the job's parameters" },
     data: shared.data,
+    "data-memory": shared.dataMemory,
     checkpoints: {
       value: "DIR|URL",
       help: "where checkpoints are, or s3://BUCKET/PREFIX; all workers share it, or with --replicas none do",
@@ -48,9 +49,9 @@ then ends with exit code 75 when a later start gives it something to do. SIGTERM
 
 async function runWorkerCommand(args: Arguments): Promise<number> {
   const jobPath = resolve(args.argument);
-  const dataDirectory = dataDirectoryOf(args, dirname(jobPath));
+  const data = dataPlaceOf(args, dirname(jobPath));
   // First of all: they load TensorFlow.js, the job file, its data and gRPC, while this thread loads what it needs itself.
-  const threads = startWorkerThreads({ jobPath, settings: settingsOf(args), dataDirectory });
+  const threads = startWorkerThreads({ jobPath, settings: settingsOf(args), data });
   try {
     const { runWorker } = await import("./run-worker.ts");
     return await runWorker(args, threads);

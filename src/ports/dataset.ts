@@ -44,7 +44,13 @@ export interface OpenOptions {
   /** A column whose equal values make a group. */
   readonly group?: string;
   /** What takes more is read from disk when a step needs it, where the format allows it. Decides no bits. */
-  readonly memoryBytes?: number;
+  readonly memoryBytes?: number | undefined;
+}
+
+/** What a process is told of its data: decides no bits. */
+export interface DataPlace extends Pick<OpenOptions, "memoryBytes"> {
+  /** Where relative paths lead. */
+  readonly directory: string;
 }
 
 export interface ColumnShape {

@@ -88,7 +88,7 @@ test("labels alone are those of whole samples, whatever the source, in memory an
 test("labels of two sources in one are those of both", async () => {
   const data = csv("a.csv", { label: "y" });
   const validation = { by: "files", files: ["a.csv"] } as const;
-  const both = await openJobData({ data, validation }, folder);
+  const both = await openJobData({ data, validation }, { directory: folder });
   const indices = everyIndex(both);
   assert.equal(indices.length, 25);
   assert.deepEqual(both.labels(indices), both.read(indices).label);

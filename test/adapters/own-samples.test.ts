@@ -55,7 +55,7 @@ test("validation data of another shape is refused by what it is: it has no file"
   const of = (width: number) =>
     dataset({ name: "mine", length: 2, get: () => ({ features: Array.from({ length: width }, () => 1), label: 0 }) });
   await assert.rejects(
-    openJobData({ data: of(2), validation: { by: "data", data: of(3) } }, "."),
+    openJobData({ data: of(2), validation: { by: "data", data: of(3) } }, { directory: "." }),
     /^LockstepError: The validation data has 3 features a sample, the training data 2\./,
   );
 });

@@ -106,7 +106,7 @@ test("other data than those of training may have the column or not, and nobody r
 });
 
 test("samples that all count nothing are refused before training", async () => {
-  const data = await openJobData({ data: zeros, validation: { fraction: 0.25, take: "random" } }, ".");
+  const data = await openJobData({ data: zeros, validation: { fraction: 0.25, take: "random" } }, { directory: "." });
   assert.throws(
     () => new PreparedData(data, pointsJob({ data: zeros, preprocess: {}, validation: { fraction: 0.25 } })),
     {

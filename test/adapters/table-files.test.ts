@@ -200,7 +200,7 @@ test("validation by groups, and by other files, is of all files; the header of t
     await write(`some-1.${kind}`, write_(rows.slice(0, 150)));
     await write(`some-2.${kind}`, write_(rows.slice(150)));
     const validation = { by: "files", files: [`some-*.${kind}`] } as const;
-    const both = await openJobData({ data: sourceOf(`some-*.${kind}`), validation }, folder);
+    const both = await openJobData({ data: sourceOf(`some-*.${kind}`), validation }, { directory: folder });
     assert.deepEqual([both.own, both.length, both.files.length], [300, 600, 4]);
     const names = await featureNames(sourceOf(`some-*.${kind}`), 4, folder);
     assert.deepEqual(names, ["age", "city", "text"]);

@@ -106,12 +106,15 @@ test("text in pieces: windows of them, learned before the end that validates, th
   try {
     await writeFile(path.join(folder, "a.txt"), `${"low lower ".repeat(20)}${"zz".repeat(40)}`);
     const source = text("a.txt", { window: 3, stride: 1, tokens: bytePair({ size: 260 }) });
-    const data = await openJobData({ data: source, validation: { fraction: 0.25, take: "last" } }, folder);
+    const data = await openJobData(
+      { data: source, validation: { fraction: 0.25, take: "last" } },
+      { directory: folder },
+    );
     const [column] = data.columns.features;
     assert.equal(column!.type, "piece");
     assert.ok(!column!.texts!.includes("zz"), "what validates is not learned from");
     assert.ok(column!.texts!.includes(" low"));
-    const whole = await openJobData({ data: source, validation: null }, folder);
+    const whole = await openJobData({ data: source, validation: null }, { directory: folder });
     assert.ok(whole.columns.features[0]!.texts!.includes("zz"));
     assert.notEqual(whole.digest, data.digest);
     const { features, label } = data.read([1]);

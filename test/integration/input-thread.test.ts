@@ -26,7 +26,7 @@ test("batches from the thread are the computing thread's own, to the bit, epoch 
   context.after(() => rm(folder, { recursive: true, force: true }));
   const jobPath = path.join(folder, "job.mjs");
   await writeFile(jobPath, job);
-  const request: JobRequest = { jobPath, settings: noSettings, dataDirectory: folder };
+  const request: JobRequest = { jobPath, settings: noSettings, data: { directory: folder } };
   const { data } = await openJob(request);
   let opened = (_digest: string) => {};
   const digest = new Promise<string>((resolve) => {

@@ -140,7 +140,7 @@ describe("data in object storage", { skip }, () => {
     assert.deepEqual([...after.labels([0, 1, 2])], [2, 4, 7]);
     const validation = { by: "files", files: [`${place}/part-*.csv`] } as const;
     const data = csv(`${place}/part-1.csv`, { label: "y" });
-    const both = await openJobData({ data, validation }, "/nowhere");
+    const both = await openJobData({ data, validation }, { directory: "/nowhere" });
     assert.deepEqual([both.own, both.length], [1, 4]);
   });
 

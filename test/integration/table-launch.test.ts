@@ -61,7 +61,7 @@ test(
   async () => {
     const { job: opened } = await loadJob(await user().write("flowers.ts", job));
     await user().write("flowers.csv", table(rowsOf(96)));
-    const data = await openJobData(opened, user().folder);
+    const data = await openJobData(opened, { directory: user().folder });
     const [one, two] = [
       await train(opened, data, { shards: 2, workers: 1, epochs: 2 }),
       await train(opened, data, { shards: 2, workers: 2, epochs: 2 }),

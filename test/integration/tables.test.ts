@@ -200,7 +200,7 @@ async function prepared(
     epochs: 1,
     ...given,
   });
-  const dataset = await openJobData(job, folder);
+  const dataset = await openJobData(job, { directory: folder });
   return { data: new PreparedData(dataset, job), dataset };
 }
 

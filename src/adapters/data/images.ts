@@ -33,7 +33,7 @@ interface Picture {
 export async function openImages(
   source: ImagesSource,
   baseDirectory: string,
-  { memoryBytes, dictionaries }: Required<Pick<OpenOptions, "memoryBytes">> & Pick<OpenOptions, "dictionaries">,
+  { memoryBytes, dictionaries }: { readonly memoryBytes: number } & Pick<OpenOptions, "dictionaries">,
 ): Promise<DescribedDataset> {
   const { size, channels } = source;
   const folders = await matchingFolders(source.path, baseDirectory);

@@ -7,7 +7,7 @@ import type { DataSource, Job } from "../../core/job.ts";
 import { sourceFrom } from "../../core/source-validation.ts";
 import { shapeDifference } from "../../core/transforms.ts";
 import { isOtherFiles, type ValidationRule } from "../../core/validation-split.ts";
-import type { DescribedDataset } from "../../ports/dataset.ts";
+import type { DataPlace, DescribedDataset } from "../../ports/dataset.ts";
 import { dataNames } from "./data-files.ts";
 import { openDataset } from "./open-dataset.ts";
 
@@ -16,20 +16,21 @@ export type JobData = DescribedDataset & { readonly own: number };
 
 export async function openJobData(
   { data, validation }: Pick<Job, "data" | "validation">,
-  baseDirectory: string,
+  { directory, memoryBytes }: DataPlace,
 ): Promise<JobData> {
   const group = validation !== null && "by" in validation && validation.by === "group" ? validation.column : undefined;
   // Pieces are learned from what is before the end that validates; of other splits, windows of both parts overlap.
   const isEnd = validation !== null && "take" in validation && validation.take === "last";
-  const own = await openDataset(data, baseDirectory, {
+  const own = await openDataset(data, directory, {
+    memoryBytes,
     ...(group === undefined ? {} : { group }),
     ...(isEnd ? { learnFraction: 1 - validation.fraction } : {}),
   });
   if (validation === null || !isOtherFiles(validation)) return { ...own, own: own.length };
-  const options = knownOf(rawColumns(own.columns.features, own.columns.label));
+  const options = { ...knownOf(rawColumns(own.columns.features, own.columns.label)), memoryBytes };
   const others: DescribedDataset[] = [];
-  for (const source of await validationSources(data, validation, baseDirectory)) {
-    const other = await openDataset(source, baseDirectory, options);
+  for (const source of await validationSources(data, validation, directory)) {
+    const other = await openDataset(source, directory, options);
     refuseOtherShape(own, other);
     others.push(other);
   }

@@ -13,7 +13,7 @@ import type { Device, EngineKind } from "../../ports/engine.ts";
 import { replay } from "../../runtime/replay.ts";
 import { contentToSnapshot } from "../../runtime/state.ts";
 import type { Arguments } from "../command.ts";
-import { applyEnvironment, dataDirectoryOf, devices, engineKinds } from "../common.ts";
+import { applyEnvironment, dataPlaceOf, devices, engineKinds } from "../common.ts";
 import type { FoundCheckpoints } from "../find-checkpoints.ts";
 import { fingerprintOf, type OpenedProgram, openProgram } from "../open-program.ts";
 
@@ -107,9 +107,9 @@ async function openAsThen(args: Arguments, jobFile: string, manifest: Manifest):
   applyEnvironment(engineEnvironment(choice, { threads, gpuIndex: choice.device === "gpu" ? 0 : null }));
   const jobPath = resolve(jobFile);
   const epochs = fingerprint["job.epochs"] === undefined ? null : Number(fingerprint["job.epochs"]);
-  const dataDirectory = dataDirectoryOf(args, dirname(jobPath));
+  const data = dataPlaceOf(args, dirname(jobPath));
   return openProgram(
-    { jobPath, settings: settingsIn(fingerprint), dataDirectory, choice, mayFallBack: false, threads, epochs },
+    { jobPath, settings: settingsIn(fingerprint), data, choice, mayFallBack: false, threads, epochs },
     say,
   );
 }

@@ -26,6 +26,7 @@ export const verify: Command = {
     ...whichCheckpoints,
     replay: { value: "N", help: "restore one checkpoint, train N steps here, and compare with the recorded digests" },
     data: shared.data,
+    "data-memory": shared.dataMemory,
     engine: { ...shared.engine, help: "native, wasm or cpu (default: the one of the run)" },
     json: { value: null, help: "one JSON line a checkpoint, or a digest" },
   },
