@@ -131,14 +131,28 @@ export function placeOf(
   };
 }
 
-/** Of every committed epoch the record; of those whose records etcd has lost, what the state remembers. */
+/**
+ * Of every committed epoch the record; of those whose records etcd has lost, what the state remembers. A record's row is the same
+ * object each time, so that who compares one view of many epochs with the next finds at once what is new.
+ */
 export function historyOf({ entries, epochs }: RunReading, keys: Keys): readonly EpochHistory[] {
-  const recorded = epochs.flatMap(({ epoch, state, metrics, improved, setAside }): EpochHistory[] =>
-    metrics ? [{ epoch, step: state.step, metrics, improved, ...(setAside ? { setAside } : {}) }] : [],
-  );
-  const remembered = readValue<readonly EpochHistory[]>(entries, keys.remembered) ?? [];
-  const isRecorded = (one: EpochHistory) => recorded.some(({ epoch }) => epoch === one.epoch);
-  return [...remembered.filter((one) => !isRecorded(one)), ...recorded].sort((a, b) => a.epoch - b.epoch);
+  const recorded = epochs.flatMap((record) => rowOf(record) ?? []);
+  const remembered = readValue<readonly EpochHistory[]>(entries, keys.remembered);
+  if (!remembered) return recorded;
+  const known = new Set(recorded.map(({ epoch }) => epoch));
+  return [...remembered.filter(({ epoch }) => !known.has(epoch)), ...recorded].sort((a, b) => a.epoch - b.epoch);
+}
+
+/** Of records that are decoded once; see `Decoder`. */
+const rows = new WeakMap<EpochRecord, EpochHistory | null>();
+
+function rowOf(record: EpochRecord): EpochHistory | null {
+  const known = rows.get(record);
+  if (known !== undefined) return known;
+  const { epoch, state, metrics, improved, setAside } = record;
+  const row = metrics ? { epoch, step: state.step, metrics, improved, ...(setAside ? { setAside } : {}) } : null;
+  rows.set(record, row);
+  return row;
 }
 
 /** What decides about the best epoch, of all that a job says about checkpoints. */
