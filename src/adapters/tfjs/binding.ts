@@ -22,8 +22,8 @@ export interface Binding {
 }
 
 const require = createRequire(import.meta.url);
-/** Raise it when the same sources are compiled in another way, so that older builds are not taken for it. */
-const recipe = 2;
+/** Raise it when what is compiled changes, or how, so that older builds are not taken for it. */
+const recipe = 3;
 /** Loading takes under a second, or a few from a cold disk. */
 const loadTimeoutMs = 120_000;
 

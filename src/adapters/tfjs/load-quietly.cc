@@ -1,12 +1,18 @@
 // An addon of one function, load(path): loads a shared library with standard error turned away meanwhile, and returns why
 // it cannot be loaded, or null. TensorFlow greets on standard error while it is loaded, before any of its settings counts.
+//
+// Standard error is the process', and several threads load: one at a time, or one would keep the other's nowhere for what is to be put
+// back, and the process would be silent from then on. What is loaded already is not loaded again, so that nothing said meanwhile is lost.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <node_api.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <mutex>
 #include <string>
+
+static std::mutex turned_away;
 
 static napi_value Load(napi_env env, napi_callback_info info) {
   size_t count = 1;
@@ -20,17 +26,22 @@ static napi_value Load(napi_env env, napi_callback_info info) {
   std::string path(length + 1, '\0');
   napi_get_value_string_utf8(env, path_value, &path[0], length + 1, &length);
 
-  fflush(stderr);
-  const int standard_error = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-  const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
-  if (standard_error >= 0 && nowhere >= 0) dup2(nowhere, STDERR_FILENO);
-  // Never unloaded: TensorFlow's own threads go on, and would run in memory that is gone.
-  const void* library = dlopen(path.c_str(), RTLD_LAZY | RTLD_NODELETE);
-  const char* why = library == nullptr ? dlerror() : nullptr;
-  fflush(stderr);
-  if (standard_error >= 0 && nowhere >= 0) dup2(standard_error, STDERR_FILENO);
-  if (standard_error >= 0) close(standard_error);
-  if (nowhere >= 0) close(nowhere);
+  const char* why = nullptr;
+  {
+    const std::lock_guard<std::mutex> alone(turned_away);
+    // Never unloaded: TensorFlow's own threads go on, and would run in memory that is gone.
+    if (dlopen(path.c_str(), RTLD_LAZY | RTLD_NODELETE | RTLD_NOLOAD) == nullptr) {
+      fflush(stderr);
+      const int standard_error = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+      const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+      if (standard_error >= 0 && nowhere >= 0) dup2(nowhere, STDERR_FILENO);
+      if (dlopen(path.c_str(), RTLD_LAZY | RTLD_NODELETE) == nullptr) why = dlerror();
+      fflush(stderr);
+      if (standard_error >= 0 && nowhere >= 0) dup2(standard_error, STDERR_FILENO);
+      if (standard_error >= 0) close(standard_error);
+      if (nowhere >= 0) close(nowhere);
+    }
+  }
 
   if (why == nullptr) {
     napi_get_null(env, &result);
