@@ -604,7 +604,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "moment.revision < newest.revision",
     replace: "moment.revision < 0",
     seeds: 6000,
-    foundBy: 1669_100,
+    foundBy: 1669,
   },
   {
     name: "newcomers go before those who have trained",
@@ -649,7 +649,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "    this.round(into);\n    for (let i",
     replace: "    for (let i",
     seeds: 300,
-    foundBy: 100006_006,
+    foundBy: 100_006,
   },
   {
     name: "what was still being computed when a round was opened is rounded for the wire alone",
@@ -658,7 +658,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "if (isShort(kind)) memory.roundTo(",
     replace: "if (isShort(kind) && rows.length > 99) memory.roundTo(",
     seeds: 300,
-    foundBy: 100007_007,
+    foundBy: 100_007,
   },
   {
     name: "the sum of what has travelled is not rounded",
@@ -667,7 +667,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "  roundTo(wire, sums);\n",
     replace: "",
     seeds: 300,
-    foundBy: 100001_001,
+    foundBy: 100_001,
   },
   {
     name: "another S opens no lineage",
