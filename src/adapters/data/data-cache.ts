@@ -6,12 +6,12 @@
  */
 import { createHash } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { open, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { finished } from "node:stream/promises";
 import { once } from "node:events";
 import { LockstepError, messageOf } from "../../core/errors.ts";
-import { buildEntry, type CacheEntry, entryDirectory, findEntry, folderSizeBytes } from "../system/cache.ts";
+import { buildEntry, type CacheEntry, entryDirectory, findEntry, folderSizeBytes, markUsed } from "../system/cache.ts";
 import { FileRows, MemoryRows, type RowStore } from "./row-store.ts";
 
 /** What decoded samples may take of the cache, all together. */
@@ -178,8 +178,7 @@ async function opened<About>(
 ): Promise<KeptRows<About> | null> {
   const { count, sha256 } = facts;
   if (sha256 === undefined) return null;
-  const now = new Date();
-  await utimes(directory, now, now).catch(() => undefined); // it is used
+  await markUsed(directory);
   const about = await aboutIn<About>(directory).catch(() => undefined);
   if (about === undefined) return null;
   const onDisk = new FileRows(join(directory, rowsName), rowBytes, Number(count));

@@ -4,12 +4,12 @@
  */
 import { createHash } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { mkdir, utimes } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { matcher } from "../data/expand-paths.ts";
-import { buildEntry } from "../system/cache.ts";
+import { buildEntry, type EntryFacts, markUsed } from "../system/cache.ts";
 import { ObjectStore, type StoredObject } from "./object-store.ts";
 import { codeOf, explained, type S3Place, statusOf } from "./s3-errors.ts";
 
@@ -82,42 +82,52 @@ export interface FetchedObject {
 /** Fetches an object that is not in the cache. */
 export async function fetchObject(object: DataObject, kind: string): Promise<FetchedObject> {
   const { store, key, etag, sizeBytes, address } = object;
-  const name = JSON.stringify({ kind: "object", ...store.place, key, etag, sizeBytes });
-  const entry = `${kind}/${createHash("sha256").update(name).digest("hex")}`;
-  const { directory } = await reading(store.place, address, () =>
-    buildEntry(entry, async (folder) => {
-      await pipeline(piecesOf(object), createWriteStream(join(folder, contentName), { flush: true }));
-      return { address, etag };
-    }),
+  const identity = { kind: "object", ...store.place, key, etag, sizeBytes };
+  return fetched(object, { kind, identity, facts: { address, etag } }, (path) =>
+    pipeline(piecesOf(object), createWriteStream(path, { flush: true })),
   );
-  const now = new Date();
-  await utimes(directory, now, now).catch(() => undefined); // it is used
-  return { entry, path: join(directory, contentName) };
 }
 
 /** The folder with all of them, each at its place. */
 export async function fetchFolder(objects: ReadonlyMap<string, DataObject>, kind: string): Promise<FetchedObject> {
-  const [first] = objects.values();
-  const { store, address } = first!; // there is one
+  const [first] = [...objects.values()] as [DataObject]; // there is one
+  const { store, address } = first;
   const contents = [...objects].map(([place, { key, etag, sizeBytes }]) => [place, key, etag, sizeBytes]);
-  const name = JSON.stringify({ kind: "objects", ...store.place, contents });
-  const entry = `${kind}/${createHash("sha256").update(name).digest("hex")}`;
+  const identity = { kind: "objects", ...store.place, contents };
+  return fetched(first, { kind, identity, facts: { address } }, async (folder) => {
+    const waiting = [...objects].values();
+    const work = async () => {
+      for (const [place, object] of waiting) {
+        const path = join(folder, place);
+        await mkdir(dirname(path), { recursive: true });
+        await pipeline(piecesOf(object), createWriteStream(path));
+      }
+    };
+    await Promise.all(Array.from({ length: fetchedAtOnce }, work));
+  });
+}
+
+interface Fetching {
+  readonly kind: string;
+  /** What the cache knows it by. */
+  readonly identity: object;
+  readonly facts: EntryFacts;
+}
+
+/** @param fetch puts what is not in the cache at a path */
+async function fetched(
+  { store, address }: DataObject,
+  { kind, identity, facts }: Fetching,
+  fetch: (path: string) => Promise<void>,
+): Promise<FetchedObject> {
+  const entry = `${kind}/${createHash("sha256").update(JSON.stringify(identity)).digest("hex")}`;
   const { directory } = await reading(store.place, address, () =>
     buildEntry(entry, async (folder) => {
-      const waiting = [...objects].values();
-      const work = async () => {
-        for (const [place, object] of waiting) {
-          const path = join(folder, contentName, place);
-          await mkdir(dirname(path), { recursive: true });
-          await pipeline(piecesOf(object), createWriteStream(path));
-        }
-      };
-      await Promise.all(Array.from({ length: fetchedAtOnce }, work));
-      return { address };
+      await fetch(join(folder, contentName));
+      return facts;
     }),
   );
-  const now = new Date();
-  await utimes(directory, now, now).catch(() => undefined); // it is used
+  await markUsed(directory);
   return { entry, path: join(directory, contentName) };
 }
 

@@ -7,7 +7,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { constants, rmSync } from "node:fs";
-import { access, lstat, mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
+import { access, lstat, mkdir, readdir, readFile, rename, rm, stat, statfs, utimes, writeFile } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { messageOf } from "../../core/errors.ts";
@@ -34,6 +34,12 @@ const leftoverAgeMs = 24 * 60 * 60 * 1_000;
 export function cacheDirectory(): string {
   const base = process.env.XDG_CACHE_HOME;
   return join(base === undefined || base === "" ? join(homedir(), ".cache") : base, "lockstep");
+}
+
+/** For whoever sweeps entries of a kind: those go first that were not used for the longest time. */
+export async function markUsed(directory: string): Promise<void> {
+  const now = new Date();
+  await utimes(directory, now, now).catch(() => undefined); // in a cache that cannot be written nothing is swept
 }
 
 /** False in an image whose file system is read-only, and for a user who may not write there. */
