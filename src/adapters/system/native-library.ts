@@ -200,9 +200,10 @@ async function downloadWheels(
     { environment: { TMPDIR: scratch, PIP_REQUIRE_VIRTUALENV: "0" } },
   );
   const describe = async () => {
-    // In the end pip copies what it has downloaded; the copy is not to be counted twice.
+    // In the end pip copies what it has downloaded; the copy is not to be counted twice, nor what else pip writes there.
     const [allBytes, copiedBytes] = await Promise.all([folderSizeBytes(scratch), folderSizeBytes(destination)]);
-    return `downloading: ${formatMegabytes(Math.max(allBytes - copiedBytes, copiedBytes), totalBytes)}`;
+    const bytes = Math.min(Math.max(allBytes - copiedBytes, copiedBytes), totalBytes ?? Number.POSITIVE_INFINITY);
+    return `downloading: ${formatMegabytes(bytes, totalBytes)}`;
   };
   const result = await withProgress(say, describe, pip);
   if (!result.succeeded) throw new Error(`pip cannot download ${requirements[0]?.split(" ")[0]}: ${result.failure}`);
