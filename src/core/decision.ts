@@ -76,8 +76,11 @@ export type Decision =
     }
   /** Its origin is the view's, unless this generation has to go back behind what was published. */
   | { readonly kind: "run"; readonly running: Running; readonly reason: string }
-  /** Nobody would be left to go on: the members stop together and publish their state. */
-  | { readonly kind: "stop"; readonly reason: string }
+  /**
+   * Nobody would be left to go on: the members stop together and publish their state. It is for those of their start: of a
+   * cluster that was killed, keys may be there that say so, when a later start has begun.
+   */
+  | { readonly kind: "stop"; readonly reason: string; readonly start: number }
   /** What etcd knew of the run is written anew from the checkpoints that workers bring. */
   | { readonly kind: "rebuild"; readonly reason: string }
   | {

@@ -44,7 +44,10 @@ function decideMembership(view: ClusterView): Decision {
     const isBack = kept.members.some(({ leaving }, i) => leaving !== view.members[i]!.leaving);
     return isBack ? form(kept, new Map(), "who is leaving has the state alone") : beginAnew(view);
   }
-  if (!stopRequested && everyoneLeaves(view)) return { kind: "stop", reason: "everyone is leaving" };
+  const leaving = stopRequested ? [] : allWhoLeave(view);
+  if (leaving.length > 0) {
+    return { kind: "stop", reason: "everyone is leaving", start: Math.max(...leaving.map(({ start }) => start)) };
+  }
   return generation.kind === "forming" ? whileForming(kept, generation) : whileRunning(kept, generation);
 }
 
@@ -70,12 +73,13 @@ function withNeeded(view: ClusterView): ClusterView {
   };
 }
 
-/** Nobody would be left to go on, and it is their own wish. */
-function everyoneLeaves(view: ClusterView): boolean {
+/** The members, where nobody would be left to go on, and it is their own wish; else none. */
+function allWhoLeave(view: ClusterView): readonly Member[] {
+  if (eligible(view).length > 0) return [];
   const current = memberIds(view.generation);
-  const isLeaving = ({ workerId, leaving }: Member) =>
-    leaving && current.includes(workerId) && !view.refused.has(workerId);
-  return eligible(view).length === 0 && view.members.some(isLeaving);
+  return view.members.filter(
+    ({ workerId, leaving }) => leaving && current.includes(workerId) && !view.refused.has(workerId),
+  );
 }
 
 /** Whether a member of the last generation is still there, or may be; not counting some. */

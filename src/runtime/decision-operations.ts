@@ -31,10 +31,7 @@ export function operationsOf(
     key: keys.refusal(workerId),
     value: encodeJson(value),
   });
-  const ending = (key: string, value: Omit<Ending, "start">): Operation => {
-    const ended: Ending = { start, ...value };
-    return { kind: "put", key, value: encodeJson(ended) };
-  };
+  const ending = (key: string, value: Ending): Operation => ({ kind: "put", key, value: encodeJson(value) });
   switch (decision.kind) {
     case "refuse":
       return [refusal(decision.workerId, { kind: "incompatible", reason: decision.reason })];
@@ -64,9 +61,9 @@ export function operationsOf(
           : beyondReach(decision.running, reading, keys).map((key): Operation => ({ kind: "delete", key }))),
       ];
     case "stop":
-      return [ending(keys.stop, { reason: decision.reason })];
+      return [ending(keys.stop, { start: decision.start, reason: decision.reason })];
     case "fail":
-      return [ending(keys.failed, { reason: decision.reason, code: decision.code })];
+      return [ending(keys.failed, { start, reason: decision.reason, code: decision.code })];
   }
 }
 
@@ -110,6 +107,8 @@ export function conditionsOf(decision: Decision, { entries, ...reading }: RunRea
   const conditions = [asRead(keys.generation), asRead(keys.origin)];
   // Who became leader since the reading may be one of those that are left out.
   if (decision.kind === "form") conditions.push(asRead(keys.leader));
+  // A wish of a later start than theirs stays.
+  if (decision.kind === "stop") conditions.push(asRead(keys.stop));
   if (decision.kind === "run" && opensLineage(decision.running, reading)) {
     const { checkpoint } = decision.running.origin.from ?? { checkpoint: null };
     // The leader of the generation before may publish until the next one runs, and condemn what was live.

@@ -458,6 +458,15 @@ test("when everyone leaves, all stop together; when the job is done, nothing is 
   assert.equal(decide({ ...empty, done: true, members: [member("a"), member("b")] }).kind, "wait");
 });
 
+test("when everyone leaves who is there from an earlier start, the stop is for that one alone", () => {
+  const members = [member("a", { leaving: true }), member("b", { leaving: true })];
+  assert.deepEqual(decide({ ...empty, start: 2, members, generation: running(["a", "b"]) }), {
+    kind: "stop",
+    reason: "everyone is leaving",
+    start: 1,
+  });
+});
+
 test("the fewest are left out that clear the broken links: the dead one, or one end of a cut", () => {
   const view = { ...empty, members: [member("a"), member("b"), member("c")], generation: running(["a", "b", "c"]) };
   const staying = (...links: [by: string, suspect: string][]) =>

@@ -228,6 +228,7 @@ test(
     for (const [i, pattern] of expected.entries()) assert.match(order[i]!, pattern, order.join("\n"));
     await page.getByText("Numbers of all epochs").click();
     const table = page.getByRole("table", { name: "Loss and metrics of each epoch" });
+    await table.getByRole("row").nth(3).waitFor(patience);
     assert.equal(await table.getByRole("row").count(), 1 + 3);
     for (const landmark of ["banner", "main"] as const) assert.equal(await page.getByRole(landmark).count(), 1);
     const switches = page.getByRole("button", { name: /^(Dark|Light)$/ });

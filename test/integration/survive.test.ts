@@ -2,9 +2,14 @@ import assert from "node:assert/strict";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { openEtcd } from "../../src/adapters/etcd/etcd-coordination.ts";
 import { systemClock } from "../../src/adapters/system/clock.ts";
 import { exitCodes } from "../../src/core/errors.ts";
+import { decodeJson } from "../../src/core/json.ts";
+import { keysOf } from "../../src/core/keys.ts";
+import type { Member } from "../../src/core/membership.ts";
 import type { ClusterStatus } from "../../src/core/status.ts";
+import { quietLog } from "../fixtures/etcd.ts";
 import {
   etcdLeader,
   exampleJob,
@@ -100,6 +105,43 @@ test(
       String(epochs),
       "--workers",
       "2",
+    ]);
+    assert.equal(await next.exited, 0, next.errors());
+    assertSame(finished(next));
+  },
+);
+
+test(
+  "promises 1 and 6: everything is killed when its workers had said that they leave; the next launch trains to the end",
+  limit,
+  async (context) => {
+    const folder = await testFolder(context);
+    const launch = startLaunch(context, folder, [...job("leavers"), "--workers", "2"]);
+    const status = await launch.whenStatus((now) => now.epoch >= 1 && now.state === "training");
+    const { etcd, etcdPids } = await registered(folder, "leavers");
+    const coordinator = status.processes.find(({ role }) => role === "coordinator")!;
+    // Nobody answers their wish, so that it is there when all are killed.
+    for (const pid of [launch.pid, coordinator.pid!]) process.kill(pid, "SIGSTOP");
+    for (const { pid } of workers(status)) process.kill(pid!, "SIGTERM");
+    const client = openEtcd({
+      ...{ endpoints: etcd, clock: systemClock, log: quietLog, requestTimeoutMs: 5000, leaseMarginMs: 0 },
+    });
+    const { members } = keysOf("leavers", 1);
+    const areLeaving = async () =>
+      (await client.list(members)).entries.every(({ value }) => decodeJson<Member>(value).leaving);
+    while (!(await areLeaving())) await systemClock.sleep(20);
+    assert.equal((await client.list(members)).entries.length, 2);
+    await client.close();
+    const pids = [...status.processes.map(({ pid }) => pid!), ...etcdPids, launch.pid];
+    for (const pid of pids) process.kill(pid, "SIGKILL");
+    await launch.exited;
+    await whenGone(pids);
+    const next = startLaunch(context, folder, [
+      ...job("leavers").slice(0, 2),
+      "--epochs",
+      String(epochs),
+      "--workers",
+      "1",
     ]);
     assert.equal(await next.exited, 0, next.errors());
     assertSame(finished(next));
