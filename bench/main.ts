@@ -51,6 +51,12 @@ const benchmarks: readonly Benchmark[] = [
     load: () => import("./memory.ts"),
   },
   {
+    name: "epochs",
+    summary:
+      "processor time that an epoch takes of each process, late in a run beside early in it [--epochs N] [--json FILE]; 1,500 epochs take three minutes",
+    load: () => import("./epochs.ts"),
+  },
+  {
     name: "views",
     summary:
       "samples a second of clusters with dashboard pages open, metrics scraped and TensorBoard's files written, beside without [--pairs N] [--views pages,metrics,tensorboard] [--json FILE]; a pair takes 14 seconds, 60 are usual",

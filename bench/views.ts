@@ -12,7 +12,7 @@
  *
  *     npm run bench -- views [--pairs N] [--views pages,metrics,tensorboard] [--json FILE]
  */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -20,6 +20,7 @@ import { LockstepError } from "../src/core/errors.ts";
 import { systemClock } from "../src/adapters/system/clock.ts";
 import { TensorBoardLog } from "../src/adapters/tensorboard/tensorboard-log.ts";
 import type { EpochHistory } from "../src/core/status.ts";
+import { committed, processorMs } from "./processes.ts";
 import { TrainingCluster } from "./recovery/cluster.ts";
 import { batchSize, stepsAnEpoch, writeJob } from "./recovery/job.ts";
 import { load, machine, pairedRatio, publish, type Result, resultsOf, versions } from "./results.ts";
@@ -159,14 +160,6 @@ async function measured(cluster: TrainingCluster): Promise<Figures> {
   };
 }
 
-/** By the worker's own word: the coordinator's is a moment old. */
-async function committed(address: string): Promise<{ readonly step: number; readonly atMs: number }> {
-  const text = await (await fetch(`http://${address}/metrics`)).text();
-  const [, step] = /^lockstep_step(?:{[^}]*})? (\S+)$/m.exec(text) ?? [];
-  if (step === undefined) throw new Error(`http://${address}/metrics says no step.`);
-  return { step: Number(step), atMs: systemClock.monotonicMs() };
-}
-
 /** What the leader does for TensorBoard at an epoch's end, which training does not wait for, as if it did. */
 async function eventFiles(cluster: TrainingCluster, folder: string): Promise<Result[]> {
   const { samplesPerSecond } = await window(cluster, []);
@@ -187,15 +180,11 @@ async function eventFiles(cluster: TrainingCluster, folder: string): Promise<Res
   ]);
 }
 
-/** Of coordinator and etcd, since they were started: user and system time, which Linux counts in hundredths of a second. */
+/** Of coordinator and etcd, since they were started. */
 async function processorMsOf(cluster: TrainingCluster): Promise<number> {
   const { processes } = await cluster.now();
   const coordinator = processes.find(({ role }) => role === "coordinator")!.pid!;
-  const times = [coordinator, ...(await cluster.etcdPids())].map(async (pid) => {
-    const words = (await readFile(`/proc/${pid}/stat`, "utf8")).split(") ")[1]!.split(" ");
-    return (Number(words[11]) + Number(words[12])) * 10;
-  });
-  return (await Promise.all(times)).reduce((sum, ms) => sum + ms, 0);
+  return processorMs([coordinator, ...(await cluster.etcdPids())]);
 }
 
 /** As a page does: reads what comes, until it is closed. */

@@ -71,6 +71,11 @@ export class TrainingCluster {
     });
   }
 
+  /** Of the launch itself. */
+  get pid(): number {
+    return this.#launch.pid!;
+  }
+
   /** Resolves with the first status that matches; rejects when the launch ends first, or after `limitMs`. */
   async whenStatus(what: string, limitMs: number, matches: (status: ClusterStatus) => boolean): Promise<ClusterStatus> {
     const deadline = systemClock.monotonicMs() + limitMs;

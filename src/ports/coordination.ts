@@ -16,8 +16,11 @@ export interface Coordination {
 
   /** Those of these keys that are there, all read linearizably at one revision. At most 128. */
   read(keys: readonly string[]): Promise<ReadonlyMap<string, Entry>>;
-  /** All keys that begin with `prefix`, in key order, and the store's revision at which they were read. */
-  list(prefix: string): Promise<Listing>;
+  /**
+   * All keys that begin with `prefix`, in key order, and the store's revision at which they were read. Those in `known` are left
+   * out, and cost nothing: at most 100 spans, in key order, which do not overlap.
+   */
+  list(prefix: string, known?: readonly Span[]): Promise<Listing>;
 
   /**
    * Applies `then` in one atomic step if every condition holds; otherwise nothing. Never retried inside: an error
@@ -51,6 +54,12 @@ export interface Entry {
   readonly modRevision: number;
   /** The lease that the key dies with, or null. */
   readonly leaseId: string | null;
+}
+
+/** The keys from `from` on and before `before`, in the order of their bytes. */
+export interface Span {
+  readonly from: string;
+  readonly before: string;
 }
 
 export interface Listing {

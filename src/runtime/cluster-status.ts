@@ -104,7 +104,7 @@ export function clusterStatus(input: StatusInput): ClusterStatus {
         };
       }),
     ],
-    history: historyOf(reading, keys),
+    history: historyOf(reading),
     policy: policyOf(record),
     best: readValue<CheckpointPointer>(entries, keys.best),
     latest,
@@ -135,10 +135,9 @@ export function placeOf(
  * Of every committed epoch the record; of those whose records etcd has lost, what the state remembers. A record's row is the same
  * object each time, so that who compares one view of many epochs with the next finds at once what is new.
  */
-export function historyOf({ entries, epochs }: RunReading, keys: Keys): readonly EpochHistory[] {
+export function historyOf({ epochs, remembered }: RunReading): readonly EpochHistory[] {
   const recorded = epochs.flatMap((record) => rowOf(record) ?? []);
-  const remembered = readValue<readonly EpochHistory[]>(entries, keys.remembered);
-  if (!remembered) return recorded;
+  if (remembered.length === 0) return recorded;
   const known = new Set(recorded.map(({ epoch }) => epoch));
   return [...remembered.filter(({ epoch }) => !known.has(epoch)), ...recorded].sort((a, b) => a.epoch - b.epoch);
 }

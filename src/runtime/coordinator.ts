@@ -26,13 +26,13 @@ import { FormingPatience } from "./forming-patience.ts";
 import { goneAmong } from "./gone-members.ts";
 import { clusterStatus, placeOf, type WorkerProgress } from "./cluster-status.ts";
 import { type BroughtSources, bringersIn } from "./brought-checkpoints.ts";
-import { Decoder } from "./decoder.ts";
 import { type Act, tellDecision, tellWait } from "./decision-log.ts";
 import { bestLeft, bestSoFar, conditionsOf, equivalencesOf, operationsOf } from "./decision-operations.ts";
 import { LastGeneration } from "./last-generation.ts";
-import { isStopping, litterOf, published, type RunReading, readRun, readValue } from "./run-reading.ts";
+import { isStopping, litterOf, published, type RunReading, readValue } from "./run-reading.ts";
 import { type RunArchive, hasLostData, rebuildRun } from "./rebuild-run.ts";
 import { ReportedProgress } from "./reported-progress.ts";
+import { RunReader } from "./run-reader.ts";
 import { requestStop } from "./request-stop.ts";
 import { sweep, sweptAtOnce } from "./sweep.ts";
 import { Timeline } from "./timeline.ts";
@@ -61,7 +61,7 @@ const firstTakeoverPauseMs = 250;
 export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #progress: ReportedProgress;
-  readonly #decoder = new Decoder();
+  readonly #reader: RunReader;
   readonly #last = new LastGeneration();
   readonly #timeline: Timeline;
   readonly #patience: FormingPatience;
@@ -86,6 +86,7 @@ export class Coordinator {
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
+    this.#reader = new RunReader(options.coordination, options.keys);
     this.#patience = new FormingPatience(options.budget.formingMs);
     this.#timeline = new Timeline(options.keys);
     this.#progress = new ReportedProgress(options.clock);
@@ -169,8 +170,7 @@ export class Coordinator {
   /** One look at everything and at most one change; true when something was changed. */
   async #turn(): Promise<boolean> {
     const { coordination, keys, log } = this.#options;
-    const { entries } = await coordination.list(keys.prefix);
-    const reading = readRun(entries, keys, this.#decoder);
+    const reading = await this.#reader.read();
     this.#reading = reading;
     this.#progress.forget(reading);
     this.#last.read(reading, coordination.rollbacks);

@@ -9,7 +9,7 @@ import { stoppedEarly } from "../core/early-stopping.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Running } from "../core/membership.ts";
 import { compareStates, type StatePlace } from "../core/state-order.ts";
-import { decodeJson, encodeJson } from "../core/json.ts";
+import { encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { maxUncoveredBoundaries } from "../core/limits.ts";
 import { isSince } from "../core/origin.ts";
@@ -25,7 +25,7 @@ import type { Leadership } from "./leadership.ts";
 import { covers, type Point } from "./point.ts";
 import { patiently } from "./patience.ts";
 import { type RunState, type RunView, readEpoch, type Versioned } from "./run-view.ts";
-import { snapshotToContent } from "./state.ts";
+import { progressIn, snapshotToContent } from "./state.ts";
 
 export interface BoundaryOptions {
   readonly record: JobRecord;
@@ -156,7 +156,7 @@ export class EpochBoundary {
     release: (() => void) | null = null,
   ): { progress: Progress; point: Point } {
     const { info, record, running } = this.#options;
-    const progress = decodeJson<Progress>(snapshot.progress);
+    const progress = progressIn(snapshot);
     const point: Point = {
       ...{ kind, periodic: release !== null, progress, state, weightsDigest, release },
       name: kind === "boundary" ? `epoch-${progress.epoch}` : `step-${progress.step}`,

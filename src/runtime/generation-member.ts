@@ -6,10 +6,9 @@
 import { LockstepError, messageOf } from "../core/errors.ts";
 import type { FailureBudget } from "../core/failure-budget.ts";
 import type { Forming, Generation, Running } from "../core/membership.ts";
-import { decodeJson, encodeJson } from "../core/json.ts";
+import { encodeJson } from "../core/json.ts";
 import type { Keys } from "../core/keys.ts";
 import { isSince } from "../core/origin.ts";
-import type { Progress } from "../core/progress.ts";
 import type { JobRecord } from "../core/records.ts";
 import type { Range } from "../core/sampler.ts";
 import type { Report, StateName } from "../core/state-order.ts";
@@ -25,6 +24,7 @@ import type { Leadership } from "./leadership.ts";
 import { loadState } from "./load-state.ts";
 import { patiently, unlessAborted } from "./patience.ts";
 import type { RunState, RunView, Versioned } from "./run-view.ts";
+import { progressIn } from "./state.ts";
 
 export interface GenerationMemberOptions {
   readonly record: JobRecord;
@@ -263,7 +263,7 @@ function isSinceBeginning(state: RunState | null, { origin }: Running): boolean 
 }
 
 function isBoundary({ snapshot }: NamedSnapshot): boolean {
-  return decodeJson<Progress>(snapshot.progress).stepInEpoch === 0;
+  return progressIn(snapshot).stepInEpoch === 0;
 }
 
 /** Rejects with the signal's reason once it is aborted. */

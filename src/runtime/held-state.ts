@@ -3,13 +3,12 @@
  * promise, so a state is named only after the trainer has been frozen, and nothing changes it until it is thawed.
  */
 import { LockstepError } from "../core/errors.ts";
-import { decodeJson, encodeJson } from "../core/json.ts";
+import { encodeJson } from "../core/json.ts";
 import { begun, type Origin } from "../core/origin.ts";
-import type { Progress } from "../core/progress.ts";
 import { compareStates, type StateName } from "../core/state-order.ts";
 import type { Assignment, Compute, ComputeInfo, RunOutcome } from "../ports/compute.ts";
 import type { StateSnapshot } from "../ports/transport.ts";
-import { bothDigestsOf, placeOf } from "./state.ts";
+import { bothDigestsOf, placeOf, progressIn } from "./state.ts";
 import { StateMemory } from "./state-memory.ts";
 
 type Layout = Pick<ComputeInfo, "weightCount" | "trainableCount" | "slotNames">;
@@ -111,7 +110,7 @@ export class HeldState {
   async begin(origin: Origin): Promise<void> {
     const before = (await this.frozen())!;
     const { snapshot } = before;
-    const progress = decodeJson<Progress>(snapshot.progress);
+    const progress = progressIn(snapshot);
     const there = begun(progress, origin);
     if (there === progress) return;
     await this.replace(await named({ ...snapshot, progress: encodeJson(there) }, this.layout), before);

@@ -40,7 +40,7 @@ export async function historyFromEtcd(coordination: Coordination, job: string, r
     run: record.run,
     settings: record.settings ?? noSettings,
     policy: policyOf(record),
-    history: historyOf(reading, keys),
+    history: historyOf(reading),
     digests: new Map(epochs.map(({ epoch, weightsDigest }) => [epoch, weightsDigest])),
     fields: readValue<Fingerprint>(entries, keys.fingerprint) ?? record.fields,
     equivalences: readValue<Equivalences>(entries, keys.equivalences)?.reasons ?? [],

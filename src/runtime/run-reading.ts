@@ -1,4 +1,4 @@
-/** Everything that etcd holds of a run, sorted into what it means; read as a whole, and never remembered piece by piece. */
+/** Everything that etcd holds of a run, sorted into what it means; read as a whole. */
 import type { PublishedCheckpoint } from "../core/beginning.ts";
 import type { Suspicion } from "../core/broken-links.ts";
 import { type Generation, type Member, memberIds } from "../core/membership.ts";
@@ -7,7 +7,7 @@ import type { Keys } from "../core/keys.ts";
 import { firstOrigin, isOnTheWay, type Origin } from "../core/origin.ts";
 import { type CheckpointRecord, type Ending, type EpochRecord, isFor, type PublishedRecord } from "../core/records.ts";
 import type { Report } from "../core/state-order.ts";
-import { stateOf } from "../core/status.ts";
+import { type EpochHistory, stateOf } from "../core/status.ts";
 import type { Entry } from "../ports/coordination.ts";
 import { Decoder } from "./decoder.ts";
 
@@ -21,6 +21,8 @@ export interface RunReading {
   readonly earlier: readonly Origin[];
   /** Of every epoch the record on the way to what is trained now; oldest first. */
   readonly epochs: readonly EpochRecord[];
+  /** The history of epochs whose records etcd has lost. */
+  readonly remembered: readonly EpochHistory[];
   /** Published, and not condemned. */
   readonly checkpoints: readonly PublishedRecord[];
   readonly generation: Generation | null;
@@ -40,6 +42,7 @@ export function readRun(list: readonly Entry[], keys: Keys, decoder = new Decode
   // One that was formed before etcd's data were lost stands for nothing.
   const generation = written && written.generation > origin.after ? written : null;
   const number = generation?.generation ?? 0;
+  const remembered = entries.get(keys.remembered);
   const earlier = under(keys.lineages).map((entry) => decoder.decode<Origin>(entry));
   return {
     entries,
@@ -54,6 +57,7 @@ export function readRun(list: readonly Entry[], keys: Keys, decoder = new Decode
       origin,
       earlier,
     ),
+    remembered: remembered ? decoder.decode<readonly EpochHistory[]>(remembered) : [],
     checkpoints: under(keys.checkpoints)
       .map((entry) => decoder.decode<CheckpointRecord>(entry))
       .filter((one) => one.state !== "condemned"),
@@ -66,8 +70,12 @@ export function readRun(list: readonly Entry[], keys: Keys, decoder = new Decode
   };
 }
 
-/** A lineage commits the boundary that it begins at again. */
-function epochsOnTheWay(records: readonly EpochRecord[], origin: Origin, earlier: readonly Origin[]): EpochRecord[] {
+/** Of every epoch the last lineage's record, as a lineage commits the boundary that it begins at again. */
+export function epochsOnTheWay(
+  records: readonly EpochRecord[],
+  origin: Origin,
+  earlier: readonly Origin[],
+): EpochRecord[] {
   const byEpoch = new Map<number, EpochRecord>();
   for (const record of records) {
     if (!isOnTheWay(record.state, origin, earlier)) continue;

@@ -44,8 +44,19 @@ export function stateName(snapshot: StateSnapshot): StateName {
 }
 
 export function placeOf(snapshot: StateSnapshot): StatePlace {
-  const { lineage, era, step, epoch } = decodeJson<Progress>(snapshot.progress);
+  const { lineage, era, step, epoch } = progressIn(snapshot);
   return { lineage, era, step, epoch };
+}
+
+const decoded = new WeakMap<StateSnapshot, Progress>();
+
+/** How far training was in this state. It remembers every epoch, so its text is decoded once. */
+export function progressIn(snapshot: StateSnapshot): Progress {
+  const known = decoded.get(snapshot);
+  if (known) return known;
+  const progress = decodeJson<Progress>(snapshot.progress);
+  decoded.set(snapshot, progress);
+  return progress;
 }
 
 /** "sha256:…" over the weights' little-endian bytes in the model's order. */
@@ -61,7 +72,7 @@ export function snapshotToContent(
   record: JobRecord,
   identity: CheckpointIdentity & { state: StateName; weightsDigest: string },
 ): CheckpointContent {
-  const progress = decodeJson<Progress>(snapshot.progress);
+  const progress = progressIn(snapshot);
   const weights: NamedTensor[] = info.parameters.map(({ name, shape, offset, size }) => ({
     name,
     shape,

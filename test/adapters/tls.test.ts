@@ -16,6 +16,7 @@ import { type CertificateTexts, parse } from "../../src/adapters/tls/certificate
 import { hostAndPort } from "../../src/core/addresses.ts";
 import type { Role } from "../../src/core/identity.ts";
 import { Refusals } from "../../src/core/refusals.ts";
+import type { EpochHistory } from "../../src/core/status.ts";
 import {
   heardRefusals,
   quietNotices,
@@ -289,7 +290,7 @@ test(
     // Of the status only that there is one matters here.
     const handler = {
       noteProgress: ({ workerId }) => void done.push(workerId),
-      status: () => ({}),
+      status: () => ({ history: [] as readonly EpochHistory[] }),
       requestStop: async (reason) => void done.push(reason),
     } as ControlHandler;
     const { refusals } = heardRefusals();

@@ -204,6 +204,26 @@ export function coordinationContract(name: string, { setUp, ttlMs, marginMs }: C
       assert.equal(listing.revision, revision);
     });
 
+    test("what a listing is told to leave out is not in it, up to the key before which a span ends", async () => {
+      const prefix = newPrefix();
+      const names = ["a", "b/", "b/1", "b/2", "b/2/x", "b/é", "c"];
+      const { revision } = await store.transact(
+        [],
+        names.map((name) => put(prefix + name, name)),
+      );
+      const without = async (...known: [from: string, before: string][]) => {
+        const spans = known.map(([from, before]) => ({ from: prefix + from, before: prefix + before }));
+        const listing = await store.list(prefix, spans);
+        assert.equal(listing.revision, revision);
+        return listing.entries.map(({ value }) => value);
+      };
+      assert.deepEqual(await without(["b/", "b0"]), ["a", "c"]);
+      assert.deepEqual(await without(["b/1", "b/2"]), ["a", "b/", "b/2", "b/2/x", "b/é", "c"]);
+      assert.deepEqual(await without(["b/", "b/2\0"], ["b/2\0", "b/é"], ["c", "d"]), ["a", "b/é"]);
+      assert.deepEqual(await without(["a", "a\0"], ["b/é", "b/é\0"]), ["b/", "b/1", "b/2", "b/2/x", "c"]);
+      assert.deepEqual(await without(["nobody", "nothing"]), names);
+    });
+
     test("of many clients that create one key at once, exactly one succeeds", async () => {
       const key = `${newPrefix()}leader`;
       const clients = Array.from({ length: 8 }, () => setup.connect());

@@ -41,6 +41,7 @@ test("wrong words are one sentence and the code for it, and nothing is measured"
       /^--models has "step-mlp"; step-mlp512, step-mlp2048, step-cnn, step-lstm, step-gpt were expected\.\n$/,
     ],
     [["memory", "--steps", "99"], /^--steps is "99"; a whole number from 100 was expected\.\n$/],
+    [["epochs", "--epochs", "500"], /^--epochs is "500"; a whole number from 700 was expected\.\n$/],
     [["views", "--views", "page"], /^--views has "page"; some of pages, metrics, tensorboard were expected/],
     [["recovry"], /^There is no benchmark "recovry"; there are .*\n {2}Did you mean recovery\?\n$/],
   ];

@@ -27,8 +27,8 @@ const recorded = (epochs: readonly number[]) => epochs.map((epoch) => entryOf(ke
 
 test("whoever reads again finds the rows that it had, and new ones for new epochs alone", () => {
   const decoder = new Decoder();
-  const before = historyOf(readRun(recorded([0, 1, 2]), keys, decoder), keys);
-  const after = historyOf(readRun(recorded([0, 1, 2, 3]), keys, decoder), keys);
+  const before = historyOf(readRun(recorded([0, 1, 2]), keys, decoder));
+  const after = historyOf(readRun(recorded([0, 1, 2, 3]), keys, decoder));
   assert.deepEqual(
     after.map(({ epoch }) => epoch),
     [1, 2, 3],
@@ -39,7 +39,7 @@ test("whoever reads again finds the rows that it had, and new ones for new epoch
 test("epochs whose records are lost are there as the state remembers them, in their order", () => {
   const row = (epoch: number) => ({ epoch, step: 5 * epoch, metrics: { loss: 9 }, improved: false });
   const entries = [...recorded([0, 2, 4]), entryOf(keys.remembered, [row(1), row(2), row(3)])];
-  const history = historyOf(readRun(entries, keys), keys);
+  const history = historyOf(readRun(entries, keys));
   assert.deepEqual(
     history.map(({ epoch, metrics }) => [epoch, metrics.loss]),
     [

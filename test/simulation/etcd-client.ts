@@ -14,6 +14,7 @@ import type {
   Lease,
   Listing,
   Operation,
+  Span,
   TransactionResult,
   Watch,
 } from "../../src/ports/coordination.ts";
@@ -79,8 +80,8 @@ export class SimulatedEtcdClient implements Coordination {
     });
   }
 
-  list(prefix: string): Promise<Listing> {
-    return this.#read(() => this.#options.etcd.store.list(prefix));
+  list(prefix: string, known: readonly Span[] = []): Promise<Listing> {
+    return this.#read(() => this.#options.etcd.store.list(prefix, known));
   }
 
   async transact(conditions: readonly Condition[], then: readonly Operation[]): Promise<TransactionResult> {

@@ -350,8 +350,8 @@ export const plantedBugs: readonly PlantedBug[] = [
     file: "src/runtime/generation-member.ts",
     find: "      if (running.value.paused) return boundary.passPause(state);\n",
     replace: "",
-    seeds: 300,
-    foundBy: 157,
+    seeds: 1000,
+    foundBy: 332,
   },
   {
     name: "a paused run cannot be stopped",
@@ -369,7 +369,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "this.#wasThere || this.#member.trainedIn > 0",
     replace: "this.#wasThere",
     seeds: 8000,
-    foundBy: 1795837286101,
+    foundBy: 2057,
   },
   {
     name: "what was published at an epoch's last step covers the closed epoch",
@@ -486,7 +486,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "request.step === null && !this.#hasState",
     replace: "request.step === -1 && !this.#hasState",
     seeds: 6000,
-    foundBy: 306,
+    foundBy: 1386,
   },
   {
     name: "what is set aside is gone on from all the same",
@@ -522,7 +522,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "!(state === undefined && isBehind)",
     replace: "state !== undefined",
     seeds: 1500,
-    foundBy: 202,
+    foundBy: 182,
   },
   {
     name: "a checkpoint is published before others have a copy of it",
@@ -613,7 +613,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     find: "isAfterLoss(view) ? -trainedIn :",
     replace: "isAfterLoss(view) ? trainedIn :",
     seeds: 3000,
-    foundBy: 1285,
+    foundBy: 1669,
   },
   {
     name: "an era's records of epochs are those of the era before",

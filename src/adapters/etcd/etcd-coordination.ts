@@ -8,6 +8,7 @@ import type {
   Lease,
   Listing,
   Operation,
+  Span,
   TransactionResult,
   Watch,
 } from "../../ports/coordination.ts";
@@ -16,7 +17,15 @@ import { type Call, type CallDeadline, EtcdConnections } from "./connections.ts"
 import type { CertificateFolder } from "../tls/certificate-folder.ts";
 import { startHints } from "./hints.ts";
 import { KeptLease } from "./lease.ts";
-import { describeTransaction, prefixRange, toEntry, toReads, toRevision, toTransaction } from "./requests.ts";
+import {
+  describeTransaction,
+  rangesWithout,
+  toEntries,
+  toEntry,
+  toRanges,
+  toRevision,
+  toTransaction,
+} from "./requests.ts";
 import { keepWatching } from "./watch.ts";
 
 export interface EtcdOptions {
@@ -71,19 +80,18 @@ class EtcdCoordination implements Coordination {
     const response = await this.#connections.ask({
       what: `read ${keys.length} keys`,
       changes: false,
-      run: (client, deadline) => client.kv.txn(toReads(keys), deadline),
+      run: (client, deadline) => client.kv.txn(toRanges(keys.map((key) => ({ key: Buffer.from(key) }))), deadline),
     });
-    const entries = response.responses.flatMap(({ response_range }) => response_range?.kvs.map(toEntry) ?? []);
-    return new Map(entries.map((entry) => [entry.key, entry]));
+    return new Map(toEntries(response).map((entry) => [entry.key, entry]));
   }
 
-  async list(prefix: string): Promise<Listing> {
+  async list(prefix: string, known: readonly Span[] = []): Promise<Listing> {
     const response = await this.#connections.ask({
       what: `list ${JSON.stringify(prefix)}`,
       changes: false,
-      run: (client, deadline) => client.kv.range(prefixRange(prefix), deadline),
+      run: (client, deadline) => client.kv.txn(toRanges(rangesWithout(prefix, known)), deadline),
     });
-    return { revision: toRevision(response.header.revision), entries: response.kvs.map(toEntry) };
+    return { revision: toRevision(response.header.revision), entries: toEntries(response) };
   }
 
   async transact(conditions: readonly Condition[], then: readonly Operation[]): Promise<TransactionResult> {

@@ -1,7 +1,7 @@
 /** Between the port's words and etcd's messages. etcd's 64-bit numbers travel as decimal strings. */
-import type { ICompare, IKeyValue, IRangeRequest, IRequestOp, IResponseHeader, ITxnRequest } from "etcd3";
+import type { ICompare, IKeyValue, IRangeRequest, IRequestOp, IResponseHeader, ITxnRequest, ITxnResponse } from "etcd3";
 import { LockstepError, unreachable } from "../../core/errors.ts";
-import type { Condition, Entry, Operation } from "../../ports/coordination.ts";
+import type { Condition, Entry, Operation, Span } from "../../ports/coordination.ts";
 import type { StoreMoment } from "./rollbacks.ts";
 
 const noLease = "0";
@@ -15,6 +15,14 @@ export function prefixRange(prefix: string): Required<Pick<IRangeRequest, "key" 
   const rangeEnd = Buffer.from(key);
   rangeEnd[rangeEnd.length - 1]! += 1;
   return { key, range_end: rangeEnd };
+}
+
+/** The ranges that a prefix is left with without these spans. */
+export function rangesWithout(prefix: string, known: readonly Span[]): IRangeRequest[] {
+  const { key, range_end } = prefixRange(prefix);
+  const from = [key, ...known.map(({ before }) => Buffer.from(before))];
+  const before = [...known.map((span) => Buffer.from(span.from)), range_end];
+  return from.map((start, i) => ({ key: start, range_end: before[i]! }));
 }
 
 export function toEntry(keyValue: IKeyValue): Entry {
@@ -46,8 +54,13 @@ export function toTransaction(conditions: readonly Condition[], then: readonly O
 }
 
 /** One transaction that only reads: etcd answers all of it at one revision. */
-export function toReads(keys: readonly string[]): ITxnRequest {
-  return { compare: [], success: keys.map((key) => ({ request_range: { key: Buffer.from(key) } })), failure: [] };
+export function toRanges(ranges: readonly IRangeRequest[]): ITxnRequest {
+  return { compare: [], success: ranges.map((range) => ({ request_range: range })), failure: [] };
+}
+
+/** What such a transaction has read, range by range. */
+export function toEntries({ responses }: ITxnResponse): Entry[] {
+  return responses.flatMap(({ response_range }) => response_range?.kvs.map(toEntry) ?? []);
 }
 
 function toCompare(condition: Condition): ICompare {

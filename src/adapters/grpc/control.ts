@@ -1,16 +1,18 @@
 /** The coordinator's service for people and tools: status, stop, and how far the workers are. */
+import { randomUUID } from "node:crypto";
 import { Server, type ServerUnaryCall, type ServiceError, type sendUnaryData } from "@grpc/grpc-js";
 import { LockstepError, messageOf } from "../../core/errors.ts";
+import { HistoryEditions } from "../../core/history-edition.ts";
 import { type PeerRule, roles, workerNameOf } from "../../core/identity.ts";
 import { decodeJson, encodeJson } from "../../core/json.ts";
-import type { ClusterStatus } from "../../core/status.ts";
+import type { ClusterStatus, EpochHistory } from "../../core/status.ts";
 import type { Wish } from "../../core/wishes.ts";
 import type { AskReply } from "./generated/lockstep/v1/AskReply.ts";
 import type { AskRequest, AskRequest__Output } from "./generated/lockstep/v1/AskRequest.ts";
 import type { ProgressAck } from "./generated/lockstep/v1/ProgressAck.ts";
 import type { ProgressReport__Output } from "./generated/lockstep/v1/ProgressReport.ts";
 import type { StatusReply } from "./generated/lockstep/v1/StatusReply.ts";
-import type { StatusRequest__Output } from "./generated/lockstep/v1/StatusRequest.ts";
+import type { StatusRequest, StatusRequest__Output } from "./generated/lockstep/v1/StatusRequest.ts";
 import type { StopReply } from "./generated/lockstep/v1/StopReply.ts";
 import type { StopRequest__Output } from "./generated/lockstep/v1/StopRequest.ts";
 import type { CertificateFolder } from "../tls/certificate-folder.ts";
@@ -53,6 +55,7 @@ export async function serveControl(
   security: Security,
 ): Promise<Serving> {
   const server = new Server({ "grpc.enable_channelz": 0 });
+  const editions = new HistoryEditions(randomUUID());
   const answer =
     <Request, Reply>(
       what: string,
@@ -87,7 +90,12 @@ export async function serveControl(
     GetStatus: answer<StatusRequest__Output, StatusReply>(
       "ask for the status",
       () => ({ roles }),
-      (ready) => ({ statusJson: encodeJson(ready.status()) }),
+      (ready, { historyEdition, historyEpochs }) => {
+        const { history, ...status } = ready.status();
+        const { edition, from } = editions.tell(history, { edition: historyEdition, epochs: historyEpochs });
+        const told = { ...status, history: history.slice(from) } satisfies ClusterStatus;
+        return { statusJson: encodeJson(told), historyEdition: edition, historyFrom: from };
+      },
     ),
     Stop: answer<StopRequest__Output, StopReply>(
       "stop a run",
@@ -154,6 +162,8 @@ export function connectControl(
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1000,
   });
+  /** As it was told last. */
+  let known: { readonly edition: string; readonly history: readonly EpochHistory[] } = { edition: "", history: [] };
   const call = <Reply>(
     start: (deadline: { deadline: number }, done: (error: ServiceError | null, reply?: Reply) => void) => unknown,
   ) =>
@@ -175,8 +185,17 @@ export function connectControl(
     });
   return {
     status: async () => {
-      const reply = await call<StatusReply>((options, done) => client.GetStatus({}, options, done));
-      return decodeJson<ClusterStatus>(reply.statusJson ?? "null");
+      const { edition, history } = known;
+      const request: StatusRequest = { historyEdition: edition, historyEpochs: history.length };
+      const {
+        statusJson = "null",
+        historyEdition = "",
+        historyFrom = 0,
+      } = await call<StatusReply>((options, done) => client.GetStatus(request, options, done));
+      const told = decodeJson<ClusterStatus>(statusJson);
+      const status = { ...told, history: [...history.slice(0, historyFrom), ...told.history] };
+      known = { edition: historyEdition, history: status.history };
+      return status;
     },
     stop: async (reason) => {
       await call<StopReply>((options, done) => client.Stop({ reason }, options, done));

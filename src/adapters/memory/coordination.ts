@@ -11,6 +11,7 @@ import type {
   Lease,
   Listing,
   Operation,
+  Span,
   TransactionResult,
   Watch,
 } from "../../ports/coordination.ts";
@@ -18,6 +19,7 @@ import type { Log } from "../../ports/log.ts";
 import { startHints } from "../etcd/hints.ts";
 import { KeptLease } from "../etcd/lease.ts";
 import { Rollbacks, type StoreMoment } from "../etcd/rollbacks.ts";
+import { keysUnder, type SortedKey, sortedKeys } from "./sorted-keys.ts";
 import { type StoreWatch, type StoreWatchListener, StoreWatches } from "./store-watches.ts";
 
 export interface MemoryCoordinationOptions {
@@ -49,7 +51,7 @@ export class MemoryCoordination {
   readonly #options: MemoryCoordinationOptions;
   readonly #entries = new Map<string, Entry>();
   /** The keys in order; null when one came or went. */
-  #sorted: string[] | null = null;
+  #sorted: readonly SortedKey[] | null = null;
   readonly #leases = new Map<string, StoredLease>();
   readonly #listeners = new Set<(key: string) => void>();
   readonly #watches = new StoreWatches();
@@ -103,14 +105,10 @@ export class MemoryCoordination {
     return this.#entries.get(key) ?? null;
   }
 
-  list(prefix: string): Listing {
+  list(prefix: string, known: readonly Span[] = []): Listing {
     this.#expireDue();
-    // etcd orders by the bytes of the keys.
-    this.#sorted ??= [...this.#entries.keys()]
-      .map((key) => ({ key, bytes: Buffer.from(key) }))
-      .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
-      .map(({ key }) => key);
-    const entries = this.#sorted.filter((key) => key.startsWith(prefix)).map((key) => this.#entries.get(key)!);
+    this.#sorted ??= sortedKeys(this.#entries.keys());
+    const entries = keysUnder(this.#sorted, prefix, known).map((key) => this.#entries.get(key)!);
     return { revision: this.#revision, entries };
   }
 
@@ -278,8 +276,8 @@ export class MemoryClient implements Coordination {
     });
   }
 
-  list(prefix: string): Promise<Listing> {
-    return this.#ask(() => this.#store.list(prefix));
+  list(prefix: string, known: readonly Span[] = []): Promise<Listing> {
+    return this.#ask(() => this.#store.list(prefix, known));
   }
 
   async transact(conditions: readonly Condition[], then: readonly Operation[]): Promise<TransactionResult> {

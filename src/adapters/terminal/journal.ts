@@ -21,6 +21,8 @@ export interface EpochNews {
 export class EpochJournal {
   readonly #policy: CheckpointPolicy;
   readonly #told = new Map<number, EpochHistory>();
+  /** The history as it was looked at last, and what was best with each row: whoever looks often does not begin anew. */
+  readonly #seen: { readonly record: EpochHistory; readonly best: BestSoFar | null }[] = [];
 
   constructor(policy: CheckpointPolicy) {
     this.#policy = policy;
@@ -28,10 +30,12 @@ export class EpochJournal {
 
   /** The epochs of this snapshot that no earlier one had, oldest first. */
   news(status: ClusterStatus): EpochNews[] {
-    if (status.history.every((record) => this.#knows(record))) return [];
+    const { history } = status;
+    const other = this.#seen.findIndex(({ record }, i) => history[i] !== record);
+    if (other >= 0) this.#seen.length = other;
     const news: EpochNews[] = [];
-    let best: BestSoFar | null = null;
-    for (const record of status.history) {
+    let best = this.#seen.at(-1)?.best ?? null;
+    for (const record of history.slice(this.#seen.length)) {
       const { step } = record;
       const { epoch, metrics } = record;
       // What the status tells of `best` is of the data that is there now; that of others is told where it was set aside.
@@ -42,6 +46,7 @@ export class EpochJournal {
       // What was committed decides, also where today's policy would have judged otherwise.
       if (!record.improved) best = judgement.improved ? best : judgement.best;
       else if (Number.isFinite(value)) best = { epoch, step, value: value!, of: bestOf(this.#policy, data) };
+      this.#seen.push({ record, best });
       if (this.#knows(record)) continue;
       const agreed = judgement.improved === record.improved;
       const verdict = agreed ? judgement.reason : record.improved ? "best saved" : "best stays";
@@ -79,7 +84,7 @@ export class EpochJournal {
 
   #knows(record: EpochHistory): boolean {
     const told = this.#told.get(record.epoch);
-    if (told === undefined) return false;
+    if (told === undefined || told === record) return told === record;
     const names = Object.keys(record.metrics);
     return (
       names.length === Object.keys(told.metrics).length &&

@@ -3,8 +3,12 @@
 
 export interface StatusReply {
   'statusJson'?: (string);
+  'historyEdition'?: (string);
+  'historyFrom'?: (number);
 }
 
 export interface StatusReply__Output {
   'statusJson': (string);
+  'historyEdition': (string);
+  'historyFrom': (number);
 }

@@ -2,7 +2,11 @@
 
 
 export interface StatusRequest {
+  'historyEdition'?: (string);
+  'historyEpochs'?: (number);
 }
 
 export interface StatusRequest__Output {
+  'historyEdition': (string);
+  'historyEpochs': (number);
 }
