@@ -53,7 +53,7 @@ const decodeIdx = (name: string, bytes: Uint8Array) =>
 const decodeNpy = (name: string, bytes: Uint8Array) =>
   openNpyFile(fileInMemory(name, bytes), new MemoryBudget(2 ** 31));
 const decodeNpz = (name: string, bytes: Uint8Array, array: string) =>
-  openNpzArray(name, bytes, array, new MemoryBudget(2 ** 31));
+  openNpzArray(fileInMemory(name, bytes), array, new MemoryBudget(2 ** 31));
 
 function valuesOf(array: NumberArray): Float32Array {
   const values = new Float32Array(sizeOf(array.shape));
@@ -238,6 +238,30 @@ describe("NPY and NPZ files", () => {
     );
   });
 
+  it("in archives of the form for 4 GiB and more are read as in others; numbers that are missing there are damage", async () => {
+    for (const method of [0, 8] as const) {
+      const files: Parameters<typeof zipOf>[0] = [
+        ["a.npy", npyBytes("'|u1'", "(2,)", Uint8Array.of(8, 9)), method],
+        ["x.npy", small, method],
+      ];
+      for (const memoryBytes of [2 ** 31, 0]) {
+        process.env.XDG_CACHE_HOME = at("cache");
+        await write("long.npz", zipOf(files, true));
+        const array = await openNpzArray(fileAt(at("long.npz")), "x", new MemoryBudget(memoryBytes));
+        assert.deepEqual([...valuesOf(array)], [1, 2, 3, 4]);
+        const other = await openNpzArray(fileAt(at("long.npz")), "a", new MemoryBudget(memoryBytes));
+        assert.deepEqual([...valuesOf(other)], [8, 9]);
+      }
+    }
+    const cut = zipOf([["x.npy", small, 0]], true);
+    cut.writeUInt16LE(2, cut.indexOf(Buffer.from([1, 0, 24, 0])));
+    await write("cut.npz", cut);
+    assert.match(
+      await errorOf(npz({ path: "cut.npz", features: "x", label: "x" })),
+      /^cut\.npz is damaged: its directory is not whole/,
+    );
+  });
+
   it("of several names are one set of samples, file by file; those that do not belong together are refused", async () => {
     const u1 = (shape: string, ...values: number[]) => npyBytes("'|u1'", shape, Uint8Array.from(values));
     await write("x-1.npy", u1("(2, 2)", 1, 2, 3, 4));
@@ -312,8 +336,8 @@ describe("NPY and NPZ files", () => {
       const onDisk =
         archive === null
           ? openNpyFile(fileAt(at(`${name}.npy`)), new MemoryBudget(0))
-          : openNpzArray(archive, await bytesOf(archive), name, new MemoryBudget(0));
-      if (archive !== null && name.includes(" F ")) {
+          : openNpzArray(fileAt(at(archive), archive), name, new MemoryBudget(0));
+      if (archive === "packed.npz" && name.includes(" F ")) {
         await assert.rejects(onDisk, { code: "invalid-data", message: /is packed, in Fortran order, and larger/ });
         continue;
       }
@@ -369,8 +393,8 @@ np.save("flat.npy", np.arange(5, dtype=np.float32))
 print(json.dumps(cases))
 `;
 
-/** A ZIP archive; 0 is stored, 8 deflated. */
-function zipOf(files: readonly [name: string, bytes: Uint8Array, method: 0 | 8][]): Buffer {
+/** A ZIP archive; 0 is stored, 8 deflated. `isLong`: with its numbers where those of 4 GiB and more are (ZIP64). */
+function zipOf(files: readonly [name: string, bytes: Uint8Array, method: 0 | 8][], isLong = false): Buffer {
   const parts: Buffer[] = [];
   const directory: Buffer[] = [];
   let offset = 0;
@@ -380,7 +404,8 @@ function zipOf(files: readonly [name: string, bytes: Uint8Array, method: 0 | 8][
     local.writeUInt32LE(0x04034b50, 0);
     local.writeUInt16LE(name.length, 26);
     local.write(name, 30);
-    const entry = Buffer.alloc(46 + name.length);
+    const long = Buffer.alloc(isLong ? 4 + 24 : 0);
+    const entry = Buffer.alloc(46 + name.length + long.length);
     entry.writeUInt32LE(0x02014b50, 0);
     entry.writeUInt16LE(method, 10);
     entry.writeUInt32LE(crc32(bytes), 16);
@@ -389,15 +414,36 @@ function zipOf(files: readonly [name: string, bytes: Uint8Array, method: 0 | 8][
     entry.writeUInt16LE(name.length, 28);
     entry.writeUInt32LE(offset, 42);
     entry.write(name, 46);
+    if (isLong) {
+      entry.fill(0xff, 20, 28).fill(0xff, 42, 46).writeUInt16LE(long.length, 30);
+      long.writeUInt16LE(1, 0);
+      long.writeUInt16LE(24, 2);
+      for (const [i, value] of [bytes.length, packed.length, offset].entries()) {
+        long.writeBigUInt64LE(BigInt(value), 4 + 8 * i);
+      }
+      long.copy(entry, 46 + name.length);
+    }
     parts.push(local, Buffer.from(packed));
     directory.push(entry);
     offset += local.length + packed.length;
   }
+  const sizeBytes = Buffer.concat(directory).length;
   const end = Buffer.alloc(22);
   end.writeUInt32LE(0x06054b50, 0);
   end.writeUInt16LE(files.length, 10);
+  end.writeUInt32LE(sizeBytes, 12);
   end.writeUInt32LE(offset, 16);
-  return Buffer.concat([...parts, ...directory, end]);
+  const long = Buffer.alloc(isLong ? 56 + 20 : 0);
+  if (isLong) {
+    end.fill(0xff, 8, 20);
+    long.writeUInt32LE(0x06064b50, 0);
+    for (const [i, value] of [files.length, sizeBytes, offset].entries()) {
+      long.writeBigUInt64LE(BigInt(value), 32 + 8 * i);
+    }
+    long.writeUInt32LE(0x07064b50, 56);
+    long.writeBigUInt64LE(BigInt(offset + sizeBytes), 64);
+  }
+  return Buffer.concat([...parts, ...directory, long, end]);
 }
 
 /** Bit by bit. */
@@ -423,6 +469,7 @@ const decoders: readonly [what: string, samples: Uint8Array[], decode: (bytes: U
           ["x.npy", small, 8],
           ["y.npy", small, 8],
         ]),
+        zipOf([["x.npy", small, 0]], true),
       ],
       (bytes) => decodeNpz("f", bytes, "x"),
     ],

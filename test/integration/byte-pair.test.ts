@@ -6,7 +6,16 @@ import { test } from "node:test";
 import { openJobData } from "../../src/adapters/data/open-job-data.ts";
 import { readRows } from "../../src/adapters/data/rows.ts";
 import { openDataset } from "../../src/adapters/data/open-dataset.ts";
-import { learnMerges, type Merges, PieceEncoder, pieceBytes, pieceTexts, wordEnd } from "../../src/core/byte-pair.ts";
+import {
+  learnMerges,
+  type Merges,
+  PieceEncoder,
+  pieceBytes,
+  pieceTexts,
+  WordCounts,
+  wordEnd,
+  WordStream,
+} from "../../src/core/byte-pair.ts";
 import { knownOf, rawColumns } from "../../src/core/columns.ts";
 import { labelDecoder, textEncoder } from "../../src/core/prediction.ts";
 import { RandomStream } from "../../src/core/random.ts";
@@ -19,6 +28,13 @@ function someText(seed: number): string {
   const random = new RandomStream(seed, "report");
   const parts = ["ab", "abc", "the", " ", " ", "  ", "\n", "12", "7", ".", ",,", "é", "日本", "aaaa", "\t"];
   return Array.from({ length: 150 }, () => parts[random.nextBelow(parts.length)]!).join("");
+}
+
+/** The words of some texts, none of which reaches from one into the next. */
+function counted(...texts: readonly string[]): WordCounts {
+  const counts = new WordCounts();
+  for (const words of texts) for (const word of new WordStream().take(bytesOf(words), true)) counts.add(word);
+  return counts;
 }
 
 /** As simple as can be: all words, counted anew for every merge. */
@@ -62,20 +78,20 @@ function joined(word: readonly number[], left: number, right: number, into: numb
 }
 
 test("the pairs that are learned are those of a plain count, the most frequent first, of equals the smaller", () => {
-  assert.deepEqual(learnMerges([bytesOf("low low lower")], 259), [
+  assert.deepEqual(learnMerges(counted("low low lower"), 259), [
     [108, 111],
     [256, 119],
     [32, 257],
   ]);
-  assert.deepEqual(learnMerges([bytesOf("abc")], 300), [], "nothing is there twice");
+  assert.deepEqual(learnMerges(counted("abc"), 300), [], "nothing is there twice");
   for (let seed = 0; seed < 40; seed++) {
-    const bytes = bytesOf(someText(seed));
-    assert.deepEqual(learnMerges([bytes], 256 + 30), plainMerges(bytes, 256 + 30), `seed ${seed}`);
+    const words = someText(seed);
+    assert.deepEqual(learnMerges(counted(words), 256 + 30), plainMerges(bytesOf(words), 256 + 30), `seed ${seed}`);
   }
 });
 
 test("a text is the bytes of its pieces, and its pieces are what every merge in turn makes of it", () => {
-  const merges = learnMerges([bytesOf(someText(1)), bytesOf(someText(2))], 256 + 60);
+  const merges = learnMerges(counted(someText(1), someText(2)), 256 + 60);
   const encoder = new PieceEncoder(merges);
   const pieces = pieceBytes(merges);
   for (let seed = 0; seed < 40; seed++) {
@@ -99,6 +115,28 @@ test("a text is the bytes of its pieces, and its pieces are what every merge in 
   assert.deepEqual([...encoder.encode(bytesOf("\u0000zq"))], [0, 122, 113]);
   assert.equal(pieceTexts([[0xc3, 0xa9]])[256], "é");
   assert.equal(pieceTexts([])[0xc3], "�");
+});
+
+test("a text that comes in parts has the words that it has as a whole, wherever it is parted", () => {
+  const wordsOf = (parts: readonly Uint8Array[]) => {
+    const stream = new WordStream();
+    const words = [...parts, new Uint8Array(0)].flatMap((part, i) => [...stream.take(part, i === parts.length)]);
+    return words.map((word) => Buffer.from(word).toString("latin1"));
+  };
+  for (let seed = 0; seed < 40; seed++) {
+    const random = new RandomStream(seed, "report");
+    const bytes = bytesOf(`${someText(seed)}${"x".repeat(random.nextBelow(600))}   ${someText(seed + 1)}`);
+    const whole = wordsOf([bytes]);
+    assert.equal(whole.join(""), Buffer.from(bytes).toString("latin1"));
+    assert.ok(whole.every((word) => word.length <= 256));
+    const parts: Uint8Array[] = [];
+    for (let begin = 0; begin < bytes.length; ) {
+      const end = begin + 1 + random.nextBelow(seed % 2 === 0 ? 4 : 400);
+      parts.push(bytes.subarray(begin, end));
+      begin = end;
+    }
+    assert.deepEqual(wordsOf(parts), whole, `seed ${seed}`);
+  }
 });
 
 test("text in pieces: windows of them, learned before the end that validates, the same for other texts and for predictions", async () => {

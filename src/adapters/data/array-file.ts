@@ -26,8 +26,8 @@ export interface ArraySource {
   readonly name: string;
   /** Of all bytes; null where they are packed, and nothing but unpacking tells. */
   readonly sizeBytes: number | null;
-  /** The file that has these bytes and no others; null where they are packed, or elsewhere. */
-  readonly path: string | null;
+  /** The file that has these bytes, and where in it they begin; null where they are packed, or elsewhere. */
+  readonly place: { readonly path: string; readonly begin: number } | null;
   pieces(): AsyncIterable<Uint8Array>;
 }
 
@@ -104,9 +104,11 @@ async function rowsElsewhere(
   sha256: string,
   mayBeInMemory: boolean,
 ): Promise<RowStore> {
-  const { path, name } = source;
+  const { place, name } = source;
   const rowBytes = rowBytesOf(layout);
-  if (path !== null && !isInColumns(layout)) return new FileRows(path, rowBytes, layout.shape[0]!, layout.offsetBytes);
+  if (place !== null && !isInColumns(layout)) {
+    return new FileRows(place.path, rowBytes, layout.shape[0]!, place.begin + layout.offsetBytes);
+  }
   const again: RowProducer = async (add) => {
     const { sha256: now } = await scan(source, layoutOf, () => add);
     if (now !== sha256) throw changedWhileRead(name);
@@ -126,18 +128,19 @@ async function rowsElsewhere(
 
 /** Of elements in Fortran order, which are read from any place on: of a file, or in memory. */
 async function columnReader(source: ArraySource, layout: ArrayLayout, mayBeInMemory: boolean): Promise<RowProducer> {
-  const { path, name } = source;
-  if (path === null && !mayBeInMemory) {
+  const { place, name } = source;
+  if (place === null && !mayBeInMemory) {
     throw new LockstepError(
       "invalid-data",
       `${name} is packed, in Fortran order, and larger than memory may hold; expected C order.`,
       { hint: "Save it as np.ascontiguousarray(array)." },
     );
   }
-  if (path !== null) {
+  if (place !== null) {
+    const { path, begin: first } = place;
     return (add) =>
       withFile(path, async (file) => {
-        await rowsOfColumns(layout, (begin, end) => file.read(begin, end), add);
+        await rowsOfColumns(layout, (begin, end) => file.read(first + begin, first + end), add);
         return nothingElse;
       });
   }

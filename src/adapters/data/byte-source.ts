@@ -84,7 +84,7 @@ const pieceBytes = 1 << 20;
 /** All bytes, piece by piece. */
 export async function* piecesOf(source: ByteSource, begin = 0): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   for (let at = begin; at < source.sizeBytes; ) {
-    const piece = await source.read(at, at + pieceBytes);
+    const piece = await source.read(at, Math.min(at + pieceBytes, source.sizeBytes));
     if (piece.length === 0) return;
     at += piece.length;
     yield piece;

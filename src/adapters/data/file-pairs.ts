@@ -47,6 +47,8 @@ export async function factsOf({ name, path, read }: DataFile) {
   const facts = read(async function* (source) {
     yield { sizeBytes: source.sizeBytes, isPacked: await isGzip(source) };
   });
-  for await (const { sizeBytes, isPacked } of facts) return { name, path, sizeBytes, isPacked };
+  for await (const { sizeBytes, isPacked } of facts) {
+    return { name, place: path === null ? null : { path, begin: 0 }, sizeBytes, isPacked };
+  }
   throw new Error("a file that is read has a size");
 }

@@ -33,9 +33,9 @@ export async function openIdx(
 
 /** The hash is over the unpacked bytes: a file and its gzip are the same data. */
 export async function openIdxFile(file: DataFile, memory: MemoryBudget): Promise<NumberArray> {
-  const { name, path, sizeBytes, isPacked } = await factsOf(file);
+  const { name, place, sizeBytes, isPacked } = await factsOf(file);
   const pieces = () => file.read((source) => unpackedPieces(source, (cause) => notUnpacked(name, cause)));
-  const source = isPacked ? { name, path: null, sizeBytes: null, pieces } : { name, path, sizeBytes, pieces };
+  const source = isPacked ? { name, place: null, sizeBytes: null, pieces } : { name, place, sizeBytes, pieces };
   return openArray(source, layoutOf, memory);
 }
 

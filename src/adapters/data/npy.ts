@@ -33,8 +33,8 @@ export async function openNpy(files: readonly FilePair[], memoryBytes: number): 
 }
 
 export async function openNpyFile(file: DataFile, memory: MemoryBudget): Promise<NumberArray> {
-  const { name, path, sizeBytes } = await factsOf(file);
-  return openArray({ name, path, sizeBytes, pieces: () => file.read(piecesOf) }, npyLayout, memory);
+  const { name, place, sizeBytes } = await factsOf(file);
+  return openArray({ name, place, sizeBytes, pieces: () => file.read(piecesOf) }, npyLayout, memory);
 }
 
 /** `name`: of the file, or of the array in its archive. `bytes`: its beginning, or all of it. */

@@ -4,11 +4,12 @@ import { listed } from "../../core/field-checks.ts";
 import type { NpzSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
+import { stored, type ZipEntry } from "../system/zip-format.ts";
 import { type ArrayPair, arrayDataset } from "./array-dataset.ts";
-import { MemoryBudget, type NumberArray, openArray } from "./array-file.ts";
-import { type DataFile, piecesOf } from "./byte-source.ts";
+import { type ArraySource, MemoryBudget, type NumberArray, openArray } from "./array-file.ts";
+import type { ByteSource, DataFile } from "./byte-source.ts";
 import { npyLayout } from "./npy.ts";
-import { unpackEntry, zipEntries } from "./zip.ts";
+import { entryPieces, entryPlace, zipEntries } from "./zip.ts";
 
 export async function openNpz(
   { features, label }: NpzSource,
@@ -18,8 +19,7 @@ export async function openNpz(
   const memory = new MemoryBudget(memoryBytes);
   const pairs: ArrayPair[] = [];
   for (const file of files) {
-    const bytes = await bytesOfFile(file);
-    const open = (array: string) => openNpzArray(file.name, bytes, array, memory);
+    const open = (array: string) => openNpzArray(file, array, memory);
     pairs.push({ features: await open(features), label: await open(label) });
   }
   return arrayDataset(
@@ -29,35 +29,44 @@ export async function openNpz(
   );
 }
 
-async function bytesOfFile(file: DataFile): Promise<Uint8Array> {
-  const pieces: Uint8Array[] = [];
-  for await (const piece of file.read(piecesOf)) pieces.push(piece);
-  return Buffer.concat(pieces);
+/** One array of the archive. */
+export async function openNpzArray(file: DataFile, array: string, memory: MemoryBudget): Promise<NumberArray> {
+  const entry = entryOf(file.name, await asked(file, zipEntries), array);
+  const { begin } = await asked(file, (source) => entryPlace(source, entry));
+  const pieces = () => file.read((source) => entryPieces(source, entry));
+  const source: ArraySource = {
+    name: `${file.name}, array "${array}"`,
+    sizeBytes: entry.sizeBytes,
+    place: file.path !== null && entry.method === stored ? { path: file.path, begin } : null,
+    pieces,
+  };
+  try {
+    return await openArray(source, npyLayout, memory);
+  } catch (error) {
+    // What is wrong with an array may be that the archive is damaged, which says more.
+    for await (const _ of pieces());
+    throw error;
+  }
 }
 
-/** One array of the archive. */
-export async function openNpzArray(
-  file: string,
-  bytes: Uint8Array,
-  array: string,
-  memory: MemoryBudget,
-): Promise<NumberArray> {
-  const entries = zipEntries(file, bytes);
+async function asked<T>(file: DataFile, ask: (source: ByteSource) => Promise<T>): Promise<T> {
+  for await (const answer of file.read(async function* (source) {
+    yield await ask(source);
+  })) {
+    return answer;
+  }
+  throw new LockstepError("internal", `${file.name} was not opened.`);
+}
+
+function entryOf(file: string, entries: readonly ZipEntry[], array: string): ZipEntry {
   const entry = entries.find(({ name }) => name === `${array}.npy`);
-  if (!entry) {
-    const names = entries.flatMap(({ name }) => (name.endsWith(".npy") ? [name.slice(0, -".npy".length)] : []));
-    const meant = nearestName(array, names);
-    const shown = names.length > 12 ? [...names.slice(0, 11), "…"] : names;
-    throw new LockstepError(
-      "invalid-data",
-      `${file} has no array "${array}"; ${names.length === 0 ? "it has none" : `its arrays are ${listed(shown, "and")}`}.`,
-      { hint: meant === null ? "Name one of them in the job file." : `Did you mean "${meant}"?` },
-    );
-  }
-  const name = `${file}, array "${array}"`;
-  const unpacked = unpackEntry(file, bytes, entry);
-  async function* pieces() {
-    yield unpacked;
-  }
-  return openArray({ name, path: null, sizeBytes: unpacked.length, pieces }, npyLayout, memory);
+  if (entry) return entry;
+  const names = entries.flatMap(({ name }) => (name.endsWith(".npy") ? [name.slice(0, -".npy".length)] : []));
+  const meant = nearestName(array, names);
+  const shown = names.length > 12 ? [...names.slice(0, 11), "…"] : names;
+  throw new LockstepError(
+    "invalid-data",
+    `${file} has no array "${array}"; ${names.length === 0 ? "it has none" : `its arrays are ${listed(shown, "and")}`}.`,
+    { hint: meant === null ? "Name one of them in the job file." : `Did you mean "${meant}"?` },
+  );
 }

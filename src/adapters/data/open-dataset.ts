@@ -40,7 +40,7 @@ export async function openDataset(
     case "csv":
       return openTextTable(csvFormat(source, options), await filesOf(source), memoryBytes);
     case "text":
-      return openText(source, await dataFiles(source.paths, baseDirectory), options);
+      return openText(source, await dataFiles(source.paths, baseDirectory), memoryBytes, options);
     case "idx":
       return openIdx(source, await pairsIn([source.features, source.labels]), memoryBytes);
     case "npy":

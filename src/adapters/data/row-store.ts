@@ -7,7 +7,10 @@ import { assert, LockstepError } from "../../core/errors.ts";
 
 export interface RowStore {
   readonly count: number;
-  /** Fills `into` with what is in the row from the byte `begin` on: from its first, where it is left out. */
+  /**
+   * Fills `into` with what is in the row from the byte `begin` on: from its first, where it is left out. What it has no room for is
+   * taken from the rows behind it, which must be there.
+   */
   read(row: number, into: Uint8Array, begin?: number): void;
   /** All rows, some whole ones at a time, to be looked at before the next ones are asked for. */
   pieces(): Iterable<Uint8Array>;
@@ -62,8 +65,13 @@ export class MemoryRows implements RowStore {
 
   read(row: number, into: Uint8Array, begin = 0): void {
     checkRow(row, this.#count);
-    const at = (row % this.#rowsInBlock) * this.#rowBytes + begin;
-    into.set(this.#blocks[Math.floor(row / this.#rowsInBlock)]!.subarray(at, at + into.length));
+    let block = Math.floor(row / this.#rowsInBlock);
+    let at = (row % this.#rowsInBlock) * this.#rowBytes + begin;
+    for (let filled = 0; filled < into.length; at = 0) {
+      const part = this.#blocks[block++]!.subarray(at, at + into.length - filled); // the rows are there
+      into.set(part, filled);
+      filled += part.length;
+    }
   }
 }
 
@@ -101,7 +109,6 @@ export class FileRows implements RowStore {
     this.#fill(row, into, begin);
   }
 
-  /** May go on into the rows behind. */
   #fill(row: number, into: Uint8Array, begin: number): void {
     for (let filled = 0; filled < into.length; ) {
       const place = this.#offsetBytes + row * this.#rowBytes + begin + filled;

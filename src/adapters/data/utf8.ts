@@ -24,3 +24,14 @@ function sequenceLength(bytes: Uint8Array, offset: number): number {
   }
   return length;
 }
+
+/** Where a character begins of which these bytes have not all, at their end; the length if there is none. */
+export function wholeCharactersEnd(bytes: Uint8Array): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const byte = bytes[bytes.length - back]!;
+    if (byte < 0x80) break;
+    const length = byte < 0xc0 ? 0 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    if (length > 0) return length > back ? bytes.length - back : bytes.length;
+  }
+  return bytes.length;
+}

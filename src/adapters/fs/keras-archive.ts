@@ -4,7 +4,6 @@ import {
   contentOffset,
   deflated,
   directoryPlace,
-  elsewhere,
   entriesIn,
   headerBytes,
   isHeader,
@@ -66,10 +65,7 @@ function packed(file: ByteWindow, entry: ZipEntry): Uint8Array {
 }
 
 function placeOf(file: ByteWindow, entry: ZipEntry): ByteWindow {
-  const { name, packedBytes, sizeBytes, offsetBytes } = entry;
-  if ([packedBytes, sizeBytes, offsetBytes].includes(elsewhere)) {
-    throw new Error(`it has 4 GiB or more in "${name}"; save its weights in Keras with save_weights, as .weights.h5.`);
-  }
+  const { name, packedBytes, offsetBytes } = entry;
   if ((entry.flags & 1) !== 0) throw new Error(`it has "${name}" encrypted.`);
   if (entry.method !== stored && entry.method !== deflated) {
     throw new Error(`it has "${name}" packed by method ${entry.method}; expected stored or deflated.`);

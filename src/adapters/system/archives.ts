@@ -9,7 +9,6 @@ import {
   contentOffset,
   deflated,
   directoryPlace,
-  elsewhere,
   entriesIn,
   headerBytes,
   longestEndBytes,
@@ -47,8 +46,6 @@ async function readDirectory(file: FileHandle, archive: string): Promise<readonl
   const tailBytes = Math.min(size, longestEndBytes);
   const place = directoryPlace(await readAt(file, size - tailBytes, tailBytes));
   if (place === null) throw new Error(`${archive} is no zip archive`);
-  if (place.offsetBytes === elsewhere)
-    throw new Error(`${archive} is a zip archive of over 4 GB, which is not supported`);
   const entries = entriesIn(await readAt(file, place.offsetBytes, place.sizeBytes), place.count);
   if (entries === null) throw new Error(`${archive} has a damaged directory`);
   return entries;
