@@ -1,14 +1,23 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { appendFileSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
 import { deflateRawSync } from "node:zlib";
 import { extractZip } from "../../src/adapters/system/archives.ts";
-import { buildEntry, cacheDirectory, entryDirectory, findEntry } from "../../src/adapters/system/cache.ts";
+import {
+  buildEntry,
+  buildEntryOnce,
+  cacheDirectory,
+  entryDirectory,
+  findEntry,
+} from "../../src/adapters/system/cache.ts";
+import { systemClock } from "../../src/adapters/system/clock.ts";
 import { download } from "../../src/adapters/system/download.ts";
 import { withProgress } from "../../src/adapters/system/progress.ts";
 import { emptyMachine, serveFiles } from "../fixtures/machine.ts";
@@ -114,6 +123,101 @@ test("of two that build at the same time one wins, and both get the same entry",
   const [first, second] = await Promise.all([build("one"), build("two")]);
   assert.deepEqual(first, second);
   assert.equal(await readFile(join(first.directory, "file"), "utf8"), first.facts.version);
+  assert.deepEqual(await staged(), []);
+});
+
+function withResolvers(): { promise: Promise<void>; resolve: () => void } {
+  let resolve = () => {};
+  const promise = new Promise<void>((wake) => (resolve = wake));
+  return { promise, resolve };
+}
+
+/** Another process that comes for the entry; `fill` is its program. */
+async function another(context: TestContext, fill: string) {
+  const module = new URL("../../src/adapters/system/cache.ts", import.meta.url).href;
+  const program = `import { existsSync, writeFileSync } from "node:fs";
+    const { buildEntryOnce } = await import(${JSON.stringify(module)});
+    const wait = (ms) => new Promise((wake) => setTimeout(wake, ms));
+    const { facts } = await buildEntryOnce(${JSON.stringify(name)}, async (directory) => { ${fill} });
+    console.log("has " + facts.version);`;
+  const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  context.after(async () => {
+    child.kill("SIGKILL");
+    await ended;
+  });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  return { child, line: async () => (await lines.next()).value as string | undefined, ended };
+}
+
+test("what takes long is built by one process at a time: the others wait for it, and have it then", async (context) => {
+  const { cacheHome } = await useEmptyCache(context);
+  const go = join(cacheHome, "go");
+  const first = await another(
+    context,
+    `console.log("builds");
+    while (!existsSync(${JSON.stringify(go)})) await wait(20);
+    writeFileSync(directory + "/file", "first");
+    return { version: "first" };`,
+  );
+  assert.equal(await first.line(), "builds");
+  const waiting = buildEntryOnce(name, () => assert.fail("it is being built"));
+  const other = await another(context, `throw new Error("it is being built");`);
+  while ((await staged()).length < 3) await systemClock.sleep(10);
+  await writeFile(go, "");
+  assert.equal((await waiting).facts.version, "first");
+  assert.deepEqual([await first.line(), await other.line()], ["has first", "has first"]);
+  await Promise.all([first.ended, other.ended]);
+  assert.deepEqual(await staged(), []);
+});
+
+test("who gets on is waited for, however long it takes", async (context) => {
+  await useEmptyCache(context);
+  const silentMs = 300;
+  const { promise: begun, resolve: begin } = withResolvers();
+  const first = buildEntryOnce(name, async (directory) => {
+    begin();
+    const sinceMs = systemClock.monotonicMs();
+    while (systemClock.monotonicMs() - sinceMs < 4 * silentMs) {
+      appendFileSync(join(directory, "file"), "x");
+      await systemClock.sleep(10);
+    }
+    return { version: "first" };
+  });
+  await begun;
+  const second = await buildEntryOnce(name, () => assert.fail("it is being built"), silentMs);
+  assert.deepEqual(second, await first);
+});
+
+test("who builds and is killed, or gets on no more, is waited for no longer", async (context) => {
+  await useEmptyCache(context);
+  const hanging = `console.log("builds"); writeFileSync(directory + "/file", "half"); await wait(600_000);`;
+  const killed = await another(context, hanging);
+  assert.equal(await killed.line(), "builds");
+  const next = buildEntryOnce(name, fillWith("next"), 600_000);
+  while ((await staged()).length < 2) await systemClock.sleep(10);
+  killed.child.kill("SIGKILL");
+  assert.equal((await next).facts.version, "next");
+
+  await rm(entryDirectory(name), { recursive: true });
+  const stopped = await another(context, hanging);
+  assert.equal(await stopped.line(), "builds");
+  stopped.child.kill("SIGSTOP");
+  assert.equal((await buildEntryOnce(name, fillWith("after"), 100)).facts.version, "after");
+});
+
+test("what fails for one is tried by the next, which has its own error to tell", async (context) => {
+  await useEmptyCache(context);
+  const failing = async () => {
+    throw new Error("the data are wrong");
+  };
+  const ends = await Promise.allSettled([1, 2, 3].map(() => buildEntryOnce(name, failing)));
+  assert.deepEqual(
+    ends.map((end) => end.status === "rejected" && (end.reason as Error).message),
+    Array(3).fill("the data are wrong"),
+  );
   assert.deepEqual(await staged(), []);
 });
 

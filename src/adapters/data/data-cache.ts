@@ -11,7 +11,14 @@ import { join } from "node:path";
 import { finished } from "node:stream/promises";
 import { once } from "node:events";
 import { LockstepError, messageOf } from "../../core/errors.ts";
-import { buildEntry, type CacheEntry, entryDirectory, findEntry, folderSizeBytes, markUsed } from "../system/cache.ts";
+import {
+  buildEntryOnce,
+  type CacheEntry,
+  entryDirectory,
+  findEntry,
+  folderSizeBytes,
+  markUsed,
+} from "../system/cache.ts";
 import { FileRows, MemoryRows, type RowStore } from "./row-store.ts";
 
 /** What decoded samples may take of the cache, all together. */
@@ -88,7 +95,7 @@ export async function keepRows<About>(
     if (inMemory !== null) return inMemory;
   }
   try {
-    const built = await buildEntry(entry, (directory) => produceInto(directory, rowBytes, produce));
+    const built = await buildEntryOnce(entry, (directory) => produceInto(directory, rowBytes, produce));
     await sweepData([entry]);
     const made = await opened<About>(built, rowBytes, memoryBytes);
     if (made === null) throw new Error(`${built.directory} is not what was written to it`);

@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { LockstepError, messageOf } from "../../core/errors.ts";
 import { matcher } from "../data/expand-paths.ts";
-import { buildEntry, type EntryFacts, markUsed } from "../system/cache.ts";
+import { buildEntryOnce, type EntryFacts, markUsed } from "../system/cache.ts";
 import { ObjectStore, type StoredObject } from "./object-store.ts";
 import { codeOf, explained, type S3Place, statusOf } from "./s3-errors.ts";
 
@@ -122,7 +122,7 @@ async function fetched(
 ): Promise<FetchedObject> {
   const entry = `${kind}/${createHash("sha256").update(JSON.stringify(identity)).digest("hex")}`;
   const { directory } = await reading(store.place, address, () =>
-    buildEntry(entry, async (folder) => {
+    buildEntryOnce(entry, async (folder) => {
       await fetch(join(folder, contentName));
       return facts;
     }),

@@ -2,14 +2,15 @@
  * What set-up fetches or builds lies in a per-user cache, shared by all checkouts and runs. An entry is a folder that is
  * either whole or not there: it is filled under `staging/`, its `entry.json` (facts, and the size of every file) is
  * written last, and one rename puts it in place. Two processes may build the same entry at the same time; the first one
- * done wins, and the other's is thrown away. What a killed process leaves under `staging/` counts for nothing and is
+ * done wins, and the other's is thrown away; or the second one waits, see `buildEntryOnce`. What a killed process leaves under `staging/` counts for nothing and is
  * swept by the next one that builds.
  */
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { constants, rmSync } from "node:fs";
 import { access, lstat, mkdir, readdir, readFile, rename, rm, stat, statfs, utimes, writeFile } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
 import { dirname, join, relative } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../../core/errors.ts";
 
 /** What a builder wants to be known about an entry without looking inside: a version, a path inside it. */
@@ -88,10 +89,66 @@ export async function buildEntry(
   });
 }
 
+/** Whoever builds and has written nothing for so long is not waited for. */
+const mostSilentMs = 30_000;
+const lookEveryMs = 100;
+
+/**
+ * As `buildEntry`, for what takes long and much room: while another process of this machine builds the same entry and gets on with
+ * it, it is waited for. Whoever came first builds; when it fails, or is killed, the next one does.
+ */
+export async function buildEntryOnce(
+  name: string,
+  fill: (directory: string) => Promise<EntryFacts>,
+  silentMs = mostSilentMs,
+): Promise<CacheEntry> {
+  const existing = await findEntry(name);
+  if (existing !== null) return existing;
+  const turn = `${Date.now().toString().padStart(15, "0")}-${randomUUID().slice(0, 8)}`;
+  const queue = createHash("sha256").update(name).digest("hex").slice(0, 16);
+  return withStaging(
+    async (staging) => {
+      await othersDone(dirname(staging), { turn, queue }, silentMs);
+      const theirs = await findEntry(name);
+      if (theirs !== null) return theirs;
+      await writeRecord(staging, await fill(staging));
+      return publish(staging, name);
+    },
+    [turn, queue],
+  );
+}
+
+/** Until nobody of this machine who came earlier for the same entry gets on with it. */
+async function othersDone(
+  stagingRoot: string,
+  { turn, queue }: { readonly turn: string; readonly queue: string },
+  silentMs: number,
+): Promise<void> {
+  const seen = new Map<string, { readonly sizeBytes: number; readonly sinceMs: number }>();
+  const isInTheWay = async (folder: string) => {
+    const [host, pid, theirTurn = "", theirQueue] = folder.split("~");
+    if (theirQueue !== queue || theirTurn >= turn || host !== hostname() || !isAlive(Number(pid))) return false;
+    const sizeBytes = await folderSizeBytes(join(stagingRoot, folder));
+    const before = seen.get(folder);
+    if (before?.sizeBytes === sizeBytes) return performance.now() - before.sinceMs < silentMs;
+    seen.set(folder, { sizeBytes, sinceMs: performance.now() });
+    return true;
+  };
+  for (;;) {
+    const folders = await readdir(stagingRoot).catch(() => []);
+    const inTheWay = await Promise.all(folders.map(isInTheWay));
+    if (!inTheWay.includes(true)) return;
+    await sleep(lookEveryMs);
+  }
+}
+
 /** Runs `work` with a fresh folder in the cache, and removes it (and its `-scratch`) whatever happens. */
-async function withStaging<T>(work: (directory: string) => Promise<T>): Promise<T> {
+async function withStaging<T>(
+  work: (directory: string) => Promise<T>,
+  words: readonly string[] = [randomUUID().slice(0, 8)],
+): Promise<T> {
   const stagingRoot = join(cacheDirectory(), "staging");
-  const directory = join(stagingRoot, `${hostname()}~${process.pid}~${randomUUID().slice(0, 8)}`);
+  const directory = join(stagingRoot, [hostname(), process.pid, ...words].join("~"));
   await mkdir(directory, { recursive: true }).catch((error: unknown) => {
     throw new Error(`the cache folder ${cacheDirectory()} cannot be written to: ${messageOf(error)}`, { cause: error });
   });
