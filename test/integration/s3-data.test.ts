@@ -4,8 +4,10 @@ import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
 import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { openDataset } from "../../src/adapters/data/open-dataset.ts";
+import { readInitialWeights } from "../../src/adapters/fs/initial-weights.ts";
 import { entryDirectory } from "../../src/adapters/system/cache.ts";
 import { openJobData } from "../../src/adapters/data/open-job-data.ts";
 import { cifar, csv, type DataSource, idx, images, jsonLines, parquet, text } from "../../src/index.ts";
@@ -87,6 +89,47 @@ describe("data in object storage", { skip }, () => {
     assert.deepEqual(there.read(indicesOf(there)), here.read(indicesOf(here)));
     return there;
   }
+
+  test("weights to begin with, in every form of file, are fetched once and are those of the file", limit, async () => {
+    setCache(user().at("cache-weights"));
+    const files = fileURLToPath(new URL("../fixtures/keras/files/", import.meta.url));
+    for (const name of ["whole3.h5", "whole3.keras"]) {
+      await put(`weights/${name}`, gunzipSync(await readFile(join(files, `${name}.gz`))));
+    }
+    const floats = Buffer.from(Float32Array.of(1, 2, 3).buffer);
+    const tensor = { name: "dense/kernel", shape: [3, 1] };
+    const header = Buffer.from(
+      JSON.stringify({ [tensor.name]: { dtype: "F32", shape: tensor.shape, data_offsets: [0, 12] } }),
+    );
+    const size = Buffer.alloc(8);
+    size.writeBigUInt64LE(BigInt(header.length));
+    await put("weights/base.safetensors", Buffer.concat([size, header, floats]));
+    const manifest = [{ paths: ["shard.bin"], weights: [{ ...tensor, dtype: "float32" }] }];
+    await put("weights/model.json", JSON.stringify({ weightsManifest: manifest }));
+    await put("weights/shard.bin", floats);
+    for (const name of ["whole3.h5", "whole3.keras", "base.safetensors", "model.json"]) {
+      taken();
+      const here = await readInitialWeights(`weights/${name}`, user().at("."));
+      const there = await readInitialWeights(`${place}/weights/${name}`, "/nowhere");
+      assert.ok(here.tensors.length > 0);
+      assert.deepEqual([there.digest, there.layers, there.unnamed], [here.digest, here.layers, here.unnamed], name);
+      assert.equal((await readInitialWeights(`${place}/weights/${name}`, "/nowhere")).digest, here.digest);
+      const fetched = name === "model.json" ? ["model.json", "shard.bin"] : [name];
+      assert.deepEqual(
+        taken(),
+        fetched.map((one) => `sets/one/weights/${one}`),
+      );
+    }
+    await put("weights/damaged.h5", "no HDF5");
+    const refused = (name: string) => readInitialWeights(`${place}/weights/${name}`, "/nowhere");
+    await assert.rejects(refused("damaged.h5"), {
+      code: "invalid-data",
+      message: /^initialWeights: s3:\/\/.*damaged\.h5 cannot be read: it /,
+    });
+    await assert.rejects(refused("none.h5"), { code: "invalid-data", message: /^There is no object s3:.*none\.h5/ });
+    await assert.rejects(refused("*.h5"), { message: /^initialWeights: s3:.* matches 2 objects; expected one/ });
+    setCache(cacheHome);
+  });
 
   test("every format gives the same samples and digest as from files, and is fetched once", limit, async () => {
     setCache(user().at("cache"));

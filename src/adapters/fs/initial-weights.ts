@@ -6,6 +6,7 @@ import { LockstepError, messageOf } from "../../core/errors.ts";
 import type { GivenLayer } from "../../core/keras-names.ts";
 import { dataSizeBytes, decodeHeader, decodeHeaderSize, lengthSizeBytes } from "../../core/safetensors.ts";
 import type { NamedTensor } from "../../ports/checkpoint-storage.ts";
+import { dataFiles } from "../data/data-files.ts";
 import { isS3Location } from "../s3/location.ts";
 import { type KerasWeights, readKerasWeights } from "./keras-weights.ts";
 import { loadCheckpointFolder } from "./load-checkpoint.ts";
@@ -38,23 +39,41 @@ export async function readInitialWeights(path: string, baseDirectory: string): P
 type Given = Pick<KerasWeights, "tensors"> & Partial<KerasWeights>;
 
 async function readTensors(place: string): Promise<Given> {
-  if (isS3Location(place)) return { tensors: (await loadCheckpointFolder(place, null)).weights };
-  const found = await stat(place).catch(() => null);
-  if (!found) {
-    throw new LockstepError("invalid-data", `initialWeights: there is no ${place}.`, {
-      hint: "Paths are relative to --data; without it, to the folder data beside the job file, or to the job file's own.",
-    });
-  }
-  if (found.isDirectory()) return { tensors: (await loadCheckpointFolder(place, null)).weights };
+  if (await isFolder(place)) return { tensors: (await loadCheckpointFolder(place, null)).weights };
+  const file = await localFile(place);
   try {
-    if (/\.(h5|hdf5|keras)$/i.test(place)) return await readKerasWeights(place);
-    return { tensors: /\.json$/i.test(place) ? await ofModelJson(place) : ofSafetensors(await readFile(place)) };
+    if (/\.(h5|hdf5|keras)$/i.test(place)) return await readKerasWeights(file);
+    return { tensors: /\.json$/i.test(place) ? await ofModelJson(place) : ofSafetensors(await readFile(file)) };
   } catch (cause) {
     throw new LockstepError("invalid-data", `initialWeights: ${place} cannot be read: ${messageOf(cause)}`, {
       hint: "Expected are a checkpoint's folder, a model.json of TensorFlow.js, a .h5 or .keras file of Keras, or a safetensors file, of float32.",
       cause,
     });
   }
+}
+
+/** In object storage the name tells: checkpoints' have no such endings. */
+async function isFolder(place: string): Promise<boolean> {
+  if (isS3Location(place)) return !/\.(h5|hdf5|keras|json|safetensors)$/i.test(place);
+  const found = await stat(place).catch(() => null);
+  if (found) return found.isDirectory();
+  throw new LockstepError("invalid-data", `initialWeights: there is no ${place}.`, {
+    hint: "Paths are relative to --data; without it, to the folder data beside the job file, or to the job file's own.",
+  });
+}
+
+/** A file, or a copy of an object in the cache. */
+async function localFile(place: string): Promise<string> {
+  if (!isS3Location(place)) return place;
+  const [fetched, ...others] = await dataFiles([place], "."); // one or more, or an error
+  if (others.length === 0) return fetched!.path;
+  throw new LockstepError(
+    "invalid-data",
+    `initialWeights: ${place} matches ${1 + others.length} objects; expected one.`,
+    {
+      hint: "Name the object.",
+    },
+  );
 }
 
 function ofSafetensors(file: Uint8Array): readonly NamedTensor[] {
@@ -77,11 +96,13 @@ interface ModelJson {
 }
 
 async function ofModelJson(place: string): Promise<readonly NamedTensor[]> {
-  const { weightsManifest } = JSON.parse(await readFile(place, "utf8")) as ModelJson; // as far as it is one
+  const beside = (name: string) =>
+    isS3Location(place) ? `${place.slice(0, place.lastIndexOf("/"))}/${name}` : resolve(dirname(place), name);
+  const { weightsManifest } = JSON.parse(await readFile(await localFile(place), "utf8")) as ModelJson; // as far as it is one
   if (!Array.isArray(weightsManifest)) throw new Error("it has no weightsManifest.");
   const tensors: NamedTensor[] = [];
   for (const { paths, weights } of weightsManifest as NonNullable<ModelJson["weightsManifest"]>) {
-    const parts = await Promise.all(paths.map((path) => readFile(resolve(dirname(place), path))));
+    const parts = await Promise.all(paths.map(async (path) => readFile(await localFile(beside(path)))));
     const bytes = Buffer.concat(parts);
     let at = 0;
     for (const { name, shape, dtype, quantization } of weights) {
