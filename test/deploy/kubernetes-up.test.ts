@@ -1,11 +1,12 @@
 /** `deploy/scripts/up --target k8s` against a kubectl that renders as the real one does, and only writes down what else it is told. */
 import assert from "node:assert/strict";
-import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, copyFile, cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { findProgram, runProgram } from "../../src/adapters/system/programs.ts";
 import { kustomize } from "../fixtures/kustomize.ts";
+import { aBackup } from "./backup.ts";
 import { allFaults } from "./checks.ts";
 import { type Manifest, nameOf, renderFolder, root } from "./manifests.ts";
 import { invalidKeys, invalidValues } from "./schemas.ts";
@@ -35,6 +36,10 @@ case "$*" in
   *"get pods"*"jsonpath={range"*) printf 'coordinator-5d-a\\ncoordinator-5d-b\\nworker-0\\nworker-1\\n' ;;
   *"get pods"*"spec.nodeName=node2"*) printf 'etcd-1 worker-1' ;;
   *"get pod worker-1"*nodeName*) printf node2 ;;
+  *"--namespace bare get secret http-token"*) exit 1 ;;
+  *"get pod etcd-restore"*started*) printf true ;;
+  *"exec --stdin etcd-restore"*) cat > /dev/null ;;
+  *"get pod etcd-restore"*phase*) printf Failed ;;
   *"get node node2"*conditions*) printf Unknown ;;
   *"get node "*conditions*) printf True ;;
 esac
@@ -60,9 +65,9 @@ esac
     assert.ok(ran.succeeded, `${verb} ${words.join(" ")}: ${ran.failure}\n${ran.output}`);
     return (await readFile(told, "utf8")).split("\n").filter((line) => line !== "");
   }
-  const applied = async (): Promise<readonly Manifest[]> => {
+  const applied = async (cluster = "digits"): Promise<readonly Manifest[]> => {
     assert.ok(!("reason" in found));
-    return renderFolder(found.command, join(home, "lockstep", "clusters", "digits", "k8s"));
+    return renderFolder(found.command, join(home, "lockstep", "clusters", cluster, "k8s"));
   };
   const dataOf = (manifests: readonly Manifest[], map: string) =>
     manifests.find((one) => one.kind === "ConfigMap" && one.metadata.name.startsWith(`${map}-`))?.data;
@@ -155,6 +160,11 @@ esac
     const secret = lines.findIndex((line) => /worker-5\.key=/.test(line));
     const scale = lines.findIndex((line) => line.includes("scale statefulset worker --replicas 6"));
     assert.ok(secret !== -1 && secret < scale, lines.join("\n"));
+    const replicas = async () => (await applied()).find((one) => nameOf(one) === "StatefulSet/worker")!.spec.replicas;
+    await done("up");
+    assert.equal(await replicas(), 6, "up again leaves as many as scale has made");
+    await done("up", "--workers", "4");
+    assert.equal(await replicas(), 4);
   });
 
   test("restart-node deletes a pod; by force where its node is gone, but a member of etcd", limit, async () => {
@@ -171,6 +181,61 @@ esac
     assert.ok(!lines.some((line) => /delete (pvc|persistentvolumeclaim|namespace)/.test(line)), lines.join("\n"));
     const dry = await script("down", "--purge", "--dry-run");
     assert.match(dry.output, /\+ kubectl --context test --namespace digits delete namespace digits/);
+  });
+
+  test("an overlay of one's own keeps what it says of a start, and is whole with what up adds", limit, async () => {
+    // Beside the others, as docs/deploy/kubernetes.md has it: its paths lead to base and components.
+    const overlay = join(home, "checkout/deploy/k8s/overlays/mine");
+    for (const folder of ["deploy/k8s", "examples"])
+      await cp(join(root, folder), join(home, "checkout", folder), { recursive: true });
+    await cp(join(root, "deploy/k8s/overlays/gpu"), overlay, { recursive: true });
+    const settings = join(overlay, "settings/kustomization.yaml");
+    const text = await readFile(settings, "utf8");
+    await writeFile(
+      settings,
+      text.replace("WORKERS=4:8", "WORKERS=4:6\n      - EPOCHS=60").replace("SHARDS=8", "SHARDS=12"),
+    );
+    const words = ["--target", "k8s", "--name", "own", "--overlay", overlay] as const;
+    const startOf = async (...more: string[]) => {
+      await done("up", job, ...words, ...more);
+      const manifests = await applied("own");
+      assert.deepEqual(await invalidValues(manifests), []);
+      assert.deepEqual(await invalidKeys({ up: manifests }), []);
+      assert.deepEqual(allFaults(manifests), []);
+      const { WORKERS, SHARDS, EPOCHS, THREADS } = dataOf(manifests, "start");
+      const { replicas } = manifests.find((one) => nameOf(one) === "StatefulSet/worker")!.spec;
+      return { WORKERS, SHARDS, EPOCHS, THREADS, replicas };
+    };
+    const overlaid = { WORKERS: "4:6", SHARDS: "12", EPOCHS: "60", THREADS: "4", replicas: 6 };
+    assert.deepEqual(await startOf(), overlaid);
+    assert.deepEqual(await startOf(), overlaid, "again, it changes nothing");
+    assert.deepEqual(await startOf("--workers", "9"), { ...overlaid, WORKERS: "9", replicas: 9 });
+    await writeFile(told, "");
+    const certificates = await script("gen-certs", "--name", "own", "--rotate");
+    assert.match(certificates.failure, /The certificates of own are cert-manager's; it renews them by itself\./);
+    const bare = await script("up", job, "--target", "k8s", "--name", "bare", "--overlay", overlay);
+    assert.match(bare.failure, /mounts the Secret http-token, and the namespace bare has none/);
+    const elsewhere = join(home, "elsewhere");
+    await cp(overlay, elsewhere, { recursive: true });
+    const lost = await script("up", job, "--target", "k8s", "--name", "lost", "--overlay", elsewhere);
+    assert.match(lost.failure, /cannot be rendered; .* Its paths have to lead to \S+\/deploy\/k8s\./);
+  });
+
+  test("a backup that is none, or that etcd does not take, leaves etcd as it was", limit, async () => {
+    await done("up", job);
+    const wrongFile = join(home, "no-backup");
+    await writeFile(wrongFile, "no backup of anything, and longer than the hash that one ends with");
+    await writeFile(told, "");
+    const none = await script("etcd-restore", wrongFile, "--name", "digits");
+    assert.match(none.failure, /no-backup is no whole backup of etcd, and nothing was done/);
+    assert.equal(await readFile(told, "utf8"), "");
+    const refused = await script("etcd-restore", await aBackup(home), "--name", "digits");
+    assert.match(refused.failure, /etcd-0 was not restored, and etcd is started with what it held/);
+    const scaled = Array.from((await readFile(told, "utf8")).matchAll(/scale statefulset etcd --replicas (\d)/g));
+    assert.deepEqual(
+      scaled.map(([, replicas]) => replicas),
+      ["0", "3"],
+    );
   });
 
   const wrong: readonly (readonly [words: readonly string[], says: RegExp])[] = [

@@ -64,16 +64,32 @@ test("every verb is there, says what it does, and has nothing beside it", async 
 test("wrong words are refused in one sentence, and nothing is begun", async (context) => {
   const { folder, run } = await scriptsOf(context);
   const cases: [string[], number, RegExp][] = [
-    [["up"], 2, /target is missing|There is no cluster yet/],
+    [["up"], 2, /The job file is missing/],
     [["up", "--target", "moon", exampleJob], 2, /--target is "moon"; one of local, docker, ssh, k8s was expected/],
-    [["up", "--target", "local"], 2, /no cluster yet|job file is missing/],
+    [["up", "--target", "local"], 2, /The job file is missing/],
     [["up", "--target", "local", "nowhere.ts"], 2, /There is no job file nowhere\.ts/],
     [
       ["up", "--target", "local", exampleJob, "--workers", "none"],
       2,
       /--workers is "none"; a number of at least 1, or MIN:MAX/,
     ],
+    [
+      ["up", "--target", "local", exampleJob, "--workers", "3:2"],
+      2,
+      /--workers is "3:2"; .*MIN at most MAX, was expected/,
+    ],
     [["up", "--target", "local", exampleJob, "--workers", "4", "--shards", "2"], 2, /more than the 2 shards/],
+    [
+      ["up", "--target", "local", exampleJob, "--image", "lockstep:1"],
+      2,
+      /--image is for --target docker and k8s, and this is --target local\./,
+    ],
+    [
+      ["up", "--target", "ssh", exampleJob, "--overlay", "cpu"],
+      2,
+      /--overlay is for --target k8s, and this is --target ssh/,
+    ],
+    [["up", "--target", "k8s", exampleJob, "--inventory", "hosts"], 2, /--inventory is for --target ssh/],
     [["up", "--target", "local", exampleJob, "--epochs", "few"], 2, /--epochs is "few"/],
     [
       ["up", "--target", "local", exampleJob, "--data", "nowhere"],
@@ -101,6 +117,11 @@ test("wrong words are refused in one sentence, and nothing is begun", async (con
     [["status", "--target", "local", "--name", "x"], 6, /There is no cluster x/],
     [["down"], 2, /There is no cluster yet/],
     [["gen-certs", "--target", "local", "--name", "x"], 2, /makes its own certificates/],
+    [["gen-certs", "--target", "docker", "--name", "x", "--before", "30"], 2, /--before is for --rotate/],
+    [["gen-certs", "--target", "docker", "--name", "x", "--rotate", "--before", "soon"], 2, /--before is "soon"/],
+    [["gen-certs", "--target", "ssh", "--name", "x"], 2, /--inventory is missing/],
+    [["logs", "--target", "local", "--name", "x", "--follow", "--previous"], 2, /--previous is over/],
+    [["etcd-backup", "nowhere/backup", "--target", "local", "--name", "x"], 2, /There is no folder nowhere/],
   ];
   for (const [[verb, ...args], code, says] of cases as [[string, ...string[]], number, RegExp][]) {
     const ran = await run(verb, ...args);
@@ -186,6 +207,20 @@ test("what --set and --param said is remembered, and others are for another star
   );
 });
 
+test("a launch that fails leaves no start behind, so that the next one may be told something else", async (context) => {
+  const { folder, run } = await scriptsOf(context);
+  await mkdir(join(folder, "state/lockstep/clusters/digits"), { recursive: true });
+  const backup = await run("etcd-backup", join(folder, "backup.tar"), "--target", "local");
+  assert.equal(backup.code, 6, backup.err);
+  assert.match(backup.err, /has no etcd yet/);
+  const failed = await run("up", "--target", "local", exampleJob, "--workers", "1", "--resume", "nothing-like-it");
+  assert.equal(failed.code, 1, failed.err);
+  assert.match(failed.err, /The launch has ended; what it said is above/);
+  const next = await run("up", "--epochs", "3", "--dry-run");
+  assert.equal(next.code, 0, next.err);
+  assert.match(next.out, /lockstep launch .*--epochs 3/);
+});
+
 test("from up to down --purge, with everything between", async (context) => {
   const { folder, run } = await scriptsOf(context);
   context.after(() => run("down", "--purge"));
@@ -217,16 +252,39 @@ test("from up to down --purge, with everything between", async (context) => {
   assert.match(await good("status"), /digits: /);
   assert.equal(JSON.parse(await good("status", "--json")).job, "digits");
   await good("scale", "1");
-  await good("scale", "2");
+  assert.match(await good("up", "--workers", "1:2"), /2 workers are there/, "more workers can be asked for again");
+  const shards = await run("up", "--shards", "5");
+  assert.equal(shards.code, 9, shards.err);
+  assert.match(shards.err, /--shards is 5, and the run of digits was begun with 2/);
   await good("restart-node", "worker-1");
   assert.match(await good("logs", "worker-1", "--previous"), /ready/);
+  assert.match(await good("logs", "coordinator-0"), /coordinator/);
+  assert.match((await run("logs", "etcd-0")).err, /on --target local etcd keeps no log/);
   const running = await run("etcd-backup", join(folder, "backup.tar"));
   assert.equal(running.code, 7);
   assert.match(running.err, /take it down first/);
-  await good("down");
+  assert.match(await good("down"), /Stopped: .* Go on with: \S+\/up --name digits\n/);
   assert.match(await good("status"), /is not running/);
-  await good("etcd-backup", join(folder, "backup.tar"));
+  for (const words of [
+    ["scale", "2"],
+    ["restart-node", "worker-1"],
+  ] as [string, string][]) {
+    const { code, err } = await run(...words);
+    assert.equal(code, 6, err);
+    assert.match(err, /The cluster digits is not running; \S+\/up --name digits starts it\./);
+  }
+  assert.match(await good("etcd-backup", join(folder, "backup.tar")), /backup\.tar: \d+ bytes/);
+  const etcd = join(folder, "state/lockstep/clusters/digits/run/etcd");
+  const before = await readdir(join(etcd, "member", "wal"));
+  await writeFile(join(folder, "cut"), (await readFile(join(folder, "backup.tar"))).subarray(0, 100_000));
+  for (const file of ["cut", "state/lockstep/clusters/digits/launch.log"]) {
+    const { code, err } = await run("etcd-restore", join(folder, file));
+    assert.equal(code, 2, err);
+    assert.match(err, /is no whole backup of etcd, and nothing was done/);
+  }
+  assert.deepEqual(await readdir(join(etcd, "member", "wal")), before, "what is none takes nothing away");
   await good("etcd-restore", join(folder, "backup.tar"));
+  assert.deepEqual(await readdir(join(`${etcd}.before`, "member", "wal")), before, "what was there is kept");
   const again = await good("up");
   assert.match(again, /The cluster digits is up/, "it goes on as it was told before");
   await good("down", "--purge");

@@ -8,6 +8,7 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { findProgram } from "../../src/adapters/system/programs.ts";
 import { testFolder } from "../fixtures/running-launch.ts";
+import { aBackup } from "./backup.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const threeHosts = `# three hosts
@@ -149,7 +150,6 @@ test("--set and --param are tried on the hosts before anything is started, and r
 test("every other verb says with --dry-run what it would do, and where", async (context) => {
   const operator = await anOperator(context);
   await upBefore(operator, 3, placedBefore);
-  const backup = await operator.write("backup", "whatever");
   const told: string[] = [];
   for (const words of [
     ["scripts/status"],
@@ -175,7 +175,10 @@ test("every other verb says with --dry-run what it would do, and where", async (
   }
   assert.equal(told.join("\n"), readFileSync(path.join(root, "test/deploy/ssh-verbs.plan.txt"), "utf8"));
   assert.equal(existsSync(path.join(operator.folder, "new-backup")), false);
-  const restored = await operator.run("scripts/etcd-restore", backup, "--dry-run");
+  const none = await operator.run("scripts/etcd-restore", await operator.write("none", "whatever"), "--dry-run");
+  assert.equal(none.code, 2);
+  assert.match(none.stderr, /none is no whole backup of etcd, and nothing was done/);
+  const restored = await operator.run("scripts/etcd-restore", await aBackup(operator.folder), "--dry-run");
   assert.match(
     restored.stdout,
     /etcdutl snapshot restore .*--name etcd-2[\s\S]*\+ node-c: etcd-data\n[\s\S]*start lockstep-etcd/,
@@ -333,6 +336,18 @@ test("a job's own modules go with it, as they lie", async (context) => {
     job,
   );
   assert.notEqual(changed.stdout, told.stdout, "what it imports is a part of it");
+});
+
+test("certificates may be made before up, and other verbs ask for no option that they have not", async (context) => {
+  const operator = await anOperator(context);
+  await operator.write("lockstep/clusters/digits/target", "ssh\n");
+  const early = await operator.run("scripts/status");
+  assert.equal(early.code, 6);
+  assert.match(early.stderr, /has no hosts yet; `up --target ssh JOB\.ts --inventory FILE` gives it some/);
+  const made = await operator.run("scripts/gen-certs", "--inventory", await operator.write("inventory", threeHosts));
+  assert.equal(made.code, 0, made.stderr);
+  const status = await operator.run("scripts/status", "--dry-run");
+  assert.equal(status.code, 0, status.stderr);
 });
 
 test("nodes stay where they were when the inventory grows, and members of etcd cannot move", async (context) => {

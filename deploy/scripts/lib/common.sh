@@ -123,12 +123,19 @@ default_cluster() {
   fi
   for name in "$CLUSTERS"/*/; do [ ! -d "$name" ] || names+=("$(basename "$name")"); done
   case ${#names[@]} in
-    0) usage_error "There is no cluster yet; \`up\` makes one." ;;
+    0) if [ "$VERB" = up ]; then usage_error "The job file is missing."; else usage_error "There is no cluster yet; \`up\` makes one."; fi ;;
     1) printf '%s' "${names[0]}" ;;
     *) usage_error "There are several clusters (${names[*]}): say which with --name." ;;
   esac
 }
 option() { printf '%s' "${OPTION[$1]:-${2:-}}"; }
+# Another target would take no notice of such an option, and whoever gave it would not know.
+only_on() { # "TARGETS" OPTION…
+  local name
+  for name in "${@:2}"; do
+    [ -z "$(option "$name")" ] || [[ " $1 " == *" $TARGET "* ]] || usage_error "--$name is for --target ${1// / and }, and this is --target $TARGET."
+  done
+}
 
 common_options() {
   cat <<'TXT'
@@ -155,20 +162,31 @@ remembered_settings() {
   mapfile -t SETTINGS < <(remembered settings)
 }
 
+# etcd ends a snapshot with the SHA-256 of what comes before.
+is_snapshot() { # FILE
+  local bytes
+  bytes=$(wc -c <"$1")
+  [ "$bytes" -gt 32 ] &&
+    [ "$(head -c $((bytes - 32)) "$1" | sha256sum | cut -d ' ' -f 1)" = "$(tail -c 32 "$1" | od -A n -v -t x1 | tr -d ' \n')" ]
+}
+
 # Stops with a sentence where `up` has not made the cluster.
 need_cluster() {
   [ -d "$STATE" ] || fail 6 "There is no cluster $CLUSTER; \`up\` makes one."
 }
 
+# A script as one can type it where this one was typed.
+typed() { printf '%s/%s' "$(dirname "$0")" "$1"; } # VERB
 # What one does next with a cluster that is up.
-suggest_commands() {
-  cat <<TXT
-  deploy/scripts/status --name $CLUSTER
-  deploy/scripts/logs worker-0 --follow --name $CLUSTER
-  deploy/scripts/scale 2 --name $CLUSTER
-  deploy/scripts/restart-node worker-1 --name $CLUSTER
-  deploy/scripts/down --name $CLUSTER
-TXT
+suggest_commands() { # [NODE]: what could be started again
+  local most last
+  most=$(most_workers "$WORKERS")
+  last=worker-$((most - 1))
+  say "  $(typed status) --name $CLUSTER"
+  say "  $(typed logs) worker-0 --follow --name $CLUSTER"
+  [ "$most" = 1 ] || say "  $(typed scale) $((most - 1)) --name $CLUSTER"
+  say "  $(typed restart-node) ${1:-$last} --name $CLUSTER"
+  say "  $(typed down) --name $CLUSTER"
 }
 
 # One name is one start of the run. `up` again is the same start; `up --resume …`, or `up` after `down`, is another one.
@@ -178,6 +196,9 @@ start_name() {
 
 # WORKERS as N or MIN:MAX: how many processes that are.
 most_workers() { printf '%s' "${1#*:}"; }
+# How many `up` makes: as many as it was told, or as `scale` was told after that, as long as it is the same start.
+workers_wanted() { remembered scaled "$(most_workers "$WORKERS")"; }
 check_workers() { # WORDS
-  [[ $1 =~ ^[1-9][0-9]*(:[1-9][0-9]*)?$ ]] || usage_error "--workers is \"$1\"; a number of at least 1, or MIN:MAX, was expected."
+  [[ $1 =~ ^[1-9][0-9]*(:[1-9][0-9]*)?$ && ${1%:*} -le ${1#*:} ]] ||
+    usage_error "--workers is \"$1\"; a number of at least 1, or MIN:MAX with MIN at most MAX, was expected."
 }

@@ -75,6 +75,7 @@ YAML
   say "$FILE: $(wc -c <"$FILE") bytes"
 }
 
+k8s_is_backup() { is_snapshot "$1"; } # FILE
 # Every member gets the same snapshot while none of them runs. Workers and coordinators go on: whoever trains has the newest state, and
 # lockstep sees that etcd went back.
 k8s_etcd_restore() {
@@ -91,9 +92,14 @@ k8s_etcd_restore() {
   for member in $MEMBERS; do
     if ! k8s_restore_member "$member" "$tool" "$token"; then
       # etcd before 3.6 does it with etcdctl.
-      [ "$member" = etcd-0 ] || fail 1 "$member was not restored; what its pod said is above."
+      [ "$member" = etcd-0 ] || fail 1 "$member was not restored, and etcd stays down; what its pod said is above. Do it again."
       tool=etcdctl
-      k8s_restore_member "$member" "$tool" "$token" || fail 1 "$member was not restored; what its pod said is above. etcd stays down."
+      k8s_restore_member "$member" "$tool" "$token" || {
+        # No member has other data yet.
+        k8s delete pod etcd-restore --ignore-not-found --grace-period 1 >/dev/null
+        k8s scale statefulset etcd --replicas 3 >/dev/null
+        fail 1 "$member was not restored, and etcd is started with what it held; what its pod said is above."
+      }
     fi
   done
   k8s scale statefulset etcd --replicas 3 >/dev/null

@@ -79,9 +79,13 @@ ssh_load() {
   [ ${#HOSTS[@]} -eq 0 ] || return 0
   local file
   file=$(option inventory "$(remembered inventory)")
+  case $VERB in
+    up | gen-certs) ;;
+    *) [ -n "$file" ] || fail 6 "The cluster $CLUSTER has no hosts yet; \`up --target ssh JOB.ts --inventory FILE\` gives it some." ;;
+  esac
   [ -n "$file" ] || fail 2 "--inventory is missing: a file with the hosts was expected, as deploy/local/inventory.example."
   inventory_read "$file"
-  # shellcheck disable=SC2034 # for `up`, which remembers it
+  # shellcheck disable=SC2034 # for those who remember it
   INVENTORY=$(cd "$(dirname "$file")" && pwd)/$(basename "$file")
   RUNNING=$(remembered ssh-workers 0)
   inventory_place "$RUNNING"

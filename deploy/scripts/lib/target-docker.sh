@@ -17,9 +17,15 @@ need_node() {
   exists "$NODE" || fail 2 "There is no node $NODE; there are: $(containers | tr '\n' ' ')"
 }
 
-docker_check() {
+# Each verb asks first: without an answer there seem to be no containers.
+docker_reachable() {
   need docker "--target docker runs containers"
   docker info >/dev/null 2>&1 || fail 4 "No Docker engine answers; start it, or set DOCKER_HOST."
+}
+docker_certificates_check() { docker_reachable; }
+
+docker_check() {
+  docker_reachable
   local image
   for image in "$IMAGE" "$ETCD_IMAGE"; do
     docker image inspect "$image" >/dev/null 2>&1 || fail 4 "There is no image $image; deploy/docker/build makes it."
@@ -104,7 +110,7 @@ docker_up() {
       docker_remove "coordinator-$i"
   done
   for i in 0 1; do ensure coordinator "$i"; done
-  docker_workers "$(most_workers "$WORKERS")"
+  docker_workers "$(workers_wanted)"
 }
 
 docker_workers() { # COUNT
@@ -124,14 +130,25 @@ docker_next_commands() {
   suggest_commands
 }
 
-# lockstep, as the cluster's operator, inside its network.
-operator() {
-  docker run --rm --network "$NETWORK" --read-only --tmpfs /tmp --volume "$STATE/certs/operator:/tls:ro" "$IMAGE" "$@" --tls /tls
+running_coordinators() {
+  docker ps --filter "label=lockstep.cluster=$CLUSTER" --filter label=lockstep.role=coordinator --format '{{.Label "lockstep.node"}}'
+}
+# lockstep, as the cluster's operator, inside its network, of the first coordinator that answers.
+operator() { # WORD…
+  local node code=6
+  for node in $(running_coordinators); do
+    code=0
+    run docker run --rm --network "$NETWORK" --read-only --tmpfs /tmp --volume "$STATE/certs/operator:/tls:ro" "$IMAGE" "$@" \
+      --coordinator "$node:7070" --tls /tls || code=$?
+    [ "$code" = 6 ] || break
+  done
+  return "$code"
 }
 docker_down() {
+  docker_reachable
   local node
-  if [ "$(docker ps --quiet --filter "label=lockstep.cluster=$CLUSTER" --filter label=lockstep.role=coordinator)" != "" ]; then
-    run operator stop --coordinator coordinator-0:7070 || note "It did not stop in order; its last checkpoint is what it goes on from."
+  if [ -n "$(running_coordinators)" ]; then
+    operator stop || note "It did not stop in order; its last checkpoint is what it goes on from."
   fi
   for node in $(containers worker) $(containers coordinator) $(containers etcd); do docker_remove "$node"; done
   [ -z "$(docker network ls --quiet --filter "name=^$NETWORK\$")" ] || quietly docker network rm "$NETWORK"
@@ -142,20 +159,21 @@ docker_down() {
 }
 
 docker_status() {
-  local node words=()
+  docker_reachable
+  local node code=0 words=()
   if [ -n "$(option json)" ]; then words=(--json); else
     for node in $(containers); do
       printf '%-16s %s\n' "$node" "$(docker ps --all --filter "name=^$(container "$node")\$" --format '{{.Status}}')"
     done
     say
   fi
-  for node in $(docker ps --filter "label=lockstep.cluster=$CLUSTER" --filter label=lockstep.role=coordinator --format '{{.Label "lockstep.node"}}'); do
-    if operator status --coordinator "$node:7070" "${words[@]}"; then return; fi
-  done
-  fail 6 "No coordinator of $CLUSTER answers."
+  operator status "${words[@]}" || code=$?
+  [ "$code" != 6 ] || fail 6 "No coordinator of $CLUSTER answers."
+  return "$code"
 }
 
 docker_scale() {
+  docker_reachable
   # What the workers were started with, from the start that they belong to.
   local key
   for key in job data workers shards epochs checkpoints; do
@@ -167,11 +185,13 @@ docker_scale() {
 }
 
 docker_restart_node() {
+  docker_reachable
   need_node
   quietly docker restart "$(container "$NODE")"
 }
 
 docker_logs() {
+  docker_reachable
   local nodes node begun part words=(--timestamps)
   if [ -n "$NODE" ]; then need_node && nodes=$NODE; else nodes="$(containers coordinator) $(containers worker)"; fi
   [ -z "$(option follow)" ] || words+=(--follow)
@@ -195,6 +215,7 @@ docker_install_certificates() {
 
 # From the first member that gives it; as whoever asks, since the file is theirs.
 docker_etcd_backup() {
+  docker_reachable
   local node
   for node in etcd-0 etcd-1 etcd-2; do
     quietly docker run --rm --network "$NETWORK" --user "$(id -u):$(id -g)" --group-add "$(id -g)" \
@@ -205,18 +226,30 @@ docker_etcd_backup() {
   fail 6 "No member of etcd gave a snapshot; what each said is above."
 }
 
+docker_is_backup() { is_snapshot "$1"; } # FILE
 docker_etcd_restore() {
+  docker_reachable
   # A cluster of its own, so that a member which was not restored cannot be taken for one of it; the same for all members.
   local i node token
   token=$CLUSTER-$(date +%s)
-  for i in 0 1 2; do quietly docker stop "$(container "etcd-$i")"; done
+  # All new data are there, beside the old ones, before any member is stopped.
   for i in 0 1 2; do
     node=etcd-$i
-    run docker run --rm --user 0:0 --network none --volume "$(container "$node"):/var/lib/etcd" --volume "$FILE:/backup:ro" \
-      "$ETCD_IMAGE" sh -c "rm -rf /var/lib/etcd/data && etcdctl snapshot restore /backup --name $node --data-dir /var/lib/etcd/data \
-        --initial-cluster-token $token --initial-advertise-peer-urls https://$node:2380 \
-        --initial-cluster etcd-0=https://etcd-0:2380,etcd-1=https://etcd-1:2380,etcd-2=https://etcd-2:2380 &&
-        chown -R 10001:10001 /var/lib/etcd/data"
+    in_etcd_volume "$node" --volume "$FILE:/backup:ro" -- "rm -rf data.new && etcdctl snapshot restore /backup --name $node --data-dir data.new \
+      --initial-cluster-token $token --initial-advertise-peer-urls https://$node:2380 \
+      --initial-cluster etcd-0=https://etcd-0:2380,etcd-1=https://etcd-1:2380,etcd-2=https://etcd-2:2380 &&
+      chown -R 10001:10001 data.new" || fail 1 "$FILE could not be made into the data of $node; nothing was changed."
+  done
+  for i in 0 1 2; do quietly docker stop "$(container "etcd-$i")"; done
+  for i in 0 1 2; do
+    in_etcd_volume "etcd-$i" -- "rm -rf data.before && { [ ! -e data ] || mv data data.before; } && mv data.new data"
   done
   for i in 0 1 2; do quietly docker start "$(container "etcd-$i")"; done
+}
+in_etcd_volume() { # NODE OPTION… -- LINE: for a shell, in the folder of that member's data
+  local node=$1 options=()
+  shift
+  while [ "$1" != -- ]; do options+=("$1") && shift; done
+  run docker run --rm --user 0:0 --network none --volume "$(container "$node"):/var/lib/etcd" --workdir /var/lib/etcd "${options[@]}" \
+    --entrypoint sh "$ETCD_IMAGE" -c "$2"
 }

@@ -38,6 +38,26 @@ overlay_folder() {
   fi
 }
 
+# What the overlay says of a start holds where `up` is not told otherwise. What is wrong with an overlay, k8s_check says.
+k8s_defaults() {
+  local key said
+  command -v kubectl >/dev/null && OVERLAY=$(overlay_folder 2>/dev/null) && RENDERED=$(kubectl kustomize "$OVERLAY" 2>/dev/null) || return 0
+  for key in workers shards epochs; do
+    said=$(start_says "${key^^}")
+    # shellcheck disable=SC2004,SC2034 # by its key; for `up`
+    [ -z "$said" ] || DEFAULT[$key]=$said
+  done
+}
+start_says() { # KEY
+  awk -v key="$1:" '
+    function tell() { if (map && start) print said; map = start = 0; said = "" }
+    /^---$/ { tell() }
+    /^kind: ConfigMap$/ { map = 1 }
+    /^  name: start(-[a-z0-9]+)?$/ { start = 1 }
+    $1 == key { said = $0; sub(/^[^:]*: */, "", said); gsub(/"/, "", said) }
+    END { tell() }' <<<"$RENDERED"
+}
+
 k8s_check() {
   need kubectl "--target k8s works with it"
   CONTEXT=${CONTEXT:-$(kubectl config current-context 2>/dev/null || true)}
@@ -47,8 +67,9 @@ k8s_check() {
   check_image image lockstep
   check_image etcd-image registry.k8s.io/etcd
   OVERLAY=$(overlay_folder)
-  RENDERED=$(kubectl kustomize "$OVERLAY") || fail 2 "The overlay $OVERLAY cannot be rendered; what kubectl said is above."
-  local bytes names file
+  RENDERED=$(kubectl kustomize "$OVERLAY") ||
+    fail 2 "The overlay $OVERLAY cannot be rendered; what kubectl said is above. Is it a copy that lies elsewhere? Its paths have to lead to $ROOT/deploy/k8s."
+  local bytes names name file
   if has_map data; then
     JOB_DATA=$(data_of_job) || exit
     names=$(grep -vE '^[A-Za-z0-9._-]+$' <<<"$JOB_DATA" || true)
@@ -61,6 +82,10 @@ k8s_check() {
     [ "$bytes" -le 1000000 ] ||
       fail 2 "The job's data in $DATA are $bytes bytes, and a ConfigMap holds a million; use an overlay with the component data-volume."
   fi
+  for name in $(mounted_secrets); do
+    [ -n "$DRY_RUN" ] || k8s get secret "$name" >/dev/null 2>&1 ||
+      fail 2 "The overlay mounts the Secret $name, and the namespace $CLUSTER has none; docs/deploy/kubernetes.md says what it has."
+  done
   bytes=$(wc -c <"$JOB")
   [ "$bytes" -le 1000000 ] || fail 2 "The job file $JOB is $bytes bytes, and a ConfigMap holds a million."
 }
@@ -84,6 +109,10 @@ data_of_job() {
 has_map() {
   awk -v name="$1" '/^---$/ { map = 0 } /^kind: ConfigMap$/ { map = 1 } map && $1 == "name:" && $2 ~ "^" name "(-[a-z0-9]+)?$" { found = 1 }
     END { exit !found }' <<<"$RENDERED"
+}
+# Secrets that are mounted, and that neither `up` nor cert-manager makes: a pod that lacks one waits for it without an end.
+mounted_secrets() {
+  awk '$1 == "secretName:" { print $2 }' <<<"$RENDERED" | grep -vE '^(etcd|coordinator|operator|worker)-tls$' | sort -u || true
 }
 has_kind() { grep -qx "kind: $1" <<<"$RENDERED"; }
 # Images of the overlay whose name, without registry, is this one.
@@ -164,7 +193,7 @@ $(image_entries image lockstep)
 $(image_entries etcd-image '(lockstep-)?etcd')
 replicas:
   - name: worker
-    count: $(most_workers "$WORKERS")
+    count: $(workers_wanted)
 configMapGenerator:
 $(printf '%s\n' "${maps[@]}")
   - name: lockstep
@@ -201,7 +230,7 @@ k8s_up() {
     make_certificates "$SHARDS"
     k8s_install_certificates
   fi
-  # By the server: what a file of a megabyte was before does not fit into an annotation. What `scale` set, `up` sets anew.
+  # By the server: what a file of a megabyte was before does not fit into an annotation. What `kubectl scale` set, `up` sets anew.
   run_k8s apply --server-side --force-conflicts --kustomize "$KUSTOMIZATION"
   k8s_wait statefulset/etcd
   k8s_wait deployment/coordinator
@@ -231,14 +260,9 @@ k8s_tidy() {
 
 k8s_next_commands() {
   [ -z "$DRY_RUN" ] || return 0
-  cat <<TXT
-The cluster $CLUSTER is up, in the namespace $CLUSTER${CONTEXT:+ of $CONTEXT}.
-  deploy/scripts/status --name $CLUSTER
-  deploy/scripts/logs worker-0 --follow --name $CLUSTER
-  kubectl --namespace $CLUSTER scale statefulset worker --replicas 2    # or: deploy/scripts/scale 2 --name $CLUSTER
-  kubectl --namespace $CLUSTER delete pod worker-1                      # or: deploy/scripts/restart-node worker-1 --name $CLUSTER
-  deploy/scripts/down --name $CLUSTER
-TXT
+  say "The cluster $CLUSTER is up, in the namespace $CLUSTER${CONTEXT:+ of $CONTEXT}."
+  suggest_commands
+  say "  kubectl --namespace $CLUSTER get pods --output wide"
 }
 
 # ---- certificates ----
@@ -248,10 +272,12 @@ k8s_certificate_hosts() { # NUMBER
   [ "$1" != 0 ] || printf '%s' "etcd,${MEMBERS// /.etcd,}.etcd,localhost,127.0.0.1"
 }
 
-k8s_install_certificates() {
+k8s_certificates_check() {
   k8s_reachable
   [ "$(remembered k8s-tls)" != cert-manager ] ||
     fail 2 "The certificates of $CLUSTER are cert-manager's; it renews them by itself."
+}
+k8s_install_certificates() {
   local folder words name certs=$STATE/certs
   for name in etcd coordinator operator; do
     folder=$certs/$name-0

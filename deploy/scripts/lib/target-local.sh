@@ -13,7 +13,11 @@ local_check() {
 }
 
 local_up() {
-  ! is_up || return 0
+  if is_up; then
+    # How many there are can change; with how few it goes on is the launch's own, to its end.
+    [ -z "$(option workers)" ] || run lockstep scale "$(most_workers "$WORKERS")" --job "$CLUSTER"
+    return
+  fi
   local words=(--job "$CLUSTER" --workers "$WORKERS" --shards "$SHARDS" --data "$DATA" --directory "$RUN" --tls)
   [ -z "$EPOCHS" ] || words+=(--epochs "$EPOCHS")
   [ -z "$CHECKPOINTS" ] || words+=(--checkpoints "$CHECKPOINTS")
@@ -29,7 +33,8 @@ local_up() {
   # It is up when it answers; it may also be over by then, well or not.
   until lockstep status --job "$CLUSTER" >/dev/null 2>&1; do
     if ! is_up; then
-      wait "$!" || { cat "$STATE/launch.log" >&2 && fail 1 "The launch has ended; what it said is above."; }
+      # What never ran is no start, which would keep another one from being told anything else.
+      wait "$!" || { rm -f "$STATE/pid" "$STATE/start" && cat "$STATE/launch.log" >&2 && fail 1 "The launch has ended; what it said is above."; }
       return
     fi
     sleep 0.3
@@ -37,13 +42,17 @@ local_up() {
 }
 
 local_next_commands() {
-  is_up || return 0
+  [ -z "$DRY_RUN" ] || return 0
+  is_up || { say "The launch is over already; what it said: $(typed status) --name $CLUSTER" && return; }
   say "The cluster $CLUSTER is up, as process $(LAUNCH_PID)."
   suggest_commands
 }
 
+need_up() { is_up || fail 6 "The cluster $CLUSTER is not running; $(typed up) --name $CLUSTER starts it."; }
+
+# The launch knows nothing of `up`, which is to start it again.
 local_down() {
-  if is_up; then run lockstep stop --job "$CLUSTER"; fi
+  if is_up; then run lockstep stop --job "$CLUSTER" | sed "s|Go on with: .*|Go on with: $(typed up) --name $CLUSTER|"; fi
   run rm -f "$STATE/pid"
 }
 local_status() {
@@ -53,26 +62,47 @@ local_status() {
     tail -n 20 "$STATE/launch.log"
   fi
 }
-local_scale() { run lockstep scale "$COUNT" --job "$CLUSTER"; }
+local_scale() {
+  need_up
+  run lockstep scale "$COUNT" --job "$CLUSTER"
+}
 local_restart_node() {
   [[ $NODE == worker-* ]] || fail 2 "NODE is \"$NODE\"; on --target local the launch looks after the others, and a worker was expected, as worker-1."
+  need_up
   run lockstep restart "$NODE" --job "$CLUSTER"
 }
 local_logs() {
   local words=()
-  [ -z "$NODE" ] || words+=(--worker "$NODE")
+  case $NODE in
+    "") ;;
+    etcd-*) fail 2 "NODE is \"$NODE\"; on --target local etcd keeps no log, and worker-0 or coordinator-0 was expected." ;;
+    coordinator-0) words+=(--worker coordinator) ;;
+    *) words+=(--worker "$NODE") ;;
+  esac
   [ -z "$(option follow)" ] || words+=(--follow)
   [ -z "$(option previous)" ] || words+=(--previous)
   lockstep logs --directory "$RUN" "${words[@]}"
 }
 local_certificate_hosts() { :; }
 local_install_certificates() { :; }
+local_certificates_check() { fail 2 "On --target local the launch makes its own certificates; there are none to make."; }
 local_etcd_backup() {
   local folder=$RUN/etcd
-  is_up || { run tar -C "$folder" -cf "$FILE" . && return; }
-  fail 7 "The cluster $CLUSTER runs, and its only etcd is on this disk; take it down first, then what it holds is copied."
+  ! is_up ||
+    fail 7 "The cluster $CLUSTER runs, and its only etcd is on this disk; take it down first, then what it holds is copied."
+  [ -d "$folder/member" ] || fail 6 "The cluster $CLUSTER has no etcd yet; its first start makes one."
+  run tar -C "$folder" -cf "$FILE.part" .
+  run mv "$FILE.part" "$FILE"
+  [ -n "$DRY_RUN" ] || say "$FILE: $(wc -c <"$FILE") bytes"
 }
+local_is_backup() { tar -tf "$1" ./member >/dev/null 2>&1; } # FILE
 local_etcd_restore() {
   ! is_up || fail 7 "The cluster $CLUSTER runs; take it down first."
-  run rm -rf "$RUN/etcd" && run mkdir -p "$RUN/etcd" && run tar -C "$RUN/etcd" -xf "$FILE"
+  run rm -rf "$RUN/etcd.new"
+  run mkdir -p "$RUN/etcd.new"
+  run tar -C "$RUN/etcd.new" -xf "$FILE"
+  # What was there before stays beside it, as on other targets.
+  run rm -rf "$RUN/etcd.before"
+  [ ! -e "$RUN/etcd" ] || run mv "$RUN/etcd" "$RUN/etcd.before"
+  run mv "$RUN/etcd.new" "$RUN/etcd"
 }

@@ -151,13 +151,7 @@ ssh_start_all() {
 
 ssh_next_commands() {
   [ -n "$DRY_RUN" ] || say "The cluster $CLUSTER is up: $(for node in $(nodes ""); do printf '%s on %s  ' "$node" "${PLACE[$node]}"; done)"
-  cat <<TXT_
-  deploy/scripts/status --name $CLUSTER
-  deploy/scripts/logs worker-0 --follow --name $CLUSTER
-  deploy/scripts/scale 2 --name $CLUSTER
-  deploy/scripts/restart-node ${HOSTS[0]} --name $CLUSTER
-  deploy/scripts/down --name $CLUSTER
-TXT_
+  suggest_commands "${HOSTS[0]}"
 }
 
 # ---- the other verbs
@@ -339,6 +333,10 @@ ssh_certificate_hosts() { # N
   [ -n "$host" ] || return 0
   printf '%s\n' "$host" "${ADDRESS[$host]}" localhost 127.0.0.1 | awk '!seen[$0]++' | paste -s -d ,
 }
+ssh_certificates_check() {
+  ssh_load
+  [ -n "$(remembered inventory)" ] || remember inventory "$INVENTORY"
+}
 # Brings them to the processes, which take them as they run.
 ssh_install_certificates() {
   ssh_load
@@ -367,6 +365,7 @@ ssh_etcd_backup() {
   fail 6 "No member of etcd gave a snapshot; what each said is above."
 }
 
+ssh_is_backup() { is_snapshot "$1"; } # FILE
 ssh_etcd_restore() {
   local node token tool
   ssh_load
