@@ -9,7 +9,5 @@ const collectEveryMs = 4000;
 if (!isMainThread || process.argv[2] === "worker") {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc");
-  // An ordinary collection keeps pages for what may come, and more of them the longer it goes on; as where memory runs out, it keeps none.
-  const all = { type: "major", execution: "sync", flavor: "last-resort" };
-  setInterval(() => collect(all), collectEveryMs).unref();
+  setInterval(() => collect(), collectEveryMs).unref();
 }
