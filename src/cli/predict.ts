@@ -28,7 +28,10 @@ export const predict: Command = {
       value: "ID",
       help: "best, latest, an id or a part of it (default: best, or latest while nothing is best)",
     },
-    data: { value: "FILE", help: "rows as the training data has them, as CSV or JSON lines; the label may be missing" },
+    data: {
+      value: "FILE",
+      help: "rows as the training data has them, as CSV, JSON lines or in its own table format; the label may be missing",
+    },
     output: { value: "FILE", help: "where predictions go, as CSV or JSON lines (default: standard output)" },
     ...whichCheckpoints,
     ...computing,
@@ -39,7 +42,8 @@ export const predict: Command = {
 Reads and writes row by row, so files may be of any size. Rows go through the pre-processing that is in the checkpoint.
 CSV has a header row, and its columns are found by their names where the training data is at hand; files that end in
 .jsonl, .ndjson or .json have a list of numbers, or a record of them by name, in each line; for a job that reads text, a text, whose last
-characters are used. Written are the predicted label in its own values, and each output of the model.`,
+characters are used. Of a job that reads Parquet, Arrow or TFRecord, every file that ends neither so nor in .csv, .tsv or .txt is read as
+the training data is. Written are the predicted label in its own values, and each output of the model.`,
   run: runPredict,
 };
 

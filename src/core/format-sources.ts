@@ -1,4 +1,5 @@
 /** Where samples come from beside tables and text: own functions, columns of binary files, images. What a job file writes of them. */
+import type { TableColumns } from "./columns.ts";
 
 /** A number, or numbers in lists, typed arrays, and lists of them; all samples have the same shape. */
 export type Values = number | boolean | ArrayLike<number> | readonly Values[];
@@ -27,8 +28,11 @@ export interface OwnSource {
   readonly weighted?: boolean;
 }
 
-/** Columns of numbers in one of three binary formats. */
-export interface TableSource {
+/**
+ * Columns in one of three binary formats. They hold numbers, booleans, or lists of numbers of one shape, but for columns of which
+ * something else is said. Where something may be missing, null is missing.
+ */
+export interface TableSource extends TableColumns {
   readonly kind: "parquet" | "arrow" | "tfrecord";
   /** A file, or several: "*" in its last part stands for any characters. */
   readonly path: string;
@@ -72,13 +76,17 @@ export function dataset(options: Omit<OwnSource, "kind">): OwnSource {
   return { kind: "dataset", ...options };
 }
 
-type NamedColumns = Pick<TableSource, "features" | "label" | "weight">;
+type NamedColumns = Omit<TableSource, "kind" | "path">;
 
 /**
- * Columns of Parquet files: numbers, booleans (1 and 0), or lists of numbers of one shape.
+ * Columns of Parquet files: numbers, booleans (1 and 0), or lists of numbers of one shape; and texts, where `columns` says how they become
+ * numbers.
  * @param path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
  * @param options.features columns, one after the other in a sample; a single one that holds lists keeps their shape
  * @param options.label the column to predict
+ * @param options.columns by name: "category", or a text as so many words or characters, `{ kind: "words", length: 100 }`. A category may
+ * be whole numbers or booleans too
+ * @param options.missing texts that stand for a missing value, as ["", "NA"]; with it null is one too
  * @param options.weight a column that says how much a sample counts in training
  */
 export function parquet(path: string, options: NamedColumns): TableSource {
@@ -90,7 +98,10 @@ export function arrow(path: string, options: NamedColumns): TableSource {
   return { kind: "arrow", path, ...options };
 }
 
-/** Features of the `tf.train.Example`s in TFRecord files, plain or gzip: lists of floats or whole numbers; otherwise as `parquet`. */
+/**
+ * Features of the `tf.train.Example`s in TFRecord files, plain or gzip: lists of floats or whole numbers, and
+ * texts in UTF-8, one a feature; otherwise as `parquet`. What is not in a record is missing like null.
+ */
 export function tfrecord(path: string, options: NamedColumns): TableSource {
   return { kind: "tfrecord", path, ...options };
 }

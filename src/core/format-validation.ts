@@ -11,14 +11,15 @@ import {
   wholeNumber,
   wrongField,
 } from "./field-checks.ts";
+import { tableColumns } from "./column-validation.ts";
 import { unreachable } from "./errors.ts";
 import type { FormatSource, OwnSource } from "./format-sources.ts";
 
 export const formatFields = {
   dataset: ["kind", "name", "length", "get", "features", "label", "version", "weighted"],
-  parquet: ["kind", "path", "features", "label", "weight"],
-  arrow: ["kind", "path", "features", "label", "weight"],
-  tfrecord: ["kind", "path", "features", "label", "weight"],
+  parquet: ["kind", "path", "features", "label", "columns", "missing", "weight"],
+  arrow: ["kind", "path", "features", "label", "columns", "missing", "weight"],
+  tfrecord: ["kind", "path", "features", "label", "columns", "missing", "weight"],
   images: ["kind", "path", "size", "channels"],
   cifar: ["kind", "path", "classes"],
 } as const satisfies Readonly<Record<FormatSource["kind"], readonly string[]>>;
@@ -55,8 +56,10 @@ export function formatSource(kind: FormatSource["kind"], value: unknown, path: s
       const features = nameList("column")(source.features, at("features"));
       const labelAt = features.indexOf(label);
       if (labelAt >= 0) throw wrongField(`${at("features")}[${labelAt}]`, label, "other columns than the label");
+      const table = tableColumns(source, path, label, features, []);
       const weight = weightColumn(source, path, [label, ...features]);
-      return { kind, path: filledText("the path of a file")(source.path, at("path")), features, label, ...weight };
+      const file = filledText("the path of a file")(source.path, at("path"));
+      return { kind, path: file, features, label, ...table, ...weight };
     }
     case "images": {
       const { size } = source;

@@ -15,9 +15,11 @@ import {
   wrongField,
 } from "./field-checks.ts";
 import { formatFields, formatSource, formatsExpected, weightColumn } from "./format-validation.ts";
-import type { ColumnKind, TableColumns } from "./columns.ts";
+import type { TableColumns } from "./columns.ts";
+import { tableColumns } from "./column-validation.ts";
 import { encodeJson } from "./json.ts";
-import { type BytePairTokens, type DataSource, separators } from "./job.ts";
+import type { TableSource } from "./format-sources.ts";
+import { type BytePairTokens, type CsvSource, type DataSource, type JsonLinesSource, separators } from "./job.ts";
 
 const sourceFields = {
   csv: ["kind", "path", "label", "separator", "columns", "missing", "ignore", "weight"],
@@ -89,69 +91,18 @@ export const dataSource: Check<DataSource> = (value, path) => {
   }
 };
 
-/** `features`: the names that there are; null where the file says. `ignored`: names that are no features. */
-function tableColumns(
-  source: Readonly<Record<string, unknown>>,
-  path: string,
-  label: string,
-  features: readonly string[] | null,
-  ignored: readonly string[],
-): TableColumns {
-  const columns = optional(source.columns, joined(path, "columns"), columnKinds) ?? {};
-  const missing = optional(source.missing, joined(path, "missing"), missingTexts);
-  const at = (name: string) => joined(joined(path, "columns"), name);
-  for (const [name, kind] of Object.entries(columns)) {
-    if (name === label && typeof kind === "object") {
-      throw wrongField(at(name), kind.kind, '"category" or "number", since the label is one value');
-    }
-    if (features !== null && name !== label && !features.includes(name)) {
-      throw wrongField(at(name), columns[name], `only the label and features: ${listed([label, ...features])}`);
-    }
-  }
-  const twice = ignored.findIndex((name) => name === label || Object.hasOwn(columns, name));
-  if (twice >= 0) {
-    throw wrongField(`${joined(path, "ignore")}[${twice}]`, ignored[twice], "a column that is not used");
-  }
-  const typed = Object.entries(columns).filter(([, kind]) => kind !== "number");
-  return {
-    ...(typed.length === 0 ? {} : { columns: Object.fromEntries(typed) }),
-    ...(missing === undefined ? {} : { missing }),
-  };
+/** Whether a source is a table: its columns have names, and may hold categories and texts. */
+export function isTable(source: DataSource): source is CsvSource | JsonLinesSource | TableSource {
+  return source.kind === "csv" || source.kind === "json-lines" || isBinaryTable(source);
 }
 
-const columnKinds: Check<Readonly<Record<string, ColumnKind>>> = (value, path) => {
-  if (!isPlainObject(value)) throw wrongField(path, value, 'kinds by the names of columns, as in { city: "category" }');
-  return Object.fromEntries(Object.entries(value).map(([name, kind]) => [name, columnKind(kind, joined(path, name))]));
-};
-
-/** A text of more numbers than this is a book; and a row of them would be larger than memory for it. */
-const longestText = 65_536;
-const kindExpected = '"category", "number", { kind: "words", length: 100 } or { kind: "characters", length: 100 }';
-
-const columnKind: Check<ColumnKind> = (value, path) => {
-  if (!isPlainObject(value)) {
-    if (value === "category" || value === "number") return value;
-    const text = value === "words" || value === "characters" ? value : null;
-    const hint = text === null ? undefined : `Write { kind: "${text}", length: 100 }: so many of them make a sample.`;
-    throw wrongField(path, value, kindExpected, hint);
-  }
-  const fields = fieldsOf(value, path, ["kind", "length"], kindExpected);
-  const kind = oneOf(["words", "characters"])(fields.kind, joined(path, "kind"));
-  return { kind, length: wholeNumber(1, longestText)(fields.length, joined(path, "length")) };
-};
-
-const missingTexts: Check<readonly string[]> = (value, path) => {
-  const hint = typeof value === "string" ? `Write [${written(value)}].` : undefined;
-  if (!Array.isArray(value)) throw wrongField(path, value, 'a list of texts, as in ["", "NA"]', hint);
-  return value.map((item: unknown, index) => {
-    if (typeof item === "string") return item;
-    throw wrongField(`${path}[${index}]`, item, 'a text, as "" for an empty cell');
-  });
-};
+export function isBinaryTable(source: DataSource): source is TableSource {
+  return source.kind === "parquet" || source.kind === "arrow" || source.kind === "tfrecord";
+}
 
 /** A source in which something may be missing, if only because something fills it in: empty cells, unless it says otherwise. */
 export function withMissing(source: DataSource): DataSource {
-  if (source.kind !== "csv" && source.kind !== "json-lines") return source;
+  if (!isTable(source)) return source;
   return source.missing === undefined ? { ...source, missing: [""] } : source;
 }
 
@@ -191,7 +142,7 @@ export function testSource(value: unknown, path: string, data: DataSource): Data
       ...(weight === undefined ? {} : { weight }),
     };
   }
-  return test.kind === "json-lines" && data.kind === "json-lines" ? asTraining(test, data, path) : test;
+  return isTable(test) && isTable(data) ? asTraining(test, data, path) : test;
 }
 
 /** What is said of the training data's columns need not be said again. */

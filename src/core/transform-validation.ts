@@ -1,5 +1,5 @@
 /** Checks the transforms of a job file, field by field. */
-import { kindOf, type TableColumns } from "./columns.ts";
+import { kindOf } from "./columns.ts";
 import {
   type Check,
   fieldsOf,
@@ -15,6 +15,7 @@ import {
   wrongField,
 } from "./field-checks.ts";
 import type { DataSource } from "./job.ts";
+import { isTable } from "./source-validation.ts";
 import type { ImputeWith, MapFunction, Transform } from "./transform-definition.ts";
 
 type Kind = Transform["kind"];
@@ -47,7 +48,7 @@ export function transformList(
 }
 
 function isCategoryLabel(data: DataSource): boolean {
-  return (data.kind === "csv" || data.kind === "json-lines") && kindOf(data as TableColumns, data.label) === "category";
+  return isTable(data) && kindOf(data, data.label) === "category";
 }
 
 interface Place {

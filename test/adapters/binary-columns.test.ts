@@ -151,7 +151,7 @@ test("TFRecord files have the numbers that TensorFlow reads, plain and as gzip",
     const wrong = (features: string) =>
       errorOf(openDataset(tfrecord(file, { features: [features], label: "class" }), folder));
     assert.match(await wrong("ragged"), /, row 1, column "ragged" is a list; expected a number\./);
-    assert.match(await wrong("name"), /record 0, column "name" holds bytes; expected numbers\./);
+    assert.match(await wrong("name"), /record 0, column "name" holds texts; expected numbers\./);
     assert.match(await wrong("clas"), /has no column "clas"; .* \| Did you mean "class"\?/);
   }
   assert.equal(digests.size, 1, "gzip is no part of the digest");
@@ -191,7 +191,13 @@ async function readDamaged(
     const bytes = fuzz.below(4) === 0 ? whole.subarray(0, fuzz.below(whole.length + 1)) : whole;
     try {
       for await (const { count, columns } of decode(bytesInMemory("a", bytes), named)) {
-        for (const { values, shape } of columns) {
+        for (const column of columns) {
+          if ("texts" in column) {
+            assert.equal(column.texts.length, count);
+            assert.ok(Array.from(column.texts).every(isTextValue));
+            continue;
+          }
+          const { values, shape } = column;
           assert.equal(
             values.length,
             shape.reduce((a, b) => a * b, count),
@@ -207,6 +213,22 @@ async function readDamaged(
   }
   assert.ok(refused > inputs / 20 && refused < inputs, `${refused} of ${inputs} were refused`);
 }
+
+/** What a column of categories or texts may hold, for others to read or refuse. */
+function isTextValue(value: unknown): boolean {
+  if (value === null || value instanceof Uint8Array || Array.isArray(value)) return true;
+  return typeof value === "string" || typeof value === "bigint" || typeof value === "number";
+}
+
+const textColumns: NamedColumns = {
+  features: ["city", "notes", "size"],
+  label: "kind",
+  columns: { city: "category", notes: { kind: "words", length: 3 }, size: "category", kind: "category" },
+};
+const textFiles = async (end: string) =>
+  (await readdir(path.join(folder, "texts")))
+    .filter((name) => name.endsWith(end))
+    .map((name) => path.join("texts", name));
 
 /** A value that this program's own code did not expect; what a package did not expect of damaged bytes is refused like any other. */
 function isOwnMistake(cause: unknown): boolean {
@@ -239,21 +261,21 @@ test("Parquet whose damage leads hyparquet round in circles, or to numbers witho
 test("damaged Parquet files are refused, or read as whole numbers of rows", { timeout: 120_000 }, async (context) => {
   const files = (await readdir(folder)).filter((name) => name.endsWith(".parquet"));
   await readDamaged(context, files, { features: ["list", "f32"], label: "i64" }, parquetPieces, 2000);
+  await readDamaged(context, await textFiles(".parquet"), textColumns, parquetPieces, 1000);
 });
 
-test("damaged Arrow files are refused, or read as whole numbers of rows", { timeout: 120_000 }, (context) =>
-  readDamaged(
-    context,
-    ["uncompressed.arrow", "lz4.arrow", "zstd.arrow", "stream.arrows"],
-    { features: ["nested", "f16"], label: "kind" },
-    arrowPieces,
-    400,
-  ),
-);
+test("damaged Arrow files are refused, or read as whole numbers of rows", { timeout: 120_000 }, async (context) => {
+  const files = ["uncompressed.arrow", "lz4.arrow", "zstd.arrow", "stream.arrows"];
+  await readDamaged(context, files, { features: ["nested", "f16"], label: "kind" }, arrowPieces, 400);
+  const texts = [...(await textFiles(".arrow")), ...(await textFiles(".arrows"))];
+  assert.equal(texts.length, 6);
+  await readDamaged(context, texts, textColumns, arrowPieces, 1000);
+});
 
 test("damaged TFRecord files are refused, whatever bit it is", { timeout: 120_000 }, async (context) => {
   const named = { features: ["pixels", "count"], label: "class" };
   await readDamaged(context, ["plain.tfrecord", "gzip.tfrecord.gz"], named, tfrecordPieces, 2000);
+  await readDamaged(context, ["texts/table.tfrecord"], { ...textColumns, missing: [] }, tfrecordPieces, 1000);
   const plain = await readFile(path.join(folder, "plain.tfrecord"));
   const fuzz = Fuzz.begin(context);
   for (let n = 0; n < 200; n++) {

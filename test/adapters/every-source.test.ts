@@ -57,12 +57,23 @@ function everyIndex({ length }: DescribedDataset): number[] {
 }
 
 const own = dataset({ name: "mine", length: 7, get: (i) => ({ features: [i, 2], label: [i % 2, i] }) });
+const texts = {
+  features: ["hole", "city", "notes"],
+  label: "kind",
+  columns: { city: "category", notes: { kind: "words", length: 2 }, kind: "category" },
+  missing: ["NA"],
+} as const;
 const tables: readonly DataSource[] = [
   csv("a.csv", { label: "y" }),
   jsonLines({ path: "a.jsonl", features: ["x"], label: "y" }),
   parquet("v2.parquet", { features: ["f32", "list"], label: "nested" }),
   arrow("lz4.arrow", { features: ["nested"], label: "fixed" }),
   tfrecord("gzip.tfrecord.gz", { features: ["pixels"], label: "class" }),
+  ...[
+    parquet("texts/dictionary.parquet", texts),
+    arrow("texts/codes.arrows", texts),
+    tfrecord("texts/table.tfrecord", texts),
+  ],
 ];
 const sources: readonly DataSource[] = [
   text(["a.txt"], { window: 3, stride: 2 }),

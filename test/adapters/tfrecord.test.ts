@@ -3,29 +3,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { tfrecordPieces } from "../../src/adapters/data/tfrecord.ts";
-import { MessageWriter } from "../../src/adapters/tensorboard/protobuf.ts";
-import { encodeRecord } from "../../src/adapters/tensorboard/records.ts";
 import { bytesInMemory } from "../fixtures/byte-source.ts";
+import { exampleRecord, floatList, int64List, packed } from "../fixtures/example-record.ts";
 
-const [floatList, int64List] = [2, 3];
-
-/** A record with features "x" and "y"; each is given as the list's kind, and the list's bytes. */
-function record(features: Readonly<Record<string, readonly [kind: number, list: Uint8Array]>>): Uint8Array {
-  const all = new MessageWriter();
-  for (const [name, [kind, list]] of Object.entries(features)) {
-    all.message(1, new MessageWriter().text(1, name).message(2, new MessageWriter().bytes(kind, list)));
-  }
-  return encodeRecord(new MessageWriter().message(1, all).finish());
-}
-
-const packed = (values: Uint8Array) => new MessageWriter().bytes(1, values).finish();
 const floats = (values: Float32Array) => packed(new Uint8Array(values.buffer));
 const one = [int64List, packed(Uint8Array.of(1))] as const;
 
 async function piecesOf(bytes: Uint8Array) {
   const pieces = [];
-  for await (const piece of tfrecordPieces(bytesInMemory("f", bytes), { features: ["x"], label: "y" })) {
-    pieces.push(piece);
+  for await (const { count, columns } of tfrecordPieces(bytesInMemory("f", bytes), { features: ["x"], label: "y" })) {
+    const numbers = columns.map((column) => ("texts" in column ? assert.fail("a column has texts") : column));
+    pieces.push({ count, columns: numbers });
   }
   return pieces;
 }
@@ -33,7 +21,7 @@ async function piecesOf(bytes: Uint8Array) {
 test("a feature has as many whole numbers as a record holds", async () => {
   const count = 200_000;
   const numbers = Uint8Array.from({ length: count }, (_, i) => i % 128);
-  const [piece] = await piecesOf(record({ x: [int64List, packed(numbers)], y: one }));
+  const [piece] = await piecesOf(exampleRecord({ x: [int64List, packed(numbers)], y: one }));
   assert.deepEqual(piece!.columns[0]!.shape, [count]);
   assert.deepEqual(piece!.columns[0]!.values, Float32Array.from(numbers));
 });
@@ -42,14 +30,14 @@ test("whole numbers that are not packed keep their sign and their size", async (
   const minusFive = [0xfb, ...Array.from({ length: 8 }, () => 0xff), 1];
   const twoTo62 = [...Array.from({ length: 8 }, () => 0x80), 0x40];
   const list = Uint8Array.of(8, ...minusFive, 8, ...twoTo62, 8, 3);
-  const [piece] = await piecesOf(record({ x: [int64List, list], y: one }));
+  const [piece] = await piecesOf(exampleRecord({ x: [int64List, list], y: one }));
   assert.deepEqual([...piece!.columns[0]!.values], [-5, 2 ** 62, 3]);
 });
 
 test("long records are few to a piece, plain and as gzip", async () => {
   const width = 600_000;
   const values = [1, 2, 3].map((first) => Float32Array.from({ length: width }, (_, i) => first + i));
-  const bytes = Buffer.concat(values.map((row) => record({ x: [floatList, floats(row)], y: one })));
+  const bytes = Buffer.concat(values.map((row) => exampleRecord({ x: [floatList, floats(row)], y: one })));
   for (const file of [bytes, gzipSync(bytes)]) {
     const pieces = await piecesOf(file);
     assert.deepEqual(

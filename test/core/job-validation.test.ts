@@ -4,6 +4,7 @@ import { LockstepError } from "../../src/core/errors.ts";
 import { isJobName, validateJob } from "../../src/core/job-validation.ts";
 import { computableMetrics } from "../../src/core/monitor-validation.ts";
 import {
+  arrow,
   columns,
   csv,
   dataset,
@@ -15,10 +16,12 @@ import {
   jsonLines,
   npz,
   oneHot,
+  parquet,
   reshape,
   scale,
   standardize,
   text,
+  tfrecord,
   topK,
   vocabulary,
 } from "../../src/index.ts";
@@ -360,6 +363,21 @@ describe("a wrong field is named with its path, its value and what was expected"
       "data",
       csv("a", { label: "y", columns: { y: { kind: "words", length: 3 } } }),
       'data.columns.y is "words"; expected "category" or "number", since the label is one value.',
+    ],
+    [
+      "data",
+      parquet("a", { features: ["x"], label: "y", columns: { city: "category" } }),
+      'data.columns.city is "category"; expected only the label and features: "y" or "x".',
+    ],
+    [
+      "data",
+      arrow("a", { features: ["x"], label: "y", columns: { w: "category" }, weight: "w" }),
+      'data.columns.w is "category"; expected only the label and features',
+    ],
+    [
+      "data",
+      tfrecord("a", { features: ["x"], label: "y", columns: { y: { kind: "characters", length: 3 } } }),
+      'data.columns.y is "characters"; expected "category" or "number", since the label is one value.',
     ],
     ["data", csv("a", { label: "y", ignore: ["y"] }), 'data.ignore[0] is "y"; expected a column that is not used.'],
     [

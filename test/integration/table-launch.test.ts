@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { cp } from "node:fs/promises";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { openJobData } from "../../src/adapters/data/open-job-data.ts";
 import { loadJob } from "../../src/adapters/job-file/load-job.ts";
 import { type Line, useUser } from "../fixtures/cli.ts";
@@ -131,5 +133,87 @@ test(
       .slice(1);
     assert.equal(new Set(used).size, 72);
     assert.equal(used.length, 72);
+  },
+);
+
+const binaryJob = `import { columns, defineJob, impute, oneHot, parquet, vocabulary } from "lockstep";
+export default defineJob({
+  name: "flowers",
+  seed: 5,
+  data: parquet("dictionary.parquet", {
+    features: ["x", "hole", "city", "notes", "code", "size"],
+    label: "kind",
+    columns: {
+      city: "category",
+      notes: { kind: "words", length: 2 },
+      code: { kind: "characters", length: 2 },
+      size: "category",
+      kind: "category",
+    },
+    missing: ["NA"],
+  }),
+  preprocess: {
+    features: columns({
+      hole: impute("median"),
+      city: [vocabulary(), oneHot()],
+      notes: vocabulary(),
+      code: vocabulary(),
+      size: vocabulary(),
+    }),
+    label: oneHot(),
+  },
+  validation: { fraction: 0.25, stratify: true },
+  model: (tf, { features, label }) => tf.sequential({ layers: [
+    tf.layers.dense({ units: label[0], activation: "softmax", inputShape: [...features] }),
+  ] }),
+  compile: { optimizer: { kind: "adam", learningRate: 0.01 }, loss: "categoricalCrossentropy", metrics: ["accuracy"] },
+  batchSize: 8,
+  epochs: 2,
+});
+`;
+const formats = fileURLToPath(new URL("../fixtures/formats/texts", import.meta.url));
+
+test(
+  "a job that reads Parquet with texts shows, trains on, evaluates on and predicts such files, as it does their rows in CSV",
+  limit,
+  async () => {
+    await cp(formats, user().folder, { recursive: true });
+    const file = await user().write("kinds.ts", binaryJob);
+    const shown = await user().run("data", file);
+    assert.equal(shown.code, 0, shown.stderr);
+    for (const line of [
+      /^format +parquet$/m,
+      /^ +hole +float64 +.* 7$/m,
+      /^ +city +category +– +– +– +– +4$/m,
+      /^ +notes +words +2 +– +– +– +0$/m,
+      /^ +size +category/m,
+      /^label +kind +category/m,
+      /^city: 7 different texts: Rome 6, Åland 6, "" 5, /m,
+      /^notes: 8 different words: /m,
+      /^sample 0: tulip ← -60, 0, Rome, good, very, a→, -6$/m,
+      /^sample 2: rose ← -46, –, Zürich, c→, 4$/m,
+    ]) {
+      assert.match(shown.stdout, line);
+    }
+    const launched = await user().run("launch", file, "--workers", "2", "--json");
+    assert.equal(launched.code, 0, launched.stderr);
+    const evaluated = await user().run("evaluate", file, "--data", user().at("other.pq"));
+    assert.equal(evaluated.code, 0, evaluated.stderr);
+    const wrong = await user().run("evaluate", file, "--data", user().at("other.csv"));
+    assert.match(wrong.stderr, /other\.csv is no Parquet file/);
+    const predictions = [];
+    // A label, and the order of the columns, make no difference.
+    for (const name of ["rows.pq", "other.pq", "other.csv"]) {
+      const predicted = await user().run("predict", file, "--data", user().at(name));
+      assert.equal(predicted.code, 0, predicted.stderr);
+      predictions.push(predicted.stdout);
+    }
+    const [rows, other, asCsv] = predictions;
+    assert.match(rows!, /^predicted,daisy,rose,tulip\n/);
+    assert.equal(rows!.trimEnd().split("\n").length, 1 + 18);
+    assert.equal(other, rows);
+    assert.equal(asCsv, rows);
+    const lacking = await user().run("predict", file, "--data", user().at("large.arrows"));
+    assert.match(lacking.stderr, /large\.arrows is no Parquet file/);
   },
 );

@@ -3,6 +3,7 @@ import type { ArrowField, ArrowType } from "./arrow-schema.ts";
 import type { FlatTable } from "./flat-buffer.ts";
 import { unpackLz4Frame } from "./lz4-frame.ts";
 import { halfValue } from "./number-array.ts";
+import { textOrBytes } from "./utf8.ts";
 
 /** Values of one column: plain numbers where nothing is missing, else one by one, null where one is missing. */
 export type ArrowValues = ArrayLike<unknown>;
@@ -12,6 +13,8 @@ export type UnpackZstd = (packed: Uint8Array) => Uint8Array;
 
 /** Unpacked buffers may be this large. */
 const mostBytes = 2 ** 32;
+/** What a text in views has in the first of its buffers. */
+const viewBytes = 16;
 
 export class ArrowBatch {
   readonly count: number;
@@ -71,26 +74,34 @@ export class ArrowBatch {
     const [length, missing] = node;
     const marks = this.#bytes();
     if (missing > 0 && 8 * marks.length < length) throw new RangeError("it marks fewer missing values than it has");
-    const values = this.#present(field, length, dictionaries);
+    const isThere = (i: number) => missing === 0 || ((marks[i >> 3]! >> (i & 7)) & 1) === 1;
+    const values = this.#present(field, length, dictionaries, isThere);
     if (missing === 0) return values;
-    const isThere = (i: number) => ((marks[i >> 3]! >> (i & 7)) & 1) === 1;
     return Array.from({ length }, (_, i) => (isThere(i) ? values[i] : null));
   }
 
-  /** All of `length` values, also what lies where one is missing. */
-  #present({ type, children, dictionary }: ArrowField, length: number, dictionaries: Dictionaries): ArrowValues {
+  /** All of `length` values; of numbers and lists, also what lies where one is missing. */
+  #present(
+    { type, children, dictionary }: ArrowField,
+    length: number,
+    dictionaries: Dictionaries,
+    isThere: (i: number) => boolean,
+  ): ArrowValues {
     if (dictionary !== null) {
       const entries = dictionaries.get(dictionary.id);
       if (entries === undefined) throw new RangeError(`dictionary ${dictionary.id} is missing`);
       const indices = plainValues(dictionary.index, this.#bytes(), length);
-      return Array.from(indices, (index) => entries[Number(index)]);
+      return Array.from(indices, (index, i) => {
+        if (!isThere(i)) return null;
+        const entry = entries[Number(index)];
+        if (entry === undefined) throw new RangeError(`dictionary ${dictionary.id} has no entry ${String(index)}`);
+        return entry;
+      });
     }
+    if (type.kind === "text") return this.#texts(type.isLarge, length, isThere);
+    if (type.kind === "text-view") return this.#textsInViews(length, isThere);
     if (type.kind === "list") {
-      const offsets = plainValues(
-        { kind: "int", bits: type.isLarge ? 64 : 32, isSigned: true },
-        this.#bytes(),
-        length + 1,
-      );
+      const offsets = offsetsIn(this.#bytes(), type.isLarge, length);
       const elements = this.#values(children[0]!, dictionaries);
       let end = Number(offsets[0] ?? 0);
       return Array.from({ length }, (_, i) => {
@@ -106,6 +117,40 @@ export class ArrowBatch {
       return Array.from({ length }, (_, i) => part(elements, i * type.size, (i + 1) * type.size));
     }
     return plainValues(type, this.#bytes(), length);
+  }
+
+  /** Texts one after the other; what is no UTF-8 stays bytes. */
+  #texts(isLarge: boolean, length: number, isThere: (i: number) => boolean): ArrowValues {
+    const places = this.#bytes();
+    const bytes = this.#bytes();
+    if (length === 0) return []; // some writers have no offsets then
+    const offsets = offsetsIn(places, isLarge, length);
+    return Array.from({ length }, (_, i) => {
+      if (!isThere(i)) return null;
+      const [begin, end] = [Number(offsets[i]), Number(offsets[i + 1])];
+      if (begin < 0 || end < begin || end > bytes.length) throw new RangeError("a text lies outside its bytes");
+      return textOrBytes(bytes.subarray(begin, end));
+    });
+  }
+
+  /** Views of 16 bytes each: a text's length, and the text itself if it is short, else where in which buffer it lies. */
+  #textsInViews(length: number, isThere: (i: number) => boolean): ArrowValues {
+    const views = this.#bytes();
+    const buffers = Array.from({ length: this.#moreBuffers.shift() ?? 0 }, () => this.#bytes());
+    if (views.length < viewBytes * length) throw new RangeError("it has fewer texts than it says");
+    const numbers = new DataView(views.buffer, views.byteOffset, views.byteLength);
+    return Array.from({ length }, (_, i) => {
+      if (!isThere(i)) return null;
+      const at = viewBytes * i;
+      const size = numbers.getInt32(at, true);
+      const isShort = size <= viewBytes - 4;
+      const bytes = isShort ? views : buffers[numbers.getInt32(at + 8, true)];
+      const begin = isShort ? at + 4 : numbers.getInt32(at + 12, true);
+      if (bytes === undefined || size < 0 || begin < 0 || begin + size > bytes.length) {
+        throw new RangeError("a text lies outside its bytes");
+      }
+      return textOrBytes(bytes.subarray(begin, begin + size));
+    });
   }
 
   /** The next buffer, unpacked. */
@@ -130,6 +175,11 @@ export class ArrowBatch {
 function part(values: ArrowValues, begin: number, end: number): ArrowValues {
   if (Array.isArray(values)) return values.slice(begin, end);
   return (values as Uint8Array).subarray(begin, end); // plainValues makes no others
+}
+
+/** Where each of `length` values begins, and where the last one ends. */
+function offsetsIn(bytes: Uint8Array, isLarge: boolean, length: number): ArrowValues {
+  return plainValues({ kind: "int", bits: isLarge ? 64 : 32, isSigned: true }, bytes, length + 1);
 }
 
 function plainValues(type: ArrowType, bytes: Uint8Array, length: number): ArrowValues {

@@ -1,6 +1,7 @@
 /** The columns of Arrow data, as its metadata describes them. */
+import { unreachable } from "../../core/errors.ts";
 import type { FlatTable } from "./flat-buffer.ts";
-import { noNumbers } from "./table-columns.ts";
+import { type Held, listsOf } from "./table-columns.ts";
 
 /** By the number that metadata has for a type: its name in messages, and how many buffers a column of it has. */
 const types: readonly (readonly [name: string, buffers: number])[] = [
@@ -32,12 +33,15 @@ const types: readonly (readonly [name: string, buffers: number])[] = [
   ["lists", 3],
   ["lists", 3],
 ];
-const [int, float, bool, list, union, fixedList, largeList, bytesView, textView] = [2, 3, 6, 12, 14, 16, 21, 23, 24];
+const [int, float, text, bool, list, union] = [2, 3, 5, 6, 12, 14];
+const [fixedList, largeText, largeList, bytesView, textView] = [16, 20, 21, 23, 24];
 
 export type ArrowType =
   | { readonly kind: "bool" }
   | { readonly kind: "int"; readonly bits: 8 | 16 | 32 | 64; readonly isSigned: boolean }
   | { readonly kind: "float"; readonly bits: 16 | 32 | 64 }
+  | { readonly kind: "text"; readonly isLarge: boolean }
+  | { readonly kind: "text-view" }
   | { readonly kind: "list"; readonly isLarge: boolean }
   | { readonly kind: "fixed-list"; readonly size: number }
   | { readonly kind: "other"; readonly what: string };
@@ -84,6 +88,8 @@ function indexType(table: FlatTable | null): ArrowType {
 
 function typeOf(code: number, table: FlatTable | null, what: string): ArrowType {
   if (code === bool) return { kind: "bool" };
+  if (code === text || code === largeText) return { kind: "text", isLarge: code === largeText };
+  if (code === textView) return { kind: "text-view" };
   if (table === null) return { kind: "other", what };
   if (code === int) {
     const bits = table.int32(0);
@@ -104,22 +110,27 @@ function typeOf(code: number, table: FlatTable | null, what: string): ArrowType 
   return { kind: "other", what };
 }
 
-/** The name of the type of a column's numbers, also inside lists. Throws where it holds no numbers. */
-export function elementTypeOf(file: string, column: string, { type, children }: ArrowField): string {
+/** What a column holds, numbers also inside lists. */
+export function heldBy({ name, type, children }: ArrowField): Held {
   switch (type.kind) {
     case "bool":
-      return "bool";
+      return { of: "numbers", type: "bool", isList: false };
     case "int":
-      return `${type.isSigned ? "int" : "uint"}${type.bits}`;
+      return { of: "numbers", type: `${type.isSigned ? "int" : "uint"}${type.bits}`, isList: false };
     case "float":
-      return `float${type.bits}`;
+      return { of: "numbers", type: `float${type.bits}`, isList: false };
+    case "text":
+    case "text-view":
+      return { of: "texts" };
     case "list":
     case "fixed-list": {
       const [child] = children;
-      if (child === undefined) throw new RangeError(`column "${column}" has lists of nothing`);
-      return elementTypeOf(file, column, child);
+      if (child === undefined) throw new RangeError(`column "${name}" has lists of nothing`);
+      return listsOf(heldBy(child));
     }
+    case "other":
+      return { of: "others", what: type.what };
     default:
-      throw noNumbers(file, column, type.what);
+      return unreachable(type);
   }
 }

@@ -4,10 +4,10 @@
  */
 import { LockstepError } from "../../core/errors.ts";
 import { ArrowBatch, type ArrowValues, type UnpackZstd } from "./arrow-batch.ts";
-import { type ArrowField, elementTypeOf, fieldOf } from "./arrow-schema.ts";
+import { type ArrowField, fieldOf, heldBy } from "./arrow-schema.ts";
 import { type ByteSource, damaged, decoding } from "./byte-source.ts";
 import { FlatTable } from "./flat-buffer.ts";
-import { checkColumns, columnPiece, type NamedColumns, namesOf, type TablePiece } from "./table-columns.ts";
+import { checkColumns, columnPiece, heldType, type NamedColumns, namesOf, type TablePiece } from "./table-columns.ts";
 
 const fileMagic = Buffer.from("ARROW1");
 /** Kinds of messages. */
@@ -32,7 +32,7 @@ export async function* arrowPieces(source: ByteSource, named: NamedColumns): Asy
     const piece = await decoding(source, async () => {
       if (kind === schema) {
         fields = fieldsOf(source.name, header, named);
-        types = columns.map((column) => elementTypeOf(source.name, column, fieldNamed(fields!, column)));
+        types = columns.map((column) => heldType(source.name, column, heldBy(fieldNamed(fields!, column)), named));
         return null;
       }
       if (fields === null) throw new RangeError("it has rows before it says what columns they have");
@@ -56,7 +56,7 @@ export async function* arrowPieces(source: ByteSource, named: NamedColumns): Asy
         count: batch.count,
         columns: columns.map((column, i) =>
           // All that are wanted are there.
-          columnPiece({ file: source.name, column, type: types[i]! }, values.get(column)!, firstRow),
+          columnPiece(named, { file: source.name, column, type: types[i]! }, values.get(column)!, firstRow),
         ),
       };
     });

@@ -54,7 +54,7 @@ export async function openDataset(
     case "parquet":
     case "arrow":
     case "tfrecord":
-      return openTable(source, await filesOf(source), memoryBytes);
+      return openTable(source, await filesOf(source), memoryBytes, options);
     case "images":
       return isS3Location(source.path)
         ? withFetchedFolder(source.path, (path) =>

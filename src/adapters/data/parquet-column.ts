@@ -24,6 +24,7 @@ import { getMaxDefinitionLevel, getMaxRepetitionLevel, getTreePath, isFlatColumn
 import { readVarInt } from "hyparquet/src/thrift.js";
 import { flatten } from "hyparquet/src/utils.js";
 import { compressors } from "hyparquet-compressors";
+import { textOrBytes } from "./utf8.ts";
 
 /** Unpacked, a page may be this large; writers end them at a megabyte or so. */
 const mostPageBytes = 2 ** 30;
@@ -50,6 +51,9 @@ interface Column extends ColumnDecoder {
   readonly mostDefined: number;
 }
 
+/** hyparquet would put other characters in the place of bytes that are no UTF-8. */
+const parsers: typeof DEFAULT_PARSERS = { ...DEFAULT_PARSERS, stringFromBytes: (bytes) => bytes && textOrBytes(bytes) };
+
 /**
  * The column's values, one a row: lists are arrays, and what is missing is null. `bytes`: all of its pages. Throws a RangeError, or an
  * error of hyparquet's, where they are damaged.
@@ -62,7 +66,7 @@ export function readColumn(bytes: Uint8Array, chunk: ColumnMetaData, schema: Sch
     codec: chunk.codec,
     element: scaled(schemaPath.at(-1)!.element), // the root is there
     schemaPath,
-    parsers: DEFAULT_PARSERS,
+    parsers,
     mostRepeated: getMaxRepetitionLevel(schemaPath),
     mostDefined: getMaxDefinitionLevel(schemaPath),
   };
@@ -98,7 +102,7 @@ export function readColumn(bytes: Uint8Array, chunk: ColumnMetaData, schema: Sch
   const top = schemaPath[1];
   if (top === undefined || top.children.length === 0) return values;
   const columns = new Map([[chunk.path_in_schema.join("."), values]]);
-  assembleNested(columns, top, DEFAULT_PARSERS);
+  assembleNested(columns, top, parsers);
   return columns.get(top.path.join(".")) ?? [];
 }
 

@@ -2,7 +2,16 @@
 import type { ColumnMetaData, RowGroup, SchemaTree } from "hyparquet";
 import { LockstepError } from "../../core/errors.ts";
 import { type ByteSource, damaged, decoding } from "./byte-source.ts";
-import { checkColumns, columnPiece, type NamedColumns, namesOf, noNumbers, type TablePiece } from "./table-columns.ts";
+import {
+  checkColumns,
+  columnPiece,
+  type Held,
+  heldType,
+  listsOf,
+  type NamedColumns,
+  namesOf,
+  type TablePiece,
+} from "./table-columns.ts";
 
 const packings = ["UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW", "BROTLI"];
 
@@ -24,7 +33,9 @@ export async function* parquetPieces(source: ByteSource, named: NamedColumns): A
       throw new RangeError("a column has no name");
     });
     checkColumns(source.name, names, named);
-    const types = columns.map((column) => elementType(source.name, column, schema.children[names.indexOf(column)]!));
+    const types = columns.map((column) =>
+      heldType(source.name, column, heldBy(schema.children[names.indexOf(column)]!), named),
+    );
     return { metadata, schema, types };
   });
   let read = 0;
@@ -39,7 +50,7 @@ export async function* parquetPieces(source: ByteSource, named: NamedColumns): A
         const values = readColumn(await bytesOf(source, chunk), chunk, schema);
         if (values.length !== count)
           throw new RangeError(`column "${column}" has ${values.length} rows in place of ${count}`);
-        pieces.push(columnPiece({ file: source.name, column, type: types[i]! }, values, read));
+        pieces.push(columnPiece(named, { file: source.name, column, type: types[i]! }, values, read));
       }
       return { count, columns: pieces };
     });
@@ -68,7 +79,7 @@ function checkPacking(file: string, { codec }: ColumnMetaData): void {
   });
 }
 
-/** Of a list that is the chunk of its numbers: elementType lets no columns in that have several. */
+/** Of a list that is the chunk of its numbers: heldBy lets no columns in that have several. */
 function chunkOf({ columns }: RowGroup, column: string): ColumnMetaData {
   const found = columns.find(({ meta_data: chunk }) => chunk?.path_in_schema[0] === column);
   if (found?.meta_data === undefined) throw new RangeError(`a row group has no column "${column}"`);
@@ -83,25 +94,28 @@ async function bytesOf(source: ByteSource, chunk: ColumnMetaData): Promise<Uint8
   throw new RangeError(`a column is in the bytes ${begin} to ${end}, and there are ${source.sizeBytes}`);
 }
 
-/** The type of a column's numbers, as "int64", also inside lists. Throws where it holds no numbers. */
-function elementType(file: string, column: string, tree: SchemaTree): string {
+/** What a column holds, numbers also inside lists. */
+function heldBy(tree: SchemaTree): Held {
   const { element, children } = tree;
   if (children.length > 0) {
     const isList = element.converted_type === "LIST" || element.logical_type?.type === "LIST";
-    if (!isList || children.length !== 1) throw noNumbers(file, column, "records of several fields");
+    if (!isList || children.length !== 1) return { of: "others", what: "records of several fields" };
     const [inside] = children;
     // A list has one repeated group, and the group has the element.
-    return elementType(file, column, inside!.children.length === 1 ? inside!.children[0]! : inside!);
+    return listsOf(heldBy(inside!.children.length === 1 ? inside!.children[0]! : inside!));
   }
   const { type, converted_type: converted, logical_type: logical } = element;
-  if (logical?.type === "FLOAT16") return "float16";
-  if (logical?.type === "DECIMAL" || converted === "DECIMAL") return "decimal";
+  const numbers = (type: string): Held => ({ of: "numbers", type, isList: false });
+  if (logical?.type === "FLOAT16") return numbers("float16");
+  if (logical?.type === "DECIMAL" || converted === "DECIMAL") return numbers("decimal");
   const isWhole = logical === undefined || logical.type === "INTEGER";
   const whole = converted === undefined ? null : /^(U?INT)_(\d+)$/.exec(converted);
-  if (isWhole && whole) return `${whole[1]!.toLowerCase()}${whole[2]}`;
+  if (isWhole && whole) return numbers(`${whole[1]!.toLowerCase()}${whole[2]}`);
   const plain = { BOOLEAN: "bool", INT32: "int32", INT64: "int64", FLOAT: "float32", DOUBLE: "float64" } as const;
   const found = type !== undefined && type in plain ? plain[type as keyof typeof plain] : undefined;
-  if (found !== undefined && isWhole && converted === undefined) return found;
-  const isText = converted === "UTF8" || logical?.type === "STRING" || type === "BYTE_ARRAY";
-  throw noNumbers(file, column, isText ? "texts" : (logical?.type ?? converted ?? type ?? "nothing").toLowerCase());
+  if (found !== undefined && isWhole && converted === undefined) return numbers(found);
+  const isText = converted === "UTF8" || converted === "ENUM" || logical?.type === "STRING" || logical?.type === "ENUM";
+  if (type === "BYTE_ARRAY" && isText) return { of: "texts" };
+  const what = logical?.type ?? converted ?? (type === "BYTE_ARRAY" ? "bytes" : type) ?? "nothing";
+  return { of: "others", what: what.toLowerCase() };
 }

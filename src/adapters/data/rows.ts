@@ -6,6 +6,7 @@ import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import type { DataSource, Separator } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
+import { isBinaryTable, isTable } from "../../core/source-validation.ts";
 import { place } from "./byte-lines.ts";
 import { ColumnReader } from "./column-reader.ts";
 import { ragged } from "./csv.ts";
@@ -14,6 +15,7 @@ import { expandPaths } from "./expand-paths.ts";
 import { featuresReader, numberOf, readOne } from "./json-lines.ts";
 import { linesOf } from "./lines.ts";
 import { recordsOf } from "./records.ts";
+import { readTableRows } from "./table-row-reader.ts";
 
 export interface Rows {
   readonly count: number;
@@ -63,9 +65,15 @@ export async function featureNames(
   return null;
 }
 
+/** Of a job that reads binary tables, every other file is one. */
+function isText(file: string): boolean {
+  return isJsonLines(file) || [".csv", ".tsv", ".txt"].includes(extname(file).toLowerCase());
+}
+
 /**
  * Reads rows of cells under a header, separated as in the job's data, or, where the file's name ends in .jsonl, .ndjson or .json, one JSON value a
- * line: a list of numbers, a record of them by name, or, for a job that reads text, the text. At most `size` rows at once.
+ * line: a list of numbers, a record of them by name, or, for a job that reads text, the text. For a job that reads Parquet, Arrow or
+ * TFRecord, a file that ends neither in one of these nor in .csv, .tsv or .txt is such a table. At most `size` rows at once.
  * `onUnused` hears of columns that no feature has the name of.
  */
 export async function* readRows(
@@ -74,7 +82,13 @@ export async function* readRows(
   size: number,
   onUnused: (columns: readonly string[]) => void,
 ): AsyncGenerator<Rows> {
-  if (!isJsonLines(file) && expected.source.kind === "text") {
+  const { source, width, names, known } = expected;
+  if (isBinaryTable(source) && !isText(file)) {
+    const { dictionaries } = known;
+    yield* readTableRows(file, source, { names: names ?? source.features, width, dictionaries }, size);
+    return;
+  }
+  if (!isJsonLines(file) && source.kind === "text") {
     throw new LockstepError("invalid-data", `${file} is no file of JSON lines; a job that reads text needs one.`, {
       hint: `Write one text of ${expected.width} characters or more a line, as "…", into a file that ends in .jsonl.`,
     });
@@ -114,7 +128,7 @@ function widthOf(source: TableColumns, name: string): number {
 
 /** As the training data's columns are read. */
 function readerOf(source: DataSource, name: string, dictionaries: Dictionaries): ColumnReader {
-  const table: TableColumns = source.kind === "csv" || source.kind === "json-lines" ? source : {};
+  const table: TableColumns = isTable(source) ? source : {};
   const kind = kindOf(table, name);
   const known = Object.hasOwn(dictionaries, name) ? dictionaries[name]! : [];
   return new ColumnReader({ name, kind, missing: table.missing ?? null, known, isLabel: false });
@@ -137,7 +151,7 @@ function csvParser(
 ): RowParser {
   const separator = separatorOf(source);
   const columns = splitRow(header, place(file, 0), separator);
-  const label = source.kind === "csv" || source.kind === "json-lines" ? source.label : null;
+  const label = isTable(source) ? source.label : null;
   const ignored = ignoredIn(source);
   const others = columns.flatMap((name, at) => (name === label || ignored.includes(name) ? [] : [at]));
   const order = names === null ? inOrder() : names.map((name) => byName(name));

@@ -1,20 +1,34 @@
-/** Columns of binary tables (Parquet, Arrow, TFRecord) as rows of float32: those that a job names, in its order. */
+/**
+ * Columns of binary tables (Parquet, Arrow, TFRecord), those that a job names, in its order: numbers as rows of float32, categories and
+ * texts as the file has them.
+ */
+import { kindOf, type TableColumns } from "../../core/columns.ts";
 import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import { nearestName } from "../../core/nearest-name.ts";
 import { sizeOf } from "../../core/transforms.ts";
+import type { ColumnReader } from "./column-reader.ts";
 import { roundable } from "./number-array.ts";
 
-/** Some rows of one column. */
-interface ColumnPiece {
+/** Some rows of a column of numbers. */
+export interface NumbersPiece {
   readonly name: string;
   /** Of the numbers in the file. */
   readonly type: string;
   /** Of one row's value; [] for a number. */
   readonly shape: readonly number[];
-  /** Row after row. */
+  /** Row after row; NaN is what is missing. */
   readonly values: Float32Array;
 }
+
+/** Some rows of a column that holds categories or texts. */
+interface TextsPiece {
+  readonly name: string;
+  /** One a row: a text, or a whole number or boolean as a category; null where it is missing, and the bytes of what is no UTF-8. */
+  readonly texts: ArrayLike<unknown>;
+}
+
+export type ColumnPiece = NumbersPiece | TextsPiece;
 
 /** The same rows of all columns that the job names: features in its order, then how much they count, and then the label. */
 export interface TablePiece {
@@ -22,16 +36,22 @@ export interface TablePiece {
   readonly columns: readonly ColumnPiece[];
 }
 
-export interface NamedColumns {
+export interface NamedColumns extends TableColumns {
   readonly features: readonly string[];
   /** How much samples count, where the file says it. */
   readonly weight?: string;
-  readonly label: string;
+  /** Left out where a model is used on rows, which need none. */
+  readonly label?: string;
+}
+
+/** Whether a value of the column may be missing: a feature's, where the job says how missing values are written, or fills them in. */
+export function mayBeMissing({ features, missing }: NamedColumns, column: string): boolean {
+  return missing !== undefined && features.includes(column);
 }
 
 /** In the order of a piece. */
 export function namesOf({ features, weight, label }: NamedColumns): readonly string[] {
-  return [...features, ...(weight === undefined ? [] : [weight]), label];
+  return [...features, ...(weight === undefined ? [] : [weight]), ...(label === undefined ? [] : [label])];
 }
 
 /** Throws where a file has not the columns that the job names, or has one twice. */
@@ -55,20 +75,66 @@ export function checkColumns(file: string, has: readonly string[], named: NamedC
   }
 }
 
+/** What a column holds, as its file says it. */
+export type Held =
+  | { readonly of: "numbers"; readonly type: string; readonly isList: boolean }
+  | { readonly of: "texts" }
+  | { readonly of: "others"; readonly what: string };
+
+/** What a column of lists holds: only lists of numbers are of use. */
+export function listsOf(held: Held): Held {
+  if (held.of === "numbers") return { ...held, isList: true };
+  return held.of === "texts" ? { of: "others", what: "lists of texts" } : held;
+}
+
+/** The name of the type of a column's values. Throws where the column holds something else than the job says. */
+export function heldType(file: string, column: string, held: Held, named: NamedColumns): string {
+  const kind = kindOf(named, column);
+  if (kind === "number") {
+    if (held.of === "numbers") return held.type;
+    throw noNumbers(file, column, held, named);
+  }
+  if (held.of === "texts") return "texts";
+  const isName = held.of === "numbers" && !held.isList && /^(u?int\d+|bool)$/.test(held.type);
+  if (isName && kind === "category") return held.type;
+  const what = held.of === "others" ? held.what : `${held.isList ? "lists of " : ""}${held.type}`;
+  throw new LockstepError("invalid-data", `${file}, column "${column}" holds ${what}; expected texts.`, {
+    hint: isName
+      ? "A category may be whole numbers; words and characters are those of texts."
+      : "A category is a text, a whole number, true or false; a column of words or characters is a text.",
+  });
+}
+
 /** A column that holds something else than numbers. */
-export function noNumbers(file: string, column: string, what: string): LockstepError {
+function noNumbers(file: string, column: string, held: Held, { weight }: NamedColumns): LockstepError {
+  const what = held.of === "others" ? held.what : "texts";
+  const replace = "Replace it by numbers, as 0, 1, 2 for three categories, or do not name it.";
   return new LockstepError("invalid-data", `${file}, column "${column}" holds ${what}; expected numbers.`, {
-    hint: "Replace it by numbers, as 0, 1, 2 for three categories, or do not name it.",
+    hint:
+      held.of === "texts" && column !== weight
+        ? `Say how texts become numbers: write columns: { ${JSON.stringify(column)}: "category" }, or do not name the column.`
+        : replace,
   });
 }
 
 type Place = { readonly file: string; readonly column: string; readonly type: string };
 
 /**
- * The piece of a column that begins with row `firstRow` of the file. A value is a number, a whole one as bigint, a boolean, or a list of
- * them, also of lists. Throws "invalid-data" with row and column where a value is missing, no number, or of another shape.
+ * The piece of a column that begins with row `firstRow` of the file. Of numbers, a value is a number, a whole one as bigint, a boolean, or a
+ * list of them, also of lists. Throws "invalid-data" with row and column where one is missing that may not be, no number, or of another
+ * shape; what is wrong with texts is found when they become numbers.
  */
-export function columnPiece({ file, column, type }: Place, values: ArrayLike<unknown>, firstRow: number): ColumnPiece {
+export function columnPiece(
+  named: NamedColumns,
+  { file, column, type }: Place,
+  values: ArrayLike<unknown>,
+  firstRow: number,
+): ColumnPiece {
+  if (kindOf(named, column) !== "number") {
+    // Of a category, booleans are true and false in every format; Arrow has them as bits.
+    const asBoolean = (value: unknown) => (value === null ? null : Boolean(value));
+    return { name: column, texts: type === "bool" ? Array.from(values, asBoolean) : values };
+  }
   const at = (row: number) => `${file}, row ${firstRow + row}, column "${column}"`;
   if (isPlainNumbers(values)) {
     // A copy that begins where float32 wants it.
@@ -78,13 +144,44 @@ export function columnPiece({ file, column, type }: Place, values: ArrayLike<unk
     }
     return { name: column, type, shape: [], values: numbers };
   }
-  const shape = values.length === 0 ? [] : shapeOf(values[0], at(0));
+  const mayLack = mayBeMissing(named, column);
+  const first = mayLack ? firstPresent(values) : 0;
+  const shape = first < values.length ? shapeOf(values[first], at(first)) : [];
   const size = sizeOf(shape);
   const numbers = new Float32Array(values.length * size);
   for (let row = 0; row < values.length; row++) {
-    writeValue(values[row], shape, numbers, row * size, () => at(row));
+    // Of lists, none is missing.
+    if (mayLack && shape.length === 0 && values[row] === null) numbers[row] = Number.NaN;
+    else writeValue(values[row], shape, numbers, row * size, () => at(row));
   }
   return { name: column, type, shape, values: numbers };
+}
+
+function firstPresent(values: ArrayLike<unknown>): number {
+  let row = 0;
+  while (row < values.length && values[row] === null) row++;
+  return row;
+}
+
+/** Writes what a text, or another value of a category, becomes. `where`: its file and row. */
+export function readTextValue(
+  value: unknown,
+  reader: ColumnReader,
+  into: Float32Array,
+  at: number,
+  where: () => string,
+): void {
+  const { name, kind } = reader;
+  const isName = typeof value === "number" || typeof value === "bigint" || typeof value === "boolean";
+  if (typeof value === "string") reader.readText(value, into, at, where);
+  else if (value === null && reader.mayBeMissing) reader.readMissing(into, at, where);
+  else if (isName && kind === "category") reader.readText(String(value), into, at, where);
+  else {
+    const what = value instanceof Uint8Array ? "is no UTF-8" : describe(value);
+    throw new LockstepError("invalid-data", `${where()}, column "${name}" ${what}; expected a text.`, {
+      hint: `${value === null ? 'Say that features may be missing, missing: [""], or leave such rows out. ' : ""}Rows count from 0.`,
+    });
+  }
 }
 
 function isPlainNumbers(values: ArrayLike<unknown>): values is ArrayLike<number> {
@@ -122,7 +219,7 @@ function writeValue(
   throw new LockstepError("invalid-data", `${where()} ${describe(value)}; expected a number.`, {
     hint:
       value === null || value === undefined
-        ? "Fill in missing values, or leave out such rows, before training. Rows count from 0."
+        ? "Fill in missing values, or leave out such rows, before training; single numbers also by impute() in preprocess.features. Rows count from 0."
         : "Rows count from 0.",
   });
 }

@@ -1,48 +1,68 @@
 /** Binary tables as samples: the columns that a job names, of one file or several, row after row. */
 import { createHash } from "node:crypto";
+import type { Dictionaries } from "../../core/columns.ts";
 import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { TableSource } from "../../core/format-sources.ts";
 import { encodeJson } from "../../core/json.ts";
 import { checkedWeight } from "../../core/sample-weight.ts";
 import { sizeOf } from "../../core/transforms.ts";
-import type { DescribedDataset } from "../../ports/dataset.ts";
-import { arrowPieces } from "./arrow.ts";
-import { type ByteSource, type DataFile, piecesOf, sha256OfPieces } from "./byte-source.ts";
-import { keepRows, nothingElse, type RowProducer } from "./data-cache.ts";
-import { parquetPieces } from "./parquet.ts";
+import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
+import { type DataFile, piecesOf, sha256OfPieces } from "./byte-source.ts";
+import { type Decoded, keepRows, type RowProducer } from "./data-cache.ts";
+import {
+  type ColumnsOf,
+  columnsIn,
+  type FinalCodes,
+  type KeptColumn,
+  keptColumns,
+  putFinalCodes,
+} from "./kept-columns.ts";
 import { sampleReader } from "./sample-reader.ts";
-import type { NamedColumns, TablePiece } from "./table-columns.ts";
-import { tfrecordPieces, unpacked } from "./tfrecord.ts";
-
-const decoders: Readonly<
-  Record<TableSource["kind"], (source: ByteSource, named: NamedColumns) => AsyncIterable<TablePiece>>
-> = { parquet: parquetPieces, arrow: arrowPieces, tfrecord: tfrecordPieces };
+import {
+  describedColumn,
+  type FilePiece,
+  piecesIn,
+  type ReadColumn,
+  readerFor,
+  rowsOf,
+  type TableColumn,
+} from "./table-rows.ts";
+import { unpacked } from "./tfrecord.ts";
 
 /** The packages that decode, as package.json pins them (a test compares): another version may make other rows of the same bytes. */
 export const decoderVersions = { hyparquet: "1.33.0", "hyparquet-compressors": "1.1.2" } as const;
 
-/** In the order of a row: features, the samples' weights if they have some, the label. */
-interface Columns {
-  readonly features: readonly DataColumn[];
-  readonly weight?: DataColumn;
-  readonly label: DataColumn;
+/** In a row, the samples' weights are between features and label. */
+interface Columns extends ColumnsOf<TableColumn> {
+  readonly weight?: TableColumn;
 }
+
+/** Rows that become numbers at once. */
+const pieceBytes = 1 << 22;
 
 /** `files`: one data set together. */
 export async function openTable(
   source: TableSource,
   files: readonly DataFile[],
   memoryBytes: number,
+  { dictionaries }: Pick<OpenOptions, "dictionaries"> = {},
 ): Promise<DescribedDataset> {
-  const { kind, features, label, weight } = source;
+  const { kind, features, label, weight, columns: kinds, missing } = source;
   // Gzip around the whole file is no part of the data.
   const bytesOf = kind === "tfrecord" ? unpacked : piecesOf;
   const hashes: string[] = [];
   for (const file of files) hashes.push(await sha256OfPieces(file.read(bytesOf)));
-  const key = { kind, features, label, ...(weight === undefined ? {} : { weight }), sha256: hashes };
-  const { rows, columns } = await decodedRows(source, files, { ...key, decoder: decoderVersions }, memoryBytes);
-  const width = widthOf(columns);
+  // Of numbers alone nothing else decides what they are: what is missing is missing, or refused.
+  const texts = kinds === undefined ? {} : defined({ columns: kinds, missing, dictionaries });
+  const key = { kind, features, label, ...(weight === undefined ? {} : { weight }), ...texts, sha256: hashes };
+  const { rows, columns } = await decodedRows(
+    source,
+    files,
+    { ...key, mayLack: missing !== undefined, decoder: decoderVersions },
+    { memoryBytes, dictionaries: dictionaries ?? {} },
+  );
+  const width = sizeOf(featuresShape(columns)) + Number(weight !== undefined) + sizeOf(columns.label.shape);
   const row = new Float32Array(width);
   const bytes = new Uint8Array(row.buffer);
   const form = {
@@ -74,14 +94,19 @@ export async function openTable(
   };
 }
 
+/** Without what is undefined. */
+function defined(options: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
 /** A single feature keeps its shape; several are put one after the other. */
-function featuresShape({ features }: Columns): readonly number[] {
+function featuresShape({ features }: ColumnsOf<DataColumn>): readonly number[] {
   const [only, ...others] = features;
   if (only !== undefined && others.length === 0 && only.shape.length > 0) return only.shape;
   return [features.reduce((sum, { shape }) => sum + sizeOf(shape), 0)];
 }
 
-function inOrder({ features, weight, label }: Columns): readonly DataColumn[] {
+function inOrder({ features, weight, label }: Columns): readonly TableColumn[] {
   return [...features, ...(weight ? [weight] : []), label];
 }
 
@@ -89,46 +114,63 @@ function widthOf(columns: Columns): number {
   return inOrder(columns).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
 }
 
-/** The rows of all files, and what columns they have, which their first piece says. */
-async function decodedRows(source: TableSource, files: readonly DataFile[], key: object, memoryBytes: number) {
-  const pieces = piecesIn(source, files);
+/** The rows of all files, and what columns they have: their shapes, which the first piece says, and their dictionaries. */
+async function decodedRows(
+  source: TableSource,
+  files: readonly DataFile[],
+  key: object,
+  { memoryBytes, dictionaries }: { readonly memoryBytes: number; readonly dictionaries: Dictionaries },
+) {
+  const pieces = piecesIn(source.kind, source, files);
   try {
     const { value: first } = await pieces.next();
     if (first === undefined) throw noRows(files);
-    const columns = columnsOf(first, source.weight !== undefined);
+    const columns = columnsOf(first, source);
     const options = { memoryBytes, isCostly: false, name: files[0]!.name }; // no pattern matches nothing
+    const mostRows = Math.ceil(pieceBytes / 4 / widthOf(columns));
     let isBegun = true;
-    const produce: RowProducer = async (add) => {
+    const produce: RowProducer<ColumnsOf<KeptColumn>> = async (add) => {
       // The first piece, which may be all there is, is not decoded twice; whoever wants the rows again begins again.
-      const all = isBegun ? continued(first, pieces) : piecesIn(source, files);
+      const all = isBegun ? continued(first, pieces) : piecesIn(source.kind, source, files);
       isBegun = false;
-      for await (const piece of all) await add(rowsOf(piece, columns));
-      return nothingElse;
+      const read = inOrder(columns).map((column) => {
+        const known = Object.hasOwn(dictionaries, column.name) ? dictionaries[column.name]! : null;
+        return { ...column, reader: readerFor(source, column, known) };
+      });
+      for await (const piece of all) {
+        checkWeights(piece, source);
+        for (const rows of rowsOf(piece, read, mostRows)) await add(new Uint8Array(rows.buffer));
+      }
+      return decoded(columns, read, files);
     };
-    const { rows } = await keepRows(key, 4 * widthOf(columns), produce, options);
-    return { rows, columns };
+    const { rows, about } = await keepRows(key, 4 * widthOf(columns), produce, options);
+    return { rows, columns: columnsIn(about, files) };
   } finally {
     await pieces.return(undefined);
   }
 }
 
-interface FilePiece {
-  readonly file: string;
-  readonly piece: TablePiece;
-  /** Of the file, counted as its messages count. */
-  readonly firstRow: number;
-}
-
-/** Those that have rows. */
-async function* piecesIn(source: TableSource, files: readonly DataFile[]): AsyncGenerator<FilePiece, undefined> {
-  const { kind } = source;
-  for (const file of files) {
-    let firstRow = 0;
-    for await (const piece of file.read((bytes) => decoders[kind](bytes, source))) {
-      if (piece.count > 0) yield { file: file.name, piece, firstRow };
-      firstRow += piece.count;
-    }
-  }
+/** What is known once all rows are read. */
+function decoded(
+  columns: Columns,
+  read: readonly ReadColumn[],
+  files: readonly DataFile[],
+): Decoded<ColumnsOf<KeptColumn>> {
+  const changes: FinalCodes[] = [];
+  let at = 0;
+  const finished = read.map(({ reader, ...column }) => {
+    const begin = at;
+    at += sizeOf(column.shape);
+    const { column: known, final } = reader?.finish() ?? { column, final: null };
+    if (final !== null) changes.push({ begin, end: at, final });
+    return { ...known, type: column.type };
+  });
+  const features = finished.slice(0, columns.features.length);
+  const about = keptColumns({ ...columns, features, label: finished.at(-1)! }, files); // there is always a label
+  const width = at;
+  const finish = (rows: Uint8Array) =>
+    putFinalCodes(new Float32Array(rows.buffer, rows.byteOffset, rows.length / 4), width, changes);
+  return { about, finish: changes.length > 0 ? finish : null };
 }
 
 async function* continued<T>(first: T, others: AsyncIterable<T>): AsyncGenerator<T> {
@@ -141,10 +183,10 @@ function noRows(files: readonly DataFile[]): LockstepError {
   return new LockstepError("invalid-data", `${names} ${files.length === 1 ? "has" : "have"} no rows.`);
 }
 
-function columnsOf({ file, piece }: FilePiece, isWeighted: boolean): Columns {
-  const described = piece.columns.map(({ name, type, shape }) => ({ name, type, shape }));
+function columnsOf({ file, piece }: FilePiece, source: TableSource): Columns {
+  const described = piece.columns.map((column) => describedColumn(column, source));
   const label = described.pop()!; // it is always there
-  const weight = isWeighted ? described.pop() : undefined;
+  const weight = source.weight === undefined ? undefined : described.pop();
   if (weight && weight.shape.length > 0) {
     throw new LockstepError(
       "invalid-data",
@@ -155,39 +197,12 @@ function columnsOf({ file, piece }: FilePiece, isWeighted: boolean): Columns {
   return { features: described, ...(weight && { weight }), label };
 }
 
-/** `firstRow` of the file, from 0. */
-function rowsOf({ file, piece, firstRow }: FilePiece, expected: Columns): Uint8Array {
-  const { count, columns } = piece;
-  const all = inOrder(expected);
-  const width = widthOf(expected);
-  const rows = new Float32Array(count * width);
-  let at = 0;
-  for (const [i, column] of columns.entries()) {
-    checkShape(file, column, all[i]!);
-    if (all[i] === expected.weight) checkWeights(file, column, firstRow);
-    const size = sizeOf(column.shape);
-    for (let row = 0; row < count; row++) {
-      rows.set(column.values.subarray(row * size, (row + 1) * size), row * width + at);
+function checkWeights({ file, piece, firstRow }: FilePiece, source: TableSource): void {
+  for (const column of piece.columns) {
+    if (column.name !== source.weight || "texts" in column) continue;
+    for (const [row, value] of column.values.entries()) {
+      const where = () => `${file}, row ${firstRow + row}, column "${column.name}"`;
+      checkedWeight(value, where, () => String(value));
     }
-    at += size;
   }
-  return new Uint8Array(rows.buffer);
-}
-
-function checkWeights(file: string, { name, values }: TablePiece["columns"][number], firstRow: number): void {
-  for (const [row, value] of values.entries()) {
-    const where = () => `${file}, row ${firstRow + row}, column "${name}"`;
-    checkedWeight(value, where, () => String(value));
-  }
-}
-
-function checkShape(file: string, { name, shape }: DataColumn, expected: DataColumn): void {
-  if (shape.length === expected.shape.length && shape.every((size, i) => size === expected.shape[i])) return;
-  const shown = (sizes: readonly number[]) =>
-    sizes.length === 0 ? "single numbers" : `lists of [${sizes.join(", ")}]`;
-  throw new LockstepError(
-    "invalid-data",
-    `${file}, column "${name}" has ${shown(shape)}; expected ${shown(expected.shape)}, as the rows before.`,
-    { hint: "All rows need lists of one length: pad or cut them first." },
-  );
 }

@@ -3,7 +3,6 @@
  * piece, twice: for the digest, by which rows that have been read before are found, and for the rows.
  */
 import { createHash, type Hash } from "node:crypto";
-import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { Separator } from "../../core/job.ts";
 import { sizeOf } from "../../core/transforms.ts";
@@ -13,6 +12,14 @@ import { type ByteSource, changedWhileRead, type DataFile, piecesOf } from "./by
 import type { FinishedColumn } from "./column-reader.ts";
 import { type Decoded, keepRows, type RowProducer } from "./data-cache.ts";
 import { Dictionary } from "./dictionary.ts";
+import {
+  type ColumnsOf,
+  columnsIn,
+  type FinalCodes,
+  type KeptColumn,
+  keptColumns,
+  putFinalCodes,
+} from "./kept-columns.ts";
 import { type ByteRecord, recordPieces } from "./records.ts";
 import type { RowStore } from "./row-store.ts";
 import { sampleReader } from "./sample-reader.ts";
@@ -51,17 +58,6 @@ export interface RecordParser {
   finish(): ColumnsOf<FinishedColumn>;
 }
 
-interface ColumnsOf<Column> {
-  readonly features: readonly Column[];
-  readonly label: Column;
-  readonly weight?: DataColumn;
-}
-
-/** A column that is kept with its rows, wherever their files lie next time. */
-type KeptColumn = Omit<DataColumn, "missing"> & {
-  readonly missing?: { readonly count: number; readonly file: number; readonly place: string };
-};
-
 /** Rows that are read before they are passed on. */
 const pieceBytes = 1 << 20;
 /** No sample takes less: a value and the end of a line. */
@@ -91,14 +87,13 @@ export async function openTextTable(
       expectedBytes: (sizeBytes / recordBytes) * 4 * places.width,
     },
   );
-  const column = (kept: KeptColumn) => columnIn(kept, files);
   return {
     length: rows.count,
     digest: `sha256:${sha256}`,
     files: files.map(({ name }) => name),
     features: { shape: form.features },
     label: { shape: form.label },
-    columns: { ...about, features: about.features.map(column), label: column(about.label) },
+    columns: columnsIn(about, files),
     ...(format.isGrouped && { groups: groupsIn(rows, places) }),
     ...rowReader(rows, form, places),
   };
@@ -221,7 +216,7 @@ function decoded(
   files: readonly DataFile[],
 ): Decoded<ColumnsOf<KeptColumn>> {
   let at = 0;
-  const changes: { readonly begin: number; readonly end: number; readonly final: Uint32Array }[] = [];
+  const changes: FinalCodes[] = [];
   for (const { column, final } of features) {
     const begin = at;
     at += sizeOf(column.shape);
@@ -232,33 +227,15 @@ function decoded(
   const finish = (rows: Uint8Array) => {
     const values = new Float32Array(rows.buffer, rows.byteOffset, rows.length / 4);
     const codes = new Uint32Array(rows.buffer, rows.byteOffset, rows.length / 4);
-    for (let row = 0; row < values.length; row += places.width) {
-      for (const { begin, end, final } of changes) {
-        for (let place = row + begin; place < row + end; place++) {
-          const code = values[place]!;
-          if (code >= 0) values[place] = final[code]!; // NaN is not
-        }
-      }
-      if (groupCodes !== null) codes[row + places.group] = groupCodes[codes[row + places.group]!]!;
-    }
+    putFinalCodes(values, places.width, changes);
+    if (groupCodes === null) return;
+    for (let at = places.group; at < codes.length; at += places.width) codes[at] = groupCodes[codes[at]!]!;
   };
-  const kept = ({ column }: FinishedColumn) => keptColumn(column, files);
+  const columns = { features: features.map(({ column }) => column), label: label.column, ...(weight && { weight }) };
   return {
-    about: { features: features.map(kept), label: kept(label), ...(weight && { weight }) },
+    about: keptColumns(columns, files),
     finish: changes.length > 0 || groupCodes !== null ? finish : null,
   };
-}
-
-function keptColumn({ missing, ...column }: DataColumn, files: readonly DataFile[]): KeptColumn {
-  if (missing === undefined) return column;
-  const file = files.findIndex(({ name }) => missing.first.startsWith(`${name}, line `));
-  return { ...column, missing: { count: missing.count, file, place: missing.first.slice(files[file]!.name.length) } };
-}
-
-function columnIn({ missing, ...column }: KeptColumn, files: readonly DataFile[]): DataColumn {
-  if (missing === undefined) return column;
-  const { count, file, place } = missing;
-  return { ...column, missing: { count, first: `${files[file]!.name}${place}` } };
 }
 
 function groupsIn(rows: RowStore, { group, width }: Places): Uint32Array {

@@ -7,8 +7,17 @@ import { bytesField, fieldsOf } from "../tensorboard/protobuf.ts";
 import { maskedCrc32c } from "../tensorboard/records.ts";
 import { type ByteSource, damaged } from "./byte-source.ts";
 import { unpackedPieces } from "./gunzip.ts";
-import { roundable } from "./number-array.ts";
-import { checkColumns, columnPiece, type NamedColumns, namesOf, noNumbers, type TablePiece } from "./table-columns.ts";
+import {
+  checkColumns,
+  columnPiece,
+  type Held,
+  heldType,
+  mayBeMissing,
+  type NamedColumns,
+  namesOf,
+  type TablePiece,
+} from "./table-columns.ts";
+import { textOrBytes } from "./utf8.ts";
 
 const headerBytes = 12;
 const footerBytes = 4;
@@ -20,14 +29,17 @@ const pieceValues = 1 << 20;
 export async function* tfrecordPieces(source: ByteSource, named: NamedColumns): AsyncGenerator<TablePiece> {
   const columns = namesOf(named);
   let firstRow = 0;
-  let types: readonly string[] | null = null;
+  let names: readonly string[] | null = null;
+  /** Null where no record had the feature so far. */
+  const types: (string | null)[] = columns.map(() => null);
   let rows: (readonly unknown[])[] = [];
   let valueCount = 0;
-  const piece = (types: readonly string[]): TablePiece => ({
+  const piece = (): TablePiece => ({
     count: rows.length,
     columns: columns.map((column, i) =>
       columnPiece(
-        { file: source.name, column, type: types[i]! },
+        named,
+        { file: source.name, column, type: types[i] ?? "nothing" },
         rows.map((row) => row[i]),
         firstRow,
       ),
@@ -36,18 +48,25 @@ export async function* tfrecordPieces(source: ByteSource, named: NamedColumns): 
   for await (const record of recordsOf(source)) {
     const where = `${source.name}, record ${firstRow + rows.length}`;
     const features = exampleFeatures(where, record);
-    if (types === null) checkColumns(source.name, [...features.keys()], named);
-    const values = columns.map((column) => featureValues(where, column, features.get(column) ?? null));
-    types ??= values.map(({ type }) => type);
-    // A list of one is a number, as FixedLenFeature([]) reads it.
-    rows.push(values.map(({ numbers }) => (numbers.length === 1 ? numbers[0] : numbers)));
-    for (const { numbers } of values) valueCount += numbers.length;
+    if (names === null) {
+      names = [...features.keys()];
+      const isLacking = (column: string) => mayBeMissing(named, column) && !features.has(column);
+      checkColumns(source.name, [...names, ...columns.filter(isLacking)], named);
+    }
+    const values = columns.map((column) => featureIn(where, column, features.get(column) ?? null, named));
+    for (const [i, { type, size }] of values.entries()) {
+      types[i] ??= type;
+      valueCount += size;
+    }
+    rows.push(values.map(({ value }) => value));
     if (rows.length < pieceRecords && valueCount < pieceValues) continue;
-    yield piece(types);
+    yield piece();
     firstRow += rows.length;
     [rows, valueCount] = [[], 0];
   }
-  if (rows.length > 0) yield piece(types!); // there was a record
+  if (rows.length > 0) yield piece();
+  // A feature that is in no record is not missing, but another one is meant.
+  if (names !== null && types.includes(null)) checkColumns(source.name, names, named);
 }
 
 /** The records, each with its checksums verified; plain or gzip. */
@@ -114,23 +133,49 @@ function exampleFeatures(where: string, record: Uint8Array): Map<string, Uint8Ar
   });
 }
 
-function featureValues(
-  where: string,
-  column: string,
-  feature: Uint8Array | null,
-): { type: string; numbers: readonly (number | bigint)[] } {
-  const at = `${where}, feature "${column}"`;
-  if (feature === null) throw missing(at);
+interface FeatureValue {
+  /** Null where it is missing. */
+  readonly type: string | null;
+  /** A number, a text, or a list of numbers; null where it is missing. */
+  readonly value: unknown;
+  /** Numbers, or a text's bytes. */
+  readonly size: number;
+}
+
+function featureIn(where: string, column: string, feature: Uint8Array | null, named: NamedColumns): FeatureValue {
   return asExample(where, () => {
-    const texts = bytesField(feature, 1);
-    if (texts !== null) throw noNumbers(where, column, "bytes");
-    const floats = bytesField(feature, 2);
-    const integers = bytesField(feature, 3);
-    const list = floats ?? integers;
-    const numbers = list === null ? [] : floats === null ? integersIn(list) : floatsIn(list);
-    if (numbers.length === 0) throw missing(at);
-    return { type: floats === null ? "int64" : "float32", numbers };
+    const { held, values } = valuesOf(feature ?? new Uint8Array(0));
+    if (values.length === 0 || held === null) {
+      if (mayBeMissing(named, column)) return { type: null, value: null, size: 0 };
+      throw missing(`${where}, feature "${column}"`);
+    }
+    const type = heldType(where, column, held, named);
+    if (held.of !== "texts") {
+      // A list of one is a number, as FixedLenFeature([]) reads it.
+      return { type, value: values.length === 1 ? values[0] : values, size: values.length };
+    }
+    const [text] = values as readonly Uint8Array[];
+    if (values.length === 1) return { type, value: textOrBytes(text!), size: text!.length };
+    throw new LockstepError("invalid-data", `${where}, feature "${column}" has ${values.length} texts; expected one.`, {
+      hint: "Join them, or make a feature of each. Records count from 0.",
+    });
   });
+}
+
+/** What a feature has; nothing at all where it has no list. */
+function valuesOf(feature: Uint8Array): { readonly held: Held | null; readonly values: readonly unknown[] } {
+  const [texts, floats, integers] = [1, 2, 3].map((list) => bytesField(feature, list));
+  if (texts) return { held: { of: "texts" }, values: textsIn(texts) };
+  if (floats) return { held: { of: "numbers", type: "float32", isList: false }, values: floatsIn(floats) };
+  if (!integers) return { held: null, values: [] };
+  const values = integersIn(integers);
+  return { held: { of: "numbers", type: "int64", isList: values.length > 1 }, values };
+}
+
+function textsIn(list: Uint8Array): Uint8Array[] {
+  const texts: Uint8Array[] = [];
+  for (const { number, value } of fieldsOf(list)) if (number === 1 && typeof value !== "number") texts.push(value);
+  return texts;
 }
 
 /** Packed, or one by one, as older writers have it. */
@@ -145,15 +190,15 @@ function floatsIn(list: Uint8Array): number[] {
   return numbers;
 }
 
-function integersIn(list: Uint8Array): number[] {
-  const numbers: number[] = [];
+function integersIn(list: Uint8Array): bigint[] {
+  const numbers: bigint[] = [];
   // One that stands alone is read from its bytes too: as float64 it would lose digits, and its sign.
   for (const { number, bytes } of fieldsOf(list)) if (number === 1) readVarints(bytes, numbers);
   return numbers;
 }
 
 /** Adds numbers of 64 bits with a sign, each in groups of seven bits. */
-function readVarints(bytes: Uint8Array, into: number[]): void {
+function readVarints(bytes: Uint8Array, into: bigint[]): void {
   let value = 0n;
   let shift = 0n;
   for (const byte of bytes) {
@@ -161,7 +206,7 @@ function readVarints(bytes: Uint8Array, into: number[]): void {
     shift += 7n;
     if (shift > 70n) throw new RangeError("a whole number has no end");
     if (byte >= 128) continue;
-    into.push(roundable(BigInt.asIntN(64, value)));
+    into.push(BigInt.asIntN(64, value));
     value = 0n;
     shift = 0n;
   }
@@ -169,7 +214,7 @@ function readVarints(bytes: Uint8Array, into: number[]): void {
 }
 
 function missing(where: string): LockstepError {
-  return new LockstepError("invalid-data", `${where} is missing; expected numbers.`, {
+  return new LockstepError("invalid-data", `${where} is missing; expected it in every record.`, {
     hint: "Every record needs every feature: fill in what is missing. Records count from 0.",
   });
 }

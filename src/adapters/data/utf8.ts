@@ -1,3 +1,11 @@
+import { isUtf8 } from "node:buffer";
+
+/** The text that bytes in UTF-8 are; the bytes themselves where they are none. */
+export function textOrBytes(bytes: Uint8Array): string | Uint8Array {
+  if (!isUtf8(bytes)) return bytes;
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
+}
+
 /** Offset of the first byte that is not part of well-formed UTF-8 (Unicode 16, table 3-7), or the length. */
 export function firstInvalidByte(bytes: Uint8Array): number {
   let offset = 0;
