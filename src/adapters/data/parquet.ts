@@ -80,11 +80,16 @@ function checkPacking(file: string, { codec }: ColumnMetaData): void {
 }
 
 /** Of a list that is the chunk of its numbers: heldBy lets no columns in that have several. */
-function chunkOf({ columns }: RowGroup, column: string): ColumnMetaData {
-  const found = columns.find(({ meta_data: chunk }) => chunk?.path_in_schema[0] === column);
+function chunkOf({ columns }: Partial<RowGroup>, column: string): ColumnMetaData {
+  const found = columns?.find(({ meta_data: chunk }) => namesIn(chunk)?.[0] === column);
   if (found?.meta_data === undefined) throw new RangeError(`a row group has no column "${column}"`);
   if (found.file_path) throw new RangeError(`column "${column}" is in another file, which is not read`);
   return found.meta_data;
+}
+
+/** Damaged metadata may have no names, whatever its type says. */
+function namesIn(chunk: Partial<ColumnMetaData> | undefined): readonly string[] | undefined {
+  return chunk?.path_in_schema;
 }
 
 async function bytesOf(source: ByteSource, chunk: ColumnMetaData): Promise<Uint8Array> {
