@@ -217,7 +217,7 @@ async function readDamaged(
 /** What a column of categories or texts may hold, for others to read or refuse. */
 function isTextValue(value: unknown): boolean {
   if (value === null || value instanceof Uint8Array || Array.isArray(value)) return true;
-  return typeof value === "string" || typeof value === "bigint" || typeof value === "number";
+  return ["string", "bigint", "number", "boolean"].includes(typeof value);
 }
 
 const textColumns: NamedColumns = {
