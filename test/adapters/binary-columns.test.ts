@@ -11,6 +11,7 @@ import { parquetPieces } from "../../src/adapters/data/parquet.ts";
 import { decoderVersions } from "../../src/adapters/data/table-dataset.ts";
 import type { NamedColumns, TablePiece } from "../../src/adapters/data/table-columns.ts";
 import { tfrecordPieces } from "../../src/adapters/data/tfrecord.ts";
+import { checkZstdFrame } from "../../src/adapters/data/zstd.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { arrow, parquet, tfrecord } from "../../src/index.ts";
 import { bytesInMemory } from "../fixtures/byte-source.ts";
@@ -262,6 +263,47 @@ test("damaged Parquet files are refused, or read as whole numbers of rows", { ti
   const files = (await readdir(folder)).filter((name) => name.endsWith(".parquet"));
   await readDamaged(context, files, { features: ["list", "f32"], label: "i64" }, parquetPieces, 2000);
   await readDamaged(context, await textFiles(".parquet"), textColumns, parquetPieces, 1000);
+});
+
+test("what is packed by zstd and asks for more memory than it can need is refused before any is taken", async () => {
+  const frame = (flags: number, ...header: number[]) =>
+    Uint8Array.from([0x28, 0xb5, 0x2f, 0xfd, flags, ...header, ...new Uint8Array(32)]);
+  const long = [0, 0, 0, 0, 1, 0, 0, 0];
+  checkZstdFrame(frame(0x20, 10), 10);
+  checkZstdFrame(frame(0x40, 0xff, 4, 0), 260);
+  checkZstdFrame(frame(0, 17 << 3), 10);
+  checkZstdFrame(frame(0xc3, 0xff, 0, 0, 0, 0, ...long), 2 ** 32);
+  assert.throws(() => checkZstdFrame(frame(0x20, 10), 9), /says that it is 10 bytes and not 9/);
+  assert.throws(() => checkZstdFrame(frame(0x40, 0, 4, 0), 259), /says that it is 260 bytes and not 259/);
+  assert.throws(() => checkZstdFrame(frame(0, (17 << 3) + 1), 10), /asks for a window of 150994944 bytes/);
+  assert.throws(
+    () => checkZstdFrame(frame(0xe3, 0, 0, 0, 0, ...long), 2 ** 32 - 1),
+    /says that it is 4294967296 bytes/,
+  );
+  for (const file of ["zstd.arrow", "zstd.parquet"]) {
+    const bytes = await readFile(path.join(folder, file));
+    let [frames, refused] = [0, 0];
+    for (
+      let at = bytes.indexOf(frame(0).subarray(0, 4));
+      at >= 0;
+      at = bytes.indexOf(frame(0).subarray(0, 4), at + 1)
+    ) {
+      const damaged = Uint8Array.from(bytes);
+      damaged.set([0, 0xa7], at + 4);
+      frames++;
+      const read = file.endsWith("arrow") ? arrowPieces : parquetPieces;
+      const all = async () => {
+        for await (const piece of read(bytesInMemory("a", damaged), { features: ["f32"], label: "f32" }))
+          assert.ok(piece);
+      };
+      // Others than these columns' are not unpacked.
+      await all().catch((error: unknown) => {
+        refused++;
+        assert.match(String(error), /asks for a window of \d{10} bytes/);
+      });
+    }
+    assert.ok(frames > 4 && refused > 0, `${file}: ${refused} of ${frames}`);
+  }
 });
 
 test("damaged Arrow files are refused, or read as whole numbers of rows", { timeout: 120_000 }, async (context) => {

@@ -9,7 +9,7 @@ import { textOrBytes } from "./utf8.ts";
 export type ArrowValues = ArrayLike<unknown>;
 /** By a dictionary's number. */
 export type Dictionaries = ReadonlyMap<number, ArrowValues>;
-export type UnpackZstd = (packed: Uint8Array) => Uint8Array;
+export type UnpackZstd = (packed: Uint8Array, sizeBytes: number) => Uint8Array;
 
 /** Unpacked buffers may be this large. */
 const mostBytes = 2 ** 32;
@@ -165,7 +165,7 @@ export class ArrowBatch {
     const packed = bytes.subarray(8);
     if (size === -1) return packed.slice();
     if (size < 0 || size > mostBytes) throw new RangeError(`a buffer says that it unpacks to ${size} bytes`);
-    const unpacked = this.#packing === "lz4" ? unpackLz4Frame(packed) : this.#unpackZstd(packed);
+    const unpacked = this.#packing === "lz4" ? unpackLz4Frame(packed) : this.#unpackZstd(packed, size);
     if (unpacked.length !== size) throw new RangeError(`a buffer unpacks to ${unpacked.length} bytes and not ${size}`);
     // A copy begins where numbers of eight bytes may begin.
     return unpacked.byteOffset % 8 === 0 ? unpacked : unpacked.slice();

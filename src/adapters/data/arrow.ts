@@ -8,6 +8,7 @@ import { type ArrowField, fieldOf, heldBy } from "./arrow-schema.ts";
 import { type ByteSource, damaged, decoding } from "./byte-source.ts";
 import { FlatTable } from "./flat-buffer.ts";
 import { checkColumns, columnPiece, heldType, type NamedColumns, namesOf, type TablePiece } from "./table-columns.ts";
+import { checkZstdFrame } from "./zstd.ts";
 
 const fileMagic = Buffer.from("ARROW1");
 /** Kinds of messages. */
@@ -21,7 +22,10 @@ interface Message {
 
 export async function* arrowPieces(source: ByteSource, named: NamedColumns): AsyncGenerator<TablePiece> {
   const { compressors } = await import("hyparquet-compressors");
-  const unpackZstd: UnpackZstd = (packed) => compressors.ZSTD!(packed, 0);
+  const unpackZstd: UnpackZstd = (packed, sizeBytes) => {
+    checkZstdFrame(packed, sizeBytes);
+    return compressors.ZSTD!(packed, sizeBytes);
+  };
   const columns = namesOf(named);
   const wanted = new Set(columns);
   const dictionaries = new Map<number, ArrowValues>();

@@ -25,6 +25,7 @@ import { readVarInt } from "hyparquet/src/thrift.js";
 import { flatten } from "hyparquet/src/utils.js";
 import { compressors } from "hyparquet-compressors";
 import { textOrBytes } from "./utf8.ts";
+import { checkZstdFrame } from "./zstd.ts";
 
 /** Unpacked, a page may be this large; writers end them at a megabyte or so. */
 const mostPageBytes = 2 ** 30;
@@ -162,6 +163,7 @@ function presentIn({ count, definitions }: Page, { mostDefined }: Column): numbe
 }
 
 function unpack(packed: Uint8Array, sizeBytes: number, codec: CompressionCodec): Uint8Array {
+  if (codec === "ZSTD") checkZstdFrame(packed, sizeBytes);
   const page = codec === "UNCOMPRESSED" ? packed : compressors[codec]!(packed, sizeBytes); // parquet.ts lets no others in
   if (page.length === sizeBytes) return page;
   throw new RangeError(`a page unpacks to ${page.length} bytes and not ${sizeBytes}`);
