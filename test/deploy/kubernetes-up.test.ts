@@ -104,6 +104,10 @@ esac
     // A key for each worker that may ever train, and nobody's twice.
     const keys = lines.find((line) => line.includes("secret generic worker-tls"))!.match(/worker-\d+\.key=/g);
     assert.deepEqual(keys, ["worker-0.key=", "worker-1.key=", "worker-2.key=", "worker-3.key=", "worker-4.key="]);
+    const { output } = await script("up", "--target", "k8s", job, ...words);
+    for (const next of ["scale statefulset worker --replicas 3", "delete pod worker-3", "get pods --output wide"]) {
+      assert.ok(output.includes(`  kubectl --namespace digits ${next}\n`), output);
+    }
   });
 
   test("--set and --param reach the coordinators word for word, whatever is in them", limit, async () => {

@@ -262,7 +262,12 @@ k8s_next_commands() {
   [ -z "$DRY_RUN" ] || return 0
   say "The cluster $CLUSTER is up, in the namespace $CLUSTER${CONTEXT:+ of $CONTEXT}."
   suggest_commands
+  local most
+  most=$(most_workers "$WORKERS")
+  say "Or with kubectl:"
   say "  kubectl --namespace $CLUSTER get pods --output wide"
+  [ "$most" = 1 ] || say "  kubectl --namespace $CLUSTER scale statefulset worker --replicas $((most - 1))"
+  say "  kubectl --namespace $CLUSTER delete pod worker-$((most - 1))"
 }
 
 # ---- certificates ----
