@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { systemClock } from "../src/adapters/system/clock.ts";
-import { RandomStream } from "../src/core/random.ts";
+import { writeRows } from "./rows.ts";
 import { committed, processorMs } from "./processes.ts";
 import { TrainingCluster } from "./recovery/cluster.ts";
 import { load, machine, publish, type Result, resultsOf, versions } from "./results.ts";
@@ -116,12 +116,7 @@ async function costsFrom(cluster: TrainingCluster, epoch: number): Promise<Costs
 }
 
 async function writeJob(folder: string): Promise<string> {
-  const random = new RandomStream(1, "report");
-  const head = [...Array.from({ length: features }, (_, i) => `f${i}`), "label"].join(",");
-  const rows = Array.from({ length: batchSize * stepsAnEpoch }, () =>
-    Array.from({ length: features + 1 }, () => random.nextBelow(10)).join(","),
-  );
-  await writeFile(join(folder, "rows.csv"), `${[head, ...rows].join("\n")}\n`);
+  await writeRows(folder, features, batchSize * stepsAnEpoch);
   const file = join(folder, "job.ts");
   await writeFile(file, jobText);
   return file;

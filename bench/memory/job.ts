@@ -1,7 +1,7 @@
 /** What the memory benchmark trains: a small recorded model, on data of no meaning, and how its workers count what the engine holds. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { RandomStream } from "../../src/core/random.ts";
+import { writeRows } from "../rows.ts";
 
 export const jobName = "memory";
 export const stepsAnEpoch = 1000;
@@ -73,12 +73,7 @@ export default defineJob({
 
 /** Writes job file and data into a folder; returns the job file. */
 export async function writeJob(folder: string, epochs: number): Promise<string> {
-  const random = new RandomStream(1, "report");
-  const head = [...Array.from({ length: features }, (_, i) => `f${i}`), "label"].join(",");
-  const rows = Array.from({ length: batch * stepsAnEpoch }, () =>
-    Array.from({ length: features + 1 }, () => random.nextBelow(10)).join(","),
-  );
-  await writeFile(join(folder, "rows.csv"), `${[head, ...rows].join("\n")}\n`);
+  await writeRows(folder, features, batch * stepsAnEpoch);
   const file = join(folder, "job.ts");
   await writeFile(file, jobText(folder, epochs));
   return file;

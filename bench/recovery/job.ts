@@ -1,7 +1,7 @@
 /** What the recovery benchmark trains, as its peers do: 784-512-10 with Adam, 64 rows a worker, on data of no meaning. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { RandomStream } from "../../src/core/random.ts";
+import { writeRows } from "../rows.ts";
 
 export const workers = 3;
 const rowsAWorker = 64;
@@ -30,12 +30,7 @@ export default defineJob({
 
 /** Writes job file and data into a folder; returns the job file. */
 export async function writeJob(folder: string): Promise<string> {
-  const random = new RandomStream(1, "report");
-  const head = [...Array.from({ length: features }, (_, i) => `f${i}`), "label"].join(",");
-  const rows = Array.from({ length: batchSize * stepsAnEpoch }, () =>
-    Array.from({ length: features + 1 }, () => random.nextBelow(10)).join(","),
-  );
-  await writeFile(join(folder, "rows.csv"), `${[head, ...rows].join("\n")}\n`);
+  await writeRows(folder, features, batchSize * stepsAnEpoch);
   const file = join(folder, "job.ts");
   await writeFile(file, jobText);
   return file;

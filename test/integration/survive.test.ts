@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { openEtcd } from "../../src/adapters/etcd/etcd-coordination.ts";
 import { systemClock } from "../../src/adapters/system/clock.ts";
 import { exitCodes } from "../../src/core/errors.ts";
@@ -42,6 +42,14 @@ function assertSame(result: LaunchEvent): void {
   assert.deepEqual(result.test, undisturbed.test);
 }
 
+/** The next launch of a job, with other workers. */
+async function trainsToTheEnd(context: TestContext, folder: string, name: string, count: number): Promise<void> {
+  const words = ["--job", name, "--epochs", String(epochs), "--workers", String(count)];
+  const next = startLaunch(context, folder, words);
+  assert.equal(await next.exited, 0, next.errors());
+  assertSame(finished(next));
+}
+
 const workers = (status: ClusterStatus) => status.processes.filter(({ role }) => role === "worker");
 const said = (text: RegExp) => (event: LaunchEvent) => event.event === "message" && text.test(String(event.text));
 const training = (epoch: number) => (status: ClusterStatus) =>
@@ -58,15 +66,7 @@ test(
     for (const pid of pids) process.kill(pid, "SIGKILL");
     await launch.exited;
     await whenGone(pids);
-    const next = startLaunch(context, folder, [
-      ...job("all").slice(0, 2),
-      "--epochs",
-      String(epochs),
-      "--workers",
-      "3",
-    ]);
-    assert.equal(await next.exited, 0, next.errors());
-    assertSame(finished(next));
+    await trainsToTheEnd(context, folder, "all", 3);
   },
 );
 
@@ -99,15 +99,7 @@ test(
     const last = launch.events.filter(({ event }) => event === "state").at(-1);
     assert.equal(last?.state, "stopped");
     assert.ok(Number(last?.step) >= status.step);
-    const next = startLaunch(context, folder, [
-      ...job("stopped").slice(0, 2),
-      "--epochs",
-      String(epochs),
-      "--workers",
-      "2",
-    ]);
-    assert.equal(await next.exited, 0, next.errors());
-    assertSame(finished(next));
+    await trainsToTheEnd(context, folder, "stopped", 2);
   },
 );
 
@@ -136,15 +128,7 @@ test(
     for (const pid of pids) process.kill(pid, "SIGKILL");
     await launch.exited;
     await whenGone(pids);
-    const next = startLaunch(context, folder, [
-      ...job("leavers").slice(0, 2),
-      "--epochs",
-      String(epochs),
-      "--workers",
-      "1",
-    ]);
-    assert.equal(await next.exited, 0, next.errors());
-    assertSame(finished(next));
+    await trainsToTheEnd(context, folder, "leavers", 1);
   },
 );
 
@@ -158,15 +142,7 @@ test(
     launch.kill("SIGKILL");
     await launch.exited;
     await whenGone(status.processes.map(({ pid }) => pid!));
-    const next = startLaunch(context, folder, [
-      ...job("orphans").slice(0, 2),
-      "--epochs",
-      String(epochs),
-      "--workers",
-      "1",
-    ]);
-    assert.equal(await next.exited, 0, next.errors());
-    assertSame(finished(next));
+    await trainsToTheEnd(context, folder, "orphans", 1);
   },
 );
 

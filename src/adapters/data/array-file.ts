@@ -111,7 +111,7 @@ async function rowsElsewhere(
   }
   const again: RowProducer = async (add) => {
     const { sha256: now } = await scan(source, layoutOf, () => add);
-    if (now !== sha256) throw changedWhileRead(name);
+    if (now !== sha256) throw changedWhileRead([source]);
     return nothingElse;
   };
   const mostBytes = sizeBytesOf(layout);

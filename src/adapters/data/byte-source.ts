@@ -120,9 +120,11 @@ export function damaged(file: string, how: string, cause?: unknown): LockstepErr
   });
 }
 
-/** What was read is not what was hashed. */
-export function changedWhileRead(file: string): LockstepError {
-  return new LockstepError("invalid-data", `${file} was changed while it was read.`, {
+/** What was read of these files is not what was hashed. */
+export function changedWhileRead(files: readonly Pick<DataFile, "name">[]): LockstepError {
+  const [first, ...others] = files;
+  const which = first && others.length === 0 ? first.name : `One of ${files.length} data files`;
+  return new LockstepError("invalid-data", `${which} was changed while it was read.`, {
     hint: "Start again, and leave data files alone meanwhile.",
   });
 }

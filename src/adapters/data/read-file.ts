@@ -16,13 +16,6 @@ export async function readBytes(file: string, name = file): Promise<Buffer> {
   }
 }
 
-/** The bytes of a file of text; what makes it no text is an "invalid-data" error too. */
-export async function readDataFile(file: string, name = file): Promise<Buffer> {
-  const bytes = await readBytes(file, name);
-  refuseUtf16(name, bytes);
-  return bytes;
-}
-
 /** `bytes`: the file, or its beginning. */
 export function refuseUtf16(file: string, bytes: Uint8Array): void {
   if (!isUtf16(bytes)) return;

@@ -193,7 +193,7 @@ function rowProducer(
     }
     if (count > 0) await add(rowsTo(count));
     if (parser === null || hash.digest() !== known.sha256) {
-      throw changedWhileRead(files.length === 1 ? files[0]!.name : `One of ${files.length} data files`);
+      throw changedWhileRead(files);
     }
     if (!isAny && count === 0) throw noRows(files);
     return decoded(parser.finish(), groups, known.places, files);

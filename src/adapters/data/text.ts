@@ -65,7 +65,7 @@ export async function openText(
       lengths.push(length);
     }
     if (again.digest("hex") !== sha256) {
-      throw changedWhileRead(files.length === 1 ? files[0]!.name : `One of ${files.length} data files`);
+      throw changedWhileRead(files);
     }
     return { about: { lengths, learned: given ? null : (merges ?? null) }, finish: null };
   };
