@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import type { Variable } from "@tensorflow/tfjs";
 import { type InitialWeights, readInitialWeights } from "../../src/adapters/fs/initial-weights.ts";
+import { readKerasWeights } from "../../src/adapters/fs/keras-weights.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { beginWith, type Fit } from "../../src/runtime/begin-with.ts";
 import { layerSettings } from "../../src/runtime/layer-settings.ts";
@@ -233,6 +234,24 @@ test("a file that cannot be read is named with what it is", { timeout: 300_000 }
       return true;
     });
   }
+});
+
+test("damage that leads HDF5 round in circles for ever is refused", async (context) => {
+  const path = `${await testFolder(context)}/circle.h5`;
+  const bytes = await bytesOf("packed.h5");
+  const heap = bytes.indexOf("GCOL");
+  const [freeSpaceOffset, lengthOffset] = [40, 8];
+  assert.equal(
+    bytes.readBigUInt64LE(heap + freeSpaceOffset + lengthOffset),
+    4056n,
+    "where the heap's free space begins",
+  );
+  bytes.fill(0, heap + freeSpaceOffset + lengthOffset, heap + freeSpaceOffset + lengthOffset + 8);
+  await writeFile(path, bytes);
+  await assert.rejects(readKerasWeights(path, 1000), {
+    code: "invalid-data",
+    message: "it is damaged: it leads HDF5 round in circles.",
+  });
 });
 
 test("a damaged file is read, or refused by a sentence", { timeout: 300_000 }, async (context) => {
