@@ -13,7 +13,7 @@ import {
   wrongField,
 } from "./field-checks.ts";
 import type { DataSource } from "./job.ts";
-import { sourceFrom, testSource } from "./source-validation.ts";
+import { isTable, sourceFrom, testSource } from "./source-validation.ts";
 
 export type ValidationSplit =
   | {
@@ -83,8 +83,13 @@ export function validationRule(
   const fraction = finiteNumber(betweenZeroAndOne)(fields.fraction, "validation.fraction");
   if (has("column")) {
     only("fraction", "column");
-    if (data.kind !== "csv" && data.kind !== "json-lines") {
-      throw wrongField("validation.column", fields.column, "it for the columns of csv() and the fields of jsonLines()");
+    if (!isTable(data)) {
+      throw wrongField(
+        "validation.column",
+        fields.column,
+        "it for the columns of csv(), jsonLines(), parquet(), arrow() or tfrecord()",
+        "Other data have no columns: leave column out, or hold back rows: [from, to].",
+      );
     }
     return { fraction, by: "group", column: filledText("the name of a column")(fields.column, "validation.column") };
   }

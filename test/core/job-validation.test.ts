@@ -168,6 +168,21 @@ describe("a valid job", () => {
     assert.deepEqual(job.validation, { fraction: 0.5, take: "random" });
   });
 
+  it("may hold back groups of every kind of table, and of nothing else", () => {
+    const named = { features: ["x"], label: "y" };
+    const validation = { fraction: 0.5, column: "patient" };
+    const sources = [csv("a", { label: "y" }), jsonLines({ path: "a", ...named })];
+    for (const data of [...sources, parquet("a", named), arrow("a", named), tfrecord("a", named)]) {
+      const job = validateJob({ ...smallest, data, validation });
+      assert.deepEqual(job.validation, { fraction: 0.5, by: "group", column: "patient" });
+    }
+    assert.throws(() => validateJob({ ...smallest, data: text("a", { window: 1, stride: 1 }), validation }), {
+      message:
+        'validation.column is "patient"; expected it for the columns of csv(), jsonLines(), parquet(), arrow() or tfrecord().',
+      hint: "Other data have no columns: leave column out, or hold back rows: [from, to].",
+    });
+  });
+
   it("may say `undefined` for whatever may be left out", () => {
     const undefinedFields = { seed: undefined, preprocess: undefined, validation: undefined, test: undefined };
     assert.deepEqual(validateJob({ ...smallest, ...undefinedFields, report: undefined }), validateJob(smallest));

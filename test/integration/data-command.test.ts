@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { copyFile, writeFile } from "node:fs/promises";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { exitCodes } from "../../src/core/errors.ts";
 import { useUser } from "../fixtures/cli.ts";
 import { idxBytes } from "../fixtures/idx.ts";
@@ -8,7 +9,7 @@ import { idxBytes } from "../fixtures/idx.ts";
 const user = useUser();
 const limit = { timeout: 120_000 };
 
-const jobOf = (data: string) => `import { csv, defineJob, idx, text } from "lockstep";
+const jobOf = (data: string) => `import { csv, defineJob, idx, parquet, text } from "lockstep";
 export default defineJob({
   name: "shown",
   data: ${data},
@@ -126,3 +127,34 @@ test(
     assert.deepEqual(data.classes![1], { value: 1, text: "yes", training: 1, validation: 1 });
   },
 );
+
+test("data shows a split by groups, of a binary table the one of the same table as CSV", limit, async () => {
+  const texts = fileURLToPath(new URL("../fixtures/formats/texts/", import.meta.url));
+  for (const name of ["table.csv", "plain.parquet"]) await copyFile(`${texts}${name}`, user().at(name));
+  const shown = async (source: string, column: string, ...options: string[]) => {
+    const validation = `validation: { fraction: 0.3, column: "${column}" },`;
+    return user().run(
+      "data",
+      await user().write("g.ts", jobOf(source).replace(/validation.*/, validation)),
+      ...options,
+    );
+  };
+  const binary = 'parquet("plain.parquet", { features: ["x"], label: "size" })';
+  const cells = 'csv("table.csv", { label: "size", ignore: ["hole", "city", "notes", "code", "kind"] })';
+  const people = await shown(binary, "kind");
+  assert.equal(people.code, 0, people.stderr);
+  assert.match(people.stdout, /^split +26 for training, 14 for validation \(by "kind"\)$/m);
+  const sides = async (source: string) => {
+    const { data } = JSON.parse((await shown(source, "kind", "--json")).stdout) as { data: Record<string, unknown> };
+    return { split: data.split, classes: data.classes };
+  };
+  const { split, classes } = await sides(binary);
+  assert.deepEqual({ split, classes }, await sides(cells));
+  assert.deepEqual(split, { training: 26, validation: 14, take: 'by "kind"' });
+  const wrong = await shown(binary, "kin");
+  assert.equal(wrong.code, exitCodes["invalid-data"]);
+  assert.match(
+    wrong.stderr,
+    /plain\.parquet has no column "kin", which validation\.column names; .*\n.*Did you mean "kind"\?/,
+  );
+});

@@ -7,7 +7,14 @@ import { ArrowBatch, type ArrowValues, type UnpackZstd } from "./arrow-batch.ts"
 import { type ArrowField, fieldOf, heldBy } from "./arrow-schema.ts";
 import { type ByteSource, damaged, decoding } from "./byte-source.ts";
 import { FlatTable } from "./flat-buffer.ts";
-import { checkColumns, columnPiece, heldType, type NamedColumns, namesOf, type TablePiece } from "./table-columns.ts";
+import {
+  checkColumns,
+  columnsRead,
+  heldTypes,
+  type NamedColumns,
+  type TablePiece,
+  tablePiece,
+} from "./table-columns.ts";
 import { checkZstdFrame } from "./zstd.ts";
 
 const fileMagic = Buffer.from("ARROW1");
@@ -26,17 +33,16 @@ export async function* arrowPieces(source: ByteSource, named: NamedColumns): Asy
     checkZstdFrame(packed, sizeBytes);
     return compressors.ZSTD!(packed, sizeBytes);
   };
-  const columns = namesOf(named);
-  const wanted = new Set(columns);
+  const wanted = new Set(columnsRead(named));
   const dictionaries = new Map<number, ArrowValues>();
   let fields: readonly ArrowField[] | null = null;
-  let types: readonly string[] = [];
+  let types: ReadonlyMap<string, string> = new Map();
   let firstRow = 0;
   for await (const { kind, header, body } of messagesOf(source)) {
     const piece = await decoding(source, async () => {
       if (kind === schema) {
         fields = fieldsOf(source.name, header, named);
-        types = columns.map((column) => heldType(source.name, column, heldBy(fieldNamed(fields!, column)), named));
+        types = heldTypes(source.name, named, (column) => heldBy(fieldNamed(fields!, column)));
         return null;
       }
       if (fields === null) throw new RangeError("it has rows before it says what columns they have");
@@ -56,13 +62,8 @@ export async function* arrowPieces(source: ByteSource, named: NamedColumns): Asy
       if (kind !== recordBatch) return null;
       const batch = new ArrowBatch(header, body, unpackZstd);
       const values = batch.columns(fields, wanted, dictionaries);
-      return {
-        count: batch.count,
-        columns: columns.map((column, i) =>
-          // All that are wanted are there.
-          columnPiece(named, { file: source.name, column, type: types[i]! }, values.get(column)!, firstRow),
-        ),
-      };
+      const rows = { file: source.name, types, firstRow, count: batch.count };
+      return tablePiece(named, rows, (column) => values.get(column)!); // all that are wanted are there
     });
     if (piece === null) continue;
     firstRow += piece.count;

@@ -4,13 +4,12 @@ import { LockstepError } from "../../core/errors.ts";
 import { type ByteSource, damaged, decoding } from "./byte-source.ts";
 import {
   checkColumns,
-  columnPiece,
   type Held,
-  heldType,
+  heldTypes,
   listsOf,
   type NamedColumns,
-  namesOf,
   type TablePiece,
+  tablePiece,
 } from "./table-columns.ts";
 
 const packings = ["UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW", "BROTLI"];
@@ -23,7 +22,6 @@ export async function* parquetPieces(source: ByteSource, named: NamedColumns): A
     slice: async (begin: number, end = source.sizeBytes) => (await source.read(begin, end)).buffer,
   };
   await checkMagic(source);
-  const columns = namesOf(named);
   const { metadata, schema, types } = await decoding(source, async () => {
     // What a file says of maps, hyparquet may look for without end.
     const metadata = await parquetMetadataAsync(file, { geoparquet: false });
@@ -33,27 +31,23 @@ export async function* parquetPieces(source: ByteSource, named: NamedColumns): A
       throw new RangeError("a column has no name");
     });
     checkColumns(source.name, names, named);
-    const types = columns.map((column) =>
-      heldType(source.name, column, heldBy(schema.children[names.indexOf(column)]!), named),
-    );
+    const types = heldTypes(source.name, named, (column) => heldBy(schema.children[names.indexOf(column)]!));
     return { metadata, schema, types };
   });
   let read = 0;
   for (const group of metadata.row_groups) {
     const count = Number(group.num_rows);
     if (count === 0) continue;
-    yield await decoding(source, async () => {
-      const pieces = [];
-      for (const [i, column] of columns.entries()) {
+    const rows = { file: source.name, types, firstRow: read, count };
+    yield await decoding(source, () =>
+      tablePiece(named, rows, async (column) => {
         const chunk = chunkOf(group, column);
         checkPacking(source.name, chunk);
         const values = readColumn(await bytesOf(source, chunk), chunk, schema);
-        if (values.length !== count)
-          throw new RangeError(`column "${column}" has ${values.length} rows in place of ${count}`);
-        pieces.push(columnPiece(named, { file: source.name, column, type: types[i]! }, values, read));
-      }
-      return { count, columns: pieces };
-    });
+        if (values.length === count) return values;
+        throw new RangeError(`column "${column}" has ${values.length} rows in place of ${count}`);
+      }),
+    );
     read += count;
   }
   const rows = Number(metadata.num_rows);

@@ -34,6 +34,8 @@ export type ColumnPiece = NumbersPiece | TextsPiece;
 export interface TablePiece {
   readonly count: number;
   readonly columns: readonly ColumnPiece[];
+  /** The text by which each row is grouped, where the job groups rows. */
+  readonly groups?: readonly string[];
 }
 
 export interface NamedColumns extends TableColumns {
@@ -42,6 +44,8 @@ export interface NamedColumns extends TableColumns {
   readonly weight?: string;
   /** Left out where a model is used on rows, which need none. */
   readonly label?: string;
+  /** By whose values rows are grouped; it may be one of the others too. */
+  readonly group?: string;
 }
 
 /** Whether a value of the column may be missing: a feature's, where the job says how missing values are written, or fills them in. */
@@ -54,10 +58,17 @@ export function namesOf({ features, weight, label }: NamedColumns): readonly str
   return [...features, ...(weight === undefined ? [] : [weight]), ...(label === undefined ? [] : [label])];
 }
 
+/** All that are read, each once. */
+export function columnsRead(named: NamedColumns): readonly string[] {
+  return [...new Set([...namesOf(named), ...(named.group === undefined ? [] : [named.group])])];
+}
+
 /** Throws where a file has not the columns that the job names, or has one twice. */
 export function checkColumns(file: string, has: readonly string[], named: NamedColumns): void {
-  for (const wanted of namesOf(named)) {
-    const role = wanted === named.weight ? ", which weight names" : "";
+  const used = namesOf(named);
+  for (const wanted of columnsRead(named)) {
+    const groups = used.includes(wanted) ? "" : ", which validation.column names";
+    const role = wanted === named.weight ? ", which weight names" : groups;
     const found = has.filter((name) => name === wanted).length;
     if (found === 1) continue;
     if (found > 1) {
@@ -87,22 +98,51 @@ export function listsOf(held: Held): Held {
   return held.of === "texts" ? { of: "others", what: "lists of texts" } : held;
 }
 
+/** The names of the types of the values of all columns that are read. Throws where one holds something else than the job says. */
+export function heldTypes(
+  file: string,
+  named: NamedColumns,
+  heldBy: (column: string) => Held,
+): ReadonlyMap<string, string> {
+  return new Map(columnsRead(named).map((column) => [column, heldType(file, column, heldBy(column), named)]));
+}
+
 /** The name of the type of a column's values. Throws where the column holds something else than the job says. */
 export function heldType(file: string, column: string, held: Held, named: NamedColumns): string {
+  const groupType = column === named.group ? typeOfGroups(file, column, held) : null;
+  if (groupType !== null && !namesOf(named).includes(column)) return groupType;
   const kind = kindOf(named, column);
   if (kind === "number") {
     if (held.of === "numbers") return held.type;
     throw noNumbers(file, column, held, named);
   }
   if (held.of === "texts") return "texts";
-  const isName = held.of === "numbers" && !held.isList && /^(u?int\d+|bool)$/.test(held.type);
-  if (isName && kind === "category") return held.type;
-  const what = held.of === "others" ? held.what : `${held.isList ? "lists of " : ""}${held.type}`;
-  throw new LockstepError("invalid-data", `${file}, column "${column}" holds ${what}; expected texts.`, {
-    hint: isName
+  if (isName(held) && kind === "category") return held.type;
+  throw new LockstepError("invalid-data", `${file}, column "${column}" holds ${shownHeld(held)}; expected texts.`, {
+    hint: isName(held)
       ? "A category may be whole numbers; words and characters are those of texts."
       : "A category is a text, a whole number, true or false; a column of words or characters is a text.",
   });
+}
+
+/** Whole numbers and booleans, which can stand for names. */
+function isName(held: Held): held is Held & { readonly of: "numbers" } {
+  return held.of === "numbers" && !held.isList && /^(u?int\d+|bool)$/.test(held.type);
+}
+
+function shownHeld(held: Held): string {
+  if (held.of === "texts") return "texts";
+  return held.of === "others" ? held.what : `${held.isList ? "lists of " : ""}${held.type}`;
+}
+
+function typeOfGroups(file: string, column: string, held: Held): string {
+  if (held.of === "texts") return "texts";
+  if (isName(held)) return held.type;
+  throw new LockstepError(
+    "invalid-data",
+    `${file}, column "${column}", by which validation.column groups, holds ${shownHeld(held)}; expected texts or whole numbers.`,
+    { hint: "Name a column with a text, a whole number, true or false in each row." },
+  );
 }
 
 /** A column that holds something else than numbers. */
@@ -118,6 +158,50 @@ function noNumbers(file: string, column: string, held: Held, { weight }: NamedCo
 }
 
 type Place = { readonly file: string; readonly column: string; readonly type: string };
+
+/**
+ * The piece that begins with row `firstRow` of the file.
+ * @param types of all columns that are read; one that has no value at all is not among them
+ * @param valuesOf a column's, asked for once
+ */
+export async function tablePiece(
+  named: NamedColumns,
+  rows: {
+    readonly file: string;
+    readonly types: ReadonlyMap<string, string>;
+    readonly firstRow: number;
+    readonly count: number;
+  },
+  valuesOf: (column: string) => ArrayLike<unknown> | Promise<ArrayLike<unknown>>,
+): Promise<TablePiece> {
+  const { file, types, firstRow, count } = rows;
+  const names = namesOf(named);
+  const columns = new Map<string, ColumnPiece>();
+  let groups: readonly string[] | null = null;
+  for (const column of columnsRead(named)) {
+    const values = await valuesOf(column);
+    const place = { file, column, type: types.get(column) ?? "nothing" };
+    if (names.includes(column)) columns.set(column, columnPiece(named, place, values, firstRow));
+    if (column === named.group) groups = groupTexts(place, values, firstRow);
+  }
+  return { count, columns: names.map((name) => columns.get(name)!), ...(groups && { groups }) };
+}
+
+/** A text as it is, a whole number or boolean as JSON writes it: as the cells of CSV and the fields of JSON lines are grouped. */
+function groupTexts({ file, column, type }: Place, values: ArrayLike<unknown>, firstRow: number): readonly string[] {
+  return Array.from(values, (value, row) => {
+    if (typeof value === "string") return value;
+    // Arrow has booleans as bits.
+    if (typeof value === "boolean" || (type === "bool" && typeof value === "number")) return String(Boolean(value));
+    if (typeof value === "number" || typeof value === "bigint") return String(value);
+    const what = value instanceof Uint8Array ? "is no UTF-8" : describe(value);
+    throw new LockstepError(
+      "invalid-data",
+      `${file}, row ${firstRow + row}, column "${column}" ${what}; expected a text or whole number, by which validation.column groups.`,
+      { hint: "Give each row its group, or leave such rows out. Rows count from 0." },
+    );
+  });
+}
 
 /**
  * The piece of a column that begins with row `firstRow` of the file. Of numbers, a value is a number, a whole one as bigint, a boolean, or a

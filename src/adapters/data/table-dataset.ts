@@ -10,6 +10,8 @@ import { sizeOf } from "../../core/transforms.ts";
 import type { DescribedDataset, OpenOptions } from "../../ports/dataset.ts";
 import { type DataFile, piecesOf, sha256OfPieces } from "./byte-source.ts";
 import { type Decoded, keepRows, type RowProducer } from "./data-cache.ts";
+import { Dictionary } from "./dictionary.ts";
+import { groupsIn, putFinalGroups } from "./group-codes.ts";
 import {
   type ColumnsOf,
   columnsIn,
@@ -19,6 +21,7 @@ import {
   putFinalCodes,
 } from "./kept-columns.ts";
 import { sampleReader } from "./sample-reader.ts";
+import type { NamedColumns } from "./table-columns.ts";
 import {
   describedColumn,
   type FilePiece,
@@ -33,10 +36,12 @@ import { unpacked } from "./tfrecord.ts";
 /** The packages that decode, as package.json pins them (a test compares): another version may make other rows of the same bytes. */
 export const decoderVersions = { hyparquet: "1.33.0", "hyparquet-compressors": "1.1.2" } as const;
 
-/** In a row, the samples' weights are between features and label. */
+/** In a row, the samples' weights are between features and label; behind the label is the code of its group, where the job groups rows. */
 interface Columns extends ColumnsOf<TableColumn> {
   readonly weight?: TableColumn;
 }
+
+type GroupedSource = TableSource & Pick<NamedColumns, "group">;
 
 /** Rows that become numbers at once. */
 const pieceBytes = 1 << 22;
@@ -46,7 +51,7 @@ export async function openTable(
   source: TableSource,
   files: readonly DataFile[],
   memoryBytes: number,
-  { dictionaries }: Pick<OpenOptions, "dictionaries"> = {},
+  { dictionaries, group }: Pick<OpenOptions, "dictionaries" | "group"> = {},
 ): Promise<DescribedDataset> {
   const { kind, features, label, weight, columns: kinds, missing } = source;
   // Gzip around the whole file is no part of the data.
@@ -55,14 +60,13 @@ export async function openTable(
   for (const file of files) hashes.push(await sha256OfPieces(file.read(bytesOf)));
   // Of numbers alone nothing else decides what they are: what is missing is missing, or refused.
   const texts = kinds === undefined ? {} : defined({ columns: kinds, missing, dictionaries });
-  const key = { kind, features, label, ...(weight === undefined ? {} : { weight }), ...texts, sha256: hashes };
-  const { rows, columns } = await decodedRows(
-    source,
+  const key = { kind, features, label, ...defined({ weight, group }), ...texts, sha256: hashes };
+  const { rows, columns, width } = await decodedRows(
+    group === undefined ? source : { ...source, group },
     files,
     { ...key, mayLack: missing !== undefined, decoder: decoderVersions },
     { memoryBytes, dictionaries: dictionaries ?? {} },
   );
-  const width = sizeOf(featuresShape(columns)) + Number(weight !== undefined) + sizeOf(columns.label.shape);
   const row = new Float32Array(width);
   const bytes = new Uint8Array(row.buffer);
   const form = {
@@ -71,7 +75,7 @@ export async function openTable(
     label: { shape: columns.label.shape },
     isWeighted: weight !== undefined,
   };
-  const labelAt = width - sizeOf(columns.label.shape);
+  const labelAt = sizeOf(featuresShape(columns)) + Number(weight !== undefined);
   return {
     length: form.length,
     features: form.features,
@@ -79,16 +83,17 @@ export async function openTable(
     digest: `sha256:${createHash("sha256").update(encodeJson(key)).digest("hex")}`,
     files: files.map(({ name }) => name),
     columns,
+    ...(group !== undefined && { groups: groupsIn(rows, { width }) }),
     ...sampleReader(form, {
       sample(index, features, label, weight) {
         rows.read(index, bytes);
         features.set(row.subarray(0, features.length));
-        label.set(row.subarray(labelAt));
+        label.set(row.subarray(labelAt, labelAt + label.length));
         if (columns.weight) weight.set(row.subarray(features.length, labelAt));
       },
       label(index, label) {
         const own = new Uint8Array(label.buffer, label.byteOffset, label.byteLength);
-        rows.read(index, own, bytes.length - own.length);
+        rows.read(index, own, 4 * labelAt);
       },
     }),
   };
@@ -116,7 +121,7 @@ function widthOf(columns: Columns): number {
 
 /** The rows of all files, and what columns they have: their shapes, which the first piece says, and their dictionaries. */
 async function decodedRows(
-  source: TableSource,
+  source: GroupedSource,
   files: readonly DataFile[],
   key: object,
   { memoryBytes, dictionaries }: { readonly memoryBytes: number; readonly dictionaries: Dictionaries },
@@ -127,7 +132,8 @@ async function decodedRows(
     if (first === undefined) throw noRows(files);
     const columns = columnsOf(first, source);
     const options = { memoryBytes, isCostly: false, name: files[0]!.name }; // no pattern matches nothing
-    const mostRows = Math.ceil(pieceBytes / 4 / widthOf(columns));
+    const width = widthOf(columns) + Number(source.group !== undefined);
+    const mostRows = Math.ceil(pieceBytes / 4 / width);
     let isBegun = true;
     const produce: RowProducer<ColumnsOf<KeptColumn>> = async (add) => {
       // The first piece, which may be all there is, is not decoded twice; whoever wants the rows again begins again.
@@ -137,14 +143,15 @@ async function decodedRows(
         const known = Object.hasOwn(dictionaries, column.name) ? dictionaries[column.name]! : null;
         return { ...column, reader: readerFor(source, column, known) };
       });
+      const groups = source.group === undefined ? null : new Dictionary(null);
       for await (const piece of all) {
         checkWeights(piece, source);
-        for (const rows of rowsOf(piece, read, mostRows)) await add(new Uint8Array(rows.buffer));
+        for (const rows of rowsOf(piece, read, mostRows, groups)) await add(new Uint8Array(rows.buffer));
       }
-      return decoded(columns, read, files);
+      return decoded(columns, read, files, groups);
     };
-    const { rows, about } = await keepRows(key, 4 * widthOf(columns), produce, options);
-    return { rows, columns: columnsIn(about, files) };
+    const { rows, about } = await keepRows(key, 4 * width, produce, options);
+    return { rows, columns: columnsIn(about, files), width };
   } finally {
     await pieces.return(undefined);
   }
@@ -155,6 +162,7 @@ function decoded(
   columns: Columns,
   read: readonly ReadColumn[],
   files: readonly DataFile[],
+  groups: Dictionary | null,
 ): Decoded<ColumnsOf<KeptColumn>> {
   const changes: FinalCodes[] = [];
   let at = 0;
@@ -167,10 +175,14 @@ function decoded(
   });
   const features = finished.slice(0, columns.features.length);
   const about = keptColumns({ ...columns, features, label: finished.at(-1)! }, files); // there is always a label
-  const width = at;
-  const finish = (rows: Uint8Array) =>
-    putFinalCodes(new Float32Array(rows.buffer, rows.byteOffset, rows.length / 4), width, changes);
-  return { about, finish: changes.length > 0 ? finish : null };
+  const finalGroups = groups?.finish().final ?? null;
+  const width = at + Number(groups !== null);
+  const finish = (rows: Uint8Array) => {
+    const values = new Float32Array(rows.buffer, rows.byteOffset, rows.length / 4);
+    putFinalCodes(values, width, changes);
+    if (finalGroups !== null) putFinalGroups(values, { width }, finalGroups);
+  };
+  return { about, finish: changes.length > 0 || finalGroups !== null ? finish : null };
 }
 
 async function* continued<T>(first: T, others: AsyncIterable<T>): AsyncGenerator<T> {

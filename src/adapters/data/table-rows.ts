@@ -7,6 +7,8 @@ import { sizeOf } from "../../core/transforms.ts";
 import { arrowPieces } from "./arrow.ts";
 import type { ByteSource, DataFile } from "./byte-source.ts";
 import { ColumnReader } from "./column-reader.ts";
+import type { Dictionary } from "./dictionary.ts";
+import { putGroups } from "./group-codes.ts";
 import { parquetPieces } from "./parquet.ts";
 import { type ColumnPiece, mayBeMissing, type NamedColumns, readTextValue, type TablePiece } from "./table-columns.ts";
 import { tfrecordPieces } from "./tfrecord.ts";
@@ -61,14 +63,18 @@ export function readerFor(
   return new ColumnReader({ name, kind, missing: named.missing ?? null, known, isLabel: name === named.label });
 }
 
-/** The rows of a piece, `most` at a time: texts may become many times what they take in the file. */
+/**
+ * The rows of a piece, `most` at a time: texts may become many times what they take in the file.
+ * @param groups the texts of the groups so far; with it, the code of its group is behind each row
+ */
 export function* rowsOf(
   { file, piece, firstRow }: FilePiece,
   columns: readonly ReadColumn[],
   most: number,
+  groups: Dictionary | null = null,
 ): Generator<Float32Array<ArrayBuffer>> {
   for (const [i, column] of piece.columns.entries()) if (!("texts" in column)) checkShape(file, column, columns[i]!);
-  const width = columns.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  const width = columns.reduce((sum, { shape }) => sum + sizeOf(shape), 0) + Number(groups !== null);
   const where = (row: number) => `${file}, row ${firstRow + row}`;
   for (let begin = 0; begin < piece.count; begin += most) {
     const rows = new Float32Array(Math.min(most, piece.count - begin) * width);
@@ -78,6 +84,7 @@ export function* rowsOf(
       putColumn(column, reader, begin, { rows, width, at }, where);
       at += sizeOf(shape);
     }
+    if (groups !== null) putGroups(rows, { width }, (row) => groups.codeOf(piece.groups![begin + row]!));
     yield rows;
   }
 }

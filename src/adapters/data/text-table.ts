@@ -12,6 +12,7 @@ import { type ByteSource, changedWhileRead, type DataFile, piecesOf } from "./by
 import type { FinishedColumn } from "./column-reader.ts";
 import { type Decoded, keepRows, type RowProducer } from "./data-cache.ts";
 import { Dictionary } from "./dictionary.ts";
+import { groupsIn, putFinalGroups } from "./group-codes.ts";
 import {
   type ColumnsOf,
   columnsIn,
@@ -226,26 +227,14 @@ function decoded(
   const groupCodes = groups?.finish().final ?? null;
   const finish = (rows: Uint8Array) => {
     const values = new Float32Array(rows.buffer, rows.byteOffset, rows.length / 4);
-    const codes = new Uint32Array(rows.buffer, rows.byteOffset, rows.length / 4);
     putFinalCodes(values, places.width, changes);
-    if (groupCodes === null) return;
-    for (let at = places.group; at < codes.length; at += places.width) codes[at] = groupCodes[codes[at]!]!;
+    if (groupCodes !== null) putFinalGroups(values, places, groupCodes);
   };
   const columns = { features: features.map(({ column }) => column), label: label.column, ...(weight && { weight }) };
   return {
     about: keptColumns(columns, files),
     finish: changes.length > 0 || groupCodes !== null ? finish : null,
   };
-}
-
-function groupsIn(rows: RowStore, { group, width }: Places): Uint32Array {
-  const groups = new Uint32Array(rows.count);
-  let row = 0;
-  for (const piece of rows.pieces()) {
-    const codes = new Uint32Array(piece.buffer, piece.byteOffset, piece.length / 4);
-    for (let at = group; at < codes.length; at += width) groups[row++] = codes[at]!;
-  }
-  return groups;
 }
 
 function rowReader(rows: RowStore, { features, isWeighted, label }: RowForm, places: Places) {

@@ -9,13 +9,13 @@ import { type ByteSource, damaged } from "./byte-source.ts";
 import { unpackedPieces } from "./gunzip.ts";
 import {
   checkColumns,
-  columnPiece,
+  columnsRead,
   type Held,
   heldType,
   mayBeMissing,
   type NamedColumns,
-  namesOf,
   type TablePiece,
+  tablePiece,
 } from "./table-columns.ts";
 import { textOrBytes } from "./utf8.ts";
 
@@ -27,24 +27,17 @@ const pieceRecords = 1024;
 const pieceValues = 1 << 20;
 
 export async function* tfrecordPieces(source: ByteSource, named: NamedColumns): AsyncGenerator<TablePiece> {
-  const columns = namesOf(named);
+  const columns = columnsRead(named);
   let firstRow = 0;
   let names: readonly string[] | null = null;
-  /** Null where no record had the feature so far. */
-  const types: (string | null)[] = columns.map(() => null);
+  /** Of the features that some record had so far. */
+  const types = new Map<string, string>();
   let rows: (readonly unknown[])[] = [];
   let valueCount = 0;
-  const piece = (): TablePiece => ({
-    count: rows.length,
-    columns: columns.map((column, i) =>
-      columnPiece(
-        named,
-        { file: source.name, column, type: types[i] ?? "nothing" },
-        rows.map((row) => row[i]),
-        firstRow,
-      ),
-    ),
-  });
+  const piece = (): Promise<TablePiece> => {
+    const valuesOf = (column: string) => rows.map((row) => row[columns.indexOf(column)]);
+    return tablePiece(named, { file: source.name, types, firstRow, count: rows.length }, valuesOf);
+  };
   for await (const record of recordsOf(source)) {
     const where = `${source.name}, record ${firstRow + rows.length}`;
     const features = exampleFeatures(where, record);
@@ -55,18 +48,18 @@ export async function* tfrecordPieces(source: ByteSource, named: NamedColumns): 
     }
     const values = columns.map((column) => featureIn(where, column, features.get(column) ?? null, named));
     for (const [i, { type, size }] of values.entries()) {
-      types[i] ??= type;
+      if (type !== null && !types.has(columns[i]!)) types.set(columns[i]!, type);
       valueCount += size;
     }
     rows.push(values.map(({ value }) => value));
     if (rows.length < pieceRecords && valueCount < pieceValues) continue;
-    yield piece();
+    yield await piece();
     firstRow += rows.length;
     [rows, valueCount] = [[], 0];
   }
-  if (rows.length > 0) yield piece();
+  if (rows.length > 0) yield await piece();
   // A feature that is in no record is not missing, but another one is meant.
-  if (names !== null && types.includes(null)) checkColumns(source.name, names, named);
+  if (names !== null && types.size < columns.length) checkColumns(source.name, names, named);
 }
 
 /** The records, each with its checksums verified; plain or gzip. */
