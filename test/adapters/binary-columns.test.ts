@@ -47,10 +47,10 @@ async function errorOf(opening: Promise<unknown>): Promise<string> {
   return `${error.message.replaceAll(folder, "")} | ${error.hint}`;
 }
 
-test("every column of Parquet and Arrow files has the numbers that pyarrow reads, packed in any way", async () => {
+test("every column of Parquet and Arrow files of pyarrow and polars has the numbers that pyarrow reads, packed in any way", async () => {
   const expected = await values("columns.json");
   const files = (await readdir(folder)).filter((name) => /^(?!other).*\.(parquet|arrows?)$/.test(name));
-  assert.equal(files.length, 12);
+  assert.equal(files.length, 13);
   for (const file of files) {
     const of = file.endsWith(".parquet") ? parquet : arrow;
     const all = Object.entries(columns).map(([name, [type, shape]]) => ({ name, type, shape }));
@@ -307,11 +307,50 @@ test("what is packed by zstd and asks for more memory than it can need is refuse
 });
 
 test("damaged Arrow files are refused, or read as whole numbers of rows", { timeout: 120_000 }, async (context) => {
-  const files = ["uncompressed.arrow", "lz4.arrow", "zstd.arrow", "stream.arrows"];
+  const files = ["uncompressed.arrow", "lz4.arrow", "zstd.arrow", "polars.arrow", "stream.arrows"];
   await readDamaged(context, files, { features: ["nested", "f16"], label: "kind" }, arrowPieces, 400);
   const texts = [...(await textFiles(".arrow")), ...(await textFiles(".arrows"))];
-  assert.equal(texts.length, 6);
+  assert.equal(texts.length, 9);
   await readDamaged(context, texts, textColumns, arrowPieces, 1000);
+});
+
+test("an Arrow file is read by its footer, and refused where that leads elsewhere", async () => {
+  const whole = await readFile(path.join(folder, "texts", "polars-codes.arrow"));
+  const read = async (bytes: Uint8Array) => {
+    let count = 0;
+    for await (const piece of arrowPieces(bytesInMemory("a", bytes), textColumns)) count += piece.count;
+    return count;
+  };
+  const changed = (change: (bytes: Buffer, blocks: (number | undefined)[]) => void) => {
+    const bytes = Buffer.from(whole);
+    // Where the footer lists the messages that begin at these places.
+    const footer = bytes.length - 10 - bytes.readInt32LE(bytes.length - 10);
+    const place = (begin: number) => bytes.indexOf(Buffer.from(BigInt64Array.of(BigInt(begin)).buffer), footer);
+    change(bytes, [5024, 5344, 760].map(place));
+    return bytes;
+  };
+  assert.equal(await read(whole), 40);
+  const cases: [bytes: Uint8Array, message: RegExp][] = [
+    [whole.subarray(0, whole.length - 1), /a is damaged: it does not end with "ARROW1"\./],
+    [whole.subarray(0, 8), /a is damaged: it does not end with "ARROW1"\./],
+    [Buffer.from("ARROW1"), /a is damaged: it does not end with "ARROW1"\./],
+    [
+      changed((bytes) => bytes.writeInt32LE(-1, bytes.length - 10)),
+      /it says that its footer has -1 bytes, of the 7688/,
+    ],
+    [changed((bytes) => bytes.writeInt32LE(7673, bytes.length - 10)), /its footer has 7673 bytes, of the 7688/],
+    [changed((bytes, [first]) => bytes.writeInt32LE(4, first! + 8)), /its footer lists what lies outside of it/],
+    [changed((bytes, [first]) => bytes.writeInt32LE(7688, first! + 16)), /its footer lists what lies outside of it/],
+    [
+      changed((bytes, [first, , rows]) => bytes.copyWithin(first!, rows!, rows! + 24)),
+      /lists a message as what it is not/,
+    ],
+    [
+      changed((bytes, [first, second]) => bytes.copyWithin(second!, first!, first! + 24)),
+      /it has dictionary \d twice\./,
+    ],
+  ];
+  for (const [bytes, message] of cases) assert.match(await errorOf(read(bytes)), message);
 });
 
 test("damaged TFRecord files are refused, whatever bit it is", { timeout: 120_000 }, async (context) => {

@@ -41,6 +41,7 @@ function sourceOf(file: string, options: Options): DataSource {
 const files = [
   ...["plain.parquet", "dictionary.parquet", "delta.parquet"],
   ...["utf8.arrow", "large.arrows", "view.arrow", "view.arrows", "codes.arrow", "codes.arrows"],
+  ...["polars.arrow", "polars-large.arrow", "polars-codes.arrow"],
   "table.tfrecord",
 ];
 

@@ -56,6 +56,7 @@ function sourceOf(file: string, options: Options): TableSource {
 const files = [
   ...["plain.parquet", "dictionary.parquet", "delta.parquet"],
   ...["utf8.arrow", "large.arrows", "view.arrow", "view.arrows", "codes.arrow", "codes.arrows"],
+  ...["polars.arrow", "polars-large.arrow", "polars-codes.arrow"],
   "table.tfrecord",
 ];
 /** One of each format. */
@@ -103,7 +104,7 @@ test("categories, words and characters are those of the same table as CSV, howev
 test("several files have one dictionary, and where a value is missing is said of the file as it is called now", async () => {
   for (const end of ["parquet", "arrow", "tfrecord"]) {
     const all = files.filter((name) => name.endsWith(`.${end}`)).sort();
-    const copies = end === "tfrecord" ? ["copy-a", "copy-b"] : all.map((_, i) => `copy-${"abc"[i]}`);
+    const copies = end === "tfrecord" ? ["copy-a", "copy-b"] : all.map((_, i) => `copy-${"abcdef"[i]}`);
     const { name: first } = path.parse(all[0]!);
     for (const [i, copy] of copies.entries()) {
       await copyFile(path.join(folder, all[i] ?? all[0]!), path.join(folder, `${copy}.${end}`));

@@ -1,6 +1,8 @@
 /**
  * Arrow's IPC formats. A stream is messages, each of metadata and a body: the schema, dictionaries, and record batches. A file is
- * such a stream between two magics, with a list of its batches behind; so both are read as streams, one batch at a time.
+ * such messages between two magics, and its footer has the schema and says where the others are; most writers have them in a stream's
+ * order, and polars has dictionaries behind the rows and a schema that is no message. So a file is read by its footer, a stream from
+ * its beginning, and both one batch at a time.
  */
 import { LockstepError } from "../../core/errors.ts";
 import { ArrowBatch, type ArrowValues, type UnpackZstd } from "./arrow-batch.ts";
@@ -18,6 +20,8 @@ import {
 import { checkZstdFrame } from "./zstd.ts";
 
 const fileMagic = Buffer.from("ARROW1");
+/** Before a message's metadata: a mark, and their length. */
+const prefixBytes = 8;
 /** Kinds of messages. */
 const [schema, dictionaryBatch, recordBatch] = [1, 2, 3];
 
@@ -96,38 +100,91 @@ function fieldOfDictionary(id: number, fields: readonly ArrowField[]): ArrowFiel
   return null;
 }
 
-/** All messages in their order, up to the mark of the stream's end, or its end. */
+/** All messages, dictionaries before the rows that need them. */
 async function* messagesOf(source: ByteSource): AsyncGenerator<Message> {
-  const isFile = fileMagic.equals(await source.read(0, fileMagic.length));
-  if (isFile && !fileMagic.equals(await source.read(source.sizeBytes - fileMagic.length, source.sizeBytes))) {
+  if (fileMagic.equals(await source.read(0, fileMagic.length))) yield* messagesInFile(source);
+  else yield* messagesInStream(source);
+}
+
+/** What the footer lists, wherever it lies. */
+async function* messagesInFile(source: ByteSource): AsyncGenerator<Message> {
+  const footer = await footerOf(source);
+  const { header, blocks } = await decoding(source, async () => {
+    const header = footer.table(1);
+    if (header === null) throw new RangeError("it says nothing of its columns");
+    const of = (kind: number, field: number) => footer.blocks(field).map((block) => ({ kind, block }));
+    return { header, blocks: [...of(dictionaryBatch, 2), ...of(recordBatch, 3)] };
+  });
+  yield { kind: schema, header, body: new Uint8Array(0) };
+  const dictionaries = new Set<number>();
+  for (const { kind, block } of blocks) {
+    const [begin, metadataBytes, bodyBytes] = block;
+    const bodyBegin = begin + metadataBytes;
+    if (metadataBytes < prefixBytes || bodyBegin + bodyBytes > source.sizeBytes) {
+      throw damaged(source.name, "its footer lists what lies outside of it");
+    }
+    const message = await source.read(begin, bodyBegin);
+    const { kind: found, header } = await decoding(source, async () => {
+      const view = new DataView(message.buffer, message.byteOffset, message.length);
+      return metadataOf(message.subarray(isMarked(view) ? prefixBytes : 4));
+    });
+    if (found !== kind) throw damaged(source.name, "its footer lists a message as what it is not");
+    // Which rows would go by which of two, the footer does not say.
+    const id = kind === dictionaryBatch ? await decoding(source, async () => header.size(0)) : null;
+    if (id !== null && dictionaries.has(id)) throw damaged(source.name, `it has dictionary ${id} twice`);
+    if (id !== null) dictionaries.add(id);
+    yield { kind, header, body: await source.read(bodyBegin, bodyBegin + bodyBytes) };
+  }
+}
+
+/** Behind it are its length and the magic. */
+async function footerOf(source: ByteSource): Promise<FlatTable> {
+  const endBytes = 4 + fileMagic.length;
+  const end = await source.read(Math.max(0, source.sizeBytes - endBytes), source.sizeBytes);
+  if (end.length < endBytes || !fileMagic.equals(end.subarray(4))) {
     throw damaged(source.name, 'it does not end with "ARROW1"');
   }
-  if (!isFile) await checkBeginning(source);
-  let at = isFile ? 8 : 0;
+  const length = new DataView(end.buffer, end.byteOffset).getInt32(0, true);
+  const footerEnd = source.sizeBytes - endBytes;
+  if (length <= 0 || length > footerEnd - fileMagic.length) {
+    throw damaged(source.name, `it says that its footer has ${length} bytes, of the ${source.sizeBytes} that it has`);
+  }
+  const bytes = await source.read(footerEnd - length, footerEnd);
+  return decoding(source, async () => FlatTable.root(bytes));
+}
+
+/** In their order, up to the mark of the stream's end, or its end. */
+async function* messagesInStream(source: ByteSource): AsyncGenerator<Message> {
+  await checkBeginning(source);
+  let at = 0;
   while (at < source.sizeBytes) {
-    const prefix = await source.read(at, at + 8);
+    const prefix = await source.read(at, at + prefixBytes);
     if (prefix.length < 4) throw damaged(source.name, "it ends within a message");
     const view = new DataView(prefix.buffer, prefix.byteOffset, prefix.length);
-    // Before version 0.15 there was the length alone.
-    const isMarked = view.getInt32(0, true) === -1;
-    if (isMarked && prefix.length < 8) throw damaged(source.name, "it ends within a message");
-    const metadataBytes = view.getInt32(isMarked ? 4 : 0, true);
+    if (isMarked(view) && prefix.length < prefixBytes) throw damaged(source.name, "it ends within a message");
+    const metadataBytes = view.getInt32(isMarked(view) ? 4 : 0, true);
     if (metadataBytes === 0) return;
-    const begin = at + (isMarked ? 8 : 4);
+    const begin = at + (isMarked(view) ? prefixBytes : 4);
     if (metadataBytes < 0 || begin + metadataBytes > source.sizeBytes)
       throw damaged(source.name, "it ends within a message");
     const metadata = await source.read(begin, begin + metadataBytes);
-    const message = await decoding(source, async () => {
-      const table = FlatTable.root(metadata);
-      const header = table.table(2);
-      if (header === null) throw new RangeError("a message is empty");
-      return { kind: table.uint8(1), header, bodyBytes: table.size(3) };
-    });
+    const message = await decoding(source, async () => metadataOf(metadata));
     at = begin + metadataBytes + message.bodyBytes;
     if (at > source.sizeBytes) throw damaged(source.name, "it ends within a message");
     yield { ...message, body: await source.read(at - message.bodyBytes, at) };
   }
-  if (isFile) throw damaged(source.name, "its rows have no end");
+}
+
+/** Whether a mark is before the length of a message's metadata; before version 0.15 there was the length alone. */
+function isMarked(prefix: DataView): boolean {
+  return prefix.getInt32(0, true) === -1;
+}
+
+function metadataOf(bytes: Uint8Array) {
+  const table = FlatTable.root(bytes);
+  const header = table.table(2);
+  if (header === null) throw new RangeError("a message is empty");
+  return { kind: table.uint8(1), header, bodyBytes: table.size(3) };
 }
 
 async function checkBeginning(source: ByteSource): Promise<void> {

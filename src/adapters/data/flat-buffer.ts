@@ -59,6 +59,15 @@ export class FlatTable {
     return Array.from({ length }, (_, i) => [sizeAt(this.#view, at(i)), sizeAt(this.#view, at(i) + 8)] as const);
   }
 
+  /** A list of Arrow's blocks: where each begins, how long its metadata are, and how long the body behind them is. */
+  blocks(field: number): (readonly [begin: number, metadataBytes: number, bodyBytes: number])[] {
+    const { begin, length } = this.#list(field, 24);
+    return Array.from({ length }, (_, i) => {
+      const at = begin + 24 * i;
+      return [sizeAt(this.#view, at), this.#view.getInt32(at + 8, true), sizeAt(this.#view, at + 16)] as const;
+    });
+  }
+
   sizes(field: number): number[] {
     const { begin, length } = this.#list(field, 8);
     return Array.from({ length }, (_, i) => sizeAt(this.#view, begin + 8 * i));
