@@ -26,6 +26,7 @@ export type {
   LossName,
   LossSettings,
   MetricName,
+  OutputDefinition,
   StepContext,
   StepFunction,
   StepResult,

@@ -10,7 +10,7 @@ import type { Job } from "../core/job.ts";
 import { float32Text, type LabelValue, meaningOf, type OutputMeaning } from "../core/prediction.ts";
 import { plural } from "../core/summary-table.ts";
 import { sizeOf } from "../core/transforms.ts";
-import { openPredictor } from "../runtime/prediction.ts";
+import { openPredictor, type Predictor } from "../runtime/prediction.ts";
 import type { Arguments, Command } from "./command.ts";
 import { dataBeside } from "./common.ts";
 import { whichCheckpoints } from "./find-checkpoints.ts";
@@ -67,15 +67,19 @@ async function runPredict(args: Arguments): Promise<number> {
   const opened = await openCheckpoint(args, jobFile, found, await found.load(ids[0]!));
   const { job, engine, program, preprocessing } = opened;
   const { features, label, columns } = preprocessing;
-  const predictor = openPredictor(engine, program.model, features, job.seed);
-  const meaning = meaningOf(label, job.loss, predictor.outputs, job.lossSettings.fromLogits);
+  const predictor = openPredictor(engine, program.model, features, job);
+  // Several outputs share the label, so that none of them says what it is.
+  const meaning =
+    predictor.names === null && job.outputs === null
+      ? meaningOf(label, job.loss, predictor.outputs, job.lossSettings.fromLogits)
+      : noMeaning;
   const width = sizeOf(features.shape);
   const names = columnNames(columns) ?? (await featureNames(job.data, width, dataBeside(dirname(resolve(jobFile)))));
   if (names === null && job.data.kind === "csv" && !isJsonLines(file)) {
     say("The training data is not at hand, so columns are taken in the order of the file.");
   }
   const written = (value: LabelValue | null) => labelText(job, columns?.label, value);
-  const write = (isJsonLines(output ?? file) ? jsonWriter : csvWriter)(written, meaning, predictor.outputs);
+  const write = (isJsonLines(output ?? file) ? jsonWriter : csvWriter)(written, meaning, predictor);
   const onUnused = (columns: readonly string[]) => say(`Columns that the model does not take: ${columns.join(", ")}.`);
   let rows = 0;
   let strange = 0;
@@ -127,9 +131,12 @@ interface RowWriter {
   rows(outputs: Float32Array, count: number): string;
 }
 
-function csvWriter(written: WrittenLabel, meaning: OutputMeaning, outputs: number): RowWriter {
-  const names = outputNames(written, meaning, outputs);
-  const isPredicted = meaning.classes !== null || outputs === 1;
+const noMeaning: OutputMeaning = { classes: null, predict: () => null };
+
+function csvWriter(written: WrittenLabel, meaning: OutputMeaning, predictor: Outputs): RowWriter {
+  const { outputs } = predictor;
+  const names = outputNames(written, meaning, predictor);
+  const isPredicted = meaning.classes !== null || (outputs === 1 && meaning !== noMeaning);
   return {
     heading: `${[...(isPredicted ? ["predicted"] : []), ...names].map(csvCell).join(",")}\n`,
     rows(values, count) {
@@ -146,8 +153,9 @@ function csvWriter(written: WrittenLabel, meaning: OutputMeaning, outputs: numbe
 }
 
 /** NaN and the infinities, which JSON has not, are null. */
-function jsonWriter(written: WrittenLabel, meaning: OutputMeaning, outputs: number): RowWriter {
-  const names = outputNames(written, meaning, outputs);
+function jsonWriter(written: WrittenLabel, meaning: OutputMeaning, predictor: Outputs): RowWriter {
+  const { outputs } = predictor;
+  const names = outputNames(written, meaning, predictor);
   return {
     heading: "",
     rows(values, count) {
@@ -156,14 +164,22 @@ function jsonWriter(written: WrittenLabel, meaning: OutputMeaning, outputs: numb
         const made = values.subarray(row * outputs, (row + 1) * outputs);
         const numbers = Array.from(made, (value) => (Number.isFinite(value) ? float32Text(value) : "null"));
         const pairs = numbers.map((number, i) => `${JSON.stringify(names[i])}:${number}`);
-        text += `{"predicted":${JSON.stringify(written(meaning.predict(made)))},"outputs":{${pairs.join(",")}}}\n`;
+        const predicted = meaning === noMeaning ? "" : `"predicted":${JSON.stringify(written(meaning.predict(made)))},`;
+        text += `{${predicted}"outputs":{${pairs.join(",")}}}\n`;
       }
       return text;
     },
   };
 }
 
-function outputNames(written: WrittenLabel, { classes }: OutputMeaning, outputs: number): readonly string[] {
+type Outputs = Pick<Predictor, "outputs" | "names">;
+
+function outputNames(
+  written: WrittenLabel,
+  { classes }: OutputMeaning,
+  { outputs, names }: Outputs,
+): readonly string[] {
+  if (names !== null) return names;
   if (classes === null) return Array.from({ length: outputs }, (_, i) => (outputs === 1 ? "output" : `output ${i}`));
   return classes.map((value) => String(written(value)));
 }

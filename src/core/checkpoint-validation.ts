@@ -39,7 +39,7 @@ const anyNumber: Range = { words: "a number", contains: () => true };
 /** `whereItBelongs` names the place of a field that stands here by mistake. */
 export function checkpointRule(
   value: unknown,
-  job: Pick<Job, "metrics" | "validation">,
+  job: Pick<Job, "metrics" | "outputs" | "validation">,
   whereItBelongs: (name: string) => string | null,
 ): CheckpointRule {
   const fields = fieldsOf(value ?? {}, "checkpoint", checkpointFields, example, whereItBelongs);
@@ -57,7 +57,7 @@ export function checkpointRule(
   }
   return {
     monitor,
-    mode: modeOf(fields.mode, monitor),
+    mode: modeOf(fields.mode, monitor, job.outputs),
     minDelta: optional(fields.minDelta, "checkpoint.minDelta", finiteNumber(notNegative)) ?? 0,
     initialValueThreshold:
       optional(fields.initialValueThreshold, "checkpoint.initialValueThreshold", finiteNumber(anyNumber)) ?? null,
@@ -67,10 +67,10 @@ export function checkpointRule(
   };
 }
 
-function modeOf(value: unknown, monitor: string): "min" | "max" {
+function modeOf(value: unknown, monitor: string, outputs: Job["outputs"]): "min" | "max" {
   const mode = optional(value, "checkpoint.mode", oneOf<"min" | "max" | "auto">(["min", "max", "auto"])) ?? "auto";
   if (mode !== "auto") return mode;
-  const known = betterOf(monitor.replace(/^val_/, ""));
+  const known = betterOf(monitor.replace(/^val_/, ""), outputs);
   if (known) return known;
   throw wrongField("checkpoint.mode", value, `"min" or "max": nobody knows whether more or less ${monitor} is better`);
 }

@@ -5,14 +5,25 @@ import { listed } from "./field-checks.ts";
 /** With more values than these, a label is a measurement and no class. */
 const mostClasses = 256;
 
-/** Throws "invalid-data" for a label, after pre-processing, that is none of the model's classes, 0 to `classes` − 1. */
-export function checkClasses(labels: Float32Array, classes: number): void {
-  const wrong = labels.find((label) => !(label >= 0 && label < classes && Number.isInteger(label)));
+/** Numbers of a label, after pre-processing, that are classes: from 0 to below `classes`. */
+export interface ClassNumbers {
+  readonly classes: number;
+  /** Where in the label they are, and how many, and of which output of a model that has several. Left out: all numbers are. */
+  readonly part?: { readonly offset: number; readonly size: number; readonly output: string };
+}
+
+/** Throws "invalid-data" for a label that is none of the classes. @param labels row after row, each of `width` numbers */
+export function checkClasses(labels: Float32Array, width: number, { classes, part }: ClassNumbers): void {
+  const isClass = (label: number) => label >= 0 && label < classes && Number.isInteger(label);
+  const wrong = labels.find((label, i) => {
+    const place = (i % width) - (part?.offset ?? 0);
+    return place >= 0 && place < (part?.size ?? width) && !isClass(label);
+  });
   if (wrong === undefined) return;
   const isWhole = Number.isInteger(wrong) && wrong >= 0;
   throw new LockstepError(
     "invalid-data",
-    `A label is ${wrong} after pre-processing, and the model has the classes 0 to ${classes - 1}.`,
+    `A label${part ? ` of the output ${part.output}` : ""} is ${wrong} after pre-processing, and the model has the classes 0 to ${classes - 1}.`,
     {
       hint: isWhole
         ? `Give the last layer ${wrong + 1} units or more, or put vocabulary() into preprocess.label.`

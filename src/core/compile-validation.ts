@@ -1,4 +1,4 @@
-/** Checks a job's `compile`: optimizer, loss or step, metrics and clipping; and the weights of classes. */
+/** Checks a job's `compile`: optimizer, loss, step or outputs, metrics and clipping; and the weights of classes. */
 import {
   type Check,
   fieldsOf,
@@ -22,19 +22,24 @@ import {
   type LossSettings,
   lossNames,
   metricNames,
+  metricsOfOutput,
+  type OutputRule,
   type StepFunction,
 } from "./compile.ts";
 import type { ClassWeight, Clip, Job, OptimizerDefinition } from "./job.ts";
 import { learningRateOf } from "./learning-rate-validation.ts";
 import { nearestName } from "./nearest-name.ts";
 
-export const compileFields = ["optimizer", "loss", "step", "metrics", "clip"];
+export const compileFields = ["optimizer", "loss", "step", "outputs", "metrics", "clip"];
 
 const compileExpected =
   '{ optimizer, loss, metrics }, as in { optimizer: { kind: "adam", learningRate: 0.001 }, loss: "meanSquaredError" }';
 
 /** What `compile` decides of a job. */
-export type Compiled = Pick<Job, "optimizer" | "clip" | "loss" | "lossSettings" | "customLoss" | "step" | "metrics">;
+export type Compiled = Pick<
+  Job,
+  "optimizer" | "clip" | "loss" | "lossSettings" | "customLoss" | "step" | "outputs" | "metrics"
+>;
 
 /** `whereItBelongs` names the place of a field that stands here by mistake. */
 export function compileSection(
@@ -47,12 +52,18 @@ export function compileSection(
   if (step !== null && fields.loss !== undefined) {
     throw wrongField("compile.loss", fields.loss, "none beside compile.step, which gives the loss itself");
   }
-  const metrics = metricList(fields.metrics, "compile.metrics", step !== null);
+  const outputs = optional(fields.outputs, "compile.outputs", outputRules) ?? null;
+  for (const name of outputs === null ? [] : (["loss", "step", "metrics"] as const)) {
+    if (fields[name] === undefined) continue;
+    throw wrongField(`compile.${name}`, fields[name], "none beside compile.outputs, where each output has its own");
+  }
+  const metrics = outputs?.flatMap(metricsOfOutput) ?? metricList(fields.metrics, "compile.metrics", step !== null);
   return {
     optimizer: optimizerDefinition(fields.optimizer, "compile.optimizer", { metrics, validation }),
     clip: optional(fields.clip, "compile.clip", clip) ?? null,
-    ...(step === null ? lossOf(fields.loss, "compile.loss") : { ...ownLoss, customLoss: null }),
+    ...(step === null && outputs === null ? lossOf(fields.loss, "compile.loss") : { ...ownLoss, customLoss: null }),
     step,
+    outputs,
     metrics,
   };
 }
@@ -162,6 +173,25 @@ const stepFunction: Check<StepFunction> = (value, path) => {
   throw wrongField(path, value, "a function ({ tf, model, batch, training }) => ({ loss, metrics })");
 };
 
+const outputRules: Check<readonly OutputRule[]> = (value, path) => {
+  const expected = 'an object with the loss of each output, as in { price: { loss: "meanSquaredError" } }';
+  if (!isPlainObject(value) || Object.keys(value).length === 0) throw wrongField(path, value, expected);
+  return Object.entries(value).map(([name, given]) => {
+    const place = joined(path, name);
+    if (!isOwnName(name) || name === "val") {
+      const names = 'the name of an output\'s layer: letters, digits and "_", a letter first; not "val" or "val_…"';
+      throw wrongField(place, given, names);
+    }
+    const fields = fieldsOf(given, place, ["loss", "lossWeight", "metrics"], "{ loss, lossWeight, metrics }");
+    return {
+      name,
+      ...lossOf(fields.loss, joined(place, "loss")),
+      lossWeight: optional(fields.lossWeight, joined(place, "lossWeight"), finiteNumber(positive)) ?? 1,
+      metrics: metricList(fields.metrics, joined(place, "metrics"), false),
+    };
+  });
+};
+
 /** @param isOwn whether the job's own step computes them, under names of its own */
 function metricList(value: unknown, path: string, isOwn: boolean): readonly string[] {
   if (value === undefined) return [];
@@ -183,15 +213,17 @@ const knownMetric: Check<string> = (value, path) => {
 };
 
 const ownMetric: Check<string> = (value, path) => {
-  const isName =
-    typeof value === "string" && /^[A-Za-z]\w{0,62}$/.test(value) && !/^(loss|learningRate|val_.*)$/.test(value);
-  if (isName) return value;
+  if (typeof value === "string" && isOwnName(value) && !/^(loss|learningRate)$/.test(value)) return value;
   throw wrongField(
     path,
     value,
     'the name of a metric that compile.step gives: letters, digits and "_"; not "loss", "learningRate" or "val_…"',
   );
 };
+
+function isOwnName(name: string): boolean {
+  return /^[A-Za-z]\w{0,62}$/.test(name) && !name.startsWith("val_");
+}
 
 /** How much the samples of each class count. */
 export const classWeight: Check<ClassWeight> = (value, path) => {

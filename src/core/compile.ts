@@ -35,6 +35,30 @@ export type LossDefinition = LossName | ({ readonly kind: LossName } & LossSetti
  */
 export type CustomLoss = (tf: TensorFlow, labels: Tensor, predictions: Tensor) => Tensor;
 
+/** What one output of a model that has several is trained for. */
+export interface OutputDefinition {
+  readonly loss: LossDefinition;
+  /** What its loss is multiplied by where the outputs' losses are added up. Default 1. */
+  readonly lossWeight?: number;
+  readonly metrics?: readonly MetricName[];
+}
+
+/** With every default filled in. */
+export interface OutputRule {
+  /** Of the layer that gives it. */
+  readonly name: string;
+  readonly loss: LossName | "custom";
+  readonly lossSettings: LossSettings;
+  readonly customLoss: CustomLoss | null;
+  readonly lossWeight: number;
+  readonly metrics: readonly string[];
+}
+
+/** Under what names an output's loss and metrics are told, as in Keras. */
+export function metricsOfOutput({ name, metrics }: OutputRule): readonly string[] {
+  return ["loss", ...metrics].map((metric) => `${name}_${metric}`);
+}
+
 /** Everything between a batch and its loss. */
 export type StepFunction = (context: StepContext) => StepResult;
 
@@ -89,8 +113,13 @@ export function isMetricName(name: string): name is MetricName {
   return metricNames.some((known) => known === name) || topKOf(name) !== null;
 }
 
-/** What "auto" means: whether more or less of a metric is better. Null for a name that only the job knows. */
-export function betterOf(metric: string): "min" | "max" | null {
+/**
+ * What "auto" means: whether more or less of a metric is better. Null for a name that only the job knows.
+ * @param outputs of the job, whose names are in front of their metrics'
+ */
+export function betterOf(name: string, outputs: readonly OutputRule[] | null): "min" | "max" | null {
+  const output = outputs?.find((one) => metricsOfOutput(one).includes(name));
+  const metric = output ? name.slice(output.name.length + 1) : name;
   if (metric === "loss" || metric === "perplexity" || /^(root)?mean(Squared|Absolute)Error$/i.test(metric))
     return "min";
   return isMetricName(metric) ? "max" : null;

@@ -1,3 +1,4 @@
+import type { OutputRule } from "./compile.ts";
 import type { Job } from "./job.ts";
 import { encodeJson } from "./json.ts";
 import { dependsOnEpochs } from "./learning-rate.ts";
@@ -26,6 +27,7 @@ export function jobFields(job: Job): Record<string, string> {
     // Fields that a job need not have are absent where it has none, as in the records of older versions.
     ...(classWeight === null ? {} : { "job.classWeight": encodeJson(classWeight) }),
     "job.metrics": job.metrics.join(" "),
+    ...(job.outputs === null ? {} : { "job.outputs": encodeJson(job.outputs.map(losses)) }),
     "job.validation": encodeJson(splitRule(validation)),
     // What there was no word for before is not compared with runs from then.
     ...(job.augment.length === 0 ? {} : { "job.augment": encodeJson(job.augment) }),
@@ -33,6 +35,10 @@ export function jobFields(job: Job): Record<string, string> {
     // Those that no field shows, as the size of a layer, are told by their names.
     ...(job.params === null ? {} : { "job.params": encodeJson(job.params) }),
   };
+}
+
+function losses({ name, loss, lossSettings, lossWeight }: OutputRule): object {
+  return { name, loss, lossSettings, lossWeight };
 }
 
 /** A function of the job file's own counts by its text. */

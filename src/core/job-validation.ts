@@ -75,7 +75,7 @@ export function validateJob(exported: unknown, settings: JobSettings = noSetting
   const validation = validationRule(job.validation, data, read);
   const model = modelFunction(job.model, "model");
   const compile = compileSection(job.compile, validation, whereItBelongs);
-  const { metrics } = compile;
+  const { metrics, outputs } = compile;
   return {
     name,
     seed,
@@ -87,7 +87,7 @@ export function validateJob(exported: unknown, settings: JobSettings = noSetting
     initialWeights: optional(job.initialWeights, "initialWeights", filledText("a path")) ?? null,
     ...compile,
     classWeight: optional(job.classWeight, "classWeight", classWeight) ?? null,
-    checkpoint: checkpointRule(job.checkpoint, { metrics, validation }, whereItBelongs),
+    checkpoint: checkpointRule(job.checkpoint, { metrics, outputs, validation }, whereItBelongs),
     batchSize: wholeNumber(1)(job.batchSize, "batchSize"),
     epochs: wholeNumber(1)(job.epochs, "epochs"),
     wire: optional(job.wire, "wire", oneOf(wireFormats)) ?? "float32",

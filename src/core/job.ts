@@ -1,7 +1,16 @@
 import type * as tfjs from "@tensorflow/tfjs";
 import type { Callbacks } from "./callbacks.ts";
 import type { Augmentation } from "./augmentation.ts";
-import type { CustomLoss, LossDefinition, LossName, LossSettings, MetricName, StepFunction } from "./compile.ts";
+import type {
+  CustomLoss,
+  LossDefinition,
+  LossName,
+  LossSettings,
+  MetricName,
+  OutputDefinition,
+  OutputRule,
+  StepFunction,
+} from "./compile.ts";
 import type { EarlyStopping } from "./early-stopping.ts";
 import type { FormatSource } from "./format-sources.ts";
 import type { KeepRule } from "./retention.ts";
@@ -72,9 +81,29 @@ export type CompileDefinition = {
   /** Limits the mean gradient of the global batch before every update. */
   readonly clip?: Clip;
 } & (
-  | { readonly loss: LossDefinition; readonly metrics?: readonly MetricName[]; readonly step?: undefined }
+  | {
+      readonly loss: LossDefinition;
+      readonly metrics?: readonly MetricName[];
+      readonly step?: undefined;
+      readonly outputs?: undefined;
+    }
+  /**
+   * Of a model with several outputs, what each is trained for, by the names of the layers that give them. What is told of them is
+   * `<name>_loss` and `<name>_<metric>`.
+   */
+  | {
+      readonly outputs: Readonly<Record<string, OutputDefinition>>;
+      readonly loss?: undefined;
+      readonly metrics?: undefined;
+      readonly step?: undefined;
+    }
   /** In place of a loss: how a batch becomes the loss of each sample, and the metrics that are listed. */
-  | { readonly step: StepFunction; readonly metrics?: readonly string[]; readonly loss?: undefined }
+  | {
+      readonly step: StepFunction;
+      readonly metrics?: readonly string[];
+      readonly loss?: undefined;
+      readonly outputs?: undefined;
+    }
 );
 
 export type ClassWeight = "balanced" | Readonly<Record<number, number>>;
@@ -329,7 +358,9 @@ export interface Job {
   /** What computes a custom loss: from labels and outputs, or from the batch. */
   readonly customLoss: CustomLoss | null;
   readonly step: StepFunction | null;
-  /** Those of `step` have names of their own. */
+  /** Of a model with several outputs, what each is trained for; `loss` is then "custom". */
+  readonly outputs: readonly OutputRule[] | null;
+  /** As they are told: those of `step` have names of their own, those of `outputs` their output's name in front. */
   readonly metrics: readonly string[];
   readonly clip: Clip | null;
   readonly classWeight: ClassWeight | null;

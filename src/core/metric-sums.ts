@@ -71,10 +71,12 @@ export function metricsOf(totals: Readonly<Record<string, number>>, samples: num
   return Object.fromEntries([...parts].map(([metric, sums]) => [metric, metricValue(metric, sums, samples)]));
 }
 
-function metricValue(metric: string, sums: ReadonlyMap<string, number>, samples: number): number {
+/** @param name the metric's, with its output's in front where a model has several */
+function metricValue(name: string, sums: ReadonlyMap<string, number>, samples: number): number {
   const plain = sums.get("");
   if (plain !== undefined) return plain / samples;
   const sum = (part: string) => sums.get(part) ?? 0;
+  const metric = name.slice(name.lastIndexOf("_") + 1);
   switch (metric) {
     case "loss":
       return sum("sum") / sum("weight");

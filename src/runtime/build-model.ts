@@ -2,6 +2,7 @@
 import { LockstepError, messageOf } from "../core/errors.ts";
 import type { Job } from "../core/job.ts";
 import type { Engine, LayersModel, RecordedStep } from "../ports/engine.ts";
+import { inputParts, outputParts } from "./cut.ts";
 import { checkOutputShape } from "./losses.ts";
 import { checkMetrics } from "./metrics.ts";
 import { freezeStatistics } from "./weight-kinds.ts";
@@ -50,6 +51,43 @@ function statefulLayer(name: string, cause?: unknown): LockstepError {
   );
 }
 
+function checkInputs(model: LayersModel, features: readonly number[]): void {
+  const [input, ...others] = model.inputs;
+  if (others.length > 0) return void inputParts(model, features); // which throws
+  const shape = input!.shape.slice(1);
+  if (shape.length === features.length && shape.every((size, i) => size === null || size === features[i])) return;
+  throw new LockstepError(
+    "invalid-job",
+    `The model takes samples of shape [${shape.join(", ")}], but the features after pre-processing have [${features.join(", ")}].`,
+    { hint: "Use the shapes that `model` is given: inputShape: [...shapes.features]." },
+  );
+}
+
+function checkOutput({ outputs }: LayersModel, job: Job, label: readonly number[]): void {
+  const [output, ...others] = outputs;
+  if (others.length > 0) {
+    throw new LockstepError("invalid-job", `The model has ${outputs.length} outputs, but compile.loss is for one.`, {
+      hint: "Give compile.outputs in its place, with the loss of each, or compile.step.",
+    });
+  }
+  checkOutputShape(job, label, output!.shape);
+  checkMetrics(job, label, output!.shape.slice(1));
+}
+
+function checkOutputs(model: LayersModel, rules: NonNullable<Job["outputs"]>, label: readonly number[]): void {
+  for (const { rule, index, label: part } of outputParts(model, rules, label)) {
+    const { shape } = model.outputs[index]!;
+    try {
+      checkOutputShape(rule, part.shape, shape);
+      checkMetrics(rule, part.shape, shape.slice(1));
+    } catch (cause) {
+      if (!(cause instanceof LockstepError)) throw cause;
+      const hint = cause.hint === undefined ? {} : { hint: cause.hint };
+      throw new LockstepError("invalid-job", `compile.outputs.${rule.name}: ${cause.message}`, { ...hint, cause });
+    }
+  }
+}
+
 export function buildModel(
   engine: Engine,
   job: Job,
@@ -61,28 +99,8 @@ export function buildModel(
       hint: "Return what tf.sequential(…) or tf.model(…) gives.",
     });
   }
-  const { inputs, outputs } = model;
   // What a step of the job's own does with the model is its affair.
-  if (job.step === null && (inputs.length !== 1 || outputs.length !== 1)) {
-    throw new LockstepError(
-      "invalid-job",
-      `The model has ${inputs.length} inputs and ${outputs.length} outputs; one of each is expected.`,
-      { hint: "With compile.step in place of compile.loss, a model may have any number of either." },
-    );
-  }
-  const input = inputs[0]!.shape.slice(1);
-  if (
-    job.step === null &&
-    (input.length !== shapes.features.length || input.some((size, i) => size !== null && size !== shapes.features[i]))
-  ) {
-    throw new LockstepError(
-      "invalid-job",
-      `The model takes samples of shape [${input.join(", ")}], but the features after pre-processing have [${shapes.features.join(", ")}].`,
-      {
-        hint: "Use the shapes that `model` is given: inputShape: [...shapes.features].",
-      },
-    );
-  }
+  if (job.step === null) checkInputs(model, shapes.features);
   const stateful = model.layers.find((layer) => layer.stateful);
   if (stateful) throw statefulLayer(stateful.name);
   for (const weight of model.weights) {
@@ -103,10 +121,8 @@ export function buildModel(
       );
     }
   }
-  if (job.step === null) {
-    checkOutputShape(job, shapes.label, outputs[0]!.shape);
-    checkMetrics(job, shapes.label, outputs[0]!.shape.slice(1));
-  }
+  if (job.outputs !== null) checkOutputs(model, job.outputs, shapes.label);
+  else if (job.step === null) checkOutput(model, job, shapes.label);
   freezeStatistics(model);
   return model;
 }

@@ -3,11 +3,22 @@
  * samples, and so is the same however samples are cut into shards.
  */
 import type { Tensor } from "@tensorflow/tfjs";
+import type { ClassNumbers } from "../core/class-check.ts";
 import { LockstepError } from "../core/errors.ts";
-import type { Job } from "../core/job.ts";
+import type { Job, SampleShapes } from "../core/job.ts";
 import { sumNamesOf, weightedLossSums } from "../core/metric-sums.ts";
 import { hasWeights } from "../core/sample-weight.ts";
 import type { LayersModel, TensorFlow } from "../ports/engine.ts";
+import {
+  classNumbersIn,
+  cutUp,
+  inputParts,
+  isClassNumber,
+  outputsIn,
+  type OutputPart,
+  outputParts,
+  type Part,
+} from "./cut.ts";
 import { lossOfSamples, oneOfEach, totalOf } from "./losses.ts";
 import { sumsOfMetric } from "./metrics.ts";
 
@@ -37,25 +48,33 @@ interface BatchValues {
 export class Objective {
   /** What one batch is summed up to, in this order: the loss, then each metric. */
   readonly sumNames: readonly string[];
-  /** Of the last dimension of the model's output: the classes of a label that is one. */
-  readonly outputs: number;
+  /** What of a label are numbers of classes. */
+  readonly classNumbers: readonly ClassNumbers[];
   readonly #tf: TensorFlow;
   readonly #job: Job;
   readonly #model: LayersModel;
+  readonly #inputs: readonly Part[];
+  readonly #parts: readonly OutputPart[];
 
-  constructor(tf: TensorFlow, job: Job, model: LayersModel) {
+  /** @param shapes of one sample, after pre-processing */
+  constructor(tf: TensorFlow, job: Job, model: LayersModel, shapes: SampleShapes) {
     this.#tf = tf;
     this.#job = job;
     this.#model = model;
-    this.outputs = model.outputs[0]?.shape.at(-1) ?? 1;
-    this.sumNames = [
-      ...(isWeighted(job) ? weightedLossSums : ["loss"]),
-      ...job.metrics.flatMap((metric) => (job.step ? [metric] : sumNamesOf(metric, this.outputs))),
-    ];
+    const classes = model.outputs[0]?.shape.at(-1) ?? 1;
+    this.#inputs = job.step ? [] : inputParts(model, shapes.features);
+    this.#parts = job.outputs ? outputParts(model, job.outputs, shapes.label) : [];
+    const lossNames = isWeighted(job) ? weightedLossSums : ["loss"];
+    const ownNames = job.metrics.flatMap((metric) => (job.step ? [metric] : sumNamesOf(metric, classes)));
+    const partNames = this.#parts.flatMap(({ rule: { name, metrics }, classes }) =>
+      [...lossNames, ...metrics.flatMap((metric) => sumNamesOf(metric, classes))].map((sum) => `${name}_${sum}`),
+    );
+    this.classNumbers = isClassNumber(job) ? [{ classes }] : classNumbersIn(this.#parts);
+    this.sumNames = [...lossNames, ...(job.outputs ? partNames : ownNames)];
   }
 
   compute(batch: BatchTensors, training: boolean): BatchSums {
-    const { losses, metrics } = this.#job.step ? this.#ofStep(batch, training) : this.#ofOutput(batch, training);
+    const { losses, metrics } = this.#valuesOf(batch, training);
     const sum = this.#lossSum(losses, batch);
     const scalars = [sum.asScalar(), ...(batch.weights ? [batch.weights.sum.clone()] : [])];
     const all = metrics();
@@ -66,12 +85,45 @@ export class Objective {
     return { loss: sum, sums };
   }
 
-  #ofOutput({ features, label }: BatchTensors, training: boolean): BatchValues {
+  #valuesOf(batch: BatchTensors, training: boolean): BatchValues {
+    if (this.#job.step) return this.#ofStep(batch, training);
+    const inputs = cutUp(this.#tf, batch.features, this.#inputs);
+    const made = this.#model.apply(inputs.length === 1 ? inputs[0]! : inputs, training ? { training } : undefined);
+    const outputs = outputsIn(made);
+    return this.#job.outputs ? this.#ofOutputs(batch, outputs) : this.#ofOutput(batch, outputs[0]!);
+  }
+
+  #ofOutput({ label }: BatchTensors, output: Tensor): BatchValues {
     const [tf, job] = [this.#tf, this.#job];
-    const output = this.#model.apply(features, training ? { training } : undefined) as Tensor; // one output, one tensor
     return {
       losses: () => lossOfSamples(tf, job, label, output),
       metrics: () => job.metrics.map((metric) => sumsOfMetric(tf, metric, job, label, output)),
+    };
+  }
+
+  #ofOutputs({ label, weights }: BatchTensors, made: readonly Tensor[]): BatchValues {
+    const tf = this.#tf;
+    const labels = cutUp(
+      tf,
+      label,
+      this.#parts.map((part) => part.label),
+    );
+    const outputs = this.#parts.map(({ rule, index }, i) => {
+      const [given, output] = [labels[i]!, made[index]!];
+      return { rule, given, output, losses: lossOfSamples(tf, rule, given, output) };
+    });
+    const lossSums = (losses: Tensor) =>
+      weights ? [losses.mul(weights.each).sum().mul(weights.sum), weights.sum.clone()] : [totalOf(losses)];
+    return {
+      losses: () =>
+        outputs
+          .map(({ rule, losses }): Tensor => (rule.lossWeight === 1 ? losses : losses.mul(rule.lossWeight)))
+          .reduce((sum, losses) => sum.add(losses)),
+      metrics: () =>
+        outputs.flatMap(({ rule, given, output, losses }) => [
+          ...lossSums(losses),
+          ...rule.metrics.map((metric) => sumsOfMetric(tf, metric, rule, given, output)),
+        ]),
     };
   }
 

@@ -1,6 +1,6 @@
 /** A job's samples as its model takes them: split, pre-processed (fitted on the training split alone), by position. */
 import { type Augmentation, augment, checkAugmentation } from "../core/augmentation.ts";
-import { ClassCounts, checkClasses } from "../core/class-check.ts";
+import { ClassCounts, type ClassNumbers, checkClasses } from "../core/class-check.ts";
 import { rawColumns } from "../core/columns.ts";
 import { checkColumnUse, mayLack, type UsedColumn, unfilled } from "../core/column-use.ts";
 import { type EachRows, fitTransforms } from "../core/fit-transforms.ts";
@@ -115,15 +115,19 @@ export class PreparedData {
     return preprocess(this.preprocessing, samples);
   }
 
-  /** Throws "invalid-data" where a label is none of so many classes, which the loss takes it for. */
-  checkClasses(classes: number): void {
+  /** Throws "invalid-data" where a label is none of the classes that a loss takes it for. */
+  checkClasses(numbers: ClassNumbers): void {
     for (const part of [this.#split.training, this.#split.validation]) {
       this.#rows(
         part,
         "label",
       )((rows) => {
         const { label } = this.preprocessing;
-        checkClasses(applyTransforms(label, rows, rows.length / sizeOf(label.shape)), classes);
+        checkClasses(
+          applyTransforms(label, rows, rows.length / sizeOf(label.shape)),
+          sizeOf(this.shapes.label),
+          numbers,
+        );
       });
     }
   }

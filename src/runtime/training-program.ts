@@ -6,6 +6,7 @@
  */
 import type { Tensor, Variable } from "@tensorflow/tfjs";
 import { LockstepError } from "../core/errors.ts";
+import type { ClassNumbers } from "../core/class-check.ts";
 import type { Job } from "../core/job.ts";
 import { rateAt, slotsOf } from "../core/optimizer.ts";
 import { RandomStream } from "../core/random.ts";
@@ -78,7 +79,7 @@ export class TrainingProgram {
     this.#job = job;
     this.#shapes = shapes;
     this.model = seeded(new RandomStream(job.seed, "initial-weights"), () => buildModel(engine, job, shapes));
-    this.#objective = new Objective(engine.tf, job, this.model);
+    this.#objective = new Objective(engine.tf, job, this.model, shapes);
     const sorted = seeded(new RandomStream(job.seed, "initial-weights", 1), () =>
       sortedWeights(engine.tf, this.model, () => this.#objective.compute(this.#oneSample(), true)),
     );
@@ -121,9 +122,9 @@ export class TrainingProgram {
     return this.#objective.sumNames;
   }
 
-  /** Of the last dimension of the model's output: the classes of a label that is one. */
-  get outputs(): number {
-    return this.#objective.outputs;
+  /** What of a label are numbers of classes. */
+  get classNumbers(): readonly ClassNumbers[] {
+    return this.#objective.classNumbers;
   }
 
   /** Where in the row of gradients and statistics each parameter's part ends. */

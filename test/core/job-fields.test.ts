@@ -21,6 +21,7 @@ const job: Job = {
   initialWeights: null,
   customLoss: null,
   step: null,
+  outputs: null,
   metrics: ["accuracy"],
   clip: null,
   classWeight: null,
@@ -54,6 +55,10 @@ const changes: Readonly<Record<keyof Job, readonly [Partial<Job>, string | null]
   // The graph of a step tells of both.
   customLoss: [{ customLoss: () => assert.fail() }, null],
   step: [{ step: () => assert.fail() }, null],
+  outputs: [
+    { outputs: [{ name: "y", loss: "huber", lossSettings: {}, customLoss: null, lossWeight: 2, metrics: [] }] },
+    "job.outputs",
+  ],
   metrics: [{ metrics: [] }, "job.metrics"],
   classWeight: [{ classWeight: "balanced" }, "job.classWeight"],
   clip: [{ clip: { globalNorm: 1 } }, "job.clip"],

@@ -77,6 +77,7 @@ describe("a valid job", () => {
       initialWeights: null,
       customLoss: null,
       step: null,
+      outputs: null,
       metrics: [],
       clip: null,
       classWeight: null,
@@ -129,6 +130,7 @@ describe("a valid job", () => {
       initialWeights: null,
       customLoss: null,
       step: null,
+      outputs: null,
       metrics: ["accuracy"],
       clip: { globalNorm: 1 },
       classWeight: null,
@@ -233,6 +235,7 @@ describe("a valid job", () => {
 describe("a wrong field is named with its path, its value and what was expected", () => {
   const wholeFromOne = "expected a whole number, 1 or more.";
   const fromZeroToBelowOne = "expected a number from 0 to below 1.";
+  const { optimizer } = smallest.compile;
   const cases: readonly [path: string, value: unknown, message: string, hint?: string][] = [
     ["name", undefined, "name is missing; expected up to 63 letters,"],
     ["name", "my job", 'name is "my job"; expected up to 63 letters, digits, "-", "_" and "."'],
@@ -529,6 +532,49 @@ describe("a wrong field is named with its path, its value and what was expected"
     ["compile.loss", { kind: "hinge", delta: 1 }, "compile.loss.delta is not a field that compile.loss has."],
     ["compile.loss", { kind: "binaryCrossentropy", labelSmoothing: 1 }, "compile.loss.labelSmoothing is 1; expected"],
     ["compile.step", () => null, 'compile.loss is "categoricalCrossentropy"; expected none beside compile.step'],
+    [
+      "compile.outputs",
+      { y: { loss: "huber" } },
+      'compile.loss is "categoricalCrossentropy"; expected none beside compile.outputs, where each output has its own.',
+    ],
+    [
+      "compile",
+      { optimizer, outputs: { y: { loss: "huber" } }, metrics: ["accuracy"] },
+      'compile.metrics is ["accuracy"]; expected none beside compile.outputs',
+    ],
+    [
+      "compile",
+      { optimizer, outputs: { y: { loss: "huber" } }, step: () => null },
+      "compile.step is the function step; expected none beside compile.outputs",
+    ],
+    ["compile", { optimizer, outputs: {} }, "compile.outputs is {}; expected an object with the loss of each output"],
+    [
+      "compile",
+      { optimizer, outputs: { "a-b": {} } },
+      "compile.outputs.a-b is {}; expected the name of an output's layer:",
+    ],
+    [
+      "compile",
+      { optimizer, outputs: { val: {} } },
+      "compile.outputs.val is {}; expected the name of an output's layer:",
+    ],
+    ["compile", { optimizer, outputs: { y: {} } }, "compile.outputs.y.loss is missing; expected"],
+    [
+      "compile",
+      { optimizer, outputs: { y: { loss: "mse" } } },
+      'compile.outputs.y.loss is "mse"; expected',
+      'Did you mean "meanSquaredError"?',
+    ],
+    [
+      "compile",
+      { optimizer, outputs: { y: { loss: "huber", lossWeight: 0 } } },
+      "compile.outputs.y.lossWeight is 0; expected a number above 0.",
+    ],
+    [
+      "compile",
+      { optimizer, outputs: { y: { loss: "huber", metrics: ["acc"] } } },
+      'compile.outputs.y.metrics[0] is "acc"; expected',
+    ],
     ["compile.metrics", ["top0Accuracy"], 'compile.metrics[0] is "top0Accuracy"; expected'],
     ["compile.metrics", ["AUC"], 'compile.metrics[0] is "AUC"; expected', 'Did you mean "auc"?'],
     ["initialWeights", "", 'initialWeights is ""; expected a path.'],

@@ -1,6 +1,6 @@
-/** A job that begins with given weights, freezes them, weighs its classes and has a loss of its own: check and launches. */
+/** A job that begins with given weights, freezes them, weighs its classes and has a loss of its own: check and launches; one of several inputs and outputs. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { exportTensors } from "../../src/adapters/fs/export-tensors.ts";
 import { readInitialWeights } from "../../src/adapters/fs/initial-weights.ts";
@@ -112,4 +112,67 @@ test("promise 1: frozen given weights, weighed classes, a loss of its own: one a
   assert.deepEqual(together!.history, alone!.history);
   const [first] = alone!.history as Record<string, number>[];
   for (const name of ["loss", "macroF1", "val_macroF1", "top2Accuracy"]) assert.ok(Number.isFinite(first![name]), name);
+});
+
+const several = `import { defineJob, jsonLines } from "lockstep";
+export default defineJob({
+  name: "several",
+  data: jsonLines({ path: "several.jsonl", features: ["row", "rest"], label: "target" }),
+  validation: { fraction: 0.2 },
+  model: (tf) => {
+    const [row, rest] = [tf.input({ shape: [4, 1] }), tf.input({ shape: [2] })];
+    const both = tf.layers.concatenate().apply([tf.layers.flatten().apply(row), rest]);
+    const kind = tf.layers.dense({ name: "kind", units: 3, activation: "softmax" }).apply(both);
+    return tf.model({ inputs: [row, rest], outputs: [tf.layers.dense({ name: "size", units: 1 }).apply(both), kind] });
+  },
+  compile: {
+    optimizer: { kind: "adam", learningRate: 0.01 },
+    outputs: {
+      size: { loss: "meanSquaredError", metrics: ["meanAbsoluteError"] },
+      kind: { loss: "sparseCategoricalCrossentropy", lossWeight: 2, metrics: ["accuracy"] },
+    },
+  },
+  checkpoint: { monitor: "val_kind_accuracy" },
+  batchSize: 8,
+  epochs: 2,
+});
+`;
+
+test("a model of two inputs and two outputs is trained, evaluated and predicts both under their names", {
+  timeout: 240_000,
+}, async () => {
+  const lines = Array.from({ length: 60 }, (_, i) => {
+    const row = [i % 5, i % 7, i % 3, 1];
+    return JSON.stringify({ row, rest: [i % 3, i / 60], target: [row.reduce((a, b) => a + b), i % 3] });
+  });
+  await writeFile(user().at("several.jsonl"), `${lines.join("\n")}\n`);
+  await writeFile(user().at("several.ts"), several);
+  const launched = await user().run("launch", user().at("several.ts"), "--workers", "1", "--json");
+  assert.equal(launched.code, 0, launched.stderr);
+  const result = JSON.parse(launched.stdout.trim().split("\n").at(-1)!) as Line;
+  const [first] = result.history as Record<string, number>[];
+  for (const name of ["kind_accuracy", "kind_loss", "size_loss", "size_meanAbsoluteError"]) {
+    assert.ok(Number.isFinite(first![name]) && Number.isFinite(first![`val_${name}`]), name);
+  }
+  const rows = ["--data", user().at("several.jsonl")];
+  const evaluated = await user().run("evaluate", user().at("several.ts"), ...rows);
+  const { test: told } = JSON.parse(evaluated.stdout) as { test: Record<string, Record<string, number>> };
+  const [sums] = Object.values(told);
+  assert.ok(Math.abs(sums!.loss! - sums!.size_loss! - 2 * sums!.kind_loss!) < 1e-4, evaluated.stdout);
+  const { stdout } = await user().run("predict", user().at("several.ts"), ...rows);
+  const predicted = stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { outputs: Record<string, number> });
+  assert.deepEqual(Object.keys(predicted[0]!), ["outputs"]);
+  const right = predicted.filter(({ outputs }, i) => {
+    const chances = [0, 1, 2].map((kind) => outputs[`kind ${kind}`]!);
+    return chances.indexOf(Math.max(...chances)) === i % 3;
+  });
+  assert.ok(Math.abs(right.length / 60 - sums!.kind_accuracy!) < 1e-6);
+  const off = predicted.map(({ outputs }, i) => Math.abs(outputs.size! - ((i % 5) + (i % 7) + (i % 3) + 1)));
+  assert.ok(Math.abs(off.reduce((a, b) => a + b) / 60 - sums!.size_meanAbsoluteError!) < 1e-4);
+  const csv = user().at("several.csv");
+  assert.equal((await user().run("predict", user().at("several.ts"), ...rows, "--output", csv)).code, 0);
+  assert.match(await readFile(csv, "utf8"), /^size,kind 0,kind 1,kind 2\n-?\d/);
 });

@@ -286,9 +286,9 @@ test("labels outside the classes are refused before training, and a class that o
   const held = (from: number, to: number) =>
     prepared(rows, { preprocess: { features }, validation: { rows: [from, to] } });
   const { data } = await held(2, 3);
-  data.checkClasses(3);
+  data.checkClasses({ classes: 3 });
   assert.throws(
-    () => data.checkClasses(2),
+    () => data.checkClasses({ classes: 2 }),
     refused(
       "invalid-data",
       /^A label is 2 after pre-processing, and the model has the classes 0 to 1/,
