@@ -1,17 +1,19 @@
 /** Metrics and losses against plain loops over the whole set that are written down here, however the set is cut. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { LossName, LossSettings } from "../../src/core/compile.ts";
+import type { LossName, LossSettings, MetricName } from "../../src/core/compile.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import { metricsOf, sumNamesOf } from "../../src/core/metric-sums.ts";
 import { RandomStream } from "../../src/core/random.ts";
 import { sumTree } from "../../src/core/reduce-tree.ts";
 import { slice } from "../../src/core/sampler.ts";
-import type { TensorFlow } from "../../src/ports/engine.ts";
+import type { Job } from "../../src/core/job.ts";
+import type { Engine, TensorFlow } from "../../src/ports/engine.ts";
 import { type LossChoice, lossOfSamples } from "../../src/runtime/losses.ts";
 import { checkMetrics, sumsOfMetric } from "../../src/runtime/metrics.ts";
 import { testEngine } from "../fixtures/engine.ts";
-import { points, pointsJob, train } from "../fixtures/trainers.ts";
+import { TrainingProgram } from "../../src/runtime/training-program.ts";
+import { points, pointsJob, train, withReading } from "../fixtures/trainers.ts";
 
 type Rows = readonly (readonly number[])[];
 
@@ -187,6 +189,69 @@ test("a metric is the whole set's, for any number of shards, with ties and with 
       );
     }
   }
+});
+
+/** The sums of steps and of validation, over batches of several sizes. */
+function programSums(engine: Engine, job: Job, { label, output }: { label: Rows; output: Rows }) {
+  // Class numbers come without a dimension of their own.
+  const labelShape = label[0]!.length === 1 && output[0]!.length > 1 ? [] : [label[0]!.length];
+  const program = new TrainingProgram(engine, job, { features: [output[0]!.length], label: labelShape });
+  const row = new Float32Array(program.weightCount);
+  return [7, label.length, 7].flatMap((count) => {
+    const first = (rows: Rows) => Float32Array.from(flat(rows.slice(0, count)));
+    const batch = { count, features: first(output), label: first(label) };
+    return (["gradients", "validation"] as const).map((part) => {
+      const sums = new Float64Array(program.sumNames.length);
+      const random = new RandomStream(1, "step");
+      if (part === "gradients") program.gradients(batch, random, row, sums);
+      else program.validate(batch, random, sums);
+      return { part, count, sums: Object.fromEntries(program.sumNames.map((name, i) => [name, sums[i]!])) };
+    });
+  });
+}
+
+test("a recorded step, and recorded validation, count every metric as their ops do, the buckets of auc one by one", async (context) => {
+  if ((await testEngine()).description.kind !== "native") return context.skip("this machine has no native engine");
+  const opByOp = await testEngine({ fresh: true });
+  const recorded = await testEngine({ fresh: true });
+  const bySource = new Map(cases.map(([, , source]) => [source, cases.filter(([, , given]) => given === source)]));
+  for (const [source, some] of bySource) {
+    const job = pointsJob({
+      // Its output is what it is given: sixteenths, of which some lie on a bucket's end.
+      model: (tf, { features: [units] }) => {
+        const kernelInitializer = tf.initializers.identity({ gain: 1 });
+        const dense = { units: units!, inputShape: [units!], useBias: false, kernelInitializer };
+        return tf.sequential({ layers: [tf.layers.dense(dense)] });
+      },
+      compile: {
+        optimizer: { kind: "sgd", learningRate: 0.1 },
+        loss: { kind: source.loss.loss as LossName, ...source.loss.lossSettings },
+        metrics: some.map(([, metric]) => metric as MetricName),
+      },
+    });
+    const found = programSums(recorded, job, source);
+    const wanted = programSums(opByOp, withReading(job), source);
+    for (const [i, { part, count, sums }] of wanted.entries()) {
+      for (const [name, sum] of Object.entries(sums)) {
+        const off = Math.abs(found[i]!.sums[name]! - sum);
+        // Counts are whole numbers: they are equal.
+        assert.ok(
+          off <= 1e-5 * Math.max(1, sum),
+          `${name} of ${part} with ${count}: ${found[i]!.sums[name]}, not ${sum}`,
+        );
+      }
+      if (count < samples) continue;
+      const values = metricsOf(found[i]!.sums, samples);
+      for (const [what, metric, , expected] of some) {
+        const off = Math.abs(values[metric]! - expected);
+        assert.ok(
+          off <= 1e-5 * Math.max(1, expected),
+          `${metric} ${what} of ${part}: ${values[metric]}, not ${expected}`,
+        );
+      }
+    }
+  }
+  assert.deepEqual([recorded.description.step, opByOp.description.step], ["recorded", "op-by-op"]);
 });
 
 const numbers: Rows = [

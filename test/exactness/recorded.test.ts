@@ -11,7 +11,7 @@ import type { Engine } from "../../src/ports/engine.ts";
 import { PreparedData } from "../../src/runtime/prepared-data.ts";
 import { TrainingProgram } from "../../src/runtime/training-program.ts";
 import { testEngine } from "../fixtures/engine.ts";
-import { points, pointsJob } from "../fixtures/trainers.ts";
+import { points, pointsJob, withReading } from "../fixtures/trainers.ts";
 
 type Act = (tf: Parameters<JobDefinition["model"]>[0], x: Tensor, isTraining: boolean) => Tensor;
 
@@ -81,23 +81,6 @@ test("a recorded step computes the same bits however it was prepared, and to 1e-
     assert.ok(Math.abs(value - values[i]!) <= 1e-5 * Math.max(1, Math.abs(value)), `${i}: ${value} and ${values[i]}`);
   }
 });
-
-/** The job, with a model whose output is looked at. */
-function withReading(job: Job): Job {
-  return {
-    ...job,
-    model: (tf, shapes) => {
-      const model = job.model(tf, shapes);
-      const apply = model.apply.bind(model);
-      model.apply = (...words) => {
-        const output = apply(...words);
-        (output as Tensor).dataSync();
-        return output;
-      };
-      return model;
-    },
-  };
-}
 
 for (const [what, act, reason] of [
   ["looks at a value", (_, x: Tensor) => (x.dataSync()[0]! > 1e9 ? x.neg() : x), /it looks at a tensor's value/],
