@@ -4,7 +4,9 @@ import { engineEnvironment } from "../adapters/tfjs/engine-environment.ts";
 import { prepareEngine } from "../adapters/tfjs/prepare-engine.ts";
 import { areSameSettings, settingsIn } from "../core/settings.ts";
 import type { Job } from "../core/job.ts";
-import { bindMaps, type Preprocessing } from "../core/transforms.ts";
+import { encodeJson } from "../core/json.ts";
+import { bindMaps, outputShape, type Preprocessing } from "../core/transforms.ts";
+import { asInCheckpoint } from "../core/weight-names.ts";
 import type { CheckpointContent } from "../ports/checkpoint-storage.ts";
 import { contentToWeights, preprocessingOf } from "../runtime/state.ts";
 import type { Arguments } from "./command.ts";
@@ -50,7 +52,7 @@ export async function openCheckpoint(
   jobFile: string,
   { etcd }: Pick<FoundCheckpoints, "etcd">,
   content: CheckpointContent,
-  before: OpenedCheckpoint | null = null,
+  before: Pick<OpenedCheckpoint, "engine"> | null = null,
 ): Promise<OpenedCheckpoint> {
   const threads = args.whole("threads", 1) ?? etcd?.record.threads ?? 1;
   const choice = await prepareEngine(wishOf(args), (line) => void process.stderr.write(`${line}\n`));
@@ -63,19 +65,24 @@ export async function openCheckpoint(
     threads,
     mayFallBack: args.text("engine") === undefined,
   };
-  const opened = await openModel(request, preprocessingOf(content), before);
+  const names = content.weights.map(({ name }) => name);
+  const nameWeights = asInCheckpoint(content.manifest.id, names);
+  const opened = await openModel(request, preprocessingOf(content), before && { engine: before.engine, nameWeights });
   useCheckpoint(opened, content);
   return { ...opened, content, preprocessing: preprocessingFor(opened.job, content) };
 }
 
-/** The same model with another checkpoint's weights; opened anew where that was trained with other settings. */
+/** The same model with another checkpoint's weights; opened anew where that was trained with other settings, or on samples of other shapes. */
 export async function withCheckpoint(
   opened: OpenedCheckpoint,
   content: CheckpointContent,
   open: (content: CheckpointContent) => Promise<OpenedCheckpoint>,
 ): Promise<OpenedCheckpoint> {
   const [own, others] = [opened.content, content].map(({ manifest }) => settingsIn(manifest.fingerprint));
-  if (!areSameSettings(own!, others!)) return open(content);
+  const [shapes, otherShapes] = [opened.preprocessing, preprocessingOf(content)].map(({ features, label }) =>
+    encodeJson([outputShape(features), outputShape(label)]),
+  );
+  if (!areSameSettings(own!, others!) || shapes !== otherShapes) return open(content);
   useCheckpoint(opened, content);
   return { ...opened, content, preprocessing: preprocessingFor(opened.job, content) };
 }

@@ -21,6 +21,7 @@ import { type MemoryPart, type MemorySizes, memoryParts } from "../core/memory-n
 import { RandomStream } from "../core/random.ts";
 import { type JobSettings, toldSettings } from "../core/settings.ts";
 import { outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
+import { asBuiltBefore, type NameWeights } from "../core/weight-names.ts";
 import type { DataPlace } from "../ports/dataset.ts";
 import type { Engine } from "../ports/engine.ts";
 import { PreparedData } from "../runtime/prepared-data.ts";
@@ -54,6 +55,12 @@ export interface OpenedJob {
   readonly initialWeights: InitialWeights | null;
 }
 
+/** Of what this process has opened before: the engine, and what the weights of a model are called that is not its first. */
+interface BuiltBefore {
+  readonly engine: Engine;
+  readonly nameWeights: NameWeights;
+}
+
 /** A job's model for samples that are pre-processed as a checkpoint says. */
 export interface OpenedModel {
   readonly job: Job;
@@ -79,23 +86,23 @@ export async function openJob({ jobPath, settings, data: place }: JobRequest): P
 
 /**
  * Opens what can evaluate and predict: it needs no training data, since a checkpoint knows what was learned from it.
- * @param before what this process has opened of the job before, with other settings
+ * @param before null where this process has opened no model yet
  */
 export async function openModel(
   { jobPath, settings, ...request }: EngineRequest & Pick<JobRequest, "jobPath" | "settings">,
   { features, label }: Preprocessing,
-  before: OpenedModel | null,
+  before: BuiltBefore | null,
 ): Promise<OpenedModel> {
   loadTensorFlow();
   const { job } = await loadJob(jobPath, settings);
   const shapes = { features: outputShape(features), label: outputShape(label) };
-  const openWith = (engine: Engine, built: TrainingProgram | null) => ({
+  const openWith = (engine: Engine, nameWeights: NameWeights | null) => ({
     ...{ job, engine },
-    program: new TrainingProgram(engine, job, shapes, namesIn(built)),
+    program: new TrainingProgram(engine, job, shapes, nameWeights),
   });
   const engineOf = (choice: EngineChoice) => openEngine(choice, { threads: request.threads });
   try {
-    const first = openWith(before?.engine ?? (await engineOf(request.choice)), before?.program ?? null);
+    const first = openWith(before?.engine ?? (await engineOf(request.choice)), before?.nameWeights ?? null);
     const { engine, program } = first;
     const sample = {
       count: 1,
@@ -105,7 +112,7 @@ export async function openModel(
     const missing = probeKernels(engine, () => program.trace(sample, new RandomStream(0, "step")));
     if (missing === null) return first;
     if (!request.mayFallBack || request.choice.kind !== "wasm") throw lacks(request.choice.kind, missing);
-    return openWith(await engineOf({ ...request.choice, kind: "cpu" }), program);
+    return openWith(await engineOf({ ...request.choice, kind: "cpu" }), asBefore(program));
   } catch (error) {
     throw describeJobError(error, jobPath);
   }
@@ -130,11 +137,11 @@ export async function openProgram(
   say(
     `The WebAssembly engine lacks ${missing}, which this model needs; the pure JavaScript engine trains it instead, slowly.`,
   );
-  return openWith({ ...request.choice, kind: "cpu" }, first.program);
+  return openWith({ ...request.choice, kind: "cpu" }, asBefore(first.program));
 
-  async function openWith(choice: EngineChoice, built: TrainingProgram | null): Promise<OpenedProgram> {
+  async function openWith(choice: EngineChoice, nameWeights: NameWeights | null): Promise<OpenedProgram> {
     const engine = await openEngine(choice, { threads: request.threads });
-    const program = ofTheJob(() => new TrainingProgram(engine, job, data.shapes, namesIn(built), initialWeights));
+    const program = ofTheJob(() => new TrainingProgram(engine, job, data.shapes, nameWeights, initialWeights));
     return { job, data, initialWeights, engine, program, sourceDigest, choice };
   }
 
@@ -156,9 +163,9 @@ export function memoryOf(
   return memoryParts({ inUseBytes: memoryInUse(), valueCount, reducedCount, trainableCount, partEnds, ...world });
 }
 
-/** What the model's weights are called in checkpoints, wherever it has to be built a second time. */
-function namesIn(built: TrainingProgram | null): readonly string[] | null {
-  return built?.parameters.map(({ name }) => name) ?? null;
+/** For the same model, which has to be built a second time. */
+function asBefore({ parameters }: TrainingProgram): NameWeights {
+  return asBuiltBefore(parameters.map(({ name }) => name));
 }
 
 function lacks(kind: string, kernel: string): LockstepError {

@@ -5,12 +5,12 @@
  * such as batch normalization keep, and last what is frozen; each kind in the model's order.
  */
 import type { Tensor, Variable } from "@tensorflow/tfjs";
-import { LockstepError } from "../core/errors.ts";
 import type { ClassNumbers } from "../core/class-check.ts";
 import type { Job } from "../core/job.ts";
 import { rateAt, slotsOf } from "../core/optimizer.ts";
 import { RandomStream } from "../core/random.ts";
 import { isAligned } from "../core/row-memory.ts";
+import type { NameWeights } from "../core/weight-names.ts";
 import type { Engine, EngineState, LayersModel, RecordedStep, RecordedUpdate } from "../ports/engine.ts";
 import { readTensor } from "../ports/read-tensor.ts";
 import { type Beginning, beginWith, type Fit } from "./begin-with.ts";
@@ -64,15 +64,14 @@ export class TrainingProgram {
   readonly #update: RecordedUpdate;
 
   /**
-   * @param names of the parameters, in their order, where this thread has built the model before: layers without a name are counted,
-   * and what is built again would be called otherwise in its checkpoints
+   * @param nameWeights gives the parameters their names in checkpoints, where this thread has built a model before
    * @param beginning weights that take the place of drawn ones
    */
   constructor(
     engine: Engine,
     job: Job,
     shapes: { features: readonly number[]; label: readonly number[] },
-    names: readonly string[] | null = null,
+    nameWeights: NameWeights | null = null,
     beginning: Beginning | null = null,
   ) {
     this.engine = engine;
@@ -84,12 +83,12 @@ export class TrainingProgram {
       sortedWeights(engine.tf, this.model, () => this.#objective.compute(this.#oneSample(), true)),
     );
     this.#variables = sorted.map(({ variable }) => variable);
-    if (names !== null && names.length !== sorted.length) throw otherModel(names.length, sorted.length);
+    const names = nameWeights?.(sorted) ?? sorted.map(({ name }) => name);
     let offset = 0;
-    this.parameters = sorted.map(({ name, shape, kind }, i) => {
+    this.parameters = sorted.map(({ shape, kind }, i) => {
       const size = shape.reduce((a, b) => a * b, 1);
       offset += size;
-      return { name: names?.[i] ?? name, shape, size, offset: offset - size, kind };
+      return { name: names[i]!, shape, size, offset: offset - size, kind };
     });
     const countOf = (...kinds: readonly Parameter["kind"][]) =>
       this.parameters.reduce((sum, { kind, size }) => sum + (kinds.includes(kind) ? size : 0), 0);
@@ -374,14 +373,4 @@ function partOf(row: Float32Array, { offset, size }: { readonly offset: number; 
 
 function batchOf([features, label, count, each, sum]: readonly Tensor[]): BatchTensors {
   return { features: features!, label: label!, count: count!, weights: each && sum ? { each, sum } : null };
-}
-
-function otherModel(before: number, now: number): LockstepError {
-  return new LockstepError(
-    "invalid-job",
-    `The job's model has ${now} weights, and had ${before} when it was built before.`,
-    {
-      hint: "A job file builds the same model every time. Checkpoints of models that differ by their settings are evaluated one by one.",
-    },
-  );
 }

@@ -1,6 +1,7 @@
 /** Which of a model's weights are trained, which are statistics that layers keep, and which are frozen. */
 import type { Tensor, Variable } from "@tensorflow/tfjs";
 import { LockstepError } from "../core/errors.ts";
+import type { BuiltWeight } from "../core/weight-names.ts";
 import type { LayersModel, TensorFlow } from "../ports/engine.ts";
 
 /**
@@ -9,8 +10,7 @@ import type { LayersModel, TensorFlow } from "../ports/engine.ts";
  */
 export type WeightKind = "trainable" | "statistic" | "frozen";
 
-export interface SortedWeight {
-  readonly name: string;
+export interface SortedWeight extends BuiltWeight {
   readonly shape: readonly number[];
   readonly variable: Variable;
   readonly kind: WeightKind;
@@ -25,6 +25,7 @@ export function sortedWeights(tf: TensorFlow, model: LayersModel, pass: () => vo
   const trainable = new Set(model.trainableWeights.map(({ name }) => name));
   const weights = model.weights.map((weight) => ({
     name: weight.name,
+    originalName: weight.originalName,
     shape: weight.shape as number[], // a built model's weights have whole shapes
     // LayerVariable.read() gives the tf.Variable behind it, typed as a tensor.
     variable: weight.read() as Variable,

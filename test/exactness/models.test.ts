@@ -1,10 +1,11 @@
 /** What a job may say of its model and its loss, on several workers: weights of classes, losses of its own, frozen layers. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Tensor, Variable } from "@tensorflow/tfjs";
+import type { RNN, SymbolicTensor, Tensor, Variable } from "@tensorflow/tfjs";
 import type { JobDefinition } from "../../src/core/job.ts";
 import { lossWeightOf } from "../../src/core/metric-sums.ts";
 import { RandomStream } from "../../src/core/random.ts";
+import { asBuiltBefore, asInCheckpoint } from "../../src/core/weight-names.ts";
 import { PreparedData } from "../../src/runtime/prepared-data.ts";
 import { TrainingProgram } from "../../src/runtime/training-program.ts";
 import type { WeightKind } from "../../src/runtime/weight-kinds.ts";
@@ -239,13 +240,47 @@ test("a model that is built again has the names of before, and another model und
   const job = pointsJob();
   const { shapes } = new PreparedData(points(60), job);
   const names = new TrainingProgram(engine, job, shapes).parameters.map(({ name }) => name);
-  const again = new TrainingProgram(engine, job, shapes, names);
+  const again = new TrainingProgram(engine, job, shapes, asBuiltBefore(names));
   assert.deepEqual(
     again.parameters.map(({ name }) => name),
     names,
   );
   assert.throws(
-    () => new TrainingProgram(engine, job, shapes, names.slice(1)),
+    () => new TrainingProgram(engine, job, shapes, asBuiltBefore(names.slice(1))),
     new RegExp(`The job's model has ${names.length} weights, and had ${names.length - 1} when it was built before`),
+  );
+});
+
+test("whatever its layers are, a model that is built later is called as in the checkpoint of the process that built it first", async () => {
+  const engine = await testEngine();
+  const job = pointsJob({
+    model: (tf, { features }) => {
+      tf.layers.dense({ units: 1 }); // counted, and used nowhere
+      const inner = () =>
+        tf.sequential({
+          layers: [tf.layers.dense({ name: "inside", units: 2, inputShape: [3] }), tf.layers.dense({ units: 3 })],
+        });
+      const input = tf.input({ shape: [...features] });
+      const rows = tf.layers.reshape({ targetShape: [3, 2] }).apply(input);
+      const lstm = tf.layers.lstm({ units: 2, returnSequences: true }) as RNN;
+      const both = tf.layers.bidirectional({ layer: lstm, mergeMode: "concat" }).apply(rows);
+      const each = tf.layers.timeDistributed({ layer: tf.layers.dense({ units: 2 }) }).apply(both);
+      const flat = tf.layers.batchNormalization().apply(tf.layers.flatten().apply(each));
+      const named = tf.layers.dense({ name: "head", units: 3 }).apply(flat);
+      const output = tf.layers.softmax().apply(inner().apply(inner().apply(named)));
+      return tf.model({ inputs: input, outputs: output as SymbolicTensor });
+    },
+  });
+  const { shapes } = new PreparedData(points(60), job);
+  const [first, second] = [1, 2].map(() => new TrainingProgram(engine, job, shapes).parameters.map(({ name }) => name));
+  assert.notDeepEqual(second, first);
+  const named = new TrainingProgram(engine, job, shapes, asInCheckpoint("a-step-1", first!));
+  assert.deepEqual(
+    named.parameters.map(({ name }) => name),
+    first,
+  );
+  assert.ok(
+    first!.some((name) => name.startsWith("head/")) && first!.some((name) => /LSTM\d/.test(name)),
+    String(first),
   );
 });
