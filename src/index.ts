@@ -96,7 +96,7 @@ export function defineJob(
  * something else.
  * @param path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters. As every path of
  * data, it may be in object storage: "s3://bucket/folder/part-*.csv"
- * @param options.label the header of the column to predict; all others are features, in file order
+ * @param options.label the header of the column to predict, or of several, as ["x", "y"]; all others are features, in file order
  * @param options.separator what stands between cells: "," (default), ";" or "\t"
  * @param options.columns by header: "category", or a text as so many words or characters, `{ kind: "words", length: 100 }`
  * @param options.missing how a missing value is written, as ["", "NA"]; left out, a missing value is refused
@@ -106,7 +106,7 @@ export function defineJob(
 export function csv(
   path: string,
   options: {
-    readonly label: string;
+    readonly label: string | readonly string[];
     readonly separator?: Separator;
     readonly ignore?: readonly string[];
     readonly weight?: string;
@@ -176,7 +176,7 @@ export function npz(options: { readonly path: string; readonly features: string;
  * Values are numbers, booleans (1 and 0), or lists of numbers, which have the same shape in every line.
  * @param options.path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
  * @param options.features fields, one after the other in a sample; a single one that holds lists keeps their shape
- * @param options.label the field to predict
+ * @param options.label the field to predict, or several, as ["x", "y"]
  * @param options.columns by field: "category", or a text as so many words or characters, `{ kind: "words", length: 100 }`
  * @param options.missing texts that stand for a missing value, as ["", "NA"]; with it null is one too, and a field that is not there
  * @param options.weight the field that says how much a sample counts in training
@@ -185,7 +185,7 @@ export function jsonLines(
   options: {
     readonly path: string;
     readonly features: readonly string[];
-    readonly label: string;
+    readonly label: string | readonly string[];
     readonly weight?: string;
   } & TableColumns,
 ): JsonLinesSource {

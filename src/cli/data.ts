@@ -5,7 +5,7 @@ import { openJobData } from "../adapters/data/open-job-data.ts";
 import { loadJob } from "../adapters/job-file/load-job.ts";
 import { isS3Location } from "../adapters/s3/location.ts";
 import { dataText } from "../adapters/terminal/data-table.ts";
-import { knownOf, rawColumns } from "../core/columns.ts";
+import { knownOf, partsOf, rawColumns } from "../core/columns.ts";
 import { type DataColumn, DataSummary } from "../core/data-summary.ts";
 import type { DataSource, Job } from "../core/job.ts";
 import { sizeOf } from "../core/transforms.ts";
@@ -66,7 +66,7 @@ function reportOf(
   }
   const first = Array.from({ length: Math.min(samplesShown, dataset.length) }, (_, index) => {
     const { features, label } = dataset.read([index]);
-    return { features: shown(features, dataset.columns.features), label: shown(label, [dataset.columns.label]) };
+    return { features: shown(features, dataset.columns.features), label: shown(label, partsOf(dataset.columns.label)) };
   });
   return {
     format: source.kind,

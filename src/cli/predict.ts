@@ -4,17 +4,16 @@ import { rename, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { Writable } from "node:stream";
 import { featureNames, isJsonLines, readRows } from "../adapters/data/rows.ts";
-import { knownOf, type RawColumn, type RawColumns } from "../core/columns.ts";
+import { knownOf, type RawColumns } from "../core/columns.ts";
 import { LockstepError, messageOf } from "../core/errors.ts";
-import type { Job } from "../core/job.ts";
-import { float32Text, type LabelValue, meaningOf, type OutputMeaning } from "../core/prediction.ts";
 import { plural } from "../core/summary-table.ts";
 import { sizeOf } from "../core/transforms.ts";
-import { openPredictor, type Predictor } from "../runtime/prediction.ts";
+import { openPredictor } from "../runtime/prediction.ts";
 import type { Arguments, Command } from "./command.ts";
 import { dataBeside } from "./common.ts";
 import { whichCheckpoints } from "./find-checkpoints.ts";
 import { chooseCheckpoints, computing, openCheckpoint } from "./open-checkpoint.ts";
+import { answersOf, predictionWriter } from "./prediction-writer.ts";
 
 /** Rows that are computed at once: a fixed number, since sums over a batch may round by its size. */
 const batchRows = 256;
@@ -66,20 +65,15 @@ async function runPredict(args: Arguments): Promise<number> {
   const { found, ids } = await chooseCheckpoints(args, jobFile, word === undefined ? [] : [word]);
   const opened = await openCheckpoint(args, jobFile, found, await found.load(ids[0]!));
   const { job, engine, program, preprocessing } = opened;
-  const { features, label, columns } = preprocessing;
+  const { features, columns } = preprocessing;
   const predictor = openPredictor(engine, program.model, features, job);
-  // Several outputs share the label, so that none of them says what it is.
-  const meaning =
-    predictor.names === null && job.outputs === null
-      ? meaningOf(label, job.loss, predictor.outputs, job.lossSettings.fromLogits)
-      : noMeaning;
   const width = sizeOf(features.shape);
   const names = columnNames(columns) ?? (await featureNames(job.data, width, dataBeside(dirname(resolve(jobFile)))));
   if (names === null && job.data.kind === "csv" && !isJsonLines(file)) {
     say("The training data is not at hand, so columns are taken in the order of the file.");
   }
-  const written = (value: LabelValue | null) => labelText(job, columns?.label, value);
-  const write = (isJsonLines(output ?? file) ? jsonWriter : csvWriter)(written, meaning, predictor);
+  const answers = answersOf(job, program.model, preprocessing, predictor);
+  const write = predictionWriter(isJsonLines(output ?? file) ? "json" : "csv", answers);
   const onUnused = (columns: readonly string[]) => say(`Columns that the model does not take: ${columns.join(", ")}.`);
   let rows = 0;
   let strange = 0;
@@ -124,77 +118,6 @@ function strangeRows(outputs: Float32Array, count: number): number {
 
 function say(line: string): void {
   process.stderr.write(`${line}\n`);
-}
-
-interface RowWriter {
-  readonly heading: string;
-  rows(outputs: Float32Array, count: number): string;
-}
-
-const noMeaning: OutputMeaning = { classes: null, predict: () => null };
-
-function csvWriter(written: WrittenLabel, meaning: OutputMeaning, predictor: Outputs): RowWriter {
-  const { outputs } = predictor;
-  const names = outputNames(written, meaning, predictor);
-  const isPredicted = meaning.classes !== null || (outputs === 1 && meaning !== noMeaning);
-  return {
-    heading: `${[...(isPredicted ? ["predicted"] : []), ...names].map(csvCell).join(",")}\n`,
-    rows(values, count) {
-      let text = "";
-      for (let row = 0; row < count; row++) {
-        const made = values.subarray(row * outputs, (row + 1) * outputs);
-        const predicted = written(meaning.predict(made));
-        if (isPredicted) text += `${csvCell(predicted === null ? "" : String(predicted))},`;
-        text += `${Array.from(made, float32Text).join(",")}\n`;
-      }
-      return text;
-    },
-  };
-}
-
-/** NaN and the infinities, which JSON has not, are null. */
-function jsonWriter(written: WrittenLabel, meaning: OutputMeaning, predictor: Outputs): RowWriter {
-  const { outputs } = predictor;
-  const names = outputNames(written, meaning, predictor);
-  return {
-    heading: "",
-    rows(values, count) {
-      let text = "";
-      for (let row = 0; row < count; row++) {
-        const made = values.subarray(row * outputs, (row + 1) * outputs);
-        const numbers = Array.from(made, (value) => (Number.isFinite(value) ? float32Text(value) : "null"));
-        const pairs = numbers.map((number, i) => `${JSON.stringify(names[i])}:${number}`);
-        const predicted = meaning === noMeaning ? "" : `"predicted":${JSON.stringify(written(meaning.predict(made)))},`;
-        text += `{${predicted}"outputs":{${pairs.join(",")}}}\n`;
-      }
-      return text;
-    },
-  };
-}
-
-type Outputs = Pick<Predictor, "outputs" | "names">;
-
-function outputNames(
-  written: WrittenLabel,
-  { classes }: OutputMeaning,
-  { outputs, names }: Outputs,
-): readonly string[] {
-  if (names !== null) return names;
-  if (classes === null) return Array.from({ length: outputs }, (_, i) => (outputs === 1 ? "output" : `output ${i}`));
-  return classes.map((value) => String(written(value)));
-}
-
-type WrittenLabel = (value: LabelValue | null) => string | number | null;
-
-/** A label of text is a character, and a category its text; others are numbers. */
-function labelText(job: Job, label: RawColumn | undefined, value: LabelValue | null): string | number | null {
-  if (value === null || value === "other") return value;
-  if (label?.texts !== undefined) return label.texts[value] ?? "other";
-  return job.data.kind === "text" ? String.fromCharCode(value) : Number(float32Text(value));
-}
-
-function csvCell(text: string): string {
-  return /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** Into a file that has its name only once it is whole; or to standard output. */

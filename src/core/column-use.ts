@@ -6,6 +6,7 @@ import { applyTransforms, type FittedTransforms, sizeOf } from "./transforms.ts"
 
 export interface UsedColumn extends RawColumn {
   readonly missing?: { readonly count: number; readonly first: string };
+  readonly parts?: readonly UsedColumn[];
 }
 
 /** Transforms to which a code is a name, and not a number. */

@@ -3,9 +3,11 @@ import type { ColumnKind, TableColumns } from "./columns.ts";
 import {
   type Check,
   fieldsOf,
+  filledText,
   isPlainObject,
   joined,
   listed,
+  nameList,
   oneOf,
   optional,
   wholeNumber,
@@ -13,11 +15,27 @@ import {
   wrongField,
 } from "./field-checks.ts";
 
+/** The name of a label's column, or a list of several. @param what a "column" or a "field" */
+export function labelOf(what: string, one: string): Check<string | readonly string[]> {
+  return (value, path) => (Array.isArray(value) ? nameList(what)(value, path) : filledText(one)(value, path));
+}
+
+/** Throws where a label is a feature too. */
+export function refuseLabelAmong(
+  features: readonly string[],
+  labels: readonly string[],
+  path: string,
+  what: string,
+): void {
+  const at = features.findIndex((name) => labels.includes(name));
+  if (at >= 0) throw wrongField(`${joined(path, "features")}[${at}]`, features[at], `other ${what}s than the label`);
+}
+
 /** `features`: the names that there are; null where the file says. `ignored`: names that are no features. */
 export function tableColumns(
   source: Readonly<Record<string, unknown>>,
   path: string,
-  label: string,
+  labels: readonly string[],
   features: readonly string[] | null,
   ignored: readonly string[],
 ): TableColumns {
@@ -25,14 +43,14 @@ export function tableColumns(
   const missing = optional(source.missing, joined(path, "missing"), missingTexts);
   const at = (name: string) => joined(joined(path, "columns"), name);
   for (const [name, kind] of Object.entries(columns)) {
-    if (name === label && typeof kind === "object") {
-      throw wrongField(at(name), kind.kind, '"category" or "number", since the label is one value');
+    if (labels.includes(name) && typeof kind === "object") {
+      throw wrongField(at(name), kind.kind, '"category" or "number", since a label is one value');
     }
-    if (features !== null && name !== label && !features.includes(name)) {
-      throw wrongField(at(name), columns[name], `only the label and features: ${listed([label, ...features])}`);
+    if (features !== null && !labels.includes(name) && !features.includes(name)) {
+      throw wrongField(at(name), columns[name], `only the label and features: ${listed([...labels, ...features])}`);
     }
   }
-  const twice = ignored.findIndex((name) => name === label || Object.hasOwn(columns, name));
+  const twice = ignored.findIndex((name) => labels.includes(name) || Object.hasOwn(columns, name));
   if (twice >= 0) {
     throw wrongField(`${joined(path, "ignore")}[${twice}]`, ignored[twice], "a column that is not used");
   }

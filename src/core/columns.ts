@@ -39,6 +39,18 @@ export interface RawColumn {
   readonly texts?: readonly string[];
   /** Of a text in pieces: how its characters became them. */
   readonly merges?: Merges;
+  /** Of a label of several columns: each of them, one after the other. */
+  readonly parts?: readonly RawColumn[];
+}
+
+/** The names of a label's columns, as a job file has them: of one, or of several. */
+export function labelNames(label: string | readonly string[]): readonly string[] {
+  return typeof label === "string" ? [label] : label;
+}
+
+/** What a label's numbers are of: itself, or its columns. */
+export function partsOf<Column extends { readonly parts?: readonly Column[] }>(label: Column): readonly Column[] {
+  return label.parts ?? [label];
 }
 
 /** What other data is read with, so that it has the same codes. */
@@ -64,7 +76,7 @@ export function kindOf({ columns = {} }: TableColumns, name: string): ColumnKind
 /** What a checkpoint knows of its training data; nothing where all its columns are numbers. */
 export function knownOf(columns: RawColumns | undefined): Known {
   if (columns === undefined) return { isOther: true, dictionaries: {} };
-  const known = [...columns.features, columns.label].flatMap(({ name, texts }) =>
+  const known = [...columns.features, ...partsOf(columns.label)].flatMap(({ name, texts }) =>
     name === null || texts === undefined ? [] : [[name, texts] as const],
   );
   const merges = columns.features[0]?.merges;
@@ -73,7 +85,7 @@ export function knownOf(columns: RawColumns | undefined): Known {
 
 /** What has to be remembered of columns; undefined where they are nothing but numbers. */
 export function rawColumns(features: readonly RawColumn[], label: RawColumn): RawColumns | undefined {
-  if (![...features, label].some(isText)) return undefined;
+  if (![...features, ...partsOf(label)].some(isText)) return undefined;
   return { features: features.map(remembered), label: remembered(label) };
 }
 
@@ -83,10 +95,10 @@ export function isText({ type, name, merges }: RawColumn): boolean {
   return name !== null && (type === "category" || type === "words" || type === "characters");
 }
 
-function remembered({ name, type, shape, texts, merges }: RawColumn): RawColumn {
+function remembered({ name, type, shape, texts, merges, parts }: RawColumn): RawColumn {
   // The texts of pieces follow from the merges.
   if (merges !== undefined) return { name, type, shape, merges };
-  return { name, type, shape, ...(texts === undefined ? {} : { texts }) };
+  return { name, type, shape, ...(texts && { texts }), ...(parts && { parts: parts.map(remembered) }) };
 }
 
 /** Words are runs of letters and digits, with apostrophes between them, in lower case. */

@@ -1,5 +1,6 @@
 /** What a set of samples has in it, for people: the range and mean of each column, how many samples each class has. */
 import type { Merges } from "./byte-pair.ts";
+import { partsOf } from "./columns.ts";
 import { ClassCounts } from "./class-check.ts";
 import { sizeOf } from "./transforms.ts";
 
@@ -14,8 +15,24 @@ export interface DataColumn {
   readonly texts?: readonly string[];
   /** Of a text in pieces. */
   readonly merges?: Merges;
+  /** Of a label of several columns: each of them, one after the other. */
+  readonly parts?: readonly DataColumn[];
   /** How many values are missing, and where the first of them is; left out where none is. */
   readonly missing?: { readonly count: number; readonly first: string };
+}
+
+/** Several columns as one label, a sample's numbers of each after those of the one before. */
+export function joinedLabel<Column extends DataColumn>(parts: readonly Column[]): Column {
+  const { texts: _, ...first } = parts[0]!; // a label has one column or more
+  const size = parts.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  // As a row of numbers: what they stand for its parts say.
+  return {
+    ...(first as Column), // which need not have texts
+    name: parts.map(({ name }) => name).join(", "),
+    type: "number",
+    shape: [size],
+    parts,
+  };
 }
 
 /** Statistics are of the values that are there; of texts, of their codes. */
@@ -23,6 +40,8 @@ export interface ColumnSummary extends Pick<DataColumn, "name" | "type" | "shape
   readonly minimum: number;
   readonly maximum: number;
   readonly mean: number;
+  /** Of a label of several columns: each of them. */
+  readonly parts?: readonly ColumnSummary[];
   /** Values; left out where none is missing. Of texts, those behind their ends do not count. */
   readonly missing?: number;
   /** Of categories and words: how many there are, and the most frequent ones. */
@@ -56,20 +75,18 @@ interface SummedRows {
 export class DataSummary {
   readonly #features: readonly ColumnSums[];
   readonly #label: ColumnSums;
+  /** Of a label of several columns. */
+  readonly #labelParts: readonly ColumnSums[];
   readonly #weight: ColumnSums | null;
   readonly #featuresWidth: number;
   /** Null where a label is several numbers. */
   readonly #classes: ClassCounts | null;
 
   constructor(features: readonly DataColumn[], label: DataColumn, weight: DataColumn | null) {
-    let at = 0;
-    this.#features = features.map((column) => {
-      const sums = new ColumnSums(column, at);
-      at += sizeOf(column.shape);
-      return sums;
-    });
-    this.#featuresWidth = at;
+    this.#features = sumsOf(features);
+    this.#featuresWidth = features.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
     this.#label = new ColumnSums(label, 0);
+    this.#labelParts = sumsOf(label.parts ?? []);
     this.#weight = weight && new ColumnSums(weight, 0);
     this.#classes = sizeOf(label.shape) === 1 ? new ClassCounts() : null;
   }
@@ -77,9 +94,10 @@ export class DataSummary {
   /** `count` samples of one part of the split, row after row. */
   add(part: "training" | "validation", { features, label, weight, count }: SummedRows): void {
     const labelWidth = sizeOf(this.#label.column.shape);
+    const labels = [this.#label, ...this.#labelParts];
     for (let row = 0; row < count; row++) {
       for (const sums of this.#features) sums.add(features, row * this.#featuresWidth);
-      this.#label.add(label, row * labelWidth);
+      for (const sums of labels) sums.add(label, row * labelWidth);
       if (weight) this.#weight?.add(weight, row);
     }
     this.#classes?.add(part, label.subarray(0, count));
@@ -90,7 +108,8 @@ export class DataSummary {
   }
 
   get label(): ColumnSummary {
-    return this.#label.summary;
+    const parts = this.#labelParts.map((sums) => sums.summary);
+    return { ...this.#label.summary, ...(parts.length > 0 && { parts }) };
   }
 
   get weight(): ColumnSummary | null {
@@ -99,10 +118,19 @@ export class DataSummary {
 
   /** By value, ascending; null where the label has too many values, or several in each sample. */
   get classes(): readonly ClassCount[] | null {
-    const { texts } = this.#label.column;
+    const [{ texts }] = partsOf(this.#label.column) as [DataColumn]; // a label is one number here
     const textOf = (value: number) => (texts === undefined ? {} : { text: texts[value] ?? "?" });
     return this.#classes?.all?.map(([value, counts]) => ({ value, ...textOf(value), ...counts })) ?? null;
   }
+}
+
+/** Of columns that lie one after the other. */
+function sumsOf(columns: readonly DataColumn[]): readonly ColumnSums[] {
+  let end = 0;
+  return columns.map((column) => {
+    end += sizeOf(column.shape);
+    return new ColumnSums(column, end - sizeOf(column.shape));
+  });
 }
 
 class ColumnSums {

@@ -38,7 +38,8 @@ export interface TableSource extends TableColumns {
   readonly path: string;
   /** Names of columns, one after the other in a sample; a single one that holds lists keeps their shape. */
   readonly features: readonly string[];
-  readonly label: string;
+  /** Several, as ["x", "y"], lie one after the other in a sample's label. */
+  readonly label: string | readonly string[];
   /** The column that says how much a sample counts in training. Left out: all count the same. */
   readonly weight?: string;
 }
@@ -83,7 +84,7 @@ type NamedColumns = Omit<TableSource, "kind" | "path">;
  * numbers.
  * @param path relative to `--data`, or to the job file without it; "*" in the last part stands for any characters
  * @param options.features columns, one after the other in a sample; a single one that holds lists keeps their shape
- * @param options.label the column to predict
+ * @param options.label the column to predict, or several, as ["x", "y"]
  * @param options.columns by name: "category", or a text as so many words or characters, `{ kind: "words", length: 100 }`. A category may
  * be whole numbers or booleans too
  * @param options.missing texts that stand for a missing value, as ["", "NA"]; with it null is one too

@@ -11,7 +11,8 @@ import {
   wholeNumber,
   wrongField,
 } from "./field-checks.ts";
-import { tableColumns } from "./column-validation.ts";
+import { labelNames } from "./columns.ts";
+import { labelOf, refuseLabelAmong, tableColumns } from "./column-validation.ts";
 import { unreachable } from "./errors.ts";
 import type { FormatSource, OwnSource } from "./format-sources.ts";
 
@@ -52,12 +53,12 @@ export function formatSource(kind: FormatSource["kind"], value: unknown, path: s
     case "parquet":
     case "arrow":
     case "tfrecord": {
-      const label = filledText("the name of the column to predict")(source.label, at("label"));
+      const label = labelOf("column", "the name of the column to predict")(source.label, at("label"));
       const features = nameList("column")(source.features, at("features"));
-      const labelAt = features.indexOf(label);
-      if (labelAt >= 0) throw wrongField(`${at("features")}[${labelAt}]`, label, "other columns than the label");
-      const table = tableColumns(source, path, label, features, []);
-      const weight = weightColumn(source, path, [label, ...features]);
+      const labels = labelNames(label);
+      refuseLabelAmong(features, labels, path, "column");
+      const table = tableColumns(source, path, labels, features, []);
+      const weight = weightColumn(source, path, [...labels, ...features]);
       const file = filledText("the path of a file")(source.path, at("path"));
       return { kind, path: file, features, label, ...table, ...weight };
     }

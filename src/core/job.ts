@@ -145,8 +145,8 @@ export interface CsvSource extends TableColumns {
    * `s3://bucket/folder/part-*.csv`.
    */
   readonly path: string;
-  /** The header of the column to predict; all others are features, in file order. */
-  readonly label: string;
+  /** The header of the column to predict, or of several, as ["x", "y"]; all others are features, in file order. */
+  readonly label: string | readonly string[];
   /** Default ",". */
   readonly separator?: Separator;
   /** Columns that are no features, by their headers. */
@@ -215,7 +215,8 @@ export interface JsonLinesSource extends TableColumns {
   readonly path: string;
   /** Names of fields, one after the other in a sample; a single one that holds lists keeps their shape. */
   readonly features: readonly string[];
-  readonly label: string;
+  /** Several, as ["x", "y"], lie one after the other in a sample's label. */
+  readonly label: string | readonly string[];
   /** The field that says how much a sample counts in training. Left out: all count the same. */
   readonly weight?: string;
 }

@@ -1,14 +1,47 @@
 /** What the outputs of a model stand for: the label's pre-processing backwards. */
 import { PieceEncoder } from "./byte-pair.ts";
-import type { RawColumns } from "./columns.ts";
+import type { RawColumn, RawColumns } from "./columns.ts";
 import type { DecodeLabel, Job } from "./job.ts";
-import { type FittedTransforms, invertIndex, type Preprocessing } from "./transforms.ts";
+import { type FittedTransforms, invertIndex, outputShape, type Preprocessing, sizeOf } from "./transforms.ts";
 
 export interface OutputMeaning {
   /** Of each output: the value of the label that it is the score of. Null where outputs are no classes. */
   readonly classes: readonly LabelValue[] | null;
   /** What a row's outputs say that the label is, in the label's own values; null where they say nothing. */
   predict(outputs: ArrayLike<number>): LabelValue | null;
+}
+
+/** Of outputs that say nothing of a label by itself. */
+export const noMeaning: OutputMeaning = { classes: null, predict: () => null };
+
+/** A column of a label that has several, in the label after pre-processing. */
+export interface LabelColumn {
+  readonly offset: number;
+  readonly size: number;
+  /** What was done to it alone. */
+  readonly fitted: FittedTransforms;
+  /** A category's. */
+  readonly texts?: readonly string[];
+}
+
+/** None where pre-processing is of all of a label at once, so that no column of it is there by itself any more. */
+export function labelColumns({ label, columns }: Preprocessing): readonly LabelColumn[] {
+  const alone = partsAlone(label, columns?.label.parts);
+  let end = 0;
+  return alone.map((fitted, i) => {
+    const size = sizeOf(outputShape(fitted));
+    end += size;
+    const texts = columns?.label.parts?.[i]?.texts;
+    return { offset: end - size, size, fitted, ...(texts && { texts }) };
+  });
+}
+
+function partsAlone(label: FittedTransforms, columns: readonly RawColumn[] | undefined): readonly FittedTransforms[] {
+  const [step, ...others] = label.steps;
+  if (step?.kind === "columns" && others.length === 0) return step.parts.map(({ fitted }) => fitted);
+  if (step !== undefined) return [];
+  const shapes = columns?.map(({ shape }) => shape) ?? Array.from({ length: sizeOf(label.shape) }, () => []);
+  return shapes.map((shape) => ({ field: label.field, shape, steps: [] }));
 }
 
 /** "other" stands for every value that the label's vocabulary does not know. */

@@ -15,8 +15,8 @@ import {
   wrongField,
 } from "./field-checks.ts";
 import { formatFields, formatSource, formatsExpected, weightColumn } from "./format-validation.ts";
-import type { TableColumns } from "./columns.ts";
-import { tableColumns } from "./column-validation.ts";
+import { labelNames, type TableColumns } from "./columns.ts";
+import { labelOf, refuseLabelAmong, tableColumns } from "./column-validation.ts";
 import { encodeJson } from "./json.ts";
 import type { TableSource } from "./format-sources.ts";
 import { type BytePairTokens, type CsvSource, type DataSource, type JsonLinesSource, separators } from "./job.ts";
@@ -46,17 +46,18 @@ export const dataSource: Check<DataSource> = (value, path) => {
   const text = (name: string, what: string) => filledText(what)(source[name], joined(path, name));
   switch (kind) {
     case "csv": {
-      const label = text("label", "the header of the column to predict");
+      const label = labelOf("column", "the header of the column to predict")(source.label, joined(path, "label"));
+      const labels = labelNames(label);
       const separator = optional(source.separator, joined(path, "separator"), oneOf(separators));
       const ignore = optional(source.ignore, joined(path, "ignore"), nameList("field"));
-      const table = tableColumns(source, path, label, null, ignore ?? []);
+      const table = tableColumns(source, path, labels, null, ignore ?? []);
       return {
         ...{ kind, path: text("path", aFile), label },
         // A comma that is written is one that is left out: the same data.
         ...(separator === undefined || separator === "," ? {} : { separator }),
         ...table,
         ...(ignore === undefined ? {} : { ignore }),
-        ...weightColumn(source, path, [label, ...(ignore ?? []), ...Object.keys(table.columns ?? {})]),
+        ...weightColumn(source, path, [...labels, ...(ignore ?? []), ...Object.keys(table.columns ?? {})]),
       };
     }
     case "text": {
@@ -78,12 +79,12 @@ export const dataSource: Check<DataSource> = (value, path) => {
     case "npz":
       return { kind, path: text("path", aFile), features: text("features", anArray), label: text("label", anArray) };
     case "json-lines": {
-      const label = text("label", "the name of the field to predict");
+      const label = labelOf("field", "the name of the field to predict")(source.label, joined(path, "label"));
+      const labels = labelNames(label);
       const features = nameList("field")(source.features, joined(path, "features"));
-      const at = features.indexOf(label);
-      if (at >= 0) throw wrongField(`${joined(path, "features")}[${at}]`, label, "other fields than the label");
-      const table = tableColumns(source, path, label, features, []);
-      const weight = weightColumn(source, path, [label, ...features]);
+      refuseLabelAmong(features, labels, path, "field");
+      const table = tableColumns(source, path, labels, features, []);
+      const weight = weightColumn(source, path, [...labels, ...features]);
       return { kind, path: text("path", aFile), features, label, ...table, ...weight };
     }
     default:

@@ -44,11 +44,19 @@ export function transformList(
   whole: { readonly of: "features" } | { readonly of: "label"; readonly data: DataSource } = { of: "features" },
 ): readonly Transform[] {
   const isCategory = whole.of === "label" && isCategoryLabel(whole.data);
-  return listOf(value, path, { knowsClasses: isCategory, mayBeColumns: whole.of === "features" });
+  return listOf(value, path, {
+    knowsClasses: isCategory,
+    mayBeColumns: whole.of === "features" || isSeveral(whole.data),
+  });
 }
 
 function isCategoryLabel(data: DataSource): boolean {
-  return isTable(data) && kindOf(data, data.label) === "category";
+  return isTable(data) && typeof data.label === "string" && kindOf(data, data.label) === "category";
+}
+
+/** Whether a label is several columns. */
+function isSeveral(data: DataSource): boolean {
+  return isTable(data) && typeof data.label !== "string";
 }
 
 interface Place {
@@ -65,7 +73,11 @@ function listOf(value: unknown, path: string, { knowsClasses, mayBeColumns }: Pl
   let classesKnown = knowsClasses;
   for (const [index, item] of transforms.entries()) {
     if (item.kind === "columns" && !(mayBeColumns && index === 0)) {
-      throw wrongField(pathOf(index), list[index], "columns() as the first of preprocess.features, and nowhere else");
+      throw wrongField(
+        pathOf(index),
+        list[index],
+        "columns() as the first of preprocess.features, or of preprocess.label where the label is several columns",
+      );
     }
     if (item.kind === "one-hot" && item.classes === undefined && !classesKnown) {
       throw wrongField(joined(pathOf(index), "classes"), undefined, "how many values there are", oneHotHint);

@@ -8,10 +8,8 @@ import { seeded } from "../ports/seeded.ts";
 import { cutUp, inputParts, joinRows, outputsIn } from "./cut.ts";
 
 export interface Predictor {
-  /** How many numbers the model makes of one row. */
-  readonly outputs: number;
-  /** What each of them is, where the model has several outputs: the output's name, and the number's place where it has several. */
-  readonly names: readonly string[] | null;
+  /** The model's, and how many numbers each makes of one row. */
+  readonly outputs: readonly { readonly name: string; readonly size: number }[];
   /** Rows one after the other, and the outputs in the same order. */
   predict(rows: Float32Array, count: number): Float32Array;
 }
@@ -50,22 +48,16 @@ export function openPredictor(
     return { made, sizes };
   };
   const { made, sizes } = outputsOf(new Float32Array(shape.reduce((size, side) => size * side, 1)), 1);
-  const outputs = made.length;
+  const width = made.length;
   number = 0;
-  const names = sizes.flatMap((size, i) =>
-    Array.from({ length: size }, (_, place) => (size === 1 ? "" : ` ${place}`)).map(
-      (at) => `${model.outputNames[i]}${at}`,
-    ),
-  );
   return {
-    outputs,
-    names: sizes.length === 1 ? null : names,
+    outputs: sizes.map((size, i) => ({ name: model.outputNames[i]!, size })),
     predict(rows, count) {
       const { made } = outputsOf(applyTransforms(features, rows, count), count);
-      if (made.length === count * outputs) return made;
+      if (made.length === count * width) return made;
       throw new LockstepError(
         "invalid-job",
-        `The model makes ${made.length} numbers of ${count} rows, and ${outputs} of one; as many for each were expected.`,
+        `The model makes ${made.length} numbers of ${count} rows, and ${width} of one; as many for each were expected.`,
       );
     },
   };

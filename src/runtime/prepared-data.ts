@@ -1,7 +1,7 @@
 /** A job's samples as its model takes them: split, pre-processed (fitted on the training split alone), by position. */
 import { type Augmentation, augment, checkAugmentation } from "../core/augmentation.ts";
 import { ClassCounts, type ClassNumbers, checkClasses } from "../core/class-check.ts";
-import { rawColumns } from "../core/columns.ts";
+import { partsOf, rawColumns } from "../core/columns.ts";
 import { checkColumnUse, mayLack, type UsedColumn, unfilled } from "../core/column-use.ts";
 import { type EachRows, fitTransforms } from "../core/fit-transforms.ts";
 import { LockstepError } from "../core/errors.ts";
@@ -56,7 +56,7 @@ export class PreparedData {
     const raw = columns && rawColumns(columns.features, columns.label);
     this.preprocessing = {
       features: fit("features", columns?.features),
-      label: fit("label", columns && [columns.label]),
+      label: fit("label", columns && partsOf<UsedColumn>(columns.label)),
       ...(raw === undefined ? {} : { columns: raw }),
     };
     if (columns !== undefined && mayLack(columns.features)) this.#refuseUnfilled(columns.features);

@@ -380,7 +380,7 @@ describe("a wrong field is named with its path, its value and what was expected"
     [
       "data",
       csv("a", { label: "y", columns: { y: { kind: "words", length: 3 } } }),
-      'data.columns.y is "words"; expected "category" or "number", since the label is one value.',
+      'data.columns.y is "words"; expected "category" or "number", since a label is one value.',
     ],
     [
       "data",
@@ -395,7 +395,7 @@ describe("a wrong field is named with its path, its value and what was expected"
     [
       "data",
       tfrecord("a", { features: ["x"], label: "y", columns: { y: { kind: "characters", length: 3 } } }),
-      'data.columns.y is "characters"; expected "category" or "number", since the label is one value.',
+      'data.columns.y is "characters"; expected "category" or "number", since a label is one value.',
     ],
     ["data", csv("a", { label: "y", ignore: ["y"] }), 'data.ignore[0] is "y"; expected a column that is not used.'],
     [

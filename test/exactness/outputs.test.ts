@@ -114,7 +114,10 @@ test("what is predicted is each output, under its name", async () => {
   program.useWeights();
   const { preprocessing } = new PreparedData(labelledPoints(20), job);
   const predictor = openPredictor(engine, program.model, preprocessing.features, job);
-  assert.deepEqual(predictor.names, ["size", "kind 0", "kind 1", "kind 2"]);
+  assert.deepEqual(predictor.outputs, [
+    { name: "size", size: 1 },
+    { name: "kind", size: 3 },
+  ]);
   const made = predictor.predict(rows, 3);
   assert.equal(made.length, 12);
   for (let row = 0; row < 3; row++) {

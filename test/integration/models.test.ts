@@ -114,10 +114,11 @@ test("promise 1: frozen given weights, weighed classes, a loss of its own: one a
   for (const name of ["loss", "macroF1", "val_macroF1", "top2Accuracy"]) assert.ok(Number.isFinite(first![name]), name);
 });
 
-const several = `import { defineJob, jsonLines } from "lockstep";
+const several = `import { columns, defineJob, jsonLines, scale } from "lockstep";
 export default defineJob({
   name: "several",
-  data: jsonLines({ path: "several.jsonl", features: ["row", "rest"], label: "target" }),
+  data: jsonLines({ path: "several.jsonl", features: ["row", "rest"], label: ["size", "kind"], columns: { kind: "category" } }),
+  preprocess: { label: columns({ size: scale(0.25) }) },
   validation: { fraction: 0.2 },
   model: (tf) => {
     const [row, rest] = [tf.input({ shape: [4, 1] }), tf.input({ shape: [2] })];
@@ -143,7 +144,7 @@ test("a model of two inputs and two outputs is trained, evaluated and predicts b
 }, async () => {
   const lines = Array.from({ length: 60 }, (_, i) => {
     const row = [i % 5, i % 7, i % 3, 1];
-    return JSON.stringify({ row, rest: [i % 3, i / 60], target: [row.reduce((a, b) => a + b), i % 3] });
+    return JSON.stringify({ row, rest: [i % 3, i / 60], size: row.reduce((a, b) => a + b), kind: "abc"[i % 3] });
   });
   await writeFile(user().at("several.jsonl"), `${lines.join("\n")}\n`);
   await writeFile(user().at("several.ts"), several);
@@ -163,16 +164,24 @@ test("a model of two inputs and two outputs is trained, evaluated and predicts b
   const predicted = stdout
     .trim()
     .split("\n")
-    .map((line) => JSON.parse(line) as { outputs: Record<string, number> });
-  assert.deepEqual(Object.keys(predicted[0]!), ["outputs"]);
-  const right = predicted.filter(({ outputs }, i) => {
-    const chances = [0, 1, 2].map((kind) => outputs[`kind ${kind}`]!);
-    return chances.indexOf(Math.max(...chances)) === i % 3;
+    .map((line) => JSON.parse(line) as { predicted: { size: number; kind: string }; outputs: Record<string, number> });
+  const kinds = ["a", "b", "c"];
+  const right = predicted.filter(({ predicted: { kind }, outputs }, i) => {
+    const chances = kinds.map((name) => outputs[`kind ${name}`]!);
+    assert.equal(kind, kinds[chances.indexOf(Math.max(...chances))]);
+    return kind === kinds[i % 3];
   });
   assert.ok(Math.abs(right.length / 60 - sums!.kind_accuracy!) < 1e-6);
-  const off = predicted.map(({ outputs }, i) => Math.abs(outputs.size! - ((i % 5) + (i % 7) + (i % 3) + 1)));
+  // Measured in what scale() makes of it, and predicted in its own values.
+  const off = predicted.map(({ predicted: { size }, outputs }, i) => {
+    assert.ok(Math.abs(size - outputs.size! * 4) < 1e-5);
+    return Math.abs(size - ((i % 5) + (i % 7) + (i % 3) + 1)) / 4;
+  });
   assert.ok(Math.abs(off.reduce((a, b) => a + b) / 60 - sums!.size_meanAbsoluteError!) < 1e-4);
   const csv = user().at("several.csv");
   assert.equal((await user().run("predict", user().at("several.ts"), ...rows, "--output", csv)).code, 0);
-  assert.match(await readFile(csv, "utf8"), /^size,kind 0,kind 1,kind 2\n-?\d/);
+  assert.match(
+    await readFile(csv, "utf8"),
+    /^predicted size,predicted kind,size,kind a,kind b,kind c\n-?\d[^,]*,[abc],/,
+  );
 });

@@ -1,5 +1,5 @@
 /** Which columns of a file of cells are the label and features, by its header. */
-import { kindOf } from "../../core/columns.ts";
+import { kindOf, labelNames } from "../../core/columns.ts";
 import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import type { CsvSource } from "../../core/job.ts";
@@ -17,7 +17,8 @@ interface PlannedColumn {
 export interface Plan {
   /** In the order of the file. */
   readonly features: readonly PlannedColumn[];
-  readonly label: PlannedColumn;
+  /** As the job names them. */
+  readonly labels: readonly PlannedColumn[];
   /** The column of the samples' weights; null where there is none. */
   readonly weightAt: number | null;
   /** Whether every column is a feature or the label, and a cell of digits a number. */
@@ -27,7 +28,8 @@ export interface Plan {
 export function planOf(file: string, header: readonly string[], source: CsvSource, options: OpenOptions): Plan {
   const { dictionaries: known = null, isOther = false } = options;
   const { label, ignore = [], columns = {}, missing = null, weight } = source;
-  const labelAt = findLabel(file, header, label);
+  const names = labelNames(label);
+  const labelsAt = names.map((name) => findLabel(file, header, name));
   const ignored = ignore.map((name) => columnAt(file, header, name, "which ignore names"));
   const isThere = weight !== undefined && (!isOther || header.includes(weight));
   const weightColumn = isThere ? columnAt(file, header, weight, "which weight names") : null;
@@ -40,18 +42,20 @@ export function planOf(file: string, header: readonly string[], source: CsvSourc
     const texts = known !== null && Object.hasOwn(known, name) ? known[name]! : null;
     return { at, reader: new ColumnReader({ name, kind, missing, known: texts, isLabel }) };
   };
-  const features = header.flatMap((_, at) => (at === labelAt || ignored.includes(at) ? [] : [planned(at, false)]));
+  const features = header.flatMap((_, at) =>
+    labelsAt.includes(at) || ignored.includes(at) ? [] : [planned(at, false)],
+  );
   if (features.length === 0) {
     throw new LockstepError(
       "invalid-data",
-      `${file} has no other column than the label "${label}"${ignored.length > 0 ? " and those that are no features" : ""}; expected features.`,
+      `${file} has no other column than the ${names.length === 1 ? "label" : "labels"} ${listed(names, "and")}${ignored.length > 0 ? " and those that are no features" : ""}; expected features.`,
     );
   }
   const isPlain =
     ignored.length === 0 &&
     Object.keys(columns).length === 0 &&
     (missing ?? []).every((text) => cellNumber(text) === null);
-  return { features, label: planned(labelAt, true), weightAt, isPlain };
+  return { features, labels: labelsAt.map((at) => planned(at, true)), weightAt, isPlain };
 }
 
 /** The one column with this name. */

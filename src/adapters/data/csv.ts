@@ -22,6 +22,7 @@ export function csvFormat(source: CsvSource, options: OpenOptions): TextFormat {
     settings: { ...said, group, dictionaries },
     isOther,
     isGrouped: group !== undefined,
+    label,
     open: (file, first) => openRows(file, first, source, options),
   };
 }
@@ -30,15 +31,21 @@ function openRows(file: string, first: string, source: CsvSource, options: OpenO
   const { separator = "," } = source;
   const { group } = options;
   const header = splitRow(first, place(file, 0), separator);
-  const { features, label, weightAt, isPlain } = planOf(file, header, source, options);
+  const { features, labels, weightAt, isPlain } = planOf(file, header, source, options);
   const groupAt = group === undefined ? null : columnAt(file, header, group, "which validation.column names");
   const width = features.reduce((sum, { reader }) => sum + reader.width, 0);
   const labelPlace = width + Number(weightAt !== null);
   const shape = features.length === 1 ? features[0]!.reader.shape : [];
+  /** Where features that lie beside each other end: before a label, and at last. */
+  const ends = [...labels.map(({ at }) => at).sort((a, b) => a - b), header.length];
   /** Room for a row. */
   const numbers = new Float32Array(header.length);
   return {
-    form: { features: shape.length > 0 ? shape : [width], isWeighted: weightAt !== null, label: [] },
+    form: {
+      features: shape.length > 0 ? shape : [width],
+      isWeighted: weightAt !== null,
+      label: typeof source.label === "string" ? [] : [labels.length],
+    },
     compareHeader(other, text) {
       const difference = headerDifference(splitRow(text, place(other, 0), separator), header);
       if (difference === null) return;
@@ -48,16 +55,23 @@ function openRows(file: string, first: string, source: CsvSource, options: OpenO
     },
     read(file, bytes, record, values, begin) {
       if (isPlain && groupAt === null && readShortNumbers(bytes, record, numbers, separator)) {
-        values.set(numbers.subarray(0, label.at), begin);
-        values.set(numbers.subarray(label.at + 1), begin + label.at);
-        values[begin + labelPlace] = numbers[label.at]!;
+        for (const [i, { at }] of labels.entries()) values[begin + labelPlace + i] = numbers[at]!;
+        let from = 0;
+        let to = begin;
+        for (const end of ends) {
+          values.set(numbers.subarray(from, end), to);
+          to += end - from;
+          from = end + 1;
+        }
         return null;
       }
       const text = textOf(bytes, record);
       const where = () => place(file, record.line);
       const cells = splitRow(text, where(), separator);
       if (cells.length !== header.length) throw ragged(file, record.line, text, cells.length, header.length);
-      label.reader.readText(cells[label.at]!, values, begin + labelPlace, where);
+      for (const [i, { at, reader }] of labels.entries()) {
+        reader.readText(cells[at]!, values, begin + labelPlace + i, where); // a label is one value
+      }
       if (weightAt !== null) {
         const cell = cells[weightAt]!;
         const place = () => `${where()}, column "${header[weightAt]}"`;
@@ -72,7 +86,7 @@ function openRows(file: string, first: string, source: CsvSource, options: OpenO
     },
     finish: () => ({
       features: features.map(({ reader }) => reader.finish()),
-      label: label.reader.finish(),
+      labels: labels.map(({ reader }) => reader.finish()),
       ...(weightAt !== null && { weight: numbersOf(header[weightAt]!) }),
     }),
   };

@@ -1,5 +1,5 @@
 /** JSON lines: an object a line, whose named fields are numbers, booleans, lists of numbers of one shape, categories or texts. */
-import { type Dictionaries, kindOf } from "../../core/columns.ts";
+import { type Dictionaries, kindOf, labelNames } from "../../core/columns.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { JsonLinesSource } from "../../core/job.ts";
 import { nearestName } from "../../core/nearest-name.ts";
@@ -33,6 +33,7 @@ export function jsonLinesFormat(source: JsonLinesSource, options: OpenOptions): 
     settings: { kind, features, label, columns, missing, weight, group, dictionaries },
     isOther,
     isGrouped: group !== undefined,
+    label,
     open: (file, first) => openObjects(file, first, source, options),
   };
 }
@@ -47,25 +48,29 @@ function openObjects(
   const object = parsedObject(first, firstPlace);
   const open = (names: readonly string[], isLabel: boolean) =>
     fieldsFor(source, names, isLabel, dictionaries, object, firstPlace);
-  const [features, label] = [open(source.features, false), open([source.label], true)];
-  const width = features.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  const [features, labels] = [open(source.features, false), open(labelNames(source.label), true)];
+  const [width, labelWidth] = [widthOf(features), widthOf(labels)];
   const { weight } = source;
   const labelPlace = width + Number(weight !== undefined);
   return {
-    form: { features: shapeOf(features, [width]), isWeighted: weight !== undefined, label: shapeOf(label, []) },
+    form: {
+      features: shapeOf(features, [width]),
+      isWeighted: weight !== undefined,
+      label: typeof source.label === "string" ? labels[0]!.shape : [labelWidth],
+    },
     compareHeader() {},
     read(file, bytes, record, values, begin) {
       const where = () => place(file, record.line);
       const object = parsedObject(textOf(bytes, record), where());
       const like = file === firstFile ? "line 1" : firstPlace;
       readFields(object, features, values, begin, where, like);
-      readFields(object, label, values, begin + labelPlace, where, like);
+      readFields(object, labels, values, begin + labelPlace, where, like);
       if (weight !== undefined) values[begin + width] = weightIn(object, weight, where());
       return group === undefined ? null : groupText(object, group, where());
     },
     finish: () => ({
       features: features.map(finished),
-      label: finished(label[0]!), // one field
+      labels: labels.map(finished),
       ...(weight !== undefined && { weight: numbersOf(weight) }),
     }),
   };
@@ -73,6 +78,10 @@ function openObjects(
 
 function finished({ name, shape, reader }: Field): FinishedColumn {
   return reader?.finish() ?? { column: { name, type: "number", shape }, final: null };
+}
+
+function widthOf(fields: readonly Field[]): number {
+  return fields.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
 }
 
 /** A single list keeps its shape. */

@@ -1,7 +1,7 @@
 /** Rows of raw feature values from a file, a piece at a time, for a model that is used and not trained. */
 import { extname } from "node:path";
 import { PieceEncoder } from "../../core/byte-pair.ts";
-import { type Dictionaries, type Known, kindOf, type TableColumns } from "../../core/columns.ts";
+import { type Dictionaries, type Known, kindOf, labelNames, type TableColumns } from "../../core/columns.ts";
 import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import type { DataSource, Separator } from "../../core/job.ts";
@@ -55,7 +55,7 @@ export async function featureNames(
     const [file] = await expandPaths([source.path], baseDirectory); // all have the same header
     for await (const { text, number } of recordsOf(file!, separator)) {
       const names = splitRow(text, place(file!, number - 1), separator).filter(
-        (name) => name !== label && !ignored.includes(name),
+        (name) => !labelNames(label).includes(name) && !ignored.includes(name),
       );
       return values(names) === width && new Set(names).size === names.length ? names : null;
     }
@@ -151,9 +151,9 @@ function csvParser(
 ): RowParser {
   const separator = separatorOf(source);
   const columns = splitRow(header, place(file, 0), separator);
-  const label = isTable(source) ? source.label : null;
+  const labels = isTable(source) ? labelNames(source.label) : [];
   const ignored = ignoredIn(source);
-  const others = columns.flatMap((name, at) => (name === label || ignored.includes(name) ? [] : [at]));
+  const others = columns.flatMap((name, at) => (labels.includes(name) || ignored.includes(name) ? [] : [at]));
   const order = names === null ? inOrder() : names.map((name) => byName(name));
   const readers = order.map((at) => readerOf(source, columns[at]!, known.dictionaries));
   const has = readers.reduce((sum, reader) => sum + reader.width, 0);
@@ -177,7 +177,7 @@ function csvParser(
     if (others.reduce((sum, at) => sum + widthOf(source as TableColumns, columns[at]!), 0) === width) return others;
     throw new LockstepError(
       "invalid-data",
-      `${file} has ${others.length} columns${label === null ? "" : ` beside the label "${label}"`}; the model takes ${width}.`,
+      `${file} has ${others.length} columns${labels.length === 0 ? "" : ` beside the ${labels.length === 1 ? "label" : "labels"} ${listed(labels, "and")}`}; the model takes ${width}.`,
       { hint: "Give the columns of the training data, in their order, under a header row." },
     );
   }

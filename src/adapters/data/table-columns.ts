@@ -2,7 +2,7 @@
  * Columns of binary tables (Parquet, Arrow, TFRecord), those that a job names, in its order: numbers as rows of float32, categories and
  * texts as the file has them.
  */
-import { kindOf, type TableColumns } from "../../core/columns.ts";
+import { kindOf, labelNames, type TableColumns } from "../../core/columns.ts";
 import { LockstepError } from "../../core/errors.ts";
 import { listed } from "../../core/field-checks.ts";
 import { nearestName } from "../../core/nearest-name.ts";
@@ -30,7 +30,7 @@ interface TextsPiece {
 
 export type ColumnPiece = NumbersPiece | TextsPiece;
 
-/** The same rows of all columns that the job names: features in its order, then how much they count, and then the label. */
+/** The same rows of all columns that the job names: features in its order, then how much they count, and then the label's. */
 export interface TablePiece {
   readonly count: number;
   readonly columns: readonly ColumnPiece[];
@@ -43,7 +43,7 @@ export interface NamedColumns extends TableColumns {
   /** How much samples count, where the file says it. */
   readonly weight?: string;
   /** Left out where a model is used on rows, which need none. */
-  readonly label?: string;
+  readonly label?: string | readonly string[];
   /** By whose values rows are grouped; it may be one of the others too. */
   readonly group?: string;
 }
@@ -55,7 +55,7 @@ export function mayBeMissing({ features, missing }: NamedColumns, column: string
 
 /** In the order of a piece. */
 export function namesOf({ features, weight, label }: NamedColumns): readonly string[] {
-  return [...features, ...(weight === undefined ? [] : [weight]), ...(label === undefined ? [] : [label])];
+  return [...features, ...(weight === undefined ? [] : [weight]), ...(label === undefined ? [] : labelNames(label))];
 }
 
 /** All that are read, each once. */

@@ -1,7 +1,7 @@
 /** Binary tables as samples: the columns that a job names, of one file or several, row after row. */
 import { createHash } from "node:crypto";
-import type { Dictionaries } from "../../core/columns.ts";
-import type { DataColumn } from "../../core/data-summary.ts";
+import { type Dictionaries, labelNames, partsOf } from "../../core/columns.ts";
+import { type DataColumn, joinedLabel } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { TableSource } from "../../core/format-sources.ts";
 import { encodeJson } from "../../core/json.ts";
@@ -112,7 +112,7 @@ function featuresShape({ features }: ColumnsOf<DataColumn>): readonly number[] {
 }
 
 function inOrder({ features, weight, label }: Columns): readonly TableColumn[] {
-  return [...features, ...(weight ? [weight] : []), label];
+  return [...features, ...(weight ? [weight] : []), ...partsOf<TableColumn>(label)];
 }
 
 function widthOf(columns: Columns): number {
@@ -174,7 +174,9 @@ function decoded(
     return { ...known, type: column.type };
   });
   const features = finished.slice(0, columns.features.length);
-  const about = keptColumns({ ...columns, features, label: finished.at(-1)! }, files); // there is always a label
+  const labels = finished.slice(-partsOf<TableColumn>(columns.label).length);
+  const label = columns.label.parts ? joinedLabel(labels) : labels[0]!; // there is always one
+  const about = keptColumns({ ...columns, features, label }, files);
   const finalGroups = groups?.finish().final ?? null;
   const width = at + Number(groups !== null);
   const finish = (rows: Uint8Array) => {
@@ -197,7 +199,7 @@ function noRows(files: readonly DataFile[]): LockstepError {
 
 function columnsOf({ file, piece }: FilePiece, source: TableSource): Columns {
   const described = piece.columns.map((column) => describedColumn(column, source));
-  const label = described.pop()!; // it is always there
+  const labels = described.splice(-labelNames(source.label).length); // they are always there
   const weight = source.weight === undefined ? undefined : described.pop();
   if (weight && weight.shape.length > 0) {
     throw new LockstepError(
@@ -206,6 +208,7 @@ function columnsOf({ file, piece }: FilePiece, source: TableSource): Columns {
       { hint: "Name another column as the weight." },
     );
   }
+  const label = typeof source.label === "string" ? labels[0]! : joinedLabel(labels);
   return { features: described, ...(weight && { weight }), label };
 }
 

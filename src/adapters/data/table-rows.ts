@@ -1,5 +1,5 @@
 /** Pieces of binary tables as rows of float32, in which the columns have the order that the job names them in. */
-import { kindOf } from "../../core/columns.ts";
+import { kindOf, labelNames } from "../../core/columns.ts";
 import type { DataColumn } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { TableSource } from "../../core/format-sources.ts";
@@ -24,7 +24,7 @@ export interface FilePiece {
   readonly firstRow: number;
 }
 
-export type TableColumn = DataColumn & { readonly name: string };
+export type TableColumn = DataColumn & { readonly name: string; readonly parts?: readonly TableColumn[] };
 
 /** A column, and what reads its values; null where they are numbers, or lists of them, of which none may be missing. */
 export type ReadColumn = TableColumn & { readonly reader: ColumnReader | null };
@@ -60,7 +60,8 @@ export function readerFor(
 ): ColumnReader | null {
   const kind = kindOf(named, name);
   if (kind === "number" && (shape.length > 0 || !mayBeMissing(named, name))) return null;
-  return new ColumnReader({ name, kind, missing: named.missing ?? null, known, isLabel: name === named.label });
+  const isLabel = named.label !== undefined && labelNames(named.label).includes(name);
+  return new ColumnReader({ name, kind, missing: named.missing ?? null, known, isLabel });
 }
 
 /**

@@ -3,6 +3,7 @@
  * piece, twice: for the digest, by which rows that have been read before are found, and for the rows.
  */
 import { createHash, type Hash } from "node:crypto";
+import { type DataColumn, joinedLabel } from "../../core/data-summary.ts";
 import { LockstepError } from "../../core/errors.ts";
 import type { Separator } from "../../core/job.ts";
 import { sizeOf } from "../../core/transforms.ts";
@@ -45,8 +46,17 @@ export interface TextFormat {
   readonly isOther: boolean;
   /** Whether samples are in groups. */
   readonly isGrouped: boolean;
+  /** Of the job: a column, or a list. */
+  readonly label: string | readonly string[];
   /** `first`: the first record that there is. */
   open(file: string, first: string): RecordParser;
+}
+
+interface FinishedColumns {
+  readonly features: readonly FinishedColumn[];
+  /** Several where the job names a list of them. */
+  readonly labels: readonly FinishedColumn[];
+  readonly weight?: DataColumn;
 }
 
 export interface RecordParser {
@@ -56,7 +66,7 @@ export interface RecordParser {
   /** Writes a sample's row from `begin` on; gives the text by which it is grouped. */
   read(file: string, bytes: Buffer, record: ByteRecord, values: Float32Array, begin: number): string | null;
   /** Once all records are read. */
-  finish(): ColumnsOf<FinishedColumn>;
+  finish(): FinishedColumns;
 }
 
 /** Rows that are read before they are passed on. */
@@ -197,7 +207,7 @@ function rowProducer(
       throw changedWhileRead(files);
     }
     if (!isAny && count === 0) throw noRows(files);
-    return decoded(parser.finish(), groups, known.places, files);
+    return decoded(parser.finish(), groups, known.places, format.label, files);
   };
 }
 
@@ -211,30 +221,39 @@ function noRows(files: readonly DataFile[]): LockstepError {
 }
 
 function decoded(
-  { features, label, weight }: ColumnsOf<FinishedColumn>,
+  { features, labels, weight }: FinishedColumns,
   groups: Dictionary | null,
   places: Places,
+  label: TextFormat["label"],
   files: readonly DataFile[],
 ): Decoded<ColumnsOf<KeptColumn>> {
-  let at = 0;
-  const changes: FinalCodes[] = [];
-  for (const { column, final } of features) {
-    const begin = at;
-    at += sizeOf(column.shape);
-    if (final !== null) changes.push({ begin, end: at, final });
-  }
-  if (label.final !== null) changes.push({ begin: places.label, end: places.label + 1, final: label.final });
+  const changes = [...changesOf(features, 0), ...changesOf(labels, places.label)];
   const groupCodes = groups?.finish().final ?? null;
   const finish = (rows: Uint8Array) => {
     const values = new Float32Array(rows.buffer, rows.byteOffset, rows.length / 4);
     putFinalCodes(values, places.width, changes);
     if (groupCodes !== null) putFinalGroups(values, places, groupCodes);
   };
-  const columns = { features: features.map(({ column }) => column), label: label.column, ...(weight && { weight }) };
+  const labelColumns = labels.map(({ column }) => column);
+  const columns = {
+    features: features.map(({ column }) => column),
+    label: typeof label === "string" ? labelColumns[0]! : joinedLabel(labelColumns), // there is one
+    ...(weight && { weight }),
+  };
   return {
     about: keptColumns(columns, files),
     finish: changes.length > 0 || groupCodes !== null ? finish : null,
   };
+}
+
+/** The codes of columns that lie one after the other from `begin` on. */
+function changesOf(columns: readonly FinishedColumn[], begin: number): FinalCodes[] {
+  let end = begin;
+  return columns.flatMap(({ column, final }) => {
+    const from = end;
+    end += sizeOf(column.shape);
+    return final === null ? [] : [{ begin: from, end, final }];
+  });
 }
 
 function rowReader(rows: RowStore, { features, isWeighted, label }: RowForm, places: Places) {

@@ -1,3 +1,4 @@
+import { partsOf } from "../../core/columns.ts";
 import type { DataReport, ShownValue } from "../../core/data-report.ts";
 import type { ColumnSummary } from "../../core/data-summary.ts";
 import { formatCount, formatValue } from "../../core/number-format.ts";
@@ -57,7 +58,8 @@ function columnTable({ features, label, weight }: DataReport): string {
   const head = ["", "column", "type", "shape", "min", "max", "mean", ...(hasMissing ? ["missing"] : [])];
   const left = more === 0 ? [] : [["", `… and ${plural(more, "more column")}`, ...head.slice(2).map(() => "")]];
   const rows = shown.map((column, i) => row(column, i === 0 ? "features" : ""));
-  const others = [row(label, "label"), ...(weight ? [row(weight, "weight")] : [])];
+  const labels = partsOf<ColumnSummary>(label).map((column, i) => row(column, i === 0 ? "label" : ""));
+  const others = [...labels, ...(weight ? [row(weight, "weight")] : [])];
   return table([head, ...rows, ...left, ...others], [4, 5, 6, 7]);
 }
 
@@ -71,9 +73,9 @@ const textTypes = ["character", "characters", "category", "words", "piece"];
 
 const nounOf: Readonly<Record<string, string>> = { category: "different text", piece: "piece" };
 
-/** How often each category, and each word, is there; a label's are counted as its classes. */
-function textCounts({ features }: DataReport): string {
-  const lines = features.flatMap(({ name, type, texts }) => {
+/** How often each category, and each word, is there; those of a label that is one column are counted as its classes. */
+function textCounts({ features, label }: DataReport): string {
+  const lines = [...features, ...(label.parts ?? [])].flatMap(({ name, type, texts }) => {
     if (texts === undefined) return [];
     const shown = texts.most.slice(0, mostValues).map(({ text, count }) => `${written(text)} ${formatCount(count)}`);
     if (texts.distinct > shown.length) shown.push("…");
