@@ -20,6 +20,8 @@ const looks = 100;
 /** Parts of all steps: until code is compiled, and every heap has its size. */
 const warmUp = 0.2;
 const startMs = 60_000;
+/** Training goes on behind the last look, which it would else end before where there are few steps. */
+const epochsBehind = 5;
 /** A step takes two milliseconds, and several times as long where others use the machine. */
 const stepLimitMs = 100;
 
@@ -85,7 +87,7 @@ async function train(workers: number, epochs: number): Promise<readonly Look[]> 
   try {
     const steps = epochs * stepsAnEpoch;
     const every = steps / looks;
-    const jobFile = await writeJob(folder, epochs);
+    const jobFile = await writeJob(folder, epochs + epochsBehind);
     const collect = new URL("./memory/collect.mjs", import.meta.url).href;
     const environment = { NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ""} --import=${collect}` };
     const cluster = new TrainingCluster(folder, jobFile, { job: jobName, workers, logLevel: "info", environment });
@@ -112,7 +114,7 @@ async function train(workers: number, epochs: number): Promise<readonly Look[]> 
         );
         while (next <= step) next += every;
       }
-      await cluster.whenEnded(startMs + every * stepLimitMs);
+      await cluster.whenEnded(startMs + (every + epochsBehind * stepsAnEpoch) * stepLimitMs);
     } finally {
       await cluster.stop();
     }
