@@ -66,26 +66,30 @@ function toldApart(weights: readonly BuiltWeight[]): readonly string[] {
   });
 }
 
-/** A part of a name that has a number: `dense_Dense12`, after the layer's class, or a model's. */
-const numbered = /^((?:.*_)?[A-Z]\w*?|sequential_|model)(\d+)$/;
-
-/** In place of the numbers of layers, of each kind of layer which of its numbers it is. */
+/** In place of each number in the names, how many lower ones there are of its kind. */
 function ranked(names: readonly string[]): readonly string[] {
   const numbers = new Map<string, Set<number>>();
-  const eachNumbered = (name: string, use: (kind: string, number: number) => string) =>
-    name
-      .split("/")
-      .map((part) => {
-        const [, kind, number] = numbered.exec(part) ?? [];
-        return kind === undefined ? part : use(kind, Number(number));
-      })
-      .join("/");
-  for (const name of names) {
-    eachNumbered(name, (kind, number) => {
-      numbers.set(kind, (numbers.get(kind) ?? new Set()).add(number));
-      return "";
-    });
-  }
-  const rank = (kind: string, number: number) => [...numbers.get(kind)!].filter((other) => other < number).length;
-  return names.map((name) => eachNumbered(name, (kind, number) => `${kind}#${rank(kind, number)}`));
+  const parts = names.map(numberedParts);
+  for (const { kind, number } of parts.flat()) numbers.set(kind, (numbers.get(kind) ?? new Set()).add(number));
+  const rank = ({ kind, number }: NumberedPart) => [...numbers.get(kind)!].filter((other) => other < number).length;
+  return parts.map((ofName) => ofName.map((part) => `${part.kind}#${rank(part)}`).join("/"));
+}
+
+interface NumberedPart {
+  readonly kind: string;
+  readonly number: number;
+}
+
+/** `dense_Dense12`: numbers are after the class of a layer, or of a model. */
+const numberedLayer = /^((?:.*_)?[A-Z]\w*?|sequential_|model)(\d+)$/;
+/** What tells a weight from others of its name. */
+const numberedWeight = /^(.*)_(\d+)$/;
+
+function numberedParts(name: string): readonly NumberedPart[] {
+  const [, plain = name, weight = "0"] = numberedWeight.exec(name) ?? [];
+  const layers = plain.split("/").map((part) => {
+    const [, kind = part, number = "0"] = numberedLayer.exec(part) ?? [];
+    return { kind, number: Number(number) };
+  });
+  return [...layers, { kind: `weight ${layers.map(({ kind }) => kind).join("/")}`, number: Number(weight) }];
 }

@@ -49,6 +49,7 @@ test("weights of a model that is built later have the names of the first, whatev
     ],
     ["names of its own, in another order", built(["b2/w_1", "b2/w"], ["b1/w_1", "b1/w"]), ["b1/w", "b2/w"]],
     ["one name twice", built(["in/w_3", "in/w"], ["in/w_2", "in/w"]), ["in/w_1", "in/w"]],
+    ["names that the first model had not alone", built(["in/w_7", "in/w"], ["in/w_6", "in/w"]), ["in/w_4", "in/w_3"]],
     ["both kinds", built(["head/w_1", "head/w"], "dense_Dense5/w"), ["head/w", "dense_Dense2/w"]],
   ] as const;
   for (const [what, weights, known] of cases) {
