@@ -46,15 +46,17 @@ const files = [
 ];
 
 const kinds = { kind: "category" } as const;
-/** What the job uses of the table, beside the column that groups: that may be no feature, one of them, or the label. */
+/** What the job uses of the table, beside the column that groups: that may be no feature, one of them, or a label. */
 const uses: readonly Options[] = [
   { features: ["x"], label: "size" },
   { features: ["x", "size"], label: "kind", columns: kinds },
   { features: ["kind"], label: "x", columns: kinds },
+  { features: ["x"], label: ["size", "kind"], columns: kinds },
 ];
 
 function inCsv(all: readonly string[], { features, label, columns = {} }: Options): DataSource {
-  return csv("table.csv", { label, columns, ignore: all.filter((name) => name !== label && !features.includes(name)) });
+  const used = [...features, ...[label].flat()];
+  return csv("table.csv", { label, columns, ignore: all.filter((name) => !used.includes(name)) });
 }
 
 const samplesOf = (data: DescribedDataset) => {
