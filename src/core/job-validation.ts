@@ -15,6 +15,7 @@ import {
 import type { DataSource, Job, JobDefinition } from "./job.ts";
 import { checkpointFields, checkpointRule } from "./checkpoint-validation.ts";
 import { classWeight, compileFields, compileSection } from "./compile-validation.ts";
+import { withOwnMode } from "./learning-rate-validation.ts";
 import { type JobSettings, noSettings, paramsOf, type ParamValues, withFields } from "./settings.ts";
 import { dataSource, testSource, withMissing } from "./source-validation.ts";
 import { hasTransform } from "./transform-definition.ts";
@@ -76,6 +77,7 @@ export function validateJob(exported: unknown, settings: JobSettings = noSetting
   const model = modelFunction(job.model, "model");
   const compile = compileSection(job.compile, validation, whereItBelongs);
   const { metrics, outputs } = compile;
+  const checkpoint = checkpointRule(job.checkpoint, { metrics, outputs, validation }, whereItBelongs);
   return {
     name,
     seed,
@@ -86,8 +88,9 @@ export function validateJob(exported: unknown, settings: JobSettings = noSetting
     model,
     initialWeights: optional(job.initialWeights, "initialWeights", filledText("a path")) ?? null,
     ...compile,
+    optimizer: withOwnMode(compile.optimizer, checkpoint, outputs),
     classWeight: optional(job.classWeight, "classWeight", classWeight) ?? null,
-    checkpoint: checkpointRule(job.checkpoint, { metrics, outputs, validation }, whereItBelongs),
+    checkpoint,
     batchSize: wholeNumber(1)(job.batchSize, "batchSize"),
     epochs: wholeNumber(1)(job.epochs, "epochs"),
     wire: optional(job.wire, "wire", oneOf(wireFormats)) ?? "float32",

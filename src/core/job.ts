@@ -302,8 +302,9 @@ export type LearningRateSchedule = { readonly initial: number; readonly warmup?:
       readonly cooldown?: number;
       /** Never below this (0). */
       readonly minimum?: number;
-      /** Left out: those of `checkpoint`. */
+      /** Left out: that of `checkpoint`. */
       readonly monitor?: string;
+      /** Left out: whatever is better of what is monitored. A metric of the job's own says it here, or in `checkpoint`. */
       readonly mode?: "min" | "max";
     }
 );

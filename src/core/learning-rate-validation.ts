@@ -13,7 +13,8 @@ import {
   wholeNumber,
   wrongField,
 } from "./field-checks.ts";
-import type { Job, LearningRate, LearningRateSchedule, Span } from "./job.ts";
+import { betterOf } from "./compile.ts";
+import type { Job, LearningRate, LearningRateSchedule, OptimizerDefinition, Span } from "./job.ts";
 import { monitorOf } from "./monitor-validation.ts";
 
 type Kind = LearningRateSchedule["kind"];
@@ -71,6 +72,26 @@ export function learningRateOf(value: unknown, path: string, job: Pick<Job, "met
         }),
       };
   }
+}
+
+/**
+ * A plateau that monitors something else than the checkpoints do takes what is better from its own metric. Where that is what is better
+ * of theirs, nothing is filled in: the fingerprints of runs stay as they were.
+ */
+export function withOwnMode(
+  optimizer: OptimizerDefinition,
+  checkpoint: Pick<Job["checkpoint"], "monitor" | "mode">,
+  outputs: Job["outputs"],
+): OptimizerDefinition {
+  const { learningRate: rate } = optimizer;
+  if (typeof rate === "number" || rate.kind !== "plateau" || rate.mode !== undefined) return optimizer;
+  if (rate.monitor === undefined || rate.monitor === checkpoint.monitor) return optimizer;
+  const mode = betterOf(rate.monitor.replace(/^val_/, ""), outputs);
+  if (mode === null) {
+    const expected = `"min" or "max": nobody knows whether more or less ${rate.monitor} is better`;
+    throw wrongField("compile.optimizer.learningRate.mode", undefined, expected);
+  }
+  return mode === checkpoint.mode ? optimizer : { ...optimizer, learningRate: { ...rate, mode } };
 }
 
 const span: Check<Span> = (value, path) => {

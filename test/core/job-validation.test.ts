@@ -156,6 +156,33 @@ describe("a valid job", () => {
     assert.deepEqual(modes, ["min", "min", "max", "min", "min", "max", "min", "max", "max", "min"]);
   });
 
+  it("has a plateau with a monitor of its own go by what is better of that, and not of the checkpoint's", () => {
+    const rateOf = (checkpoint: object, schedule: object) => {
+      const optimizer = { kind: "adam", learningRate: { kind: "plateau", initial: 1, ...schedule } };
+      const compile = { ...smallest.compile, metrics: ["accuracy"], optimizer };
+      return validateJob({ ...smallest, compile, validation: { fraction: 0.5 }, checkpoint }).optimizer.learningRate;
+    };
+    const [byAccuracy, byLoss] = [{ monitor: "val_accuracy" }, { monitor: "val_loss" }];
+    const plateau = { kind: "plateau", initial: 1 };
+    assert.deepEqual(rateOf(byAccuracy, byLoss), { ...plateau, ...byLoss, mode: "min" });
+    assert.deepEqual(rateOf(byLoss, byAccuracy), { ...plateau, ...byAccuracy, mode: "max" });
+    assert.deepEqual(rateOf(byAccuracy, { ...byLoss, mode: "max" }), { ...plateau, ...byLoss, mode: "max" });
+    // What a run has in its record already stays as it is where it means the same.
+    assert.deepEqual(rateOf(byLoss, { monitor: "loss" }), { ...plateau, monitor: "loss" });
+    assert.deepEqual(rateOf(byAccuracy, {}), plateau);
+  });
+
+  it("asks what is better of a metric of the job's own that a plateau monitors", () => {
+    const learningRate = { kind: "plateau", initial: 1, monitor: "distance" };
+    const step = () => ({ loss: {} });
+    const compile = { optimizer: { kind: "adam", learningRate }, step, metrics: ["distance"] };
+    const { message } = errorOf({ ...smallest, compile, checkpoint: { monitor: "loss" } });
+    assert.equal(
+      message,
+      'compile.optimizer.learningRate.mode is missing; expected "min" or "max": nobody knows whether more or less distance is better.',
+    );
+  });
+
   it("keeps best, latest and the one before it by default, and with saveBestOnly not even that one", () => {
     const keepOf = (checkpoint: object) => validateJob({ ...smallest, checkpoint }).checkpoint.keep;
     assert.deepEqual(keepOf({}), { last: 2, best: 1, everyHours: null });
