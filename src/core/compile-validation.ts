@@ -225,8 +225,12 @@ function isOwnName(name: string): boolean {
   return /^[A-Za-z]\w{0,62}$/.test(name) && !name.startsWith("val_");
 }
 
-/** How much the samples of each class count. */
-export const classWeight: Check<ClassWeight> = (value, path) => {
+/** How much the samples of each class count. Of several outputs nobody knows whose classes they are. */
+export function classWeight(value: unknown, path: string, outputs: Job["outputs"]): ClassWeight {
+  if (outputs !== null) {
+    const hint = "Give the data a column that says how much each sample counts, and name it as weight.";
+    throw wrongField(path, value, "none beside compile.outputs, of which each may have classes of its own", hint);
+  }
   if (value === "balanced") return value;
   const expected = '"balanced", or a number for each class, as in { 0: 1, 1: 5 }';
   if (!isPlainObject(value) || Object.keys(value).length === 0) throw wrongField(path, value, expected);
@@ -237,4 +241,4 @@ export const classWeight: Check<ClassWeight> = (value, path) => {
     return [name, finiteNumber(notNegative)(weight, joined(path, name))] as const;
   });
   return Object.fromEntries(weights);
-};
+}

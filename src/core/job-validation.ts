@@ -89,7 +89,7 @@ export function validateJob(exported: unknown, settings: JobSettings = noSetting
     initialWeights: optional(job.initialWeights, "initialWeights", filledText("a path")) ?? null,
     ...compile,
     optimizer: withOwnMode(compile.optimizer, checkpoint, outputs),
-    classWeight: optional(job.classWeight, "classWeight", classWeight) ?? null,
+    classWeight: optional(job.classWeight, "classWeight", (value, path) => classWeight(value, path, outputs)) ?? null,
     checkpoint,
     batchSize: wholeNumber(1)(job.batchSize, "batchSize"),
     epochs: wholeNumber(1)(job.epochs, "epochs"),

@@ -27,6 +27,7 @@ export function classWeights(
   eachLabels((labels, count) => {
     for (let row = 0; row < count; row++) {
       const number = classOf(labels, row, width);
+      if (width > 1) refuseOtherThanOneClass(labels.subarray(row * width, (row + 1) * width));
       counts.set(number, (counts.get(number) ?? 0) + 1);
     }
   });
@@ -64,6 +65,21 @@ export function classWeights(
 function balanced(counts: ReadonlyMap<number, number>): Map<number, number> {
   const samples = [...counts.values()].reduce((a, b) => a + b, 0);
   return new Map([...counts].map(([number, count]) => [number, samples / (counts.size * count)]));
+}
+
+/** Rounding of parts, as of smoothed labels, is within this. */
+const oneTolerance = 1e-3;
+
+/** Of numbers that are measurements, or several answers of yes and no, the largest says nothing of a class. */
+function refuseOtherThanOneClass(label: Float32Array): void {
+  const sum = label.reduce((a, b) => a + b, 0);
+  if (Math.abs(sum - 1) <= oneTolerance && label.every((part) => part >= 0)) return;
+  const shown = Array.from(label.subarray(0, 8), (part) => Number(part.toPrecision(6)));
+  throw new LockstepError(
+    "invalid-job",
+    `classWeight goes by one class a sample, but a label after pre-processing is [${shown.join(", ")}${label.length > 8 ? ", …" : ""}]; expected a part for each class, 1 in all.`,
+    { hint: "Leave classWeight out; a column of the data may say how much each sample counts." },
+  );
 }
 
 function classOf(labels: Float32Array, row: number, width: number): number {

@@ -172,6 +172,15 @@ describe("a valid job", () => {
     assert.deepEqual(rateOf(byAccuracy, {}), plateau);
   });
 
+  it("refuses classWeight beside several outputs, since nobody knows whose classes it names", () => {
+    const compile = { optimizer: smallest.compile.optimizer, outputs: { y: { loss: "huber" } } };
+    const { message } = errorOf({ ...smallest, compile, classWeight: "balanced" });
+    assert.equal(
+      message,
+      'classWeight is "balanced"; expected none beside compile.outputs, of which each may have classes of its own.',
+    );
+  });
+
   it("asks what is better of a metric of the job's own that a plateau monitors", () => {
     const learningRate = { kind: "plateau", initial: 1, monitor: "distance" };
     const step = () => ({ loss: {} });

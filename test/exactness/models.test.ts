@@ -139,6 +139,11 @@ test("balanced classes count the same in all, and what is no class is refused", 
   );
   const halves = { preprocess: { label: { kind: "scale", factor: 0.5 } }, classWeight: "balanced" } as const;
   assert.throws(() => new PreparedData(points(60), pointsJob(halves)), /a label after pre-processing is 0\.5/);
+  const measured = { preprocess: { label: [{ kind: "one-hot", classes: 3 }, { kind: "scale", factor: 2 }] } } as const;
+  assert.throws(
+    () => new PreparedData(points(60), pointsJob({ ...measured, classWeight: "balanced" })),
+    /one class a sample, but a label after pre-processing is \[[02], [02], [02]\]; expected a part for each class, 1 in all/,
+  );
   assert.throws(
     () => new PreparedData(points(60), pointsJob({ classWeight: { 0: 0, 1: 0, 2: 0 } })),
     /makes all samples of the training split count nothing/,
