@@ -154,7 +154,8 @@ async function runCheck(args: Arguments): Promise<number> {
       memoryBytes: place.memoryBytes,
     });
     const difference = shapeDifference(test, data.preprocessing);
-    if (difference === null) return;
+    // What would be found once all training is done is found now.
+    if (difference === null) return data.checkClasses(program.classNumbers, test);
     const { what, has, wants } = difference;
     throw new LockstepError("invalid-data", `The test data has ${has} ${what} a sample, the training data ${wants}.`, {
       hint: "Both files need the same columns.",

@@ -128,7 +128,7 @@ export async function openProgram(
   const { job: written, data, initialWeights, sourceDigest } = await (opening ?? openJob(request));
   const job = { ...written, epochs: request.epochs ?? written.epochs };
   const first = await openWith(request.choice, null);
-  for (const numbers of first.program.classNumbers) data.checkClasses(numbers);
+  await data.checkClasses(first.program.classNumbers);
   const missing = ofTheJob(() => probe(first));
   if (missing === null) return first;
   if (!request.mayFallBack || request.choice.kind !== "wasm") {

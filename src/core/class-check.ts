@@ -12,22 +12,30 @@ export interface ClassNumbers {
   readonly part?: { readonly offset: number; readonly size: number; readonly output: string };
 }
 
-/** Throws "invalid-data" for a label that is none of the classes. @param labels row after row, each of `width` numbers */
-export function checkClasses(labels: Float32Array, width: number, { classes, part }: ClassNumbers): void {
+/** The first label that is none of the classes. @param labels row after row, each of `width` numbers */
+export function wrongClass(
+  labels: Float32Array,
+  width: number,
+  { classes, part }: ClassNumbers,
+): { readonly row: number; readonly label: number } | null {
   const isClass = (label: number) => label >= 0 && label < classes && Number.isInteger(label);
-  const wrong = labels.find((label, i) => {
+  const at = labels.findIndex((label, i) => {
     const place = (i % width) - (part?.offset ?? 0);
     return place >= 0 && place < (part?.size ?? width) && !isClass(label);
   });
-  if (wrong === undefined) return;
-  const isWhole = Number.isInteger(wrong) && wrong >= 0;
-  throw new LockstepError(
+  return at < 0 ? null : { row: Math.floor(at / width), label: labels[at]! };
+}
+
+/** @param place of the sample */
+export function noClass(label: number, { classes, part }: ClassNumbers, place: string): LockstepError {
+  const isWhole = Number.isInteger(label) && label >= 0;
+  return new LockstepError(
     "invalid-data",
-    `A label${part ? ` of the output ${part.output}` : ""} is ${wrong} after pre-processing, and the model has the classes 0 to ${classes - 1}.`,
+    `A label${part ? ` of the output ${part.output}` : ""} is ${label} after pre-processing, and the model has the classes 0 to ${classes - 1}: ${place}.`,
     {
       hint: isWhole
-        ? `Give the last layer ${wrong + 1} units or more, or put vocabulary() into preprocess.label.`
-        : "Put vocabulary() into preprocess.label, which numbers the distinct values.",
+        ? `Give the last layer ${label + 1} units or more, put vocabulary() into preprocess.label, or mend the label.`
+        : "Put vocabulary() into preprocess.label, which numbers the distinct values, or mend the label.",
     },
   );
 }

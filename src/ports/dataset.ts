@@ -29,6 +29,17 @@ export interface DescribedDataset extends Dataset {
   };
   /** A number for each sample, equal for those with equal texts in the column that was asked for. */
   readonly groups?: Uint32Array;
+  /** Where a sample is, as "FILE, line 3", where that is not told by its number: found by reading the files once more. */
+  placeOf?(index: number): Promise<string>;
+}
+
+/** Where a sample is, for messages. */
+export async function placeOfSample(
+  { files = [], placeOf }: Partial<Pick<DescribedDataset, "files" | "placeOf">>,
+  index: number,
+): Promise<string> {
+  if (placeOf !== undefined) return placeOf(index);
+  return `${files.length === 1 ? `${files[0]}, ` : ""}sample ${index}, counted from 0`;
 }
 
 /** What else is to be known to open data. */

@@ -1,6 +1,6 @@
 /** A job's samples as its model takes them: split, pre-processed (fitted on the training split alone), by position. */
 import { type Augmentation, augment, checkAugmentation } from "../core/augmentation.ts";
-import { ClassCounts, type ClassNumbers, checkClasses } from "../core/class-check.ts";
+import { ClassCounts, type ClassNumbers, noClass, wrongClass } from "../core/class-check.ts";
 import { partsOf, rawColumns } from "../core/columns.ts";
 import { checkColumnUse, mayLack, type UsedColumn, unfilled } from "../core/column-use.ts";
 import { type EachRows, fitTransforms } from "../core/fit-transforms.ts";
@@ -11,7 +11,7 @@ import { hasWeights } from "../core/sample-weight.ts";
 import { splitBy } from "../core/split.ts";
 import { applyTransforms, outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
 import { type SplitRule, splitRule } from "../core/validation-split.ts";
-import type { Dataset, DescribedDataset, Samples } from "../ports/dataset.ts";
+import { type Dataset, type DescribedDataset, placeOfSample, type Samples } from "../ports/dataset.ts";
 import { classWeights, type WeightsOfLabels } from "./class-weights.ts";
 import { isWeighted } from "./objective.ts";
 import type { Batch } from "./training-program.ts";
@@ -21,7 +21,7 @@ const fitRows = 4096;
 
 /** A dataset, and what is known of its files where it has some. */
 export type JobDataset = Dataset &
-  Partial<Pick<DescribedDataset, "columns" | "groups">> & {
+  Partial<Pick<DescribedDataset, "columns" | "groups" | "files" | "placeOf">> & {
     /** How many samples are in the files of the job's `data`; the others, at the end, are in those of its validation. */
     readonly own?: number;
   };
@@ -115,20 +115,24 @@ export class PreparedData {
     return preprocess(this.preprocessing, samples);
   }
 
-  /** Throws "invalid-data" where a label is none of the classes that a loss takes it for. */
-  checkClasses(numbers: ClassNumbers): void {
-    for (const part of [this.#split.training, this.#split.validation]) {
-      this.#rows(
-        part,
-        "label",
-      )((rows) => {
-        const { label } = this.preprocessing;
-        checkClasses(
-          applyTransforms(label, rows, rows.length / sizeOf(label.shape)),
-          sizeOf(this.shapes.label),
-          numbers,
-        );
-      });
+  /**
+   * Throws "invalid-data" where a label is none of the classes that a loss takes it for, or none that its pre-processing takes.
+   * @param other looked at instead of what trains and validates
+   */
+  async checkClasses(numbers: readonly ClassNumbers[], other?: JobDataset): Promise<void> {
+    const { label } = this.preprocessing;
+    if (numbers.length === 0 && other === undefined) return; // its pre-processing was fitted, which has seen it all
+    const dataset = other ?? this.#dataset;
+    const all = Uint32Array.from({ length: dataset.length }, (_, index) => index);
+    for (const part of other ? [all] : [this.#split.training, this.#split.validation]) {
+      for (let begin = 0; begin < part.length; begin += fitRows) {
+        const some = part.subarray(begin, begin + fitRows);
+        const labels = applyTransforms(label, dataset.labels(some), some.length);
+        for (const one of numbers) {
+          const wrong = wrongClass(labels, sizeOf(this.shapes.label), one);
+          if (wrong !== null) throw noClass(wrong.label, one, await placeOfSample(dataset, some[wrong.row]!));
+        }
+      }
     }
   }
 

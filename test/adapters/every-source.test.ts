@@ -122,7 +122,7 @@ test("what looks at labels only reads no features", async () => {
   });
   const { columns, ...rest } = await openDataset(lines, folder);
   const data = new PreparedData({ ...rest, read: () => assert.fail("features were read") }, job);
-  data.checkClasses({ classes: 3 });
+  await data.checkClasses([{ classes: 3 }]);
   assert.equal(data.lackingClasses(), null);
   assert.deepEqual([data.trainingSamples, data.validationSamples], [9, 3]);
 });

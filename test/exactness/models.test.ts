@@ -139,7 +139,14 @@ test("balanced classes count the same in all, and what is no class is refused", 
   );
   const halves = { preprocess: { label: { kind: "scale", factor: 0.5 } }, classWeight: "balanced" } as const;
   assert.throws(() => new PreparedData(points(60), pointsJob(halves)), /a label after pre-processing is 0\.5/);
-  const measured = { preprocess: { label: [{ kind: "one-hot", classes: 3 }, { kind: "scale", factor: 2 }] } } as const;
+  const measured = {
+    preprocess: {
+      label: [
+        { kind: "one-hot", classes: 3 },
+        { kind: "scale", factor: 2 },
+      ],
+    },
+  } as const;
   assert.throws(
     () => new PreparedData(points(60), pointsJob({ ...measured, classWeight: "balanced" })),
     /one class a sample, but a label after pre-processing is \[[02], [02], [02]\]; expected a part for each class, 1 in all/,

@@ -197,9 +197,9 @@ test("what does not go together is refused by a sentence before anything starts"
   const data = new PreparedData(labelledPoints(20), job);
   const { classNumbers } = new TrainingProgram(engine, job, shapes);
   assert.deepEqual(classNumbers, [{ classes: 3, part: { offset: 1, size: 1, output: "kind" } }]);
-  data.checkClasses(classNumbers[0]!);
-  assert.throws(
-    () => data.checkClasses({ ...classNumbers[0]!, classes: 2 }),
-    /A label of the output kind is 2 after pre-processing, and the model has the classes 0 to 1\./,
+  await data.checkClasses(classNumbers);
+  await assert.rejects(
+    data.checkClasses([{ ...classNumbers[0]!, classes: 2 }]),
+    /A label of the output kind is 2 after pre-processing, and the model has the classes 0 to 1: sample \d+, counted/,
   );
 });

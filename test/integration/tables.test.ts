@@ -286,12 +286,12 @@ test("labels outside the classes are refused before training, and a class that o
   const held = (from: number, to: number) =>
     prepared(rows, { preprocess: { features }, validation: { rows: [from, to] } });
   const { data } = await held(2, 3);
-  data.checkClasses({ classes: 3 });
-  assert.throws(
-    () => data.checkClasses({ classes: 2 }),
+  await data.checkClasses([{ classes: 3 }]);
+  await assert.rejects(
+    data.checkClasses([{ classes: 2 }]),
     refused(
       "invalid-data",
-      /^A label is 2 after pre-processing, and the model has the classes 0 to 1/,
+      /^A label is 2 after pre-processing, and the model has the classes 0 to 1: .*\.csv, line 4\.$/,
       /3 units or more/,
     ),
   );

@@ -7,7 +7,7 @@ import type { DataSource, Job } from "../../core/job.ts";
 import { sourceFrom } from "../../core/source-validation.ts";
 import { shapeDifference } from "../../core/transforms.ts";
 import { isOtherFiles, type ValidationRule } from "../../core/validation-split.ts";
-import type { DataPlace, DescribedDataset } from "../../ports/dataset.ts";
+import { type DataPlace, type DescribedDataset, placeOfSample } from "../../ports/dataset.ts";
 import { dataNames } from "./data-files.ts";
 import { openDataset } from "./open-dataset.ts";
 
@@ -95,6 +95,10 @@ function joined(own: DescribedDataset, others: readonly DescribedDataset[]): Job
         // What is read for training is of the first part alone, which has weights where the job's data have.
         ...(weights.length > 0 && weights.length === pieces.length && { weight: concatenated(weights) }),
       };
+    },
+    placeOf: (index) => {
+      const part = begins.findLastIndex((begin) => begin <= index);
+      return placeOfSample(parts[part] ?? {}, index - begins[part]!);
     },
     labels: (indices) => concatenated(piecesOf(parts, begins, indices, (part, own) => part.labels(own))),
   };

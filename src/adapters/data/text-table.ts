@@ -8,7 +8,7 @@ import { LockstepError } from "../../core/errors.ts";
 import type { Separator } from "../../core/job.ts";
 import { sizeOf } from "../../core/transforms.ts";
 import type { DescribedDataset } from "../../ports/dataset.ts";
-import { textOf } from "./byte-lines.ts";
+import { place, textOf } from "./byte-lines.ts";
 import { type ByteSource, changedWhileRead, type DataFile, piecesOf } from "./byte-source.ts";
 import type { FinishedColumn } from "./column-reader.ts";
 import { type Decoded, keepRows, type RowProducer } from "./data-cache.ts";
@@ -106,8 +106,25 @@ export async function openTextTable(
     label: { shape: form.label },
     columns: columnsIn(about, files),
     ...(format.isGrouped && { groups: groupsIn(rows, places) }),
+    placeOf: (index) => placeOf(format, files, index),
     ...rowReader(rows, form, places),
   };
+}
+
+/** Lines are counted again, since few samples are ever asked for: rows do not know theirs. */
+async function placeOf(format: TextFormat, files: readonly DataFile[], index: number): Promise<string> {
+  let before = index;
+  for (const file of files) {
+    let skipped = format.hasHeader ? 1 : 0;
+    for await (const { records } of file.read((source) => recordPieces(source, format.separator))) {
+      const record = records[before + skipped];
+      if (record !== undefined) return place(file.name, record.line);
+      const passed = Math.min(skipped, records.length);
+      skipped -= passed;
+      before -= records.length - passed;
+    }
+  }
+  return `sample ${index}, counted from 0`; // the files have changed
 }
 
 /** One file's digest is what it was when there was one file. */
