@@ -55,6 +55,12 @@ test("certs init, issue and rotate make an authority, certificates of every role
     [["operator", "x", "--job", "digits", "--out", at("x")], /--job has no meaning here/],
     [["worker", "x", "--job", "digits", "--hosts", "a", "--out", at("x")], /--hosts has no meaning here/],
     [["etcd", "x", "--out", at("x")], /--hosts is missing/],
+    [
+      ["etcd", "x", "--hosts", "a,https://b:2379", "--out", at("x")],
+      /--hosts has "https:\/\/b:2379"; names and IP addresses/,
+    ],
+    [["etcd", "x", "--hosts", "a b", "--out", at("x")], /--hosts has "a b"/],
+    [["etcd", "x", "--hosts", "10.0.0.7:2379", "--out", at("x")], /--hosts has "10\.0\.0\.7:2379"/],
     [["worker", "x", "--job", "digits"], /--out is missing/],
     [["worker", "x", "--job", "digits", "--out", at("w")], /There is a certificate/],
     [["worker", "x,w", "--job", "digits", "--out", at("{name}")], /There is a certificate in .*\/w already/],

@@ -1,5 +1,6 @@
 /** `lockstep certs issue`: the certificate of a process, or those of several of one kind. */
 import { existsSync } from "node:fs";
+import { isIP } from "node:net";
 import { join, relative, resolve } from "node:path";
 import type { Subject } from "../../adapters/tls/authority.ts";
 import { fileNames } from "../../adapters/tls/certificates.ts";
@@ -72,6 +73,7 @@ function subjectOf(args: Arguments, word: string, name: string): Subject {
   if (word === "etcd") {
     refuse(args, "job", "a member of etcd serves every job");
     const list = (hosts ?? "").split(",").filter((host) => host !== "");
+    for (const host of list) checkHost(host);
     if (list.length === 0) {
       throw new LockstepError("usage", "--hosts is missing: etcd is known by where it is reached.", {
         hint: "Give the names and IP addresses of its URLs, as --hosts etcd-0.example.org,10.0.0.7.",
@@ -99,6 +101,15 @@ function checkName(what: string, text: string): void {
   throw new LockstepError(
     "usage",
     `${what} is ${JSON.stringify(text)}; up to 63 letters, digits, "-", "_" and "." were expected.`,
+  );
+}
+
+/** As whoever connects compares it: with the host of the URL alone. */
+function checkHost(host: string): void {
+  if (isIP(host) !== 0 || /^(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9])?$/i.test(host)) return;
+  throw new LockstepError(
+    "usage",
+    `--hosts has ${JSON.stringify(host)}; names and IP addresses were expected, without a port, as etcd-0.example.org,10.0.0.7.`,
   );
 }
 
