@@ -412,18 +412,20 @@ describe("a cluster on Kubernetes", { skip: whyNot ?? false, concurrency: false 
     finished = end;
   });
 
-  test("down, and up --resume best, goes back, and comes to the same weights again", async () => {
+  test("down, and up --resume best, goes back, and comes to the weights of an undisturbed run from there", async () => {
     const { epoch, best, latest } = finished!;
-    assert.ok(best!.epoch < epoch, "there is something to do again");
+    assert.ok(best!.epoch < epoch, "there is something to go back from");
+    // How far back it is depends on how much was trained during the faults: not all of it is done again.
+    const epochs = best!.epoch + 3;
     await cluster.script("down");
-    await cluster.script("up", job, "--resume", "best", "--epochs", String(epoch));
+    await cluster.script("up", job, "--resume", "best", "--epochs", String(epochs));
     const end = await cluster.when(
       "the end again",
       ({ state, latest: now }) => state === "finished" && now !== null && now.id !== latest!.id,
       600_000,
     );
-    assert.equal(end.epoch, epoch);
-    assert.equal(end.latest!.weightsDigest, latest!.weightsDigest);
+    assert.equal(end.epoch, epochs);
+    assert.equal(end.latest!.weightsDigest, await undisturbedDigest(job, shards, epochs));
     const resumed = (await cluster.logLines()).filter(({ message }) => message === "running");
     assert.ok(
       resumed.some(({ source }) => source === best!.id),
