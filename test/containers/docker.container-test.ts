@@ -71,6 +71,30 @@ describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false 
     }
   });
 
+  test(
+    "what contradicts the cluster that is up, or names what is not there, is refused and changes nothing",
+    byOperators,
+    async () => {
+      const ids = await cluster.ps();
+      for (const [code, says, verb, ...words] of [
+        [
+          7,
+          /was started with checkpoints that each worker has of its own, and not with \/tmp: take it down/,
+          "up",
+          "--checkpoints",
+          "/tmp",
+        ],
+        [2, /There is no node worker-9; there are: coordinator-0 coordinator-1 etcd-0/, "restart-node", "worker-9"],
+        [2, /There is no node worker-9/, "logs", "worker-9"],
+      ] as const) {
+        const { code: ended, stderr } = await cluster.tryScript(verb, ...words);
+        assert.equal(ended, code, stderr);
+        assert.match(stderr, says);
+      }
+      assert.equal(await cluster.ps(), ids);
+    },
+  );
+
   test("a killed worker is missed, and comes back by restart-node", async () => {
     const before = await cluster.when("training", trains(3));
     await docker("kill", cluster.container("worker-1"));
@@ -131,16 +155,22 @@ describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false 
     await cluster.script("restart-node", "etcd-1");
   });
 
-  test("scale down and up, while it trains", byOperators, async () => {
-    const before = await cluster.when("training", trains(3));
-    await cluster.script("scale", "2");
-    count("scale-down");
-    const two = await goesOn(before, 2);
-    assert.deepEqual(membersOf(two), ["worker-0", "worker-1"]);
-    await cluster.script("scale", "3");
-    count("scale-up");
-    await goesOn(two, 3);
-  });
+  test(
+    "scale down and up, while it trains; who follows a log is told until its process is gone",
+    byOperators,
+    async () => {
+      const before = await cluster.when("training", trains(3));
+      const followed = cluster.script("logs", "worker-2", "--follow");
+      await cluster.script("scale", "2");
+      assert.match(await followed, /^worker-2 .*"message":/m);
+      count("scale-down");
+      const two = await goesOn(before, 2);
+      assert.deepEqual(membersOf(two), ["worker-0", "worker-1"]);
+      await cluster.script("scale", "3");
+      count("scale-up");
+      await goesOn(two, 3);
+    },
+  );
 
   test(
     "etcd's backup is put back, what was committed since is found again, and no worker is started again for that",
@@ -177,6 +207,14 @@ describe("a cluster of containers", { skip: whyNot ?? false, concurrency: false 
     const saved = /step (\d+) is saved/.exec(await cluster.script("down"));
     count("down");
     assert.equal(await cluster.ps("--all"), "");
+    const scaled = await cluster.tryScript("scale", "2");
+    assert.equal(scaled.code, 6);
+    assert.match(scaled.stderr, /is down; \S+up --name \S+ starts it/);
+    // What no checkpoint is called ends before any worker is started, and is forgotten.
+    const typo = await cluster.tryScript("up", job, "--resume", "typo");
+    assert.equal(typo.code, 2, typo.stderr);
+    assert.match(typo.stderr, /has no checkpoint typo[\s\S]*The coordinators cannot begin this start/);
+    assert.doesNotMatch(await docker("ps", "--all", "--format", "{{.Names}}"), /-(coordinator|worker)-/);
     const epochs = Math.ceil(Number(saved?.[1]) / before.stepsPerEpoch) + 3;
     // Beside the cluster, which is mostly waiting while it comes up.
     const undisturbed = undisturbedDigest(job, shards, epochs, settings);

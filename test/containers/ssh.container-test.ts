@@ -290,6 +290,14 @@ test("hosts over ssh train to the bits of an undisturbed launch, through power c
         "systemctl list-units --no-legend --state active 'lockstep-*.service'; systemctl is-enabled lockstep.target";
       assert.equal((await hosts.sh(name, left)).stdout, "disabled\n", name);
     }
+    for (const words of [["status"], ["scale", "3"], ["restart-node", "node-b"], ["etcd-restore", backup]] as [
+      string,
+      ...string[],
+    ][]) {
+      const refused = await cluster.run(...words);
+      assert.equal(refused.code, 6, refused.stderr);
+      assert.match(refused.stderr, /The cluster digits is down; \S+\/up --name digits starts it\.$/m);
+    }
     epochs = Math.ceil(saved / stepsPerEpoch) + 20;
     await cluster.do("up", "--epochs", String(epochs));
   });

@@ -1,6 +1,6 @@
 /** `deploy/scripts --target docker` against a docker that only writes down what it is told: what needs no engine to be shown. */
 import assert from "node:assert/strict";
-import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -17,6 +17,8 @@ async function aCluster(context: TestContext, answer: string) {
   const told = join(folder, "told");
   await mkdir(join(state, "certs/authority"), { recursive: true });
   await mkdir(join(folder, "bin"));
+  const nodes = ["etcd-0", "etcd-1", "etcd-2", "coordinator-0", "coordinator-1", "worker-0", "worker-1", "operator"];
+  for (const node of nodes) await mkdir(join(state, "certs", node));
   const known = {
     target: "docker",
     job: exampleJob,
@@ -24,6 +26,7 @@ async function aCluster(context: TestContext, answer: string) {
     shards: "2",
     start: "first",
     "certs/authority/ca.key": "x",
+    ...Object.fromEntries(nodes.map((node) => [`certs/${node}/tls.crt`, "x"])),
   };
   for (const [name, text] of Object.entries(known)) await writeFile(join(state, name), `${text}\n`);
   await writeFile(
@@ -71,6 +74,85 @@ test("without an engine that answers each verb says so, and nothing of the clust
   assert.equal(await readFile(join(state, "certs/authority/ca.key"), "utf8"), "x\n", "and its authority is there");
 });
 
+test("what down has removed is not asked, and what takes a cluster that is up is refused before anything is changed", async (context) => {
+  const { folder, state, run, told } = await aCluster(context, "exit 0");
+  await rm(join(state, "start"));
+  for (const words of [
+    ["scale", "3"],
+    ["restart-node", "worker-0"],
+    ["logs"],
+    ["etcd-backup", join(folder, "new")],
+    ["etcd-restore", await aBackup(folder)],
+  ] as [string, ...string[]][]) {
+    const [verb, ...rest] = words;
+    const { succeeded, failure } = await run(`scripts/${verb}`, ...rest);
+    assert.ok(!succeeded, words.join(" "));
+    assert.match(
+      failure,
+      /: The cluster digits is down; \S+\/up --name digits starts it\. — exit code 6/,
+      words.join(" "),
+    );
+  }
+  assert.deepEqual(
+    (await told()).filter((line) => !/^(info|ps) ?/.test(line)),
+    [],
+  );
+});
+
+const thereAre = '"ps --all"*) printf "coordinator-0\\netcd-0\\netcd-1\\netcd-2\\n" ;;';
+
+test("what containers were started with is refused when up says something else, and is not remembered", async (context) => {
+  const { folder, state, run } = await aCluster(context, `case "$*" in ${thereAre} esac`);
+  await writeFile(join(state, "data"), `${join(exampleJob, "../data")}\n`);
+  for (const name of ["image", "etcd-image"]) await writeFile(join(state, name), "mine:1\n");
+  for (const [words, says] of [
+    [["--data", folder], /was started with the data \S+data, and not with \S+: take it down first/],
+    [["--checkpoints", folder], /was started with checkpoints that each worker has of its own, and not with \S+: take/],
+    [["--image", "other:1"], /was started with the image mine:1, and not with other:1: take it down first/],
+  ] as [string[], RegExp][]) {
+    const { succeeded, failure } = await run("scripts/up", ...words);
+    assert.ok(!succeeded, words.join(" "));
+    assert.match(failure, says);
+  }
+  assert.equal(await readFile(join(state, "image"), "utf8"), "mine:1\n");
+});
+
+test("a folder for checkpoints is there and can be written by the containers, or nothing is started", async (context) => {
+  const { folder, state, run, told } = await aCluster(context, 'case "$*" in *"--entrypoint test"*) exit 1 ;; esac');
+  await rm(join(state, "start"));
+  const none = await run("scripts/up", "--checkpoints", join(folder, "nowhere"));
+  assert.match(none.failure, /--checkpoints is "\S+nowhere", and there is no such folder\./);
+  const wrong = await run("scripts/up", "--checkpoints", "s3:/bucket");
+  assert.match(wrong.failure, /--checkpoints is "s3:\/bucket", and there is no such folder\./);
+  const closed = await run("scripts/up", "--checkpoints", folder);
+  assert.match(closed.failure, /The containers' user, 10001, may not write to \S+: let it, as by chown 10001\./);
+  assert.ok(!(await told()).some((line) => line.includes("--detach")));
+});
+
+test("up waits until all do their work; a start that no coordinator can begin is ended, with what it said", async (context) => {
+  const answers = [
+    'exec*worker-1*) [ -e "$XDG_STATE_HOME/asked" ] || { touch "$XDG_STATE_HOME/asked"; exit 1; } ;;',
+    '*"container inspect --format {{.State.Status}}"*) echo running 0 ;;',
+  ];
+  const well = await aCluster(context, `case "$*" in ${answers.join(" ")} esac`);
+  const up = await well.run("scripts/up");
+  assert.ok(up.succeeded, up.failure);
+  const asked = (await well.told()).flatMap((line) => /^exec digits-(\S+) health readyz$/.exec(line)?.[1] ?? []);
+  assert.deepEqual(asked, ["coordinator-0", "coordinator-1", "worker-0", "worker-1", "worker-1"]);
+  const never = await aCluster(
+    context,
+    `case "$*" in exec*) exit 1 ;; *"container inspect --format {{.State.Status}}"*) echo restarting 2 ;; esac`,
+  );
+  const typo = await never.run("scripts/up", "--resume", "typo");
+  assert.ok(!typo.succeeded);
+  assert.match(typo.failure, /The coordinators cannot begin this start, .* and are removed: .* — exit code 2/);
+  const lines = await never.told();
+  for (const node of ["coordinator-0", "coordinator-1"])
+    assert.ok(lines.includes(`rm digits-${node}`), lines.join("\n"));
+  assert.ok(!lines.some((line) => line.includes("--name digits-worker")));
+  await assert.rejects(readFile(join(never.state, "start")), { code: "ENOENT" });
+});
+
 test("down asks the coordinator that answers to stop in order, and --dry-run says so in words that can be typed", async (context) => {
   const { run, told } = await aCluster(
     context,
@@ -89,7 +171,7 @@ test("down asks the coordinator that answers to stop in order, and --dry-run say
 });
 
 test("etcd-restore makes all data before it stops a member, and keeps what was there", async (context) => {
-  const { folder, run, told } = await aCluster(context, "exit 0");
+  const { folder, run, told } = await aCluster(context, `case "$*" in ${thereAre} esac`);
   const { succeeded, failure } = await run("scripts/etcd-restore", await aBackup(folder));
   assert.ok(succeeded, failure);
   const lines = (await told()).map((line) => /snapshot restore|mv data data\.before|^stop|^start/.exec(line)?.[0]);
@@ -101,7 +183,10 @@ test("etcd-restore makes all data before it stops a member, and keeps what was t
 });
 
 test("a backup that is none, or that etcd does not take, stops no member", async (context) => {
-  const { folder, run, told } = await aCluster(context, 'case "$*" in *"snapshot restore"*) exit 1 ;; esac');
+  const { folder, run, told } = await aCluster(
+    context,
+    `case "$*" in ${thereAre} *"snapshot restore"*) exit 1 ;; esac`,
+  );
   const wrong = join(folder, "wrong");
   await writeFile(wrong, "no backup of anything, and longer than the hash that one ends with");
   const none = await run("scripts/etcd-restore", wrong);

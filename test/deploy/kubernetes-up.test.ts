@@ -19,17 +19,32 @@ const limit = { timeout: 180_000 };
 describe("deploy/scripts on Kubernetes", { skip: whyNot, concurrency: false }, () => {
   let home: string;
   let told: string;
+  /** While it is there, no coordinator can begin a start. */
+  let typo: string;
+  /** Numbers of the processes that go on until they are ended. */
+  let waiting: string;
 
   before(async () => {
     home = await mkdtemp(join(tmpdir(), "lockstep-k8s-scripts-"));
     told = join(home, "told");
+    typo = join(home, "typo");
+    waiting = join(home, "waiting");
     await mkdir(join(home, "bin"));
     const render = "reason" in found ? "" : found.command.map((word) => `'${word}'`).join(" ");
     // What it is asked for has no answer, but for what a script waits for.
     const kubectl = `#!/bin/sh
 [ "$1" != kustomize ] || { shift; exec ${render} "$@"; }
 printf '%s\\n' "$*" >> '${told}'
+waits() { echo $$ >> '${waiting}'; exec tail -f /dev/null; }
 case "$*" in
+  *"get pods"*'"Ready"'*) printf 'True coordinator-5d-a\\nFalse coordinator-5d-b\\n' ;;
+  *"get statefulset,deployment"*) [ -e "$XDG_STATE_HOME/gone" ] || echo statefulset/etcd ;;
+  *"get namespace new"*) exit 1 ;;
+  *"rollout status deployment/coordinator"*) [ ! -e '${typo}' ] || waits ;;
+  *"port-forward"*) echo "Forwarding from 127.0.0.1:1 -> 7070" && waits ;;
+  *"get pods"*"envFrom"*)
+    printf 'lockstep-a start-b = CrashLoopBackOff 3\\nlockstep-a %s = CrashLoopBackOff 2\\n' "$([ ! -e '${typo}' ] || ${render} "$XDG_STATE_HOME/lockstep/clusters/digits/k8s" | sed -n 's/^  name: \\(start-.*\\)/\\1/p')" ;;
+  *"get pods"*"restartCount"*) printf 'etcd-0 4\\ncoordinator-5d-a 0\\nworker-0 0\\nworker-1 1\\n' ;;
   *"config current-context"*) echo test ;;
   *"--dry-run=client"*) echo 'kind: Secret' ;;
   *" apply "*"--filename -"*) cat > /dev/null ;;
@@ -177,6 +192,80 @@ esac
     assert.deepEqual(deleted(await done("restart-node", "worker-0")), ["worker-0 --wait=false"]);
     assert.deepEqual(deleted(await done("restart-node", "coordinator-1")), ["coordinator-5d-b --wait=false"]);
     assert.deepEqual(deleted(await done("restart-node", "node2")), ["worker-1 --wait=false --force --grace-period 0"]);
+  });
+
+  /** Of those kubectls that go on until they are ended, how many there were; none is left. */
+  async function ended(): Promise<number> {
+    const numbers = (await readFile(waiting, "utf8")).trim().split("\n").map(Number);
+    for (const number of numbers) assert.throws(() => process.kill(number, 0), { code: "ESRCH" }, `${number} is there`);
+    await rm(waiting);
+    return numbers.length;
+  }
+
+  test("logs names the node that is not there, and --previous leaves out what was started once", limit, async () => {
+    for (const node of ["worker-7", "coordinator-3"]) {
+      const none = await script("logs", node);
+      assert.match(
+        none.failure,
+        /There is no node \S+; there are: coordinator-5d-a coordinator-5d-b worker-0 worker-1 /,
+      );
+    }
+    const logged = async (...words: string[]) =>
+      (await done("logs", ...words)).flatMap((line) => / logs (.*)/.exec(line)?.[1] ?? []);
+    assert.deepEqual(await logged("coordinator-1"), ["coordinator-5d-b --timestamps"]);
+    assert.deepEqual(await logged("--previous"), ["worker-1 --previous --prefix --timestamps"]);
+    assert.deepEqual(await logged("worker-0", "--previous"), []);
+  });
+
+  test("who asks a coordinator leaves no tunnel to it behind", limit, async () => {
+    await rm(waiting, { force: true });
+    const { failure } = await script("status");
+    assert.match(failure, /No coordinator of digits answers\. — exit code 6/);
+    assert.equal(await ended(), 2, "each was tried");
+  });
+
+  test("a start that no coordinator can begin ends up at once, and the next up makes another", limit, async () => {
+    await writeFile(typo, "");
+    await rm(waiting, { force: true });
+    const start = () => readFile(join(home, "lockstep/clusters/digits/start"), "utf8");
+    const other = await script("up", "--resume", "typo");
+    assert.match(other.failure, /The coordinators cannot begin this start, .* — exit code 2/);
+    assert.equal(
+      await ended(),
+      3,
+      "two tunnels, by which it was asked whether it trains, and the wait for coordinators",
+    );
+    await assert.rejects(start(), { code: "ENOENT" });
+    await rm(typo);
+    await done("up");
+    assert.equal(dataOf(await applied(), "start").RESUME, "auto");
+  });
+
+  test("what down has deleted is not asked, and gen-certs makes the namespace that Secrets are in", limit, async () => {
+    await writeFile(join(home, "gone"), "");
+    for (const words of [
+      ["status"],
+      ["status", "--json"],
+      ["scale", "2"],
+      ["restart-node", "worker-0"],
+      ["logs"],
+      ["etcd-backup", join(home, "new")],
+    ]) {
+      await writeFile(told, "");
+      const { failure } = await script(words[0]!, ...words.slice(1));
+      assert.match(
+        failure,
+        /The cluster digits is down; \S+\/up --name digits starts it\. — exit code 6/,
+        words.join(" "),
+      );
+      assert.doesNotMatch(await readFile(told, "utf8"), /delete|scale|create|apply/);
+    }
+    await rm(join(home, "gone"));
+    const lines = await done("gen-certs", "--target", "k8s", "--name", "new", "--workers", "1");
+    assert.ok(lines[0] !== undefined && lines.some((line) => line.endsWith("create namespace new")), lines.join("\n"));
+    const mistyped = await script("gen-certs", "--target", "k8s", "--name", "nwe", "--rotate");
+    assert.match(mistyped.failure, /There is no cluster nwe; `up` makes one\. There are: digits new/);
+    await rm(join(home, "lockstep/clusters/new"), { recursive: true });
   });
 
   test("down ends workloads and leaves volumes; --purge deletes the namespace", limit, async () => {

@@ -115,7 +115,17 @@ test("wrong words are refused in one sentence, and nothing is begun", async (con
     [["up", "--target", "local", exampleJob, "--workers"], 2, /--workers needs a value/],
     [["scale", "two", "--target", "local", "--name", "x"], 2, /N is "two"/],
     [["status", "--target", "local", "--name", "x"], 6, /There is no cluster x/],
-    [["down"], 2, /There is no cluster yet/],
+    [["down"], 6, /There is no cluster yet/],
+    [["logs", "--name", "x"], 6, /There is no cluster x; `up` makes one\./],
+    [["down", "-f", "--target", "local", "--name", "x"], 2, /There is no option -f\./],
+    [["up", "--target", "local", exampleJob, "--workers", ""], 2, /--workers has no value\./],
+    [["up", "--target", "local", exampleJob, "--name="], 2, /--name has no value\./],
+    [
+      ["up", "--target", "local", exampleJob, "--checkpoints", "nowhere"],
+      2,
+      /--checkpoints is "nowhere", and there is no such folder/,
+    ],
+    [["gen-certs", "--target", "docker", "--name", "x", "--rotate"], 6, /There is no cluster x/],
     [["gen-certs", "--target", "local", "--name", "x"], 2, /makes its own certificates/],
     [["gen-certs", "--target", "docker", "--name", "x", "--before", "30"], 2, /--before is for --rotate/],
     [["gen-certs", "--target", "docker", "--name", "x", "--rotate", "--before", "soon"], 2, /--before is "soon"/],
@@ -253,6 +263,9 @@ test("from up to down --purge, with everything between", async (context) => {
   assert.equal(JSON.parse(await good("status", "--json")).job, "digits");
   await good("scale", "1");
   assert.match(await good("up", "--workers", "1:2"), /2 workers are there/, "more workers can be asked for again");
+  const elsewhere = await run("up", "--data", folder);
+  assert.equal(elsewhere.code, 7, elsewhere.err);
+  assert.match(elsewhere.err, /was started with the data \S+, and not with \S+: take it down first/);
   const shards = await run("up", "--shards", "5");
   assert.equal(shards.code, 9, shards.err);
   assert.match(shards.err, /--shards is 5, and the run of digits was begun with 2/);

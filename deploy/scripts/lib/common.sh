@@ -68,7 +68,10 @@ parse() { # "OPTIONS" WORD…
     case $word in
       --) ARGUMENTS+=("$@") && break ;;
       -h) OPTION[help]=yes ;;
-      -f) OPTION[follow]=yes ;;
+      -f)
+        [[ $known == *" follow "* ]] || usage_error "There is no option -f."
+        OPTION[follow]=yes
+        ;;
       --*=*)
         name=${word#--} name=${name%%=*}
         [[ $known == *" $name: "* || $known == *" $name:+ "* ]] || usage_error "There is no option --$name with a value."
@@ -102,6 +105,7 @@ parse() { # "OPTIONS" WORD…
   # Certificates, the last start's name and what `up` was told; nothing that the cluster itself needs to go on.
   STATE=$CLUSTERS/$CLUSTER
   [ -n "$TARGET" ] || TARGET=$(remembered target)
+  [ -n "$TARGET" ] || [ "$VERB" = up ] || [ "$VERB" = gen-certs ] || need_cluster
   [ -n "$TARGET" ] || usage_error "--target is missing; one of ${TARGETS// /, } was expected."
   [[ " $TARGETS " == *" $TARGET "* ]] || usage_error "--target is \"$TARGET\"; one of ${TARGETS// /, } was expected."
   [ "$(remembered target "$TARGET")" = "$TARGET" ] ||
@@ -112,6 +116,8 @@ parse() { # "OPTIONS" WORD…
   . "$SCRIPTS/lib/target-$TARGET.sh"
 }
 take() { # NAME VALUE, of parse: an option with its value
+  # As of a variable that is not set: what was meant is not what holds without the option.
+  [ -n "$2" ] || usage_error "--$1 has no value."
   if [[ $known == *" $1:+ "* ]]; then GIVEN+=("--$1=$2"); else OPTION[$1]=$2; fi
 }
 # Of `up`: after its job file; else the only one that there is.
@@ -121,12 +127,16 @@ default_cluster() {
     basename "${ARGUMENTS[0]}" .ts | tr '[:upper:]_.' '[:lower:]--'
     return
   fi
-  for name in "$CLUSTERS"/*/; do [ ! -d "$name" ] || names+=("$(basename "$name")"); done
+  mapfile -t names < <(clusters)
   case ${#names[@]} in
-    0) if [ "$VERB" = up ]; then usage_error "The job file is missing."; else usage_error "There is no cluster yet; \`up\` makes one."; fi ;;
+    0) if [ "$VERB" = up ]; then usage_error "The job file is missing."; else fail 6 "There is no cluster yet; \`up\` makes one."; fi ;;
     1) printf '%s' "${names[0]}" ;;
     *) usage_error "There are several clusters (${names[*]}): say which with --name." ;;
   esac
+}
+clusters() { # one a line
+  local name
+  for name in "$CLUSTERS"/*/; do [ ! -d "$name" ] || basename "$name"; done
 }
 option() { printf '%s' "${OPTION[$1]:-${2:-}}"; }
 # Another target would take no notice of such an option, and whoever gave it would not know.
@@ -172,7 +182,33 @@ is_snapshot() { # FILE
 
 # Stops with a sentence where `up` has not made the cluster.
 need_cluster() {
-  [ -d "$STATE" ] || fail 6 "There is no cluster $CLUSTER; \`up\` makes one."
+  local names
+  [ ! -d "$STATE" ] || return 0
+  names=$(clusters | paste -s -d ' ')
+  fail 6 "There is no cluster $CLUSTER; \`up\` makes one.${names:+ There are: $names}"
+}
+# Stops with a sentence where \`down\` has taken it down: its processes are gone, and only \`up\` starts them all.
+need_started() {
+  [ -e "$STATE/start" ] || fail 6 "The cluster $CLUSTER is down; $(typed up) --name $CLUSTER starts it."
+}
+
+# What processes that are there were started with, and go on with: another one would be remembered, and not used.
+only_after_down() { # KEY…
+  local key name before
+  for key in "$@"; do
+    name=${key^^}
+    declare -n now=${name//-/_}
+    before=$(remembered "$key")
+    [ "$now" != "$before" ] || continue
+    if [ -n "$before" ]; then
+      before="the $key $before"
+    elif [ "$key" = checkpoints ]; then
+      before="checkpoints that each worker has of its own"
+    else
+      continue
+    fi
+    fail 7 "The cluster $CLUSTER was started with $before, and not with $now: take it down first, then \`up\` goes on with that."
+  done
 }
 
 # A script as one can type it where this one was typed.

@@ -41,7 +41,7 @@ k8s_until() { # WHAT EXPECTED COMMAND…
 k8s_phase() { k8s get pod "$1" --output 'jsonpath={.status.phase}'; }
 
 k8s_etcd_backup() {
-  k8s_reachable
+  k8s_there
   local job=etcd-backup-by-hand-$$ reader=etcd-backup-reader pod
   if [ -n "$DRY_RUN" ]; then
     run_k8s create job "$job" --from cronjob/etcd-backup
@@ -54,6 +54,8 @@ k8s_etcd_backup() {
     fail 1 "The backup failed; what its job said is above."
   }
   pod=$(k8s get pods --selector "job-name=$job" --output 'jsonpath={.items[0].metadata.name}')
+  # shellcheck disable=SC2064 # the names of now
+  trap "rm -f '$FILE.part'; k8s delete pod '$reader' --ignore-not-found --grace-period 1 --wait=false >/dev/null" EXIT
   # The image of etcd has nothing that could read a file out, so lockstep's does.
   k8s_pod "$reader" <<YAML
   containers:
@@ -68,7 +70,6 @@ YAML
   local sum
   sum=$(k8s exec "$reader" -- sha256sum "/backup/$pod.db")
   k8s exec "$reader" -- cat "/backup/$pod.db" >"$FILE.part"
-  k8s delete pod "$reader" --grace-period 1 --wait=false >/dev/null
   k8s delete job "$job" --wait=false >/dev/null
   [ "$(sha256sum <"$FILE.part" | cut -d' ' -f1)" = "${sum%% *}" ] || fail 1 "The backup was cut off on its way here."
   mv "$FILE.part" "$FILE"
@@ -79,7 +80,7 @@ k8s_is_backup() { is_snapshot "$1"; } # FILE
 # Every member gets the same snapshot while none of them runs. Workers and coordinators go on: whoever trains has the newest state, and
 # lockstep sees that etcd went back.
 k8s_etcd_restore() {
-  k8s_reachable
+  k8s_there
   local member tool=etcdutl token
   token=lockstep-$(date +%s)
   run_k8s scale statefulset etcd --replicas 0

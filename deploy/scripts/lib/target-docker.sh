@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # --target docker: the whole cluster as containers of this machine's Docker, each with an address of its own.
 
+READY_SECONDS=180 # a worker loads its engine and its data, and waits until as many are there as a start wants
 NETWORK=lockstep-$CLUSTER
 IMAGE=$(option image "$(remembered image lockstep:local)")
 ETCD_IMAGE=$(option etcd-image "$(remembered etcd-image lockstep-etcd:local)")
@@ -22,14 +23,32 @@ docker_reachable() {
   need docker "--target docker runs containers"
   docker info >/dev/null 2>&1 || fail 4 "No Docker engine answers; start it, or set DOCKER_HOST."
 }
-docker_certificates_check() { docker_reachable; }
+# What `down` has removed cannot be asked.
+docker_there() {
+  docker_reachable
+  [ -n "$(containers)" ] || fail 6 "The cluster $CLUSTER is down; $(typed up) --name $CLUSTER starts it."
+}
+docker_image() { # IMAGE
+  docker image inspect "$1" >/dev/null 2>&1 || fail 4 "There is no image $1; deploy/docker/build makes it."
+}
+docker_certificates_check() {
+  docker_reachable
+  docker_image "$ETCD_IMAGE"
+}
 
 docker_check() {
   docker_reachable
-  local image
-  for image in "$IMAGE" "$ETCD_IMAGE"; do
-    docker image inspect "$image" >/dev/null 2>&1 || fail 4 "There is no image $image; deploy/docker/build makes it."
-  done
+  docker_image "$IMAGE"
+  docker_image "$ETCD_IMAGE"
+  [ -z "$(containers)" ] || only_after_down job data checkpoints image etcd-image
+  case $CHECKPOINTS in
+    "") ;;
+    s3://*) [[ $CHECKPOINTS =~ ^s3://[A-Za-z0-9._/-]+$ ]] || usage_error "--checkpoints is \"$CHECKPOINTS\"; s3://BUCKET/PREFIX was expected." ;;
+    *)
+      docker run --rm --network none --read-only --volume "$CHECKPOINTS:/checkpoints" --entrypoint test "$IMAGE" -w /checkpoints ||
+        fail 4 "The containers' user, 10001, may not write to $CHECKPOINTS: let it, as by chown 10001."
+      ;;
+  esac
   # The job file and its data are opened, in the image that will train it, before anything is started.
   run docker run --rm --network none --read-only --tmpfs /tmp --volume "$(dirname "$JOB"):/job:ro" --volume "$DATA:/data:ro" \
     "$IMAGE" check "/job/$(basename "$JOB")" "${SETTINGS[@]}" --data /data --shards "$SHARDS"
@@ -94,6 +113,34 @@ ensure() { # ROLE NUMBER
   fi
 }
 
+# Waits until a node does its work. What ends with one of these codes does so again, however often it is started.
+docker_ready() { # NODE PATH [PORT]
+  [ -z "$DRY_RUN" ] || return 0
+  local name doing code end=$((SECONDS + READY_SECONDS))
+  name=$(container "$1")
+  until docker exec "$name" health "${@:2}" >/dev/null 2>&1; do
+    read -r doing code < <(docker container inspect --format '{{.State.Status}} {{.State.ExitCode}}' "$name")
+    [[ $doing == restarting && $code =~ ^(2|3|4|9)$ ]] || code=12
+    if [ "$code" = 12 ] && [ "$SECONDS" -lt "$end" ]; then sleep 0.3 && continue; fi
+    docker logs --tail 5 "$name" >&2
+    return "$code"
+  done
+}
+# Who cannot begin a start would be tried for ever, and by the next `up` too.
+docker_begin() {
+  local i code=0
+  for i in 0 1; do ensure coordinator "$i"; done
+  for i in 0 1; do
+    docker_ready "coordinator-$i" readyz || code=$?
+    [ "$code" != 12 ] || fail 12 "coordinator-$i is not ready within $READY_SECONDS s; what it said last is above."
+    if [ "$code" != 0 ]; then
+      docker_remove coordinator-0 && docker_remove coordinator-1
+      rm -f "$STATE/start"
+      fail "$code" "The coordinators cannot begin this start, for what is said above, and are removed: \`up\` with other words makes another start."
+    fi
+  done
+}
+
 docker_up() {
   local i
   remember image "$IMAGE"
@@ -109,15 +156,19 @@ docker_up() {
     [ "$(docker container inspect --format '{{index .Config.Labels "lockstep.start"}}' "$(container "coordinator-$i")")" = "$START" ] ||
       docker_remove "coordinator-$i"
   done
-  for i in 0 1; do ensure coordinator "$i"; done
+  docker_begin
   docker_workers "$(workers_wanted)"
 }
 
 docker_workers() { # COUNT
-  local i node
+  local i node code=0
   for ((i = 0; i < $1; i++)); do ensure worker "$i"; done
   for node in $(containers worker); do
     [ "${node#worker-}" -lt "$1" ] || docker_remove "$node"
+  done
+  for ((i = 0; i < $1; i++)); do
+    docker_ready "worker-$i" readyz || code=$?
+    [ "$code" = 0 ] || fail "$code" "worker-$i is not ready, and what it said last is above. See: $(typed logs) worker-$i --name $CLUSTER"
   done
 }
 docker_remove() { # NODE: asked to leave in order first
@@ -159,7 +210,7 @@ docker_down() {
 }
 
 docker_status() {
-  docker_reachable
+  docker_there
   local node code=0 words=()
   if [ -n "$(option json)" ]; then words=(--json); else
     for node in $(containers); do
@@ -174,6 +225,7 @@ docker_status() {
 
 docker_scale() {
   docker_reachable
+  need_started
   # What the workers were started with, from the start that they belong to.
   local key
   for key in job data workers shards epochs checkpoints; do
@@ -185,13 +237,13 @@ docker_scale() {
 }
 
 docker_restart_node() {
-  docker_reachable
+  docker_there
   need_node
   quietly docker restart "$(container "$NODE")"
 }
 
 docker_logs() {
-  docker_reachable
+  docker_there
   local nodes node begun part words=(--timestamps)
   if [ -n "$NODE" ]; then need_node && nodes=$NODE; else nodes="$(containers coordinator) $(containers worker)"; fi
   [ -z "$(option follow)" ] || words+=(--follow)
@@ -215,7 +267,7 @@ docker_install_certificates() {
 
 # From the first member that gives it; as whoever asks, since the file is theirs.
 docker_etcd_backup() {
-  docker_reachable
+  docker_there
   local node
   for node in etcd-0 etcd-1 etcd-2; do
     quietly docker run --rm --network "$NETWORK" --user "$(id -u):$(id -g)" --group-add "$(id -g)" \
@@ -228,7 +280,7 @@ docker_etcd_backup() {
 
 docker_is_backup() { is_snapshot "$1"; } # FILE
 docker_etcd_restore() {
-  docker_reachable
+  docker_there
   # A cluster of its own, so that a member which was not restored cannot be taken for one of it; the same for all members.
   local i node token
   token=$CLUSTER-$(date +%s)

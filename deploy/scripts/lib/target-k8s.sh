@@ -4,6 +4,7 @@
 
 KUSTOMIZATION=$STATE/k8s # what is applied: `kubectl diff -k` shows what another `up` would change
 RENDERED=                # the overlay as it is, as YAML
+MAPS=                    # names of the ConfigMaps that are applied
 OPERATOR=                # the folder of the operator's certificate
 MEMBERS="etcd-0 etcd-1 etcd-2"
 OURS=app.kubernetes.io/name=lockstep
@@ -222,7 +223,7 @@ k8s_up() {
   remember image "$(option image)"
   remember etcd-image "$(option etcd-image)"
   k8s_kustomization
-  [ -n "$DRY_RUN" ] || k8s get namespace "$CLUSTER" >/dev/null 2>&1 || k8s create namespace "$CLUSTER" >/dev/null
+  k8s_namespace
   if has_kind Certificate; then
     remember k8s-tls cert-manager
   else
@@ -232,6 +233,7 @@ k8s_up() {
   fi
   # By the server: what a file of a megabyte was before does not fit into an annotation. What `kubectl scale` set, `up` sets anew.
   run_k8s apply --server-side --force-conflicts --kustomize "$KUSTOMIZATION"
+  [ -n "$DRY_RUN" ] || MAPS=$(kubectl kustomize "$KUSTOMIZATION" | awk '/^---$/ { map = 0 } /^kind: ConfigMap$/ { map = 1 } map && /^  name: / { print $2 }')
   k8s_wait statefulset/etcd
   k8s_wait deployment/coordinator
   k8s_wait statefulset/worker
@@ -240,21 +242,45 @@ k8s_up() {
 
 # Waits for a workload; if it does not come, shows why.
 k8s_wait() { # KIND/NAME
-  local selector=$OURS,app.kubernetes.io/component=${1#*/}
-  run_k8s rollout status "$1" --timeout "${ROLLOUT_S}s" && return 0
+  local selector=$OURS,app.kubernetes.io/component=${1#*/} waiting code=
+  if [ -n "$DRY_RUN" ]; then
+    run_k8s rollout status "$1" --timeout "${ROLLOUT_S}s"
+    return
+  fi
+  # Not by `k8s`: to end a function would leave its kubectl.
+  kubectl ${CONTEXT:+--context "$CONTEXT"} --namespace "$CLUSTER" rollout status "$1" --timeout "${ROLLOUT_S}s" &
+  waiting=$!
+  while kill -0 "$waiting" 2>/dev/null; do
+    [ "$1" != deployment/coordinator ] || code=$(k8s_ended_for_good)
+    if [ -n "$code" ]; then
+      kill "$waiting" 2>/dev/null || true
+      wait "$waiting" 2>/dev/null || true
+      k8s logs --selector "$selector" --prefix --tail 5 >&2 || true
+      # Else the next `up` would be this start again.
+      rm -f "$STATE/start"
+      fail "$code" "The coordinators cannot begin this start, for what is said above; \`up\` with other words makes another one."
+    fi
+    sleep 1
+  done
+  wait "$waiting" && return 0
   k8s get pods --selector "$selector" >&2 || true
   k8s get events --field-selector type=Warning --sort-by .lastTimestamp 2>/dev/null | tail -n 5 >&2 || true
   k8s logs --selector "$selector" --prefix --tail 5 >&2 || true
   fail 1 "${1#*/} did not become ready within $ROLLOUT_S s; what Kubernetes and its pods say is above."
 }
 
+# The code with which a coordinator of this start ended, if it will again, however often it is started.
+k8s_ended_for_good() {
+  k8s get pods --selector "$OURS,app.kubernetes.io/component=coordinator" --output 'jsonpath={range .items[*]}{.spec.containers[0].envFrom[*].configMapRef.name}{" = "}{.status.containerStatuses[0].state.waiting.reason}{" "}{.status.containerStatuses[0].lastState.terminated.exitCode}{"\n"}{end}' 2>/dev/null |
+    awk -v start="$(grep -x 'start-[a-z0-9]*' <<<"$MAPS")" 'index(" " $0, " " start " ") && /= CrashLoopBackOff (2|3|4|9)$/ { print $NF; exit }'
+}
+
 # ConfigMaps of before, which nobody uses any more.
 k8s_tidy() {
   [ -z "$DRY_RUN" ] || return 0
-  local kept name
-  kept=$(kubectl kustomize "$KUSTOMIZATION" | awk '/^---$/ { map = 0 } /^kind: ConfigMap$/ { map = 1 } map && /^  name: / { print $2 }')
+  local name
   for name in $(k8s get configmaps --selector "$OURS" --output 'jsonpath={.items[*].metadata.name}'); do
-    grep -qx "$name" <<<"$kept" || k8s delete configmap "$name" >/dev/null
+    grep -qx "$name" <<<"$MAPS" || k8s delete configmap "$name" >/dev/null
   done
 }
 
@@ -282,8 +308,12 @@ k8s_certificates_check() {
   [ "$(remembered k8s-tls)" != cert-manager ] ||
     fail 2 "The certificates of $CLUSTER are cert-manager's; it renews them by itself."
 }
+k8s_namespace() {
+  k8s get namespace "$CLUSTER" --request-timeout 5s >/dev/null 2>&1 || quietly kubectl ${CONTEXT:+--context "$CONTEXT"} create namespace "$CLUSTER"
+}
 k8s_install_certificates() {
   local folder words name certs=$STATE/certs
+  k8s_namespace
   for name in etcd coordinator operator; do
     folder=$certs/$name-0
     [ "$name" != operator ] || folder=$certs/operator
@@ -328,7 +358,8 @@ k8s_coordinators() {
 k8s_through() { # POD WORD…
   local said port='' tunnel code=6
   said=$(mktemp)
-  k8s port-forward "pod/$1" :7070 --address 127.0.0.1 >"$said" 2>&1 &
+  # Not by `k8s`: to end a function would leave its kubectl.
+  kubectl ${CONTEXT:+--context "$CONTEXT"} --namespace "$CLUSTER" port-forward "pod/$1" :7070 --address 127.0.0.1 >"$said" 2>&1 &
   tunnel=$!
   for _ in $(seq 100); do
     port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$said")
@@ -375,18 +406,25 @@ k8s_down() {
 }
 
 k8s_status() {
-  k8s_reachable
-  if [ -n "$(option json)" ]; then
-    k8s_operator status --json
-    return
+  k8s_there
+  local code=0 words=()
+  if [ -n "$(option json)" ]; then words=(--json); else
+    k8s get pods --selector "$OURS" --output wide
+    say
   fi
-  k8s get pods --selector "$OURS" --output wide
-  say
-  k8s_operator status
+  k8s_operator status "${words[@]}" || code=$?
+  [ "$code" != 6 ] || fail 6 "No coordinator of $CLUSTER answers."
+  return "$code"
 }
 
-k8s_scale() {
+# What `down` has deleted cannot be asked.
+k8s_there() {
   k8s_reachable
+  [ -n "$DRY_RUN" ] || [ -n "$(k8s get statefulset,deployment --selector "$OURS" --output name)" ] ||
+    fail 6 "The cluster $CLUSTER is down; $(typed up) --name $CLUSTER starts it."
+}
+k8s_scale() {
+  k8s_there
   if [ "$(remembered k8s-tls)" = secrets ]; then
     make_certificates "$COUNT"
     k8s_install_certificates
@@ -406,18 +444,24 @@ k8s_delete_pod() { # POD
   [ -z "$node" ] || k8s_node_ready "$node" || words=(--force --grace-period 0)
   run_k8s delete pod "$1" --wait=false "${words[@]}"
 }
+# All pods, one a line in PODS; and in POD the one that NODE names, if there is one. Coordinators have no names of their own:
+# coordinator-0 is the first one.
+k8s_pods() {
+  local name=$NODE
+  PODS=$(k8s get pods --selector "$OURS" --output 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}')
+  [[ ! $name =~ ^coordinator-[01]$ ]] || name=$(grep '^coordinator-' <<<"$PODS" | sed -n "$((${name#coordinator-} + 1))p" || true)
+  POD=$([ -z "$name" ] || grep -xF -- "$name" <<<"$PODS" || true)
+}
 k8s_restart_node() {
-  k8s_reachable
-  local pods pod
+  k8s_there
+  local pod
   if [ -n "$DRY_RUN" ]; then
     run_k8s delete pod "$NODE" --wait=false
     return
   fi
-  pods=$(k8s get pods --selector "$OURS" --output 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}')
-  # Coordinators have no names of their own: coordinator-0 is the first one.
-  [[ ! $NODE =~ ^coordinator-[01]$ ]] || NODE=$(grep '^coordinator-' <<<"$pods" | sed -n "$((${NODE#coordinator-} + 1))p")
-  if grep -qx -- "$NODE" <<<"$pods"; then
-    k8s_delete_pod "$NODE"
+  k8s_pods
+  if [ -n "$POD" ]; then
+    k8s_delete_pod "$POD"
   elif kubectl ${CONTEXT:+--context "$CONTEXT"} get node "$NODE" >/dev/null 2>&1; then
     for pod in $(k8s get pods --selector "$OURS" --field-selector "spec.nodeName=$NODE" --output 'jsonpath={.items[*].metadata.name}'); do
       if [[ $pod == etcd-? ]] && ! k8s_node_ready "$NODE"; then
@@ -428,20 +472,30 @@ k8s_restart_node() {
       fi
     done
   else
-    fail 2 "There is no pod and no node $NODE; there are: $(tr '\n' ' ' <<<"$pods")$(kubectl ${CONTEXT:+--context "$CONTEXT"} get nodes --output 'jsonpath={.items[*].metadata.name}')"
+    fail 2 "There is no pod and no node $NODE; there are: $(tr '\n' ' ' <<<"$PODS")$(kubectl ${CONTEXT:+--context "$CONTEXT"} get nodes --output 'jsonpath={.items[*].metadata.name}')"
   fi
 }
 
 k8s_logs() {
-  k8s_reachable
+  k8s_there
   local words=(--timestamps)
   [ -z "$(option follow)" ] || words+=(--follow)
-  [ -z "$(option previous)" ] || words+=(--previous)
-  if [ -n "$NODE" ]; then
-    [[ ! $NODE =~ ^coordinator-[01]$ ]] || NODE=$(k8s get pods --selector "$OURS,app.kubernetes.io/component=coordinator" \
-      --output 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' | sed -n "$((${NODE#coordinator-} + 1))p")
-    k8s logs "$NODE" "${words[@]}"
+  k8s_pods
+  [ -z "$NODE" ] || [ -n "$POD" ] || fail 2 "There is no node $NODE; there are: $(tr '\n' ' ' <<<"$PODS")"
+  if [ -n "$(option previous)" ]; then
+    k8s_logs_previous
+  elif [ -n "$POD" ]; then
+    k8s logs "$POD" "${words[@]}"
   else
     k8s logs --selector "$OURS,app.kubernetes.io/component in (coordinator,worker)" --prefix --tail -1 --max-log-requests 100 "${words[@]}"
   fi
+}
+# kubectl takes it for an error where a container was started once, which is how most are.
+k8s_logs_previous() {
+  local name restarts wanted='^(worker|coordinator)-'
+  [ -z "$POD" ] || wanted="^$POD\$"
+  while read -r name restarts; do
+    [[ ${restarts:-0} != 0 && $name =~ $wanted ]] || continue
+    k8s logs "$name" --previous --prefix --timestamps </dev/null
+  done < <(k8s get pods --selector "$OURS" --output 'jsonpath={range .items[*]}{.metadata.name}{" "}{.status.containerStatuses[0].restartCount}{"\n"}{end}')
 }

@@ -8,7 +8,7 @@ is_up() { local pid; pid=$(LAUNCH_PID) && [ -n "$pid" ] && kill -0 "$pid" 2>/dev
 local_check() {
   # Also while it does not say yet that it trains: one launch is one start.
   ! is_up || [ -z "$(option resume)" ] || fail 7 "The cluster $CLUSTER runs; take it down before it makes a new start."
-  [ -z "$CHECKPOINTS" ] || [[ $CHECKPOINTS == s3://* ]] || [ -d "$CHECKPOINTS" ] || fail 2 "--checkpoints is \"$CHECKPOINTS\", and there is no such folder."
+  ! is_up || only_after_down job data checkpoints
   run lockstep check "$JOB" "${SETTINGS[@]}" --data "$DATA" --shards "$SHARDS" --workers "$(most_workers "$WORKERS")"
 }
 
@@ -67,7 +67,7 @@ local_scale() {
   run lockstep scale "$COUNT" --job "$CLUSTER"
 }
 local_restart_node() {
-  [[ $NODE == worker-* ]] || fail 2 "NODE is \"$NODE\"; on --target local the launch looks after the others, and a worker was expected, as worker-1."
+  [[ $NODE =~ ^worker-[0-9]+$ ]] || fail 2 "NODE is \"$NODE\"; on --target local the launch looks after the others, and a worker was expected, as worker-1."
   need_up
   run lockstep restart "$NODE" --job "$CLUSTER"
 }

@@ -187,7 +187,7 @@ ssh_status() {
   ssh_load
   ssh_facts some
   if [ -n "$(option json)" ]; then
-    operator status --json
+    ssh_operator_status --json
     return
   fi
   local hosts=()
@@ -207,8 +207,14 @@ ssh_status() {
       END { printf "%-15s %-24s %-24s %-9s %s\n", node, host, state == "" ? "not reached" : state, restarts, since }' "$WORK/units"
   done
   say
-  operator status
+  ssh_operator_status
   end_if_lost
+}
+ssh_operator_status() { # [--json]
+  local code=0
+  operator status "$@" || code=$?
+  [ "$code" != 6 ] || { need_started && fail 6 "No coordinator of $CLUSTER answers."; }
+  return "$code"
 }
 ssh_units() { # HOST
   local units
@@ -218,6 +224,7 @@ ssh_units() { # HOST
 
 ssh_scale() {
   local before number host gone=()
+  need_started
   ssh_load
   ssh_load_run
   before=$RUNNING
@@ -270,6 +277,7 @@ ssh_bring_same() { # HOST…
 }
 
 ssh_restart_node() {
+  need_started
   ssh_load
   local host=${PLACE[$NODE]:-} nodes=()
   if [ -n "$host" ] && [[ " $(nodes "" | paste -s -d ' ') " == *" $NODE "* ]]; then
@@ -368,6 +376,7 @@ ssh_etcd_backup() {
 ssh_is_backup() { is_snapshot "$1"; } # FILE
 ssh_etcd_restore() {
   local node token tool
+  need_started
   ssh_load
   # The members' new data are made here, so hosts need no tool of etcd's.
   if [ -n "$DRY_RUN" ]; then tool=etcdutl; else tool=$(node "$LOCAL/etcd-restorer.mjs") || exit; fi
