@@ -418,6 +418,9 @@ describe("a cluster on Kubernetes", { skip: whyNot ?? false, concurrency: false 
     // How far back it is depends on how much was trained during the faults: not all of it is done again.
     const epochs = best!.epoch + 3;
     await cluster.script("down");
+    const typo = await cluster.tryScript("up", job, "--resume", "typo");
+    assert.equal(typo.code, 2, typo.stderr);
+    assert.match(typo.stderr, /has no checkpoint typo[\s\S]*The coordinators cannot begin this start/);
     await cluster.script("up", job, "--resume", "best", "--epochs", String(epochs));
     const end = await cluster.when(
       "the end again",
