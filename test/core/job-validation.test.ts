@@ -268,6 +268,15 @@ describe("a valid job", () => {
   }
 });
 
+it("a metric of one of several outputs is meant by its own name", () => {
+  const outputs = { kind: { loss: "categoricalCrossentropy", metrics: ["accuracy"] } };
+  const compile = { optimizer: smallest.compile.optimizer, outputs };
+  const job = { ...smallest, validation: { fraction: 0.5 }, compile };
+  assert.equal(errorOf({ ...job, checkpoint: { monitor: "val_accuracy" } }).hint, 'Did you mean "val_kind_accuracy"?');
+  assert.equal(errorOf({ ...job, checkpoint: { monitor: "accuracy" } }).hint, 'Did you mean "kind_accuracy"?');
+  assert.equal(validateJob({ ...job, checkpoint: { monitor: "val_kind_accuracy" } }).checkpoint.mode, "max");
+});
+
 describe("a wrong field is named with its path, its value and what was expected", () => {
   const wholeFromOne = "expected a whole number, 1 or more.";
   const fromZeroToBelowOne = "expected a number from 0 to below 1.";
