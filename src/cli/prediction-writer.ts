@@ -10,6 +10,7 @@ import {
   type OutputMeaning,
 } from "../core/prediction.ts";
 import { outputShape, type Preprocessing, sizeOf } from "../core/transforms.ts";
+import { isTable } from "../core/source-validation.ts";
 import type { LayersModel } from "../ports/engine.ts";
 import { outputParts } from "../runtime/cut.ts";
 import type { Predictor } from "../runtime/prediction.ts";
@@ -44,6 +45,8 @@ export function answersOf(
     const written = (value: LabelValue | null) => labelText(job, columns?.label.texts, value);
     const only = { name: null, size: outputs[0]!.size, written };
     if (outputs.length === 1) {
+      const each = answersOfColumns(job, preprocessing, only.size);
+      if (each !== null) return each;
       return [{ ...only, meaning: meaningOf(label, job.loss, only.size, job.lossSettings.fromLogits) }];
     }
     return outputs.map(({ name, size }) => ({ name, size, meaning: noMeaning, written }));
@@ -58,6 +61,26 @@ export function answersOf(
       meaning: column ? meaningOf(column.fitted, rule.loss, size, rule.lossSettings.fromLogits) : noMeaning,
       written: (value) => labelText(job, column?.texts, value),
     };
+  });
+}
+
+/** Losses whose outputs are one answer, of which each is a part. */
+const jointLosses: readonly Job["loss"][] = [
+  "categoricalCrossentropy",
+  "sparseCategoricalCrossentropy",
+  "kullbackLeiblerDivergence",
+];
+
+/** Of a label of several columns that one output answers: each of them by itself; null where they are not. */
+function answersOfColumns(job: Job, preprocessing: Preprocessing, size: number): readonly Answer[] | null {
+  const { data, loss, lossSettings } = job;
+  if (!isTable(data) || typeof data.label === "string" || jointLosses.includes(loss)) return null;
+  const [names, columns] = [data.label, labelColumns(preprocessing)];
+  if (columns.length !== names.length || columns.reduce((sum, column) => sum + column.size, 0) !== size) return null;
+  return columns.map((column, i): Answer => {
+    const meaning = meaningOf(column.fitted, loss, column.size, lossSettings.fromLogits);
+    const written = (value: LabelValue | null) => labelText(job, column.texts, value);
+    return { name: names[i]!, size: column.size, meaning, written };
   });
 }
 

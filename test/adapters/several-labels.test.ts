@@ -13,8 +13,10 @@ import { DataSummary } from "../../src/core/data-summary.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import type { DataSource } from "../../src/core/job.ts";
 import { validateJob } from "../../src/core/job-validation.ts";
-import { arrow, columns, csv, jsonLines, parquet, standardize, tfrecord } from "../../src/index.ts";
+import { answersOf, predictionWriter } from "../../src/cli/prediction-writer.ts";
+import { arrow, columns, csv, jsonLines, parquet, scale, standardize, tfrecord } from "../../src/index.ts";
 import type { DescribedDataset } from "../../src/ports/dataset.ts";
+import type { LayersModel } from "../../src/ports/engine.ts";
 import { PreparedData } from "../../src/runtime/prepared-data.ts";
 
 let folder = "";
@@ -169,6 +171,26 @@ test("labels are told one by one, and are no features of rows to predict", async
   for await (const { count, values } of readRows(path.join(folder, "plain.csv"), expected, 20, () => assert.fail())) {
     assert.deepEqual(values.subarray(0, 3 * count), whole(data).features);
   }
+});
+
+test("predict tells each of several labels in its own values, where one output answers all of them", async () => {
+  const written = async (loss: string, label: object) => {
+    const data = csv("plain.csv", { label: ["x", "y"] });
+    const compile = { optimizer: { kind: "sgd", learningRate: 0.1 }, loss };
+    const job = validateJob({
+      ...{ name: "a", data, model: () => null, compile, preprocess: { label }, batchSize: 1, epochs: 1 },
+    });
+    const { preprocessing } = new PreparedData(await openDataset(data, folder), job);
+    const predictor = { outputs: [{ name: "out", size: 2 }], predict: () => assert.fail() };
+    const model = {} as LayersModel; // nobody looks at a model that has one output
+    const lines = predictionWriter("csv", answersOf(job, model, preprocessing, predictor));
+    return lines.heading + lines.rows(Float32Array.of(0, 0.5, 1, 2), 2);
+  };
+  const own = columns({ x: standardize(), y: scale(0.5) });
+  // The mean of x is 22, and its deviation the root of 4 · 4 · (12² − 1) / 12.
+  assert.equal(await written("meanSquaredError", own), `predicted x,predicted y,x,y\n22,1,0,0.5\n35.80821,4,1,2\n`);
+  assert.match(await written("meanSquaredError", standardize()), /^output 0,output 1\n0,0\.5\n/);
+  assert.match(await written("categoricalCrossentropy", own), /^output 0,output 1\n/);
 });
 
 test("wrong lists of labels are refused by a sentence", async () => {
