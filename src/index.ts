@@ -39,20 +39,48 @@ export type {
   RunEventType,
   RunWorker,
 } from "./core/run-events.ts";
-export type { RunResult } from "./core/run-result.ts";
-export type { CheckpointPointer, ClusterState, ClusterStatus } from "./core/status.ts";
+export type { EpochRecord, GoOn, ResultCheckpoint, RunResult } from "./core/run-result.ts";
+export type {
+  CheckpointPointer,
+  ClusterState,
+  ClusterStatus,
+  EpochHistory,
+  ProcessStatus,
+  RunningEpoch,
+  RunProgress,
+} from "./core/status.ts";
+export type { BestOf, CheckpointPolicy } from "./core/checkpoint-policy.ts";
+export type { Manifest, ManifestFile } from "./core/manifest.ts";
+export type { Opening } from "./core/origin.ts";
+export type { Wishes } from "./core/wishes.ts";
+export type { WireFormat } from "./core/wire.ts";
+export type { LayersModel, Tensor, TensorFlow } from "./ports/engine.ts";
+export type { NamedTensor } from "./ports/checkpoint-storage.ts";
 export type { ColumnKind, TableColumns, TextKind } from "./core/columns.ts";
 export { LockstepError } from "./core/errors.ts";
+export type { ErrorCode } from "./core/errors.ts";
 export { crop, flip, jitter } from "./core/augmentation.ts";
 export type { Augmentation } from "./core/augmentation.ts";
 export { arrow, cifar, dataset, images, parquet, tfrecord } from "./core/format-sources.ts";
-export type { CifarSource, ImagesSource, OwnSample, OwnSource, TableSource, Values } from "./core/format-sources.ts";
+export type {
+  CifarSource,
+  FormatSource,
+  ImagesSource,
+  NamedColumns,
+  OwnSample,
+  OwnSource,
+  TableSource,
+  Values,
+} from "./core/format-sources.ts";
 export type {
   BytePairTokens,
+  CheckpointDefinition,
+  ClassWeight,
   Clip,
   CompileDefinition,
   CsvSource,
   DataSource,
+  DecodeLabel,
   IdxSource,
   JobDefinition,
   JobWithParams,
@@ -64,11 +92,12 @@ export type {
   OptimizerDefinition,
   ReportContext,
   SampleShapes,
+  SaveFrequency,
   Separator,
   Span,
   TextSource,
 } from "./core/job.ts";
-export type { Params, ParamValue, ParamValues } from "./core/settings.ts";
+export type { JobSettings, Params, ParamValue, ParamValues } from "./core/settings.ts";
 export type { ImputeWith, MapFunction, Transform, TransformList } from "./core/transform-definition.ts";
 export type { ValidationSplit } from "./core/validation-split.ts";
 

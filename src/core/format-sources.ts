@@ -77,7 +77,8 @@ export function dataset(options: Omit<OwnSource, "kind">): OwnSource {
   return { kind: "dataset", ...options };
 }
 
-type NamedColumns = Omit<TableSource, "kind" | "path">;
+/** What a table with names of columns is told beside its path. */
+export type NamedColumns = Omit<TableSource, "kind" | "path">;
 
 /**
  * Columns of Parquet files: numbers, booleans (1 and 0), or lists of numbers of one shape; and texts, where `columns` says how they become

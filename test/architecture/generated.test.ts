@@ -27,6 +27,24 @@ test("docs/api.md is made of the docstrings as they are", async (context) => {
   assert.ok((await readFile(path.join(root, "docs/api.md"), "utf8")) === text, "run `npm run api`");
 });
 
+/** Of TypeScript and JavaScript, and what a type calls its own parameters. */
+const known = new Set(
+  "Accuracy ArrayLike AsyncIterable Defaults Extract Float32Array Name Omit Pick Promise Readonly Record Type URL Value".split(
+    " ",
+  ),
+);
+
+test("every type that docs/api.md names is in it too, and can be imported", async () => {
+  const text = await readFile(path.join(root, "docs/api.md"), "utf8");
+  const documented = new Set(Array.from(text.matchAll(/^### (\w+)/gm), ([, name]) => name!));
+  const code = Array.from(text.matchAll(/```ts\n([^]*?)```/g), ([, block]) => block!)
+    .join("\n")
+    .replace(/\/\*\*[^]*?\*\/|\/\/.*|"[^"]*"/g, "");
+  const named = new Set(code.match(/\b[A-Z]\w+\b/g));
+  assert.ok(named.has("RunResult"));
+  assert.deepEqual([...named].filter((name) => !documented.has(name) && !known.has(name)).sort(), []);
+});
+
 test("the generated types are those of proto/ as it is", { timeout: 180_000 }, async (context) => {
   const folder = await mkdtemp(path.join(tmpdir(), "lockstep-proto-"));
   context.after(() => rm(folder, { recursive: true, force: true }));

@@ -7,7 +7,8 @@ import type { DecodeLabel } from "../../core/job.ts";
 import { isPlainName, parseManifest } from "../../core/manifest.ts";
 import { labelDecoder, textEncoder } from "../../core/prediction.ts";
 import { applyTransforms, outputShape, type Preprocessing, sizeOf } from "../../core/transforms.ts";
-import type { CheckpointContent, CheckpointStorage, NamedTensor } from "../../ports/checkpoint-storage.ts";
+import type { Manifest } from "../../core/manifest.ts";
+import type { CheckpointStorage, NamedTensor } from "../../ports/checkpoint-storage.ts";
 import type { LayersModel, TensorFlow } from "../../ports/engine.ts";
 import type { Log } from "../../ports/log.ts";
 import { isS3Location } from "../s3/location.ts";
@@ -16,7 +17,7 @@ import { openDirectoryStorage } from "./checkpoint-storage.ts";
 
 export interface LoadedCheckpoint {
   /** Of which job, run and state it is, with digests, metrics and the reasons why it is only equivalent, if it is. */
-  readonly manifest: CheckpointContent["manifest"];
+  readonly manifest: Omit<Manifest, "files">;
   /** In the order of the model's own weights. */
   readonly weights: readonly NamedTensor[];
   /** Rows of raw values, as the training data has them, as the model's input: the checkpoint's pre-processing. */
