@@ -30,6 +30,7 @@ export type {
   StepContext,
   StepFunction,
   StepResult,
+  Tensor,
 } from "./core/compile.ts";
 export type {
   LaunchOptions,
@@ -52,10 +53,9 @@ export type {
 export type { BestOf, CheckpointPolicy } from "./core/checkpoint-policy.ts";
 export type { Manifest, ManifestFile } from "./core/manifest.ts";
 export type { Opening } from "./core/origin.ts";
+export type { NamedTensor } from "./ports/checkpoint-storage.ts";
 export type { Wishes } from "./core/wishes.ts";
 export type { WireFormat } from "./core/wire.ts";
-export type { LayersModel, Tensor, TensorFlow } from "./ports/engine.ts";
-export type { NamedTensor } from "./ports/checkpoint-storage.ts";
 export type { ColumnKind, TableColumns, TextKind } from "./core/columns.ts";
 export { LockstepError } from "./core/errors.ts";
 export type { ErrorCode } from "./core/errors.ts";
@@ -85,6 +85,7 @@ export type {
   JobDefinition,
   JobWithParams,
   JsonLinesSource,
+  LayersModel,
   LearningRate,
   LearningRateSchedule,
   NpySource,
@@ -95,6 +96,7 @@ export type {
   SaveFrequency,
   Separator,
   Span,
+  TensorFlow,
   TextSource,
 } from "./core/job.ts";
 export type { JobSettings, Params, ParamValue, ParamValues } from "./core/settings.ts";

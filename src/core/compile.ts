@@ -2,7 +2,7 @@
 import type * as tfjs from "@tensorflow/tfjs";
 
 type TensorFlow = typeof tfjs;
-type Tensor = tfjs.Tensor;
+export type Tensor = tfjs.Tensor;
 
 export const lossNames = [
   "categoricalCrossentropy",

@@ -20,8 +20,8 @@ import type { Transform, TransformList } from "./transform-definition.ts";
 import type { ValidationRule, ValidationSplit } from "./validation-split.ts";
 import type { WireFormat } from "./wire.ts";
 
-type TensorFlow = typeof tfjs;
-type LayersModel = tfjs.LayersModel;
+export type TensorFlow = typeof tfjs;
+export type LayersModel = tfjs.LayersModel;
 
 /**
  * A job file's default export: the eight steps of training a model, each a field. Everything in it must be the same

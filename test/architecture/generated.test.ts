@@ -37,9 +37,9 @@ const known = new Set(
 test("every type that docs/api.md names is in it too, and can be imported", async () => {
   const text = await readFile(path.join(root, "docs/api.md"), "utf8");
   const documented = new Set(Array.from(text.matchAll(/^### (\w+)/gm), ([, name]) => name!));
-  const code = Array.from(text.matchAll(/```ts\n([^]*?)```/g), ([, block]) => block!)
+  const code = Array.from(text.matchAll(/```ts\n([\s\S]*?)```/g), ([, block]) => block!)
     .join("\n")
-    .replace(/\/\*\*[^]*?\*\/|\/\/.*|"[^"]*"/g, "");
+    .replace(/\/\*\*[\s\S]*?\*\/|\/\/.*|"[^"]*"/g, "");
   const named = new Set(code.match(/\b[A-Z]\w+\b/g));
   assert.ok(named.has("RunResult"));
   assert.deepEqual([...named].filter((name) => !documented.has(name) && !known.has(name)).sort(), []);

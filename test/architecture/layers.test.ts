@@ -16,8 +16,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   // The loader of job files gives them the public surface, by its URL.
   adapters: ["core", "ports", "adapters", "index"],
   cli: ["core", "ports", "runtime", "adapters", "cli"],
-  // Whoever uses a checkpoint in a program of their own gets it from the adapter that reads it.
-  index: ["core", "adapters"],
+  // Whoever uses a checkpoint in a program of their own gets it from the adapter that reads it, and its types from the port.
+  index: ["core", "ports", "adapters"],
 };
 
 /** Packages whose types the core and the ports speak of; only their types. */
