@@ -5,9 +5,10 @@ import { listed } from "./field-checks.ts";
 /** With more values than these, a label is a measurement and no class. */
 const mostClasses = 256;
 
-/** Numbers of a label, after pre-processing, that are classes: from 0 to below `classes`. */
+/** Numbers of a label, after pre-processing, that stand for classes. */
 export interface ClassNumbers {
-  readonly classes: number;
+  /** They are 0 to below this. "yes or no": 1 or 0, or between them. */
+  readonly classes: number | "yes or no";
   /** Where in the label they are, and how many, and of which output of a model that has several. Left out: all numbers are. */
   readonly part?: { readonly offset: number; readonly size: number; readonly output: string };
 }
@@ -18,7 +19,8 @@ export function wrongClass(
   width: number,
   { classes, part }: ClassNumbers,
 ): { readonly row: number; readonly label: number } | null {
-  const isClass = (label: number) => label >= 0 && label < classes && Number.isInteger(label);
+  const isClass = (label: number) =>
+    classes === "yes or no" ? label >= 0 && label <= 1 : label >= 0 && label < classes && Number.isInteger(label);
   const at = labels.findIndex((label, i) => {
     const place = (i % width) - (part?.offset ?? 0);
     return place >= 0 && place < (part?.size ?? width) && !isClass(label);
@@ -28,16 +30,18 @@ export function wrongClass(
 
 /** @param place of the sample */
 export function noClass(label: number, { classes, part }: ClassNumbers, place: string): LockstepError {
+  const what = `A label${part ? ` of the output ${part.output}` : ""} is ${label} after pre-processing`;
+  if (classes === "yes or no") {
+    return new LockstepError("invalid-data", `${what}, and binaryCrossentropy takes 0 to 1: ${place}.`, {
+      hint: "Write 1 for yes and 0 for no, as the codes of a category are; vocabulary() begins with 1.",
+    });
+  }
   const isWhole = Number.isInteger(label) && label >= 0;
-  return new LockstepError(
-    "invalid-data",
-    `A label${part ? ` of the output ${part.output}` : ""} is ${label} after pre-processing, and the model has the classes 0 to ${classes - 1}: ${place}.`,
-    {
-      hint: isWhole
-        ? `Give the last layer ${label + 1} units or more, put vocabulary() into preprocess.label, or mend the label.`
-        : "Put vocabulary() into preprocess.label, which numbers the distinct values, or mend the label.",
-    },
-  );
+  return new LockstepError("invalid-data", `${what}, and the model has the classes 0 to ${classes - 1}: ${place}.`, {
+    hint: isWhole
+      ? `Give the last layer ${label + 1} units or more, put vocabulary() into preprocess.label, or mend the label.`
+      : "Put vocabulary() into preprocess.label, which numbers the distinct values, or mend the label.",
+  });
 }
 
 function quoted(name: string): string {

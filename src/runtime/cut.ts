@@ -84,17 +84,21 @@ export function outputParts(
 }
 
 /** Whether a label is the number of a class, and not as many numbers as the output. */
-export function isClassNumber({ loss }: Pick<OutputRule, "loss">): boolean {
+function isClassNumber({ loss }: Pick<OutputRule, "loss">): boolean {
   return loss === "sparseCategoricalCrossentropy";
 }
 
 export function classNumbersIn(parts: readonly OutputPart[]): readonly ClassNumbers[] {
-  return parts
-    .filter(({ rule }) => isClassNumber(rule))
-    .map(({ rule, classes, label: { offset, shape } }) => {
-      const part = { offset, size: sizeOf(shape), output: rule.name };
-      return { classes, part };
-    });
+  return parts.flatMap(({ rule, classes, label: { offset, shape } }) => {
+    const taken = classesOf(rule.loss, classes);
+    return taken === null ? [] : [{ classes: taken, part: { offset, size: sizeOf(shape), output: rule.name } }];
+  });
+}
+
+/** What numbers of a label a loss takes for classes; null: any numbers will do. */
+export function classesOf(loss: OutputRule["loss"], outputs: number): ClassNumbers["classes"] | null {
+  if (isClassNumber({ loss })) return outputs;
+  return loss === "binaryCrossentropy" ? "yes or no" : null;
 }
 
 function inOrder(shapes: readonly (readonly number[])[]): readonly Part[] {

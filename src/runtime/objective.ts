@@ -13,7 +13,7 @@ import {
   classNumbersIn,
   cutUp,
   inputParts,
-  isClassNumber,
+  classesOf,
   outputsIn,
   type OutputPart,
   outputParts,
@@ -45,6 +45,11 @@ interface BatchValues {
   readonly metrics: () => Tensor[];
 }
 
+function ofLoss(loss: Job["loss"], classes: number): readonly ClassNumbers[] {
+  const taken = classesOf(loss, classes);
+  return taken === null ? [] : [{ classes: taken }];
+}
+
 export class Objective {
   /** What one batch is summed up to, in this order: the loss, then each metric. */
   readonly sumNames: readonly string[];
@@ -69,7 +74,7 @@ export class Objective {
     const partNames = this.#parts.flatMap(({ rule: { name, metrics }, classes }) =>
       [...lossNames, ...metrics.flatMap((metric) => sumNamesOf(metric, classes))].map((sum) => `${name}_${sum}`),
     );
-    this.classNumbers = isClassNumber(job) ? [{ classes }] : classNumbersIn(this.#parts);
+    this.classNumbers = job.outputs ? classNumbersIn(this.#parts) : ofLoss(job.loss, classes);
     this.sumNames = [...lossNames, ...(job.outputs ? partNames : ownNames)];
   }
 

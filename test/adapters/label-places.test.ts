@@ -54,6 +54,16 @@ test("a label outside the classes is told with its file and line, also behind ce
   await assert.rejects((await prepared(own)).checkClasses(classes), refused("sample 3, counted from 0"));
 });
 
+test("yes or no is a label from 0 to 1", async () => {
+  const yesOrNo = [{ classes: "yes or no" }] as const;
+  await assert.rejects(
+    (await prepared(table("p-*.csv"))).checkClasses(yesOrNo),
+    /^LockstepError: A label is 2 after pre-processing, and binaryCrossentropy takes 0 to 1: .*\.csv, line \d+\.$/,
+  );
+  const own = dataset({ name: "own", length: 4, get: (i) => ({ features: [i], label: i / 3 }) });
+  await (await prepared(own)).checkClasses(yesOrNo);
+});
+
 test("test data with labels outside the classes is refused before training too", async () => {
   const data = await prepared(table("fine.csv"));
   const other = await openDataset(table("p-*.csv"), folder);

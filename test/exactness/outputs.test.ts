@@ -196,6 +196,11 @@ test("what does not go together is refused by a sentence before anything starts"
   }
   const data = new PreparedData(labelledPoints(20), job);
   const { classNumbers } = new TrainingProgram(engine, job, shapes);
+  const yesOrNo = { size: { loss: "binaryCrossentropy" }, kind: { loss: "categoricalCrossentropy" } } as const;
+  const chances = compiled({ optimizer: sgd, outputs: yesOrNo });
+  assert.deepEqual(new TrainingProgram(engine, chances, { ...shapes, label: [4] }).classNumbers, [
+    { classes: "yes or no", part: { offset: 0, size: 1, output: "size" } },
+  ]);
   assert.deepEqual(classNumbers, [{ classes: 3, part: { offset: 1, size: 1, output: "kind" } }]);
   await data.checkClasses(classNumbers);
   await assert.rejects(
