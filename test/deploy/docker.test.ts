@@ -153,6 +153,16 @@ test("up waits until all do their work; a start that no coordinator can begin is
   await assert.rejects(readFile(join(never.state, "start")), { code: "ENOENT" });
 });
 
+test("an image that cannot say whether its containers work is refused, and not waited for", async (context) => {
+  const { run } = await aCluster(context, 'case "$*" in exec*) exit 127 ;; esac');
+  const { succeeded, failure } = await run("scripts/up");
+  assert.ok(!succeeded);
+  assert.match(
+    failure,
+    /The image lockstep:local has no program health, .*; deploy\/docker\/build makes .* — exit code 4/,
+  );
+});
+
 test("down asks the coordinator that answers to stop in order, and --dry-run says so in words that can be typed", async (context) => {
   const { run, told } = await aCluster(
     context,

@@ -116,9 +116,13 @@ ensure() { # ROLE NUMBER
 # Waits until a node does its work. What ends with one of these codes does so again, however often it is started.
 docker_ready() { # NODE PATH [PORT]
   [ -z "$DRY_RUN" ] || return 0
-  local name doing code end=$((SECONDS + READY_SECONDS))
+  local name told doing code end=$((SECONDS + READY_SECONDS))
   name=$(container "$1")
-  until docker exec "$name" health "${@:2}" >/dev/null 2>&1; do
+  while true; do
+    told=0
+    docker exec "$name" health "${@:2}" >/dev/null 2>&1 || told=$?
+    [ "$told" != 0 ] || return 0
+    [ "$told" != 127 ] || fail 4 "The image $IMAGE has no program health, which says whether a container works; deploy/docker/build makes one that has."
     read -r doing code < <(docker container inspect --format '{{.State.Status}} {{.State.ExitCode}}' "$name")
     [[ $doing == restarting && $code =~ ^(2|3|4|9)$ ]] || code=12
     if [ "$code" = 12 ] && [ "$SECONDS" -lt "$end" ]; then sleep 0.3 && continue; fi
