@@ -30,7 +30,7 @@ function monitorHint(monitor: unknown, names: readonly string[], job: Pick<Job, 
   }
   const isVal = monitor !== base;
   const ofOutput = names.find((name) => name.startsWith("val_") === isVal && name.endsWith(`_${base}`));
-  if (ofOutput !== undefined && ofOutput !== monitor) return `Did you mean "${ofOutput}"?`;
+  if (ofOutput !== undefined) return `Did you mean "${ofOutput}"?`;
   if (isMetricName(base) && !names.includes(base)) {
     return `Add "${base}" to compile.metrics${monitor !== base && job.validation === null ? ", and validation: { fraction: 0.2 } to the job" : ""}.`;
   }

@@ -25,10 +25,14 @@ export interface OutputPart {
   readonly label: Part;
 }
 
-/** `rows` is [count, …]; each result is [count, ...shape]. What is one part in all stays as it is. */
+/** `rows` is [count, …]; each result is [count, ...shape]. What is one part of that shape stays as it is. */
 export function cutUp(tf: TensorFlow, rows: Tensor, parts: readonly Part[]): Tensor[] {
-  if (parts.length === 1) return [rows];
   const count = rows.shape[0]!;
+  const [only, ...others] = parts;
+  if (only && others.length === 0) {
+    const shape = [count, ...only.shape];
+    return [rows.shape.join() === shape.join() ? rows : rows.reshape(shape)];
+  }
   const flat = rows.reshape([count, -1]);
   return parts.map(({ offset, shape }) =>
     tf.slice(flat, [0, offset], [count, sizeOf(shape)]).reshape([count, ...shape]),
@@ -57,12 +61,19 @@ export function inputParts({ inputs }: LayersModel, features: readonly number[])
   return parts;
 }
 
+/** The names of the layers that give the model's outputs. A sequential model does not list them. */
+export function outputNamesOf({ outputNames, layers }: LayersModel): readonly string[] {
+  return outputNames.length > 0 ? outputNames : [layers.at(-1)!.name];
+}
+
 /** The model's outputs in their order, with what the job says of each and its part of the label. Throws "invalid-job". */
 export function outputParts(
-  { outputs, outputNames: names }: LayersModel,
+  model: LayersModel,
   rules: NonNullable<Job["outputs"]>,
   label: readonly number[],
 ): readonly OutputPart[] {
+  const { outputs } = model;
+  const names = outputNamesOf(model);
   const written = rules.map(({ name }) => name);
   if (names.length !== new Set(names).size || [...names].sort().join() !== [...written].sort().join()) {
     throw new LockstepError(

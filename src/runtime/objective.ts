@@ -10,10 +10,10 @@ import { sumNamesOf, weightedLossSums } from "../core/metric-sums.ts";
 import { hasWeights } from "../core/sample-weight.ts";
 import type { LayersModel, TensorFlow } from "../ports/engine.ts";
 import {
+  classesOf,
   classNumbersIn,
   cutUp,
   inputParts,
-  classesOf,
   outputsIn,
   type OutputPart,
   outputParts,
@@ -43,11 +43,6 @@ interface BatchValues {
   readonly losses: () => Tensor;
   /** Each metric's sums. */
   readonly metrics: () => Tensor[];
-}
-
-function ofLoss(loss: Job["loss"], classes: number): readonly ClassNumbers[] {
-  const taken = classesOf(loss, classes);
-  return taken === null ? [] : [{ classes: taken }];
 }
 
 export class Objective {
@@ -162,6 +157,11 @@ export class Objective {
     const mean = weights ? values.mul(weights.each).sum() : values.mean();
     return penalties.reduce<Tensor>((sum, penalty) => sum.add(penalty), mean).mul(weights?.sum ?? count);
   }
+}
+
+function ofLoss(loss: Job["loss"], classes: number): readonly ClassNumbers[] {
+  const taken = classesOf(loss, classes);
+  return taken === null ? [] : [{ classes: taken }];
 }
 
 /** Whether samples count unequally. */

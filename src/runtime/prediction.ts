@@ -5,7 +5,7 @@ import { RandomStream } from "../core/random.ts";
 import { applyTransforms, type FittedTransforms, outputShape } from "../core/transforms.ts";
 import type { Engine, LayersModel } from "../ports/engine.ts";
 import { seeded } from "../ports/seeded.ts";
-import { cutUp, inputParts, joinRows, outputsIn } from "./cut.ts";
+import { cutUp, inputParts, joinRows, outputNamesOf, outputsIn } from "./cut.ts";
 
 export interface Predictor {
   /** The model's, and how many numbers each makes of one row. */
@@ -51,7 +51,7 @@ export function openPredictor(
   const width = made.length;
   number = 0;
   return {
-    outputs: sizes.map((size, i) => ({ name: model.outputNames[i]!, size })),
+    outputs: sizes.map((size, i) => ({ name: outputNamesOf(model)[i]!, size })),
     predict(rows, count) {
       const { made } = outputsOf(applyTransforms(features, rows, count), count);
       if (made.length === count * width) return made;

@@ -9,10 +9,11 @@ import { openDataset } from "../../src/adapters/data/open-dataset.ts";
 import { openJobData } from "../../src/adapters/data/open-job-data.ts";
 import { LockstepError } from "../../src/core/errors.ts";
 import type { DataSource } from "../../src/core/job.ts";
-import { arrow, csv, jsonLines, parquet, tfrecord } from "../../src/index.ts";
+import { csv, jsonLines, parquet, tfrecord } from "../../src/index.ts";
 import type { DescribedDataset } from "../../src/ports/dataset.ts";
 import { splitDataset } from "../../src/runtime/prepared-data.ts";
 import { exampleRecord, floatList, int64List, packed, textList, texts } from "../fixtures/example-record.ts";
+import { tableSource, type TableOptions, textTables } from "../fixtures/text-tables.ts";
 
 const formats = fileURLToPath(new URL("../fixtures/formats/", import.meta.url));
 let folder = "";
@@ -29,32 +30,16 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-type Options = Parameters<typeof parquet>[1];
-
-function sourceOf(file: string, options: Options): DataSource {
-  const { ext } = path.parse(file);
-  const of = ext === ".tfrecord" ? tfrecord : ext.startsWith(".arrow") ? arrow : parquet;
-  return of(file, options);
-}
-
-/** One of each way to write a text. */
-const files = [
-  ...["plain.parquet", "dictionary.parquet", "delta.parquet"],
-  ...["utf8.arrow", "large.arrows", "view.arrow", "view.arrows", "codes.arrow", "codes.arrows"],
-  ...["polars.arrow", "polars-large.arrow", "polars-codes.arrow"],
-  "table.tfrecord",
-];
-
 const kinds = { kind: "category" } as const;
 /** What the job uses of the table, beside the column that groups: that may be no feature, one of them, or a label. */
-const uses: readonly Options[] = [
+const uses: readonly TableOptions[] = [
   { features: ["x"], label: "size" },
   { features: ["x", "size"], label: "kind", columns: kinds },
   { features: ["kind"], label: "x", columns: kinds },
   { features: ["x"], label: ["size", "kind"], columns: kinds },
 ];
 
-function inCsv(all: readonly string[], { features, label, columns = {} }: Options): DataSource {
+function inCsv(all: readonly string[], { features, label, columns = {} }: TableOptions): DataSource {
   const used = [...features, ...[label].flat()];
   return csv("table.csv", { label, columns, ignore: all.filter((name) => !used.includes(name)) });
 }
@@ -78,9 +63,9 @@ test("the groups of a column are those of the same table as CSV, and so is the s
   for (const use of uses) {
     for (const group of ["size", "kind", "x"]) {
       const wanted = await openDataset(inCsv(header, use), folder, { group });
-      for (const file of files) {
+      for (const file of textTables) {
         for (const memoryBytes of [2 ** 31, 0, 0]) {
-          const data = await openDataset(sourceOf(file, use), folder, { group, memoryBytes });
+          const data = await openDataset(tableSource(file, use), folder, { group, memoryBytes });
           const what = `${file}, by ${group}`;
           assert.deepEqual(data.groups, wanted.groups, what);
           assert.deepEqual(samplesOf(data), samplesOf(wanted), what);
@@ -91,8 +76,8 @@ test("the groups of a column are those of the same table as CSV, and so is the s
   const validation = { fraction: 0.3, by: "group", column: "size" } as const;
   const job = (data: DataSource) => openJobData({ data, validation }, { directory: folder });
   const wanted = splitDataset(await job(inCsv(header, uses[1]!)), 5, validation);
-  for (const file of files) {
-    const data = await job(sourceOf(file, uses[1]!));
+  for (const file of textTables) {
+    const data = await job(tableSource(file, uses[1]!));
     const split = splitDataset(data, 5, validation);
     assert.deepEqual(split, wanted, file);
     const sizes = (part: Uint32Array) => new Set(data.read(part).features.filter((_, i) => i % 2 === 1));
@@ -103,7 +88,7 @@ test("the groups of a column are those of the same table as CSV, and so is the s
 });
 
 test("several files have the same groups, and samples keep their weights", async () => {
-  const use: Options = { features: ["x"], label: "size" };
+  const use: TableOptions = { features: ["x"], label: "size" };
   const one = await openDataset(parquet("plain.parquet", use), folder, { group: "kind" });
   await cp(path.join(folder, "plain.parquet"), path.join(folder, "two-a.parquet"));
   await cp(path.join(folder, "dictionary.parquet"), path.join(folder, "two-b.parquet"));
@@ -132,7 +117,7 @@ test("booleans group as true and false, and whole numbers by all their digits", 
   const lines = jsonLines({ path: "b.jsonl", features: ["u8"], label: "u8" });
   const wanted = await openDataset(lines, folder, { group: "b" });
   for (const file of ["none.parquet", "v2.parquet", "uncompressed.arrow", "lz4.arrow", "stream.arrows"]) {
-    const source = sourceOf(file, { features: ["f32"], label: "u8" });
+    const source = tableSource(file, { features: ["f32"], label: "u8" });
     assert.deepEqual((await openDataset(source, formats, { group: "b" })).groups, wanted.groups, file);
     // Of numbers that float32 could not tell apart, each is a group.
     const { groups } = await openDataset(source, formats, { group: "i64" });
@@ -141,8 +126,8 @@ test("booleans group as true and false, and whole numbers by all their digits", 
 });
 
 test("the column that groups is part of the digest", async () => {
-  for (const file of files) {
-    const source = sourceOf(file, { features: ["x"], label: "size" });
+  for (const file of textTables) {
+    const source = tableSource(file, { features: ["x"], label: "size" });
     const digests = [undefined, "kind", "size"].map(
       async (group) => (await openDataset(source, folder, group === undefined ? {} : { group })).digest,
     );
@@ -151,9 +136,9 @@ test("the column that groups is part of the digest", async () => {
 });
 
 test("a column that is not there, or cannot group, is refused by its name, with what to do", async () => {
-  const use: Options = { features: ["x"], label: "size" };
-  for (const file of files) {
-    const grouped = (group: string, options = use) => openDataset(sourceOf(file, options), folder, { group });
+  const use: TableOptions = { features: ["x"], label: "size" };
+  for (const file of textTables) {
+    const grouped = (group: string, options = use) => openDataset(tableSource(file, options), folder, { group });
     assert.match(
       await refusal(grouped("kinds")),
       /has no column "kinds", which validation\.column names; its columns are .* \| Did you mean "kind"\?/,
@@ -165,7 +150,7 @@ test("a column that is not there, or cannot group, is refused by its name, with 
       `${file}${where}, column "hole", by which validation.column groups, holds ${type}; expected texts or whole numbers. | Name a column with a text, a whole number, true or false in each row.`,
     );
     // A feature that may be missing is no group where it is.
-    const mayLack: Options = { features: ["city"], label: "size", columns: { city: "category" }, missing: ["NA"] };
+    const mayLack: TableOptions = { features: ["city"], label: "size", columns: { city: "category" }, missing: ["NA"] };
     assert.equal(
       await refusal(grouped("city", mayLack)),
       `${file}, row 4, column "city" is missing (null); expected a text or whole number, by which validation.column groups. | Give each row its group, or leave such rows out. Rows count from 0.`,
@@ -181,7 +166,7 @@ test("a column that is not there, or cannot group, is refused by its name, with 
     ["real", "float64"],
   ] as const) {
     for (const file of ["plain.parquet", "utf8.arrow"]) {
-      const opening = openDataset(sourceOf(file, use), folder, { group: column });
+      const opening = openDataset(tableSource(file, use), folder, { group: column });
       assert.match(await refusal(opening), new RegExp(`holds ${what}; expected texts or whole numbers\\.`));
     }
   }

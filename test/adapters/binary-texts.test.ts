@@ -12,12 +12,12 @@ import { columnPiece } from "../../src/adapters/data/table-columns.ts";
 import { readerFor, rowsOf } from "../../src/adapters/data/table-rows.ts";
 import { mostCategories } from "../../src/core/columns.ts";
 import { LockstepError } from "../../src/core/errors.ts";
-import type { TableSource } from "../../src/core/format-sources.ts";
 import { encodeJson } from "../../src/core/json.ts";
 import type { DataSource } from "../../src/core/job.ts";
 import { arrow, csv, jsonLines, parquet, tfrecord } from "../../src/index.ts";
 import type { DescribedDataset, OpenOptions } from "../../src/ports/dataset.ts";
 import { exampleRecord, int64List, packed, textList, texts } from "../fixtures/example-record.ts";
+import { tableSource, type TableOptions, textTables } from "../fixtures/text-tables.ts";
 
 const formats = fileURLToPath(new URL("../fixtures/formats/", import.meta.url));
 let folder = "";
@@ -44,21 +44,6 @@ const columns = {
 } as const;
 const named = { features, label: "kind", columns, missing: ["NA"] } as const;
 const asCsv = csv("table.csv", { label: "kind", columns, missing: ["NA"] });
-type Options = Parameters<typeof parquet>[1];
-
-function sourceOf(file: string, options: Options): TableSource {
-  const { ext } = path.parse(file);
-  const of = ext === ".tfrecord" ? tfrecord : ext.startsWith(".arrow") ? arrow : parquet;
-  return of(file, options);
-}
-
-/** One of each way to write a text. */
-const files = [
-  ...["plain.parquet", "dictionary.parquet", "delta.parquet"],
-  ...["utf8.arrow", "large.arrows", "view.arrow", "view.arrows", "codes.arrow", "codes.arrows"],
-  ...["polars.arrow", "polars-large.arrow", "polars-codes.arrow"],
-  "table.tfrecord",
-];
 /** One of each format. */
 const some = ["plain.parquet", "utf8.arrow", "view.arrows", "codes.arrows", "table.tfrecord"];
 
@@ -89,9 +74,9 @@ test("categories, words and characters are those of the same table as CSV, howev
     ["", "Bonn", "Rome", "Zürich", "Åland", "🏔 Oslo", "Ａ"],
     "in the order of code units, in which what is beyond them comes before what is wide",
   );
-  for (const file of files) {
+  for (const file of textTables) {
     for (const memoryBytes of [2 ** 31, 0, 0]) {
-      const data = await open(sourceOf(file, named), { memoryBytes });
+      const data = await open(tableSource(file, named), { memoryBytes });
       assert.deepEqual(contentOf(data), contentOf(wanted), file);
       assert.deepEqual(described(data), described(wanted), file);
       const [x, hole, city] = data.columns.features;
@@ -103,7 +88,7 @@ test("categories, words and characters are those of the same table as CSV, howev
 
 test("several files have one dictionary, and where a value is missing is said of the file as it is called now", async () => {
   for (const end of ["parquet", "arrow", "tfrecord"]) {
-    const all = files.filter((name) => name.endsWith(`.${end}`)).sort();
+    const all = textTables.filter((name) => name.endsWith(`.${end}`)).sort();
     const copies = end === "tfrecord" ? ["copy-a", "copy-b"] : all.map((_, i) => `copy-${"abcdef"[i]}`);
     const { name: first } = path.parse(all[0]!);
     for (const [i, copy] of copies.entries()) {
@@ -112,14 +97,14 @@ test("several files have one dictionary, and where a value is missing is said of
     }
     const wanted = await open(csv(`${end}-copy-*.csv`, { label: "kind", columns, missing: ["NA"] }));
     for (const memoryBytes of [2 ** 31, 0]) {
-      const data = await open(sourceOf(`copy-*.${end}`, named), { memoryBytes });
+      const data = await open(tableSource(`copy-*.${end}`, named), { memoryBytes });
       assert.equal(data.length, 40 * copies.length);
       assert.deepEqual(contentOf(data), contentOf(wanted));
       assert.deepEqual(described(data), described(wanted));
     }
     // Rows that are found in the cache, where they were put when their file had another name.
-    await open(sourceOf(`${first}.${end}`, named), { memoryBytes: 0 });
-    const moved = await open(sourceOf(`copy-a.${end}`, named), { memoryBytes: 0 });
+    await open(tableSource(`${first}.${end}`, named), { memoryBytes: 0 });
+    const moved = await open(tableSource(`copy-a.${end}`, named), { memoryBytes: 0 });
     assert.equal(moved.columns.features[1]!.missing!.first, `${path.join(folder, `copy-a.${end}`)}, row 2`);
   }
 });
@@ -134,14 +119,14 @@ test("other files are read with the dictionaries of the training data: −1 for 
   assert.deepEqual(contentOf(read), contentOf(wanted));
   const city = read.read([0]).features[2];
   assert.equal(city, -1, "a city that the table has not");
-  for (const file of files) {
+  for (const file of textTables) {
     const known = { ...dictionaries, city: ["Rome"], notes: ["good"], size: ["3"] };
-    const data = await open(sourceOf(file, named), { isOther: true, dictionaries: known });
+    const data = await open(tableSource(file, named), { isOther: true, dictionaries: known });
     assert.deepEqual(contentOf(data), contentOf(await open(asCsv, { isOther: true, dictionaries: known })), file);
     const codes = new Set(Array.from({ length: 40 }, (_, row) => data.read([row]).features[2]));
     assert.deepEqual(codes, new Set([0, -1, Number.NaN]));
     const message = await refusal(
-      open(sourceOf(file, named), { isOther: true, dictionaries: { ...dictionaries, kind: ["daisy", "tulip"] } }),
+      open(tableSource(file, named), { isOther: true, dictionaries: { ...dictionaries, kind: ["daisy", "tulip"] } }),
     );
     assert.match(
       message,
@@ -152,8 +137,9 @@ test("other files are read with the dictionaries of the training data: −1 for 
 
 test("what is missing is refused with row and column, unless the job says that it may be; a label never is", async () => {
   const { missing: _, ...strict } = named;
-  for (const file of files) {
-    const only = (name: string, given: Options = strict) => open(sourceOf(file, { ...given, features: [name] }));
+  for (const file of textTables) {
+    const only = (name: string, given: TableOptions = strict) =>
+      open(tableSource(file, { ...given, features: [name] }));
     const cases = [
       ["city", 4],
       ["notes", 1],
@@ -171,11 +157,11 @@ test("what is missing is refused with row and column, unless the job says that i
     }
     const label = { ...named, features: ["x"], label: "code" };
     assert.match(
-      await refusal(open(sourceOf(file, { ...label, columns: { code: "category" } }))),
+      await refusal(open(tableSource(file, { ...label, columns: { code: "category" } }))),
       /(row|record) 5, .*"code" is missing/,
     );
     const numbers = { ...named, features: ["x"], label: "hole" };
-    assert.match(await refusal(open(sourceOf(file, numbers))), /(row|record) 2, .*"hole" is missing/);
+    assert.match(await refusal(open(tableSource(file, numbers))), /(row|record) 2, .*"hole" is missing/);
   }
 });
 
@@ -197,8 +183,8 @@ test("of lists none may be missing, in whatever row the first one is", () => {
 });
 
 test("a column of texts that the job says nothing of is refused, and what to write is said", async () => {
-  for (const file of files) {
-    const message = await refusal(open(sourceOf(file, { features: ["city"], label: "x" })));
+  for (const file of textTables) {
+    const message = await refusal(open(tableSource(file, { features: ["city"], label: "x" })));
     assert.match(
       message,
       /column "city" holds texts; expected numbers\. \| .* write columns: \{ "city": "category" \}/,
@@ -218,7 +204,7 @@ test("what is no text is refused where the job says that it is one, by what the 
   ] as const;
   for (const file of ["plain.parquet", "dictionary.parquet", "utf8.arrow", "view.arrows"]) {
     for (const [name, kind, message] of cases) {
-      const source = sourceOf(file, { features: [name], label: "x", columns: { [name]: kind } });
+      const source = tableSource(file, { features: [name], label: "x", columns: { [name]: kind } });
       assert.match(await refusal(open(source)), message, file);
     }
   }
@@ -237,7 +223,7 @@ test("a category may be whole numbers and booleans, written as JSON writes them,
   const inOrder = (texts: readonly string[]) => [...texts].sort((a, b) => (a < b ? -1 : 1));
   for (const file of ["none.parquet", "v2.parquet", "uncompressed.arrow", "lz4.arrow"]) {
     const data = await openDataset(
-      sourceOf(file, { features: ["b", "i64"], label: "u8", columns: kinds }),
+      tableSource(file, { features: ["b", "i64"], label: "u8", columns: kinds }),
       formats,
       {},
     );
@@ -262,7 +248,7 @@ test("bytes that are no UTF-8 are refused with their row and column", async () =
     bytes[at + 1] = 0xff;
     const damaged = `damaged-${file}`;
     await writeFile(path.join(folder, damaged), bytes);
-    const message = await refusal(open(sourceOf(damaged, { ...named, features: ["city"] })));
+    const message = await refusal(open(tableSource(damaged, { ...named, features: ["city"] })));
     assert.match(message, /^damaged-.*, row \d+, column "city" is no UTF-8; expected a text\./, file);
   }
   const record = exampleRecord({
@@ -320,16 +306,16 @@ test("more distinct texts than a category has are refused with their row", () =>
 test("what a job says of texts is part of the digest; without it the digest is the one that it always was", async () => {
   for (const file of some) {
     const bytes = await readFile(path.join(folder, file));
-    const plain: Options = { features: ["x"], label: "size" };
-    const { kind } = sourceOf(file, plain);
+    const plain: TableOptions = { features: ["x"], label: "size" };
+    const { kind } = tableSource(file, plain);
     const text = encodeJson({ kind, ...plain, sha256: [sha256Of(bytes)] });
     const always = `sha256:${createHash("sha256").update(text).digest("hex")}`;
-    const digestOf = async (given: Options, options: OpenOptions = {}) =>
-      (await open(sourceOf(file, given), options)).digest;
+    const digestOf = async (given: TableOptions, options: OpenOptions = {}) =>
+      (await open(tableSource(file, given), options)).digest;
     // Where something imputes, values may be missing, which changes none that are there.
     assert.equal(await digestOf({ ...plain, missing: [""] }), always);
     assert.equal(await digestOf(plain, { isOther: true, dictionaries: {} }), always);
-    const words = (length: number): Options => ({
+    const words = (length: number): TableOptions => ({
       ...plain,
       features: ["notes"],
       columns: { notes: { kind: "words", length } },
@@ -363,7 +349,7 @@ test("what `missing` names is missing in columns of texts, as it is in JSON line
   const wanted = await open(jsonLines({ path: "cities.jsonl", ...given }));
   const all = Array.from({ length: 40 }, (_, i) => i);
   for (const file of some) {
-    const data = await open(sourceOf(file, given));
+    const data = await open(tableSource(file, given));
     assert.deepEqual(data.read(all).features, wanted.read(all).features, file);
     assert.deepEqual(data.columns.features[0]!.texts, wanted.columns.features[0]!.texts);
     assert.equal(data.columns.features[0]!.missing!.count, wanted.columns.features[0]!.missing!.count);

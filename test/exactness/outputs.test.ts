@@ -129,6 +129,32 @@ test("what is predicted is each output, under its name", async () => {
   }
 });
 
+test("a label of another form than its output is compared number by number, also where there is one output", async () => {
+  const engine = await testEngine();
+  const given = pointsJob({
+    ...fields,
+    model: (tf, { features }) =>
+      tf.sequential({
+        layers: [
+          tf.layers.dense({ units: 3, inputShape: [...features] }),
+          tf.layers.reshape({ targetShape: [1, 3], name: "row" }),
+        ],
+      }),
+    compile: { optimizer: sgd, outputs: { row: { loss: "meanAbsoluteError" } } },
+    checkpoint: {},
+  });
+  // [3, 1] beside [1, 3] would be spread over [3, 3].
+  const program = new TrainingProgram(engine, given, { features: [6], label: [3, 1] });
+  const features = Float32Array.of(1, -2, 3, -4, 5, -6);
+  const label = Float32Array.of(1, 20, 300);
+  program.useWeights();
+  const made = program.model.apply(engine.tf.tensor2d(features, [1, 6])) as Tensor;
+  const expected = [...made.dataSync()].reduce((sum, value, i) => sum + Math.abs(value - label[i]!) / 3, 0);
+  const sums = new Float64Array(program.sumNames.length);
+  program.validate({ count: 1, features, label }, new RandomStream(1, "validation"), sums);
+  assert.ok(Math.abs(sums[0]! - expected) < 1e-3, `${sums[0]}, expected ${expected}`);
+});
+
 test("inputs that a step feeds are not guessed", async () => {
   const engine = await testEngine();
   const step = () => assert.fail();
